@@ -1,0 +1,77 @@
+"""Where the database, Redis and the secret key of this place are, from the environment or else from the var folder. Pure but for the key's file."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+SQLITE_OPTIONS = {
+    "transaction_mode": "IMMEDIATE",
+    "timeout": 20,
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+}
+
+
+def configuration(var: Path, environ: Mapping[str, str], *, is_child: bool = False) -> dict[str, Any]:
+    """Django's description of the database named by ATHANOR_DATABASE_URL; SQLite in `var` without one."""
+    if is_child:
+        return {"ENGINE": "django.db.backends.dummy"}
+    url = environ.get("ATHANOR_DATABASE_URL", "")
+    parts = urlsplit(url)
+    if not url:
+        return {"ENGINE": "django.db.backends.sqlite3", "NAME": var / "db.sqlite3", "OPTIONS": dict(SQLITE_OPTIONS)}
+    if parts.scheme == "sqlite":
+        return {"ENGINE": "django.db.backends.sqlite3", "NAME": unquote(parts.path), "OPTIONS": dict(SQLITE_OPTIONS)}
+    if parts.scheme not in ("postgres", "postgresql"):
+        raise ImproperlyConfigured(
+            f"ATHANOR_DATABASE_URL starts with {parts.scheme!r}; expected postgresql://user:password@host:5432/name"
+            " or sqlite:////absolute/path.sqlite3"
+        )
+    query = dict(parse_qsl(parts.query))
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.lstrip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": query.pop("host", parts.hostname or ""),
+        "PORT": str(parts.port or ""),
+        "OPTIONS": {"connect_timeout": 5, **query},
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+    }
+
+
+def redis_url(var: Path, environ: Mapping[str, str]) -> str:
+    """URL of Redis for redis-py: ATHANOR_REDIS_URL, or else the socket of the embedded server in `var`."""
+    return environ.get("ATHANOR_REDIS_URL") or f"unix://{var}/redis.sock"
+
+
+def secret_key(var: Path, environ: Mapping[str, str], *, is_child: bool = False) -> str:
+    """ATHANOR_SECRET_KEY, or else a key that is made once and kept in `var`, readable by its owner only."""
+    if is_child:
+        return secrets.token_urlsafe(50)
+    if key := environ.get("ATHANOR_SECRET_KEY"):
+        return key
+    path = var / "secret_key"
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        pass
+    try:
+        var.mkdir(parents=True, exist_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(key := secrets.token_urlsafe(50))
+        return key
+    except FileExistsError:
+        return path.read_text()
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"No secret key can be kept in {var} ({error.strerror}). Make the folder writable, set ATHANOR_VAR to one that is,"
+            " or set ATHANOR_SECRET_KEY."
+        ) from error

@@ -1,0 +1,81 @@
+"""Django's settings of Athanor. Everything that differs between places comes from the environment; see `.env.example`.
+
+ATHANOR_ROLE=child is the process of an experiment: it gets no database, no Redis and no secret of ours.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from athanor import databases
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR = Path(os.environ.get("ATHANOR_VAR") or BASE_DIR / "var").absolute()
+IS_CHILD = os.environ.get("ATHANOR_ROLE") == "child"
+PRODUCTION = os.environ.get("ATHANOR_PRODUCTION", "") == "1"
+
+SECRET_KEY = databases.secret_key(VAR, os.environ, is_child=IS_CHILD)
+DEBUG = os.environ.get("ATHANOR_DEBUG", "") == "1"
+ALLOWED_HOSTS = [h for h in os.environ.get("ATHANOR_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",") if h]
+CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("ATHANOR_TRUSTED_ORIGINS", "").split(",") if o]
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_celery_results",
+    "experiments",
+    "runs",
+    "athanor",
+    *[app for app in os.environ.get("ATHANOR_APPS", "").split(",") if app],
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+ROOT_URLCONF = "athanor.urls"
+ASGI_APPLICATION = "athanor.asgi.application"
+
+DATABASES: dict[str, dict[str, Any]] = {"default": databases.configuration(VAR, os.environ, is_child=IS_CHILD)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+REDIS_URL = "" if IS_CHILD else databases.redis_url(VAR, os.environ)
+
+USE_TZ = True
+TIME_ZONE = os.environ.get("ATHANOR_TIME_ZONE", "UTC")
+LANGUAGE_CODE = "en"
+
+STATIC_URL = "static/"
+STATIC_ROOT = VAR / "static"
+WHITENOISE_USE_FINDERS = True
+LOGIN_URL = "admin:login"
+
+ATHANOR_RUNS: dict[str, Any] = {"var": VAR}

@@ -1,0 +1,8 @@
+"""What can run: the class an author writes, and what it is given while it runs."""
+
+from experiments.base import Experiment
+from experiments.context import RunContext, RunLog
+from experiments.exceptions import ExperimentFailed, RunCancelled
+from experiments.limits import Limits
+
+__all__ = ["Experiment", "ExperimentFailed", "Limits", "RunCancelled", "RunContext", "RunLog"]

@@ -1,0 +1,101 @@
+"""What an experiment is given while it runs, as protocols: this package does not know how a run is executed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn, Protocol, TypeVar
+
+from pydantic import BaseModel
+
+ConfigT_co = TypeVar("ConfigT_co", bound=BaseModel, covariant=True)
+ItemT = TypeVar("ItemT")
+
+
+class RunLog(Protocol):
+    """Writes lines of the run. Keyword arguments are kept as the line's metadata (anything JSON can hold)."""
+
+    def debug(self, message: str, /, **metadata: Any) -> None: ...
+    def info(self, message: str, /, **metadata: Any) -> None: ...
+    def warning(self, message: str, /, **metadata: Any) -> None: ...
+    def error(self, message: str, /, **metadata: Any) -> None: ...
+
+
+class RunContext(Protocol[ConfigT_co]):
+    """The one argument of `Experiment.run`. Safe to use from threads and from forked children of the experiment."""
+
+    @property
+    def config(self) -> ConfigT_co:
+        """The validated configuration."""
+
+    @property
+    def run_id(self) -> int: ...
+
+    @property
+    def attempt(self) -> int:
+        """Number of this attempt, from 1."""
+
+    @property
+    def seed(self) -> int:
+        """The run's seed, chosen at launch and kept by a rerun. Nothing is seeded with it for you."""
+
+    @property
+    def slot(self) -> datetime | None:
+        """The time that a schedule launched this run for; None for a run that somebody launched."""
+
+    @property
+    def workdir(self) -> Path:
+        """A folder of this run's own, which later attempts find again as it was left (on shared storage)."""
+
+    @property
+    def log(self) -> RunLog: ...
+
+    def log_batch(self, messages: Sequence[str], *, level: str = "info") -> None:
+        """Write many lines at once, at less cost per line than `log`."""
+
+    def result(self, key: str, value: Any) -> None:
+        """Record a result. `value` is anything JSON can hold; a second value for a key is kept beside the first."""
+
+    def metric(self, name: str, value: float, step: int | None = None) -> None:
+        """Record one point of a curve. NaN and infinities are kept as such."""
+
+    def progress(self, current: float, total: float | None = None, message: str = "") -> None:
+        """Say how far the run is. Cheap: only the last of many within a moment is stored."""
+
+    def track(self, items: Iterable[ItemT], message: str = "", *, total: int | None = None) -> Iterator[ItemT]:
+        """Iterate with progress, and stop by RunCancelled between two items when the run is cancelled."""
+
+    @property
+    def cancelled(self) -> bool:
+        """True once somebody asked to cancel this run."""
+
+    @property
+    def stopping(self) -> bool:
+        """True once the worker is going down: a good moment for a checkpoint. The run will go on elsewhere."""
+
+    def raise_if_cancelled(self) -> None:
+        """Raise RunCancelled if the run is to stop."""
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, but wake at once with RunCancelled when the run is cancelled."""
+
+    def checkpoint(self, state: Mapping[str, Any], *, sync: bool = False) -> None:
+        """Keep `state` (JSON, at most 1 MiB) for the next attempt. Durable within a second; with `sync`, at return.
+
+        Raises ValueError when the state is too large or not JSON. Only the last checkpoint is kept.
+        """
+
+    @property
+    def restored(self) -> dict[str, Any] | None:
+        """The last checkpoint of an earlier attempt, or None on a clean start."""
+
+    def artifact(self, source: Path | str | bytes, name: str | None = None, *, content_type: str | None = None) -> Path:
+        """Keep a file (a path, copied) or bytes (then `name` is needed) with the run; returns where it is kept.
+
+        A second artifact of the same name in the same attempt replaces the first. Raises ValueError for a name that
+        is not a plain relative path.
+        """
+
+    def fail(self, message: str) -> NoReturn:
+        """End the run as failed with this message and no traceback."""

@@ -1,0 +1,51 @@
+"""A configured experiment, kept to be launched again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.urls import reverse
+
+
+class Instance(models.Model):
+    """An experiment with a configuration and a name. What it says is copied onto each run, so that editing it harms none."""
+
+    name = models.SlugField(max_length=200, unique=True, help_text="Unique; what commands and schedules call it.")
+    experiment = models.CharField(max_length=200, db_index=True)
+    description = models.TextField(blank=True)
+    tags = models.JSONField(default=list, blank=True)
+    configuration = models.JSONField(default=dict, blank=True)
+    limits = models.JSONField(default=dict, blank=True, help_text="Overrides of the experiment's limits.")
+    queue = models.CharField(max_length=100, blank=True, help_text="Empty: the experiment's queue.")
+    priority = models.SmallIntegerField(default=0, help_text="Higher runs first.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+
+    class Meta:
+        ordering = ("name",)
+        permissions = (("launch_instance", "Can launch instances"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("admin:experiments_instance_change", args=[self.pk])
+
+    def clean(self) -> None:
+        """Validate configuration, limits and tags by the one validator; errors stand at their fields."""
+        from experiments.validation import InvalidDefinition, validate_definition
+
+        try:
+            checked = validate_definition(self.experiment, self.configuration, self.limits, self.tags)
+        except InvalidDefinition as error:
+            raise ValidationError(error.by_field()) from error
+        self.configuration, self.limits, self.tags = checked.configuration, checked.limits, checked.tags
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save what is valid only, whichever way it came. Raises django's ValidationError."""
+        self.full_clean(validate_constraints=False, validate_unique=False)
+        super().save(*args, **kwargs)

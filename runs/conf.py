@@ -1,0 +1,92 @@
+"""Every number of this app that somebody may want to change, with its unit. Django setting ATHANOR_RUNS, see experiments.conf."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from django.conf import settings
+
+from experiments.conf import load
+
+
+@dataclass(frozen=True, slots=True)
+class RunsSettings:
+    # Lease and supervision
+    lease_s: float = 10.0
+    """How long an attempt may go unrenewed before others may take the run over."""
+    heartbeat_s: float = 2.0
+    """How often a worker renews the leases of all its attempts."""
+    lease_margin_s: float = 3.0
+    """So long before its lease ends, a worker that could not renew has its children killed."""
+    start_timeout_s: float = 60.0
+    """Longest time from the fork to the experiment's first step (its import included)."""
+    cancel_poll_s: float = 1.0
+    """How often the cancel flags in Redis are read, besides being published."""
+    resource_poll_s: float = 1.0
+    """How often memory and CPU of each run's process tree are measured."""
+    end_grace_s: float = 5.0
+    """How long a child may live on after its last word before its tree is killed."""
+    drain_s: float = 20.0
+    """How long runs may go on after their worker was asked to stop, before they are handed back."""
+
+    # The child's channel
+    line_max_bytes: int = 256 * 1024
+    """A longer line, or a longer value of a result, is cut with a visible mark."""
+    record_max_bytes: int = 2 * 1024 * 1024
+    """Largest record of the child's channel; holds a checkpoint and an end with its traceback."""
+    checkpoint_max_bytes: int = 1024 * 1024
+    """Largest state that `ctx.checkpoint` takes, as JSON."""
+    channel_senders_max: int = 256
+    """How many processes and threads of one run may have a long record under way at once."""
+    read_bytes: int = 1024 * 1024
+    """Read from a child's pipe at once."""
+    progress_every_s: float = 0.5
+    """Progress is written to the database at most so often per run."""
+    redraw_every_s: float = 1.0
+    """A line redrawn by carriage returns (progress bars) is kept at most so often."""
+
+    # The buffer
+    window_max_lines: int = 50_000
+    """Lines and results kept by a supervisor until they are stored; a full window stops the reading of the pipe."""
+    window_max_bytes: int = 32 * 1024 * 1024
+    """The same limit in bytes."""
+    push_batch: int = 500
+    """Values of one RPUSH."""
+    list_max: int = 200_000
+    """Longest Redis list of one run; a supervisor waits for the flush when it is reached."""
+    push_retry_s: float = 0.5
+    """Wait after a refused or failed push."""
+
+    # Flush, reconcile
+    flush_every_s: float = 0.5
+    """Period of the flush task."""
+    flush_batch: int = 5_000
+    """Entries stored in one transaction."""
+    flush_lock_s: float = 30.0
+    """How long the lock of one flush lasts if its holder dies."""
+    flush_budget_s: float = 10.0
+    """Longest time that one flush task works before it leaves the rest to the next."""
+    reconcile_every_s: float = 2.0
+    """Period of the reconcile task."""
+    resend_max: int = 100
+    """Most wake-up messages sent again by one reconcile, per queue."""
+
+    # What is kept
+    lines_max: int = 1_000_000_000
+    """Lines stored of one attempt; what comes after is counted, not stored, and a line says so."""
+    end_lines: int = 50
+    """Last lines kept with an attempt that did not end well."""
+    page_size: int = 500
+    """Lines on one page or in one answer."""
+
+    # Where
+    var: Path = Path("var")
+    """Folder of run data (artifacts, work folders), logs, sockets; shared by all workers that share runs."""
+
+
+@cache
+def runs_settings() -> RunsSettings:
+    """The settings of this process, read once."""
+    return load(RunsSettings, "ATHANOR_RUNS", getattr(settings, "ATHANOR_RUNS", {}))

@@ -1,0 +1,33 @@
+"""Every error of this app. The message says what happened, to which id, and what to do next."""
+
+from __future__ import annotations
+
+
+class RunsError(Exception):
+    """Base class; `str()` of it is fit for people."""
+
+
+class RunNotFound(RunsError):
+    def __init__(self, run_id: object) -> None:
+        super().__init__(f"There is no run {run_id}. `list_runs` shows which there are.")
+
+
+class RunNotFinal(RunsError):
+    def __init__(self, run_id: int, status: str, verb: str) -> None:
+        super().__init__(f"Run {run_id} is {status}; only a finished run can be {verb}. Cancel it first, or wait for its end.")
+
+
+class LaunchRefused(RunsError):
+    """The run cannot be launched as asked. `problems` maps a field's dotted path to what is wrong with it."""
+
+    def __init__(self, message: str, problems: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.problems = problems or {}
+
+
+class BufferUnavailable(RunsError):
+    """Redis does not answer, is full or read-only. Whoever meets it waits and tries again; nothing is lost."""
+
+
+class SpawnFailed(RunsError):
+    """The child of a run could not be started."""

@@ -1,0 +1,110 @@
+"""Who executes: worker processes, their attempts at runs, and what an attempt left for the next."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from runs.models.run import Run
+from runs.states import AttemptEnd, AttemptKey, FailureKind
+
+
+class Worker(models.Model):
+    """One worker process, from its start to its end. Host, boot, pid and start time together name a process for ever."""
+
+    name = models.CharField(max_length=200, help_text="Celery's name of it: runs@host.")
+    host = models.CharField(max_length=200)
+    boot_id = models.CharField(max_length=64)
+    pid = models.PositiveIntegerField()
+    pid_started = models.FloatField(help_text="Start time of the process, seconds since the epoch.")
+    queues = models.JSONField(default=list)
+    slots = models.PositiveIntegerField(default=1)
+    version = models.CharField(max_length=100, blank=True)
+    started_at = models.DateTimeField(db_default=Now())
+    heartbeat_at = models.DateTimeField(db_default=Now())
+    stopping_at = models.DateTimeField(null=True, blank=True)
+    stopped_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = (models.Index("heartbeat_at", name="worker_alive", condition=Q(stopped_at=None)),)
+
+    def __str__(self) -> str:
+        return f"{self.name} (pid {self.pid})"
+
+
+class Attempt(models.Model):
+    """One try at a run by one worker. Open until `finished_at`; its lease is what says that somebody takes care of it."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="attempts")
+    number = models.PositiveIntegerField()
+    worker = models.ForeignKey(Worker, null=True, on_delete=models.SET_NULL, related_name="attempts")
+    task_id = models.CharField(max_length=255, blank=True, help_text="Of the Celery task and its stored result.")
+    child_pid = models.PositiveIntegerField(null=True)
+
+    claimed_at = models.DateTimeField(db_default=Now())
+    lease_expires_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True, help_text="The experiment's first step.")
+    finished_at = models.DateTimeField(null=True)
+
+    end = models.CharField(max_length=10, blank=True, choices=AttemptEnd)
+    failure_kind = models.CharField(max_length=10, blank=True, choices=FailureKind)
+    error = models.TextField(blank=True)
+    traceback = models.TextField(blank=True)
+    ended_by = models.CharField(max_length=200, blank=True, help_text="Who or what ended it, if not the experiment itself.")
+    exit_status = models.IntegerField(null=True)
+    signal = models.PositiveSmallIntegerField(null=True)
+    peak_memory_bytes = models.BigIntegerField(null=True)
+    cpu_seconds = models.FloatField(null=True)
+    certificate = models.JSONField(null=True, help_text="What was known at a bad end, see runs.supervisor.certificate.")
+
+    cancel_seen_at = models.DateTimeField(null=True, help_text="The experiment has noticed the cancel request.")
+    interrupted_at = models.DateTimeField(null=True)
+    terminated_at = models.DateTimeField(null=True, help_text="SIGTERM.")
+    killed_at = models.DateTimeField(null=True, help_text="SIGKILL.")
+    gone_at = models.DateTimeField(null=True, help_text="No process of it is left.")
+
+    lines_emitted = models.BigIntegerField(null=True, help_text="Known once the attempt has ended.")
+    results_emitted = models.BigIntegerField(null=True)
+    lines_stored = models.JSONField(default=list, help_text="Closed ranges of stored seqs: [[1, 500]].")
+    results_stored = models.JSONField(default=list)
+
+    provenance = models.JSONField(default=dict, help_text="Code digest, git commit, versions, host; see runs.provenance.")
+
+    class Meta:
+        ordering = ("run", "number")
+        indexes = (
+            models.Index("lease_expires_at", name="attempt_open", condition=Q(finished_at=None)),
+            models.Index("task_id", name="attempt_task"),
+        )
+        constraints = (
+            models.UniqueConstraint("run", "number", name="attempt_unique_number"),
+            models.UniqueConstraint("run", condition=Q(finished_at=None), name="attempt_one_open_per_run"),
+            models.CheckConstraint(condition=Q(number__gte=1), name="attempt_number_positive"),
+            models.CheckConstraint(condition=Q(end="") | Q(end__in=AttemptEnd.values), name="attempt_end_known"),
+            models.CheckConstraint(
+                condition=(Q(end="") & Q(finished_at=None)) | (~Q(end="") & Q(finished_at__isnull=False)),
+                name="attempt_end_iff_finished",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"Attempt {self.number} of run {self.run_id}"
+
+    @property
+    def key(self) -> AttemptKey:
+        return AttemptKey(self.run_id, self.number)
+
+
+class Checkpoint(models.Model):
+    """The last state a run's experiment asked to keep. One row per run, replaced by each later checkpoint."""
+
+    run = models.OneToOneField(Run, on_delete=models.CASCADE, primary_key=True, related_name="checkpoint")
+    attempt = models.PositiveIntegerField()
+    number = models.PositiveIntegerField(help_text="Counts the checkpoints of the attempt.")
+    state = models.JSONField()
+    saved_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"Checkpoint {self.attempt}.{self.number} of run {self.run_id}"

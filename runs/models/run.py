@@ -1,0 +1,122 @@
+"""One execution of an experiment."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.urls import reverse
+
+from experiments.limits import Limits
+from experiments.models import Instance
+from runs.states import ACTIVE, FINAL, AttemptKey, FailureKind, Origin, Status
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    def due(self, queue: str) -> RunQuerySet:
+        """Pending runs of a queue that may start now, in the order in which they are claimed."""
+        return (
+            self.filter(status=Status.PENDING, queue=queue)
+            .filter(Q(not_before=None) | Q(not_before__lte=Now()))
+            .order_by("-priority", "id")
+        )
+
+    def active(self) -> RunQuerySet:
+        return self.filter(status__in=ACTIVE)
+
+
+class Run(models.Model):
+    """What was asked for (copied at launch, never changed after), how far it is, and how it ended."""
+
+    experiment = models.CharField(max_length=200)
+    instance = models.ForeignKey(Instance, null=True, blank=True, on_delete=models.SET_NULL, related_name="runs")
+    name = models.CharField(max_length=200, blank=True)
+    tags = models.JSONField(default=list, blank=True)
+    configuration = models.JSONField(default=dict, blank=True)
+    limits = models.JSONField(default=dict, blank=True, help_text="All limits in force, see experiments.limits.")
+    seed = models.BigIntegerField()
+    queue = models.CharField(max_length=100, default="runs")
+    priority = models.SmallIntegerField(default=0)
+    not_before = models.DateTimeField(null=True, blank=True)
+    on_lost = models.CharField(max_length=10, default="retry")
+    max_attempts = models.PositiveSmallIntegerField(default=3)
+    slot = models.DateTimeField(null=True, blank=True, help_text="The scheduled time this run was launched for.")
+
+    origin = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="descendants")
+    origin_kind = models.CharField(max_length=10, blank=True, choices=Origin)
+    launched_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    launched_via = models.CharField(max_length=100, blank=True, help_text="admin, shell, python, schedule …")
+
+    status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
+    attempt = models.PositiveIntegerField(default=0, help_text="Number of the newest attempt: the fencing token.")
+    failure_kind = models.CharField(max_length=10, blank=True, choices=FailureKind)
+    error = models.TextField(blank=True, help_text="Why it failed, in a sentence.")
+    summary = models.JSONField(null=True, blank=True, help_text="What the experiment returned.")
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+    cancel_requested_by = models.CharField(max_length=200, blank=True)
+
+    progress_current = models.FloatField(null=True, blank=True)
+    progress_total = models.FloatField(null=True, blank=True)
+    progress_message = models.CharField(max_length=500, blank=True)
+    progress_at = models.DateTimeField(null=True, blank=True)
+
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    started_at = models.DateTimeField(null=True, blank=True, help_text="First claim.")
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-id",)
+        permissions = (
+            ("launch_run", "Can launch runs"),
+            ("cancel_run", "Can cancel runs"),
+        )
+        indexes = (
+            models.Index("queue", F("priority").desc(), "id", name="run_due", condition=Q(status="pending")),
+            models.Index("status", F("id").desc(), name="run_status"),
+            models.Index("experiment", F("id").desc(), name="run_experiment"),
+        )
+        constraints = (
+            models.CheckConstraint(condition=Q(status__in=Status.values), name="run_status_known"),
+            models.CheckConstraint(
+                condition=Q(failure_kind="") | Q(failure_kind__in=FailureKind.values), name="run_failure_kind_known"
+            ),
+            models.CheckConstraint(
+                condition=(Q(status="failed") & ~Q(failure_kind="")) | (~Q(status="failed") & Q(failure_kind="")),
+                name="run_failure_kind_iff_failed",
+            ),
+            models.CheckConstraint(
+                condition=(Q(status__in=FINAL) & Q(finished_at__isnull=False))
+                | (Q(status__in=ACTIVE) & Q(finished_at__isnull=True)),
+                name="run_finished_at_iff_final",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="running") | (Q(attempt__gte=1) & Q(started_at__isnull=False)), name="run_running_has_attempt"
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="cancelled") | Q(cancel_requested_at__isnull=False), name="run_cancelled_was_requested"
+            ),
+            models.CheckConstraint(
+                condition=Q(origin_kind="") | Q(origin_kind__in=Origin.values), name="run_origin_kind_known"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"Run {self.pk} · {self.name or self.experiment}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("admin:runs_run_change", args=[self.pk])
+
+    @property
+    def key(self) -> AttemptKey:
+        """The newest attempt."""
+        return AttemptKey(self.pk, self.attempt)
+
+    @property
+    def is_final(self) -> bool:
+        return Status(self.status).is_final
+
+    def effective_limits(self) -> Limits:
+        return Limits.model_validate(self.limits)

@@ -1,0 +1,179 @@
+r"""The records of a run on their way from the child to the database: one format, defined here and nowhere else.
+
+**On the child's pipe** a frame is one line of at most `FRAME_MAX_BYTES` (so that one write(2) is atomic, from any thread or
+process, and nothing is ever torn), ended by a newline. Its first byte is its kind, the rest is compact JSON:
+
+    L[time, level, source, message, metadata]   a line; metadata is an object or null
+    R[time, kind, key, step, value]             a result or metric; step is an integer or null; NaN as the string "nan"
+    P[current, total, message]                  progress; only the latest counts
+    C{"id", "sync", "state"}                    a checkpoint; answered by `ack` on the control pipe when it is stored
+    A{"name", "path", "size_bytes", "sha256", "content_type"}   an artifact that is complete on disk
+    H{"source_file", "source_digest", ...}      hello: the experiment is imported and about to run
+    S{"at"}                                     the experiment has seen the cancel request
+    E{"outcome", ...}                           the end, see `End`; nothing counts after it
+    +<sender>:<piece>  and  =<sender>:<piece>   a longer record in pieces, `=` the last; <sender> is pid-thread
+
+A line that is none of these is garbage; it becomes a visible line of source `system`, and reading goes on at the next newline.
+
+**In Redis** an entry of a run's lists is `<attempt>:<seq>:<json>`, the JSON being that of the L or R frame, unread. `seq` counts
+from 1 per attempt and list and is given by the supervisor, in the order of arrival.
+
+Decoding never raises: what cannot be read becomes a line (or result) that shows it.
+"""
+
+from __future__ import annotations
+
+import math
+from time import time as clock
+from dataclasses import dataclass
+from typing import Any, NamedTuple, NotRequired, TypedDict
+
+import msgspec
+
+from runs.states import AttemptKey, Level, ResultKind, Source
+
+FRAME_MAX_BYTES = 4096
+"""PIPE_BUF on Linux; macOS guarantees 512 only, and there a lock file keeps writers apart."""
+
+LINE, RESULT, PROGRESS, CHECKPOINT, ARTIFACT, HELLO, SEEN, END = (ord(letter) for letter in "LRPCAHSE")
+PIECE, LAST_PIECE = ord("+"), ord("=")
+
+
+class Line(NamedTuple):
+    """One line as it is shown and stored. `time` is seconds since the epoch, UTC."""
+
+    attempt: int
+    seq: int
+    time: float
+    level: int
+    source: str
+    message: str
+    metadata: dict[str, Any] | None
+
+
+class ResultRecord(NamedTuple):
+    """One result or metric as it is shown and stored. `number` is set for finite metrics, `value` for results; a metric
+    that is not finite has the text "nan", "inf" or "-inf" as its value, since not every database keeps it as a number."""
+
+    attempt: int
+    seq: int
+    time: float
+    kind: str
+    key: str
+    step: int | None
+    number: float | None
+    value: Any
+
+
+class End(TypedDict):
+    """The child's last word. `outcome`: returned | raised | failed | exited | cancelled | config | start | retry_later."""
+
+    outcome: str
+    error: NotRequired[str]
+    """One sentence for people."""
+    traceback: NotRequired[str]
+    summary: NotRequired[Any]
+    """What `run` returned."""
+    exit_code: NotRequired[int]
+    """Of `sys.exit`, for `exited`."""
+
+
+class ArtifactRecord(TypedDict):
+    name: str
+    path: str
+    """Relative to the run's folder."""
+    size_bytes: int
+    sha256: str
+    content_type: str
+
+
+class CheckpointRecord(TypedDict):
+    id: int
+    sync: bool
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    current: float
+    total: float | None
+    message: str
+
+
+_encoder = msgspec.json.Encoder()
+_line_decoder = msgspec.json.Decoder(tuple[float, int, str, str, dict[str, Any] | None])
+_result_decoder = msgspec.json.Decoder(tuple[float, str, str, int | None, Any])
+_any_decoder = msgspec.json.Decoder()
+_LEVELS = frozenset(Level.values)
+_SOURCES = frozenset(Source.values)
+
+
+def encode(kind: int, payload: Any) -> bytes:
+    """One whole record, without its newline: the kind's letter and the JSON of `payload`. Raises TypeError if it has none."""
+    return bytes((kind,)) + _encoder.encode(payload)
+
+
+def decode(record: bytes) -> Any:
+    """The payload of a control record (anything but lines and results). Raises ValueError."""
+    return _any_decoder.decode(record[1:])
+
+
+def entry(key: AttemptKey, seq: int, record: bytes) -> bytes:
+    """A buffer entry from an L or R record as it came through the pipe."""
+    return b"%d:%d:%s" % (key.number, seq, record[1:])
+
+
+def position(value: bytes) -> tuple[int, int]:
+    """(attempt, seq) of a buffer entry. Raises ValueError for what is not an entry."""
+    attempt, seq, _ = value.split(b":", 2)
+    return int(attempt), int(seq)
+
+
+def decode_line(value: bytes) -> Line:
+    """A line from a buffer entry whose `position` is readable. NUL is shown as ␀, which every database takes."""
+    attempt, seq, body = value.split(b":", 2)
+    try:
+        time, level, source, message, metadata = _line_decoder.decode(body)
+        if level not in _LEVELS or source not in _SOURCES or not math.isfinite(time):
+            raise ValueError(f"level {level} or source {source} is none of ours")
+    except (ValueError, msgspec.MsgspecError) as error:
+        return unreadable(int(attempt), int(seq), body, str(error))
+    if "\0" in message:
+        message = message.replace("\0", "␀")
+    return Line(int(attempt), int(seq), time, level, source, message, without_nul(metadata) if metadata else None)
+
+
+def decode_result(value: bytes) -> ResultRecord:
+    """A result from a buffer entry whose `position` is readable; an unreadable one is kept under the key `unreadable`."""
+    attempt, seq, body = value.split(b":", 2)
+    try:
+        time, kind, key, step, content = _result_decoder.decode(body)
+        if kind == ResultKind.METRIC:
+            number = float(content)
+            finite = math.isfinite(number)
+            return ResultRecord(
+                int(attempt), int(seq), time, kind, without_nul(key), step, number if finite else None, None if finite else str(number)
+            )
+        if kind != ResultKind.RESULT:
+            raise ValueError(f"kind {kind} is none of ours")
+        return ResultRecord(int(attempt), int(seq), time, kind, without_nul(key), step, None, without_nul(content))
+    except (ValueError, TypeError, msgspec.MsgspecError):
+        text = body[:1000].decode(errors="replace").replace("\0", "␀")
+        return ResultRecord(int(attempt), int(seq), clock(), ResultKind.RESULT, "unreadable", None, None, text)
+
+
+def unreadable(attempt: int, seq: int, body: bytes, why: str) -> Line:
+    """The line that stands for one that cannot be read."""
+    text = body[:1000].decode(errors="replace").replace("\0", "␀")
+    return Line(attempt, seq, clock(), Level.WARNING, Source.SYSTEM, f"unreadable record ({why}): {text}", None)
+
+
+def without_nul(value: Any) -> Any:
+    """`value` with NUL in its strings shown as ␀: PostgreSQL's text and jsonb refuse NUL."""
+    if isinstance(value, str):
+        return value.replace("\0", "␀") if "\0" in value else value
+    if isinstance(value, dict):
+        return {without_nul(name): without_nul(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [without_nul(item) for item in value]
+    return value
