@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+
+BROKER_KEY_PREFIX = "athanor:broker:"
+"""Before every key of Celery's in Redis, so that a queue of any name never meets a key of runs.buffer."""
+
+SOCKET_PATH_MAX_BYTES = 100
+"""The kernel takes 107 bytes on Linux, 103 on macOS."""
 
 SQLITE_OPTIONS = {
     "transaction_mode": "IMMEDIATE",
@@ -48,8 +55,30 @@ def configuration(var: Path, environ: Mapping[str, str], *, is_child: bool = Fal
 
 
 def redis_url(var: Path, environ: Mapping[str, str]) -> str:
-    """URL of Redis for redis-py: ATHANOR_REDIS_URL, or else the socket of the embedded server in `var`."""
-    return environ.get("ATHANOR_REDIS_URL") or f"unix://{var}/redis.sock"
+    """URL of Redis for redis-py: ATHANOR_REDIS_URL, or else the socket of the embedded server of `var`."""
+    return environ.get("ATHANOR_REDIS_URL") or f"unix://{quote(str(redis_socket(var)))}"
+
+
+def redis_socket(var: Path) -> Path:
+    """Where the embedded Redis of `var` listens: in `var`, or in /tmp under a name made of it where that path is too long."""
+    socket = var / "redis.sock"
+    if len(os.fsencode(socket)) <= SOCKET_PATH_MAX_BYTES:
+        return socket
+    name = hashlib.sha256(os.fsencode(var)).hexdigest()[:16]
+    return Path("/tmp") / f"athanor-{os.getuid()}-{name}" / "redis.sock"  # noqa: S108  # in a folder of our own, see athanor.embedded
+
+
+def broker_url(redis_url: str) -> str:
+    """The same Redis in Celery's spelling: `unix:///path?db=1` becomes `redis+socket:///path?virtual_host=1`."""
+    parts = urlsplit(redis_url)
+    query = dict(parse_qsl(parts.query))
+    if parts.scheme == "unix":
+        at = f"{parts.netloc}/" if parts.netloc else "/"
+        return f"redis+socket://{at}{parts.path.lstrip('/')}?virtual_host={query.get('db', '0')}"
+    if parts.scheme == "rediss" and not any(name.startswith("ssl_") for name in query):
+        # Without an ssl option kombu would speak in clear to a TLS port.
+        return redis_url + ("&" if parts.query else "?") + "ssl_cert_reqs=required"
+    return redis_url
 
 
 def secret_key(var: Path, environ: Mapping[str, str], *, is_child: bool = False) -> str:

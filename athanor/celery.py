@@ -1,0 +1,122 @@
+"""The Celery application: `celery -A athanor worker|beat`. Every setting that differs from Celery's own default says why.
+
+A message is a hint: runs live in the database, so messages are acknowledged before they are worked on, none is fetched ahead,
+and none is ever retried or delayed by Celery. Losing one or getting it twice costs nothing (runs.reconcile, runs.transitions).
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import Any
+
+from celery import Celery
+from celery.signals import celeryd_init, setup_logging
+from django.conf import settings
+
+from athanor import databases
+from runs.conf import RunsSettings, runs_settings
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "athanor.settings")
+
+SYSTEM_QUEUE = "system"
+"""Queue of the periodic tasks. It has a worker of its own, so that long runs never starve it."""
+
+TRANSPORT_OPTIONS: dict[str, Any] = {
+    # Without time-outs a half-open connection hangs workers, beat and publishers for ever.
+    "socket_timeout": 5,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 5,
+    # Never longer: the shortest of all programs on one Redis wins. Nothing of ours stays unacknowledged.
+    "visibility_timeout": 3600,
+    # Lets a Redis be shared with other programs.
+    "global_keyprefix": databases.BROKER_KEY_PREFIX,
+}
+
+EARLY_ACKNOWLEDGEMENT: dict[str, Any] = {
+    # Late acknowledgement plus a lost connection runs a task twice, or stops a worker's consumer for good.
+    "task_acks_late": False,
+    "task_reject_on_worker_lost": False,
+    "worker_cancel_long_running_tasks_on_connection_loss": False,
+    # A fetched message that waits is unacknowledged, and hidden from other workers.
+    "worker_disable_prefetch": True,
+    "worker_prefetch_multiplier": 1,
+}
+
+RECONNECT: dict[str, Any] = {
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,
+    "broker_channel_error_retry": True,
+    # A publisher is somebody who waits for a page: give up within a second, reconcile sends again.
+    "task_publish_retry_policy": {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2},
+}
+
+QUIET: dict[str, Any] = {
+    # Chatter between workers that nothing here listens to.
+    "worker_enable_remote_control": False,
+    "worker_send_task_events": False,
+    "task_send_sent_event": False,
+    # Django's LOGGING is the one place for logs; user code's output is captured in its child.
+    "worker_redirect_stdouts": False,
+}
+
+RESULTS: dict[str, Any] = {
+    "result_backend": "django-db",
+    "result_extended": True,
+    # Two ticks a second would be 172,800 rows a day: only runs.tasks.execute keeps its result.
+    "task_ignore_result": True,
+    # Celery's own clean-up deletes everything in one transaction.
+    "result_expires": None,
+}
+
+JSON_ONLY: dict[str, Any] = {
+    "accept_content": ["json"],
+    "result_accept_content": ["json"],
+    "task_serializer": "json",
+    "result_serializer": "json",
+}
+
+
+def beat_schedule(conf: RunsSettings) -> dict[str, dict[str, Any]]:
+    """The periodic tasks. A tick expires after two periods, so that none pile up while the system worker is away."""
+    periods = {"runs.tasks.flush": conf.flush_every_s, "runs.tasks.reconcile": conf.reconcile_every_s}
+    return {
+        task: {
+            "task": task,
+            "schedule": timedelta(seconds=period),
+            "options": {"queue": SYSTEM_QUEUE, "expires": 2 * period},
+        }
+        for task, period in periods.items()
+    }
+
+
+app = Celery("athanor", set_as_current=True)
+app.conf.update(
+    broker_url=databases.broker_url(settings.REDIS_URL),
+    broker_transport_options=TRANSPORT_OPTIONS,
+    task_default_queue=SYSTEM_QUEUE,
+    beat_schedule=beat_schedule(runs_settings()),
+    # Intervals need no memory of earlier ticks, and a file that is never written cannot be torn.
+    beat_scheduler="celery.beat:Scheduler",
+    timezone="UTC",
+    **EARLY_ACKNOWLEDGEMENT,
+    **RECONNECT,
+    **QUIET,
+    **RESULTS,
+    **JSON_ONLY,
+)
+app.autodiscover_tasks()
+
+
+@setup_logging.connect(weak=False)
+def _leave_logging_to_django(**_: Any) -> None:
+    """That a receiver exists is what keeps Celery from replacing Django's handlers."""
+
+
+@celeryd_init.connect(weak=False)
+def _install_supervision(**_: Any) -> None:
+    """Add the steps that start and stop the supervision of runs. By now Django is set up, and the steps are not yet read."""
+    from runs.supervisor import runtime
+
+    runtime.install(app)

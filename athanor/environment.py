@@ -1,0 +1,51 @@
+"""The names of all environment variables that Athanor reads. What is not here and starts with ATHANOR_ is a mistake."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+
+from runs.conf import RunsSettings
+
+PUBLIC: dict[str, str] = {
+    "ATHANOR_VAR": "folder of data, logs and sockets (default: var/ beside manage.py)",
+    "ATHANOR_DATABASE_URL": "postgresql://user:password@host:5432/name (default: SQLite in ATHANOR_VAR)",
+    "ATHANOR_REDIS_URL": "redis://host:6379/0 (default: an embedded server in ATHANOR_VAR)",
+    "ATHANOR_SECRET_KEY": "Django's secret key (default: made once and kept in ATHANOR_VAR)",
+    "ATHANOR_PRODUCTION": "1: cookies over https only, HSTS, a content security policy",
+    "ATHANOR_DEBUG": "1: Django's debug pages; never where strangers can reach it",
+    "ATHANOR_ALLOWED_HOSTS": "host names the site answers to, separated by commas",
+    "ATHANOR_TRUSTED_ORIGINS": "origins whose forms are accepted, https://host, separated by commas",
+    "ATHANOR_TIME_ZONE": "time zone of the pages (default: UTC)",
+    "ATHANOR_LOG_LEVEL": "DEBUG, INFO, WARNING or ERROR (default: INFO)",
+    "ATHANOR_APPS": "further Django apps, separated by commas; their `experiments` modules are found",
+    "ATHANOR_EXPERIMENT_PATHS": "folders with experiments, separated like PATH",
+    "ATHANOR_ADMIN_PASSWORD": "password of the first admin user that `up` creates (default: a random one, printed once)",
+}
+
+INTERNAL: dict[str, str] = {
+    "ATHANOR_ROLE": "set to `child` in the process of an experiment",
+    "ATHANOR_ATTEMPT": "marks the processes of a run's attempt",
+    "ATHANOR_REQUIRE_SERVICES": "tests: a service that cannot be started fails instead of skipping",
+}
+
+SETTINGS_PREFIXES: dict[str, type] = {"ATHANOR_RUNS": RunsSettings}
+"""Prefix → dataclass: each field may be set as PREFIX_FIELD."""
+
+
+def known_names() -> set[str]:
+    """Every name that is read somewhere."""
+    fields = {
+        f"{prefix}_{field.name.upper()}"
+        for prefix, cls in SETTINGS_PREFIXES.items()
+        for field in dataclasses.fields(cls)
+    }
+    return fields | PUBLIC.keys() | INTERNAL.keys()
+
+
+def unknown_names(environ: Mapping[str, str]) -> dict[str, str | None]:
+    """Variables that look like ours and are read nowhere → the nearest known name, if one is near."""
+    known = known_names()
+    unknown = sorted(name for name in environ if name.startswith("ATHANOR_") and name not in known)
+    return {name: next(iter(difflib.get_close_matches(name, known, n=1)), None) for name in unknown}
