@@ -1,0 +1,139 @@
+"""The ground of the tests: a folder that is thrown away, a real database, and a real Redis as soon as a test asks.
+
+`--database=sqlite` (the default: a file, since processes share it) or `--database=postgresql` (a server of ours).
+With ATHANOR_REQUIRE_SERVICES=1 a missing service fails the tests that need it; else they are skipped and say why. The
+environment set here is inherited by the processes that tests start: they meet the same database, Redis and folder.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.servers import PostgresServer, RedisServer, ServerMissing, redis_binary
+
+if TYPE_CHECKING:
+    from runs.buffer import Buffer
+
+FOLDER = pytest.StashKey[Path]()
+POSTGRES = pytest.StashKey[PostgresServer]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--database", choices=("sqlite", "postgresql"), default="sqlite", help="the database that the tests run on"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Lay the ground before Django reads its settings, which pytest-django has it do after this."""
+    folder = config.stash[FOLDER] = Path(tempfile.mkdtemp(prefix="ath-", dir="/tmp"))  # short: it holds unix sockets
+    os.environ.update(
+        DJANGO_SETTINGS_MODULE="tests.settings",
+        ATHANOR_VAR=str(folder / "var"),
+        ATHANOR_REDIS_URL=f"unix://{folder / 'redis.sock'}",
+        ATHANOR_DATABASE_URL=_database_url(config, folder),
+    )
+    from django.conf import settings
+
+    assert settings.DATABASES
+
+
+def _database_url(config: pytest.Config, folder: Path) -> str:
+    if config.getoption("--database") == "sqlite":
+        return f"sqlite://{folder / 'db.sqlite3'}"
+    server = config.stash[POSTGRES] = PostgresServer(folder / "postgres")
+    try:
+        server.start()
+    except ServerMissing as missing:
+        if os.environ.get("ATHANOR_REQUIRE_SERVICES") == "1":
+            raise pytest.UsageError(str(missing)) from missing
+        pytest.exit(f"skipped, all of it: {missing}", returncode=0)
+    return server.url("test_athanor")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if POSTGRES in config.stash:
+        config.stash[POSTGRES].stop()
+    shutil.rmtree(config.stash[FOLDER], ignore_errors=True)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"ground: {config.getoption('--database')}, {config.stash[FOLDER]}"
+
+
+def miss(reason: object) -> None:
+    """Skip the test for want of a service, or fail it where services are required."""
+    if os.environ.get("ATHANOR_REQUIRE_SERVICES") == "1":
+        pytest.fail(str(reason))
+    pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def ground(pytestconfig: pytest.Config) -> Path:
+    """The session's folder: short enough for unix sockets, gone after the session."""
+    return pytestconfig.stash[FOLDER]
+
+
+@pytest.fixture(scope="session")
+def redis_server(ground: Path) -> Iterator[RedisServer]:
+    """The session's Redis, at ATHANOR_REDIS_URL. A test that ends or freezes it need not mend it: `redis_url` does."""
+    try:
+        redis_binary()
+    except ServerMissing as missing:
+        miss(missing)
+    with RedisServer(ground / "redis", socket_path=ground / "redis.sock") as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> Iterator[str]:
+    """The session's Redis, running and empty."""
+    redis_server.start()
+    with redis_server.client() as client:
+        client.flushall()
+    yield redis_server.url
+    if redis_server.is_running:
+        redis_server.thaw()
+
+
+@pytest.fixture
+def buffer(redis_url: str) -> Iterator[Buffer]:
+    """This process's buffer, on an empty Redis."""
+    from runs import buffer as module
+
+    found = module.buffer()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def postgres_server(pytestconfig: pytest.Config) -> PostgresServer:
+    """The session's PostgreSQL, for tests that stop it; they are skipped on SQLite."""
+    if POSTGRES not in pytestconfig.stash:
+        pytest.skip("runs with --database=postgresql only")
+    return pytestconfig.stash[POSTGRES]
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """An empty folder whose path is short enough for a unix socket."""
+    with tempfile.TemporaryDirectory(prefix="ath-", dir="/tmp", ignore_cleanup_errors=True) as path:
+        yield Path(path)
+
+
+@pytest.fixture(autouse=True)
+def _settings_are_read_anew() -> Iterator[Any]:
+    """A test that changes ATHANOR_RUNS (fixture `settings`) is followed by one that reads it anew."""
+    from runs.conf import runs_settings
+
+    runs_settings.cache_clear()
+    yield
+    runs_settings.cache_clear()
