@@ -1,17 +1,18 @@
-"""The Celery application: `celery -A athanor worker|beat`. Every setting that differs from Celery's own default says why.
+"""The Celery application: `celery -A athanor worker|beat`. What differs from Celery's defaults says why.
 
-A message is a hint: runs live in the database, so messages are acknowledged before they are worked on, none is fetched ahead,
-and none is ever retried or delayed by Celery. Losing one or getting it twice costs nothing (runs.reconcile, runs.transitions).
+A message is a hint, for runs live in the database: messages are acknowledged before they are worked on, none is fetched
+ahead, none is retried or delayed by Celery. Losing one or getting it twice costs nothing (runs.reconcile, transitions).
 """
 
 from __future__ import annotations
 
 import os
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from celery import Celery
-from celery.signals import celeryd_init, setup_logging
+from celery.signals import beat_init, celeryd_init, setup_logging, worker_ready
 from django.conf import settings
 
 from athanor import databases
@@ -109,14 +110,24 @@ app.conf.update(
 app.autodiscover_tasks()
 
 
-@setup_logging.connect(weak=False)
 def _leave_logging_to_django(**_: Any) -> None:
     """That a receiver exists is what keeps Celery from replacing Django's handlers."""
 
 
-@celeryd_init.connect(weak=False)
 def _install_supervision(**_: Any) -> None:
-    """Add the steps that start and stop the supervision of runs. By now Django is set up, and the steps are not yet read."""
+    """Add the steps that start and stop supervision: by now Django is set up, and the steps are not yet read."""
     from runs.supervisor import runtime
 
     runtime.install(app)
+
+
+def _say_ready(**_: Any) -> None:
+    """Tell `up`, if it is what started this process."""
+    if path := os.environ.get("ATHANOR_READY_FILE"):
+        Path(path).touch()
+
+
+setup_logging.connect(_leave_logging_to_django, weak=False)
+celeryd_init.connect(_install_supervision, weak=False)
+worker_ready.connect(_say_ready, weak=False)
+beat_init.connect(_say_ready, weak=False)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from django.core.checks import CheckMessage, Warning, register
+from django.core import checks
 
 from athanor.environment import unknown_names
 
 
-@register()
-def environment_is_known(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+@checks.register()
+def environment_is_known(**_: Any) -> list[checks.CheckMessage]:
     """athanor.W001: a misspelt variable is otherwise a setting that silently does nothing."""
     return [
-        Warning(
+        checks.Warning(
             f"The environment variable {name} is read nowhere.",
             hint=f"Did you mean {near}?" if near else "See .env.example for those that are.",
             id="athanor.W001",

@@ -1,4 +1,7 @@
-"""Where the database, Redis and the secret key of this place are, from the environment or else from the var folder. Pure but for the key's file."""
+"""Where the database, Redis and the secret key of this place are: from the environment, or else in the var folder.
+
+Pure but for the file of the key.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -60,7 +64,7 @@ def redis_url(var: Path, environ: Mapping[str, str]) -> str:
 
 
 def redis_socket(var: Path) -> Path:
-    """Where the embedded Redis of `var` listens: in `var`, or in /tmp under a name made of it where that path is too long."""
+    """Where the embedded Redis of `var` listens: in `var`, or in /tmp if that path is too long for a socket."""
     socket = var / "redis.sock"
     if len(os.fsencode(socket)) <= SOCKET_PATH_MAX_BYTES:
         return socket
@@ -89,18 +93,22 @@ def secret_key(var: Path, environ: Mapping[str, str], *, is_child: bool = False)
         return key
     path = var / "secret_key"
     try:
-        return path.read_text()
-    except FileNotFoundError:
-        pass
-    try:
-        var.mkdir(parents=True, exist_ok=True)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(key := secrets.token_urlsafe(50))
-        return key
-    except FileExistsError:
+        if not path.exists():
+            _make_secret_key(path)
         return path.read_text()
     except OSError as error:
         raise ImproperlyConfigured(
-            f"No secret key can be kept in {var} ({error.strerror}). Make the folder writable, set ATHANOR_VAR to one that is,"
-            " or set ATHANOR_SECRET_KEY."
+            f"No secret key can be kept in {var} ({error.strerror}). Make the folder writable, set ATHANOR_VAR to one"
+            " that is, or set ATHANOR_SECRET_KEY."
         ) from error
+
+
+def _make_secret_key(path: Path) -> None:
+    """Write a new key whole or not at all, so that of two processes that start at once both read the same one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.touch(mode=0o600)
+    draft.write_text(secrets.token_urlsafe(50))
+    with suppress(FileExistsError):
+        os.link(draft, path)
+    draft.unlink()

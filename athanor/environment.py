@@ -21,12 +21,12 @@ PUBLIC: dict[str, str] = {
     "ATHANOR_LOG_LEVEL": "DEBUG, INFO, WARNING or ERROR (default: INFO)",
     "ATHANOR_APPS": "further Django apps, separated by commas; their `experiments` modules are found",
     "ATHANOR_EXPERIMENT_PATHS": "folders with experiments, separated like PATH",
-    "ATHANOR_ADMIN_PASSWORD": "password of the first admin user that `up` creates (default: a random one, printed once)",
 }
 
 INTERNAL: dict[str, str] = {
     "ATHANOR_ROLE": "set to `child` in the process of an experiment",
     "ATHANOR_ATTEMPT": "marks the processes of a run's attempt",
+    "ATHANOR_READY_FILE": "file that a Celery process makes when it is ready; set by `up`",
     "ATHANOR_REQUIRE_SERVICES": "tests: a service that cannot be started fails instead of skipping",
 }
 

@@ -1,0 +1,1 @@
+"""The servers that Athanor brings along, for one machine."""

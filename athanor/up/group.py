@@ -1,0 +1,150 @@
+"""The group: its processes are started in order, restarted when they die, and stopped in the opposite order.
+
+It writes its state to a file at each change. After a crash of the group itself its processes are ended by the kernel or
+by the next group (`athanor.up.status.end_leftovers`), and nothing is lost: each of them may be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from athanor.up.process import Process, Role, State, keep_log_small, last_lines
+from athanor.up.signals import Signals
+
+TICK_S = 0.1
+"""Between two looks at processes that are being started or stopped."""
+IDLE_TICK_S = 5.0
+"""Between two looks when nothing happens; the death of a process wakes the group at once."""
+READY_TIMEOUT_S = 90.0
+
+
+class StartFailed(Exception):  # noqa: N818  # named for what happened
+    """A process of the group did not come up. The message names it, its end and its log."""
+
+
+class Group:
+    """Supervises processes. All methods are for the main thread, inside `with Signals()`."""
+
+    def __init__(
+        self,
+        roles: Sequence[Role],
+        logs: Path,
+        signals: Signals,
+        *,
+        say: Callable[[str], None],
+        publish: Callable[[Sequence[Process]], None] = lambda _: None,
+    ) -> None:
+        logs.mkdir(parents=True, exist_ok=True)
+        self.processes = [Process(role, logs / f"{role.name}.log") for role in roles]
+        self._signals = signals
+        self._say = say
+        self._publish = publish
+
+    @property
+    def is_asked_to_stop(self) -> bool:
+        return self._signals.stops > 0
+
+    def start(self) -> bool:
+        """Start everything and wait until it is ready; False if it was asked to stop meanwhile. Raises StartFailed."""
+        for _, rank in _ranks(self.processes):
+            for process in rank:
+                process.spawn()
+                self._publish(self.processes)
+            if any(process.role.gate for process in rank) and not self._wait_ready(rank):
+                return False
+        return self._wait_ready(self.processes)
+
+    def _wait_ready(self, processes: Sequence[Process]) -> bool:
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while waiting := [process for process in processes if not self._is_ready(process)]:
+            if self.is_asked_to_stop:
+                return False
+            for process in waiting:
+                if not process.is_alive:
+                    raise StartFailed(_post_mortem(process, process.end()))
+                if time.monotonic() > deadline:
+                    raise StartFailed(_post_mortem(process, f"was not ready after {READY_TIMEOUT_S:g} s"))
+            self._signals.wait(TICK_S)
+        return True
+
+    def _is_ready(self, process: Process) -> bool:
+        if process.state is State.STARTING and process.is_alive and process.role.ready():
+            process.enter(State.RUNNING)
+            self._publish(self.processes)
+        return process.state is State.RUNNING
+
+    def run(self) -> None:
+        """Keep everything running until somebody asks for the end."""
+        while not self.is_asked_to_stop:
+            self.run_once()
+
+    def run_once(self) -> None:
+        """Look after each process, then sleep until a signal or the next thing to do."""
+        for process in self.processes:
+            self._tend(process)
+        self._signals.wait(self._pause_s())
+
+    def _tend(self, process: Process) -> None:
+        if process.state is State.RESTARTING:
+            if time.monotonic() >= process.due:
+                process.restart()
+                self._publish(self.processes)
+        elif not process.is_alive:
+            self._lament(process)
+        else:
+            self._is_ready(process)
+            keep_log_small(process.log_file)
+
+    def _lament(self, process: Process) -> None:
+        end = process.end()
+        wait_s = process.schedule_restart()
+        when = f"in {wait_s:g} s" if wait_s else "now"
+        self._say(f"{process.role.name} {end}; it is started again {when}. Its log: {process.log_file}")
+        self._publish(self.processes)
+
+    def _pause_s(self) -> float:
+        if any(process.state is State.STARTING for process in self.processes):
+            return TICK_S
+        now = time.monotonic()
+        dues = [process.due - now for process in self.processes if process.state is State.RESTARTING]
+        return max(0.0, min([IDLE_TICK_S, *dues]))
+
+    def stop(self) -> None:
+        """End everything, the highest rank first. Asked a second time meanwhile, it kills instead of waiting."""
+        for _, rank in reversed(_ranks(self.processes)):
+            for process in rank:
+                process.terminate()
+            self._publish(self.processes)
+            self._await_end(rank)
+            for process in rank:
+                process.bury()
+            self._publish(self.processes)
+
+    def _await_end(self, rank: Sequence[Process]) -> None:
+        begun = time.monotonic()
+        while alive := [process for process in rank if process.is_alive]:
+            waited_s = time.monotonic() - begun
+            for process in alive:
+                if waited_s > self._patience_s(process.role):
+                    process.kill()
+            self._signals.wait(TICK_S)
+
+    def _patience_s(self, role: Role) -> float:
+        """Redis gets its moment even in a hurry: it writes down what it holds."""
+        if self._signals.stops < 2:
+            return role.stop_timeout_s
+        return 0.0 if role.rank else min(role.stop_timeout_s, 3.0)
+
+
+def _ranks(processes: Iterable[Process]) -> list[tuple[int, list[Process]]]:
+    """Rank → its processes, upwards."""
+    by_rank = sorted(processes, key=lambda process: process.role.rank)
+    return [(rank, list(members)) for rank, members in groupby(by_rank, key=lambda process: process.role.rank)]
+
+
+def _post_mortem(process: Process, what: str) -> str:
+    tail = "".join(f"\n  {line}" for line in last_lines(process.log_file))
+    return f"{process.role.name} {what}. The end of its log, {process.log_file}:{tail}"

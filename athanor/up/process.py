@@ -1,0 +1,183 @@
+"""One process of the group: how it is started, watched and ended. Knows nothing of what it runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+import psutil
+
+LEASH = Path(__file__).with_name("leash.py")
+LOG_MAX_BYTES = 10 * 1024 * 1024
+"""A larger log is moved to `<name>.log.1`, in place of the one before."""
+SETTLED_S = 5.0
+"""A process that lived for so long is restarted at once when it dies."""
+BACKOFF_S = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""Wait before the first, second … restart of a process that does not settle; the last one for all that follow."""
+
+
+class State(StrEnum):
+    WAITING = "waiting"
+    STARTING = "starting"
+    RUNNING = "running"
+    RESTARTING = "restarting"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+def always() -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Role:
+    """What one process of the group is for."""
+
+    name: str
+    command: tuple[str, ...]
+    rank: int = 0
+    """Ranks are started upwards, each when the one below is ready if that is a `gate`, and stopped downwards."""
+    gate: bool = False
+    ready: Callable[[], bool] = always
+    """Asked again and again after a start; answers within a second."""
+    stop_timeout_s: float = 10.0
+    """So long after SIGTERM, SIGKILL."""
+    orphan_signal: signal.Signals = signal.SIGKILL
+    """What the kernel sends when the group's own process is gone."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class Process:
+    """The process of a role, in its present and later incarnations. Not thread-safe."""
+
+    def __init__(self, role: Role, log_file: Path) -> None:
+        self.role = role
+        self.log_file = log_file
+        self.state = State.WAITING
+        self.restarts = 0
+        self.since = datetime.now(UTC)
+        """When the state was last changed."""
+        self.due = 0.0
+        """Monotonic moment of the next restart."""
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._unsettled = 0
+        self._tree: list[psutil.Process] = []
+
+    @property
+    def pid(self) -> int | None:
+        return self._popen.pid if self._popen else None
+
+    @property
+    def is_alive(self) -> bool:
+        return self._popen is not None and self._popen.poll() is None
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the start of this incarnation."""
+        return time.monotonic() - self._started
+
+    def enter(self, state: State) -> None:
+        self.state, self.since = state, datetime.now(UTC)
+
+    def spawn(self) -> None:
+        """Start it. Call it from the thread that lives as long as the group: the kernel's leash is tied to that."""
+        leash = (sys.executable, "-I", "-S", str(LEASH), str(int(self.role.orphan_signal)), str(os.getpid()))
+        keep_log_small(self.log_file)
+        with self.log_file.open("ab") as log:
+            self._popen = subprocess.Popen(  # noqa: S603  # our own command lines
+                [*leash, *self.role.command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **self.role.environment},
+            )
+        self._started = time.monotonic()
+        self.enter(State.STARTING)
+
+    def end(self) -> str:
+        """How the dead process ended, in words."""
+        status = self._popen.returncode if self._popen else None
+        if status is None:
+            return "did not start"
+        return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+
+    def schedule_restart(self) -> float:
+        """Note its death and when it starts again; returns the seconds until then."""
+        self._unsettled = 1 if self.age_s >= SETTLED_S else self._unsettled + 1
+        wait_s = BACKOFF_S[min(self._unsettled, len(BACKOFF_S)) - 1]
+        self.due = time.monotonic() + wait_s
+        self._popen = None
+        self.enter(State.RESTARTING)
+        return wait_s
+
+    def restart(self) -> None:
+        self.restarts += 1
+        self.spawn()
+
+    def terminate(self) -> None:
+        """Ask it to end: SIGTERM to the main process only, which looks after its own."""
+        self.enter(State.STOPPING)
+        self._tree = self._descendants()
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._tree += self._descendants()
+        self._signal(signal.SIGKILL)
+
+    def bury(self) -> None:
+        """After its end: wait a moment for what it had started, then end that too."""
+        if self._popen:
+            self._popen.wait()
+        _, left = psutil.wait_procs(self._tree, timeout=2)
+        for process in left:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(left, timeout=2)
+        self._popen, self._tree = None, []
+        self.enter(State.STOPPED)
+
+    def _descendants(self) -> list[psutil.Process]:
+        if not self.is_alive:
+            return []
+        try:
+            return psutil.Process(self.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._popen and self.is_alive:
+            self._popen.send_signal(number)
+
+
+def keep_log_small(path: Path) -> None:
+    """Move a log that has grown large aside, also while its process writes to it (which it does by appending)."""
+    try:
+        if path.stat().st_size <= LOG_MAX_BYTES:
+            return
+    except FileNotFoundError:
+        return
+    shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+    os.truncate(path, 0)
+
+
+def last_lines(path: Path, count: int = 15, within_bytes: int = 16_384) -> list[str]:
+    """The end of a log file, for people."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - within_bytes))
+            return file.read().decode(errors="replace").splitlines()[-count:]
+    except OSError:
+        return []
