@@ -10,7 +10,7 @@ from runs.conf import runs_settings
 
 
 @register()
-def lease_outlives_heartbeats(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+def lease_outlives_heartbeats(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:  # noqa: ARG001  # Django's signature
     """A lease must survive two missed heartbeats and end after the moment at which its worker gives up."""
     conf = runs_settings()
     found: list[CheckMessage] = []

@@ -1,4 +1,6 @@
-"""Every number of this app that somebody may want to change, with its unit. Django setting ATHANOR_RUNS, see experiments.conf."""
+"""Every number of this app that somebody may want to change, with its unit. Django setting ATHANOR_RUNS, see
+experiments.conf.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Sets of sequence numbers as sorted, disjoint, closed ranges: [[1, 500], [502, 502]]. Pure.
 
-What an attempt has stored is kept this way: one range as long as nothing is missing, and the exact gaps otherwise, without
-counting rows.
+What an attempt has stored is kept this way: one range as long as nothing is missing, and the exact gaps otherwise,
+without counting rows.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 r"""The records of a run on their way from the child to the database: one format, defined here and nowhere else.
 
-**On the child's pipe** a frame is one line of at most `FRAME_MAX_BYTES` (so that one write(2) is atomic, from any thread or
-process, and nothing is ever torn), ended by a newline. Its first byte is its kind, the rest is compact JSON:
+**On the child's pipe** a frame is one line of at most `FRAME_MAX_BYTES` (so that one write(2) is atomic, from any
+thread or process, and nothing is ever torn), ended by a newline. Its first byte is its kind, the rest is compact JSON:
 
     L[time, level, source, message, metadata]   a line; metadata is an object or null
     R[time, kind, key, step, value]             a result or metric; step is an integer or null; NaN as the string "nan"
@@ -13,9 +13,11 @@ process, and nothing is ever torn), ended by a newline. Its first byte is its ki
     E{"outcome", ...}                           the end, see `End`; nothing counts after it
     +<sender>:<piece>  and  =<sender>:<piece>   a longer record in pieces, `=` the last; <sender> is pid-thread
 
-A line that is none of these is garbage; it becomes a visible line of source `system`, and reading goes on at the next newline.
+A line that is none of these is garbage; it becomes a visible line of source `system`, and reading goes on at the next
+newline.
 
-**In Redis** an entry of a run's lists is `<attempt>:<seq>:<json>`, the JSON being that of the L or R frame, unread. `seq` counts
+**In Redis** an entry of a run's lists is `<attempt>:<seq>:<json>`, the JSON being that of the L or R frame, unread.
+`seq` counts
 from 1 per attempt and list and is given by the supervisor, in the order of arrival.
 
 Decoding never raises: what cannot be read becomes a line (or result) that shows it.
@@ -24,8 +26,8 @@ Decoding never raises: what cannot be read becomes a line (or result) that shows
 from __future__ import annotations
 
 import math
-from time import time as clock
 from dataclasses import dataclass
+from time import time as clock
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import msgspec
@@ -53,7 +55,8 @@ class Line(NamedTuple):
 
 class ResultRecord(NamedTuple):
     """One result or metric as it is shown and stored. `number` is set for finite metrics, `value` for results; a metric
-    that is not finite has the text "nan", "inf" or "-inf" as its value, since not every database keeps it as a number."""
+    that is not finite has the text "nan", "inf" or "-inf" as its value, since not every database keeps it as a
+    number."""
 
     attempt: int
     seq: int
@@ -66,7 +69,9 @@ class ResultRecord(NamedTuple):
 
 
 class End(TypedDict):
-    """The child's last word. `outcome`: returned | raised | failed | exited | cancelled | config | start | retry_later."""
+    """The child's last word. `outcome`: returned | raised | failed | exited | cancelled | config | start |
+    retry_later.
+    """
 
     outcome: str
     error: NotRequired[str]
@@ -76,6 +81,8 @@ class End(TypedDict):
     """What `run` returned."""
     exit_code: NotRequired[int]
     """Of `sys.exit`, for `exited`."""
+    after_s: NotRequired[float]
+    """For `retry_later`: how long to wait before the next attempt."""
 
 
 class ArtifactRecord(TypedDict):
@@ -109,13 +116,41 @@ _SOURCES = frozenset(Source.values)
 
 
 def encode(kind: int, payload: Any) -> bytes:
-    """One whole record, without its newline: the kind's letter and the JSON of `payload`. Raises TypeError if it has none."""
+    """One whole record, without its newline: the kind's letter and the JSON of `payload`. Raises TypeError if it has
+    none.
+    """
     return bytes((kind,)) + _encoder.encode(payload)
 
 
 def decode(record: bytes) -> Any:
     """The payload of a control record (anything but lines and results). Raises ValueError."""
     return _any_decoder.decode(record[1:])
+
+
+def end(payload: Any) -> End:
+    """The End that an E record's payload is. Raises TypeError, KeyError or ValueError for what is none."""
+    known: End = {"outcome": str(payload["outcome"])}
+    for name in ("error", "traceback"):
+        if name in payload:
+            known[name] = without_nul(str(payload[name]))
+    if "summary" in payload:
+        known["summary"] = without_nul(payload["summary"])
+    if "exit_code" in payload:
+        known["exit_code"] = int(payload["exit_code"])
+    if "after_s" in payload:
+        known["after_s"] = float(payload["after_s"])
+    return known
+
+
+def artifact(payload: Any) -> ArtifactRecord:
+    """The ArtifactRecord that an A record's payload is. Raises TypeError, KeyError or ValueError for what is none."""
+    return {
+        "name": without_nul(str(payload["name"])),
+        "path": without_nul(str(payload["path"])),
+        "size_bytes": int(payload["size_bytes"]),
+        "sha256": str(payload["sha256"]),
+        "content_type": str(payload["content_type"]),
+    }
 
 
 def entry(key: AttemptKey, seq: int, record: bytes) -> bytes:
@@ -144,7 +179,9 @@ def decode_line(value: bytes) -> Line:
 
 
 def decode_result(value: bytes) -> ResultRecord:
-    """A result from a buffer entry whose `position` is readable; an unreadable one is kept under the key `unreadable`."""
+    """A result from a buffer entry whose `position` is readable; an unreadable one is kept under the key
+    `unreadable`.
+    """
     attempt, seq, body = value.split(b":", 2)
     try:
         time, kind, key, step, content = _result_decoder.decode(body)
@@ -152,7 +189,14 @@ def decode_result(value: bytes) -> ResultRecord:
             number = float(content)
             finite = math.isfinite(number)
             return ResultRecord(
-                int(attempt), int(seq), time, kind, without_nul(key), step, number if finite else None, None if finite else str(number)
+                int(attempt),
+                int(seq),
+                time,
+                kind,
+                without_nul(key),
+                step,
+                number if finite else None,
+                None if finite else str(number),
             )
         if kind != ResultKind.RESULT:
             raise ValueError(f"kind {kind} is none of ours")

@@ -1,13 +1,14 @@
-"""The only writer of a run's status. Each change is one guarded UPDATE; zero rows updated means that somebody else was first.
+"""The only writer of a run's status. Each change is one guarded UPDATE; zero rows updated means that somebody else was
+first.
 
-After a crash between any two statements the database is as before the function or as after it: each is one transaction. The
-clock is the database's. A function that returns False or None changed nothing, and its caller gives way.
+After a crash between any two statements the database is as before the function or as after it: each is one transaction.
+The clock is the database's. A function that returns False or None changed nothing, and its caller gives way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -53,7 +54,8 @@ def lease_end(lease_s: float) -> Any:
 def claim(queues: Sequence[str], worker: Worker, *, lease_s: float, task_id: str = "") -> Attempt | None:
     """Claim the first due run of `queues` (priority, then age) for a new attempt; None if there is none.
 
-    Safe to call from any number of workers at once: PostgreSQL skips rows that others are claiming, SQLite has one writer.
+    Safe to call from any number of workers at once: PostgreSQL skips rows that others are claiming, SQLite has one
+    writer.
     """
     with transaction.atomic():
         run = _first_due(queues)
@@ -71,7 +73,9 @@ def claim(queues: Sequence[str], worker: Worker, *, lease_s: float, task_id: str
 
 
 def _first_due(queues: Sequence[str]) -> Run | None:
-    due = Run.objects.filter(status=Status.PENDING, queue__in=queues).filter(Q(not_before=None) | Q(not_before__lte=Now()))
+    due = Run.objects.filter(status=Status.PENDING, queue__in=queues).filter(
+        Q(not_before=None) | Q(not_before__lte=Now())
+    )
     if connection.features.has_select_for_update_skip_locked:
         due = due.select_for_update(skip_locked=True)
     return due.order_by("-priority", "id").only("pk", "attempt").first()
@@ -91,8 +95,8 @@ class Renewed:
 def renew(worker: Worker, *, lease_s: float) -> dict[AttemptKey, Renewed]:
     """Renew the leases of all open attempts of a worker in one UPDATE; returns those that are its own.
 
-    An attempt that is missing from the answer has been taken over or ended: its child must be killed. An expired lease that
-    nobody has taken over yet is renewed too: taking over closes the attempt, so there is no doubt whose it is.
+    An attempt that is missing from the answer has been taken over or ended: its child must be killed. An expired lease
+    that nobody has taken over yet is renewed too: taking over closes the attempt, so there is no doubt whose it is.
     """
     mine = Attempt.objects.filter(worker=worker, finished_at=None)
     mine.update(lease_expires_at=lease_end(lease_s))
@@ -106,9 +110,13 @@ def renew(worker: Worker, *, lease_s: float) -> dict[AttemptKey, Renewed]:
 
 
 def mark(key: AttemptKey, **values: Any) -> bool:
-    """Set columns of an attempt while it is open and the newest of its run. Times are given as `Now()` or by the caller."""
+    """Set columns of an attempt while it is open and the newest of its run. Times are given as `Now()` or by the
+    caller.
+    """
     return bool(
-        Attempt.objects.filter(run_id=key.run_id, number=key.number, finished_at=None, run__attempt=key.number).update(**values)
+        Attempt.objects.filter(run_id=key.run_id, number=key.number, finished_at=None, run__attempt=key.number).update(
+            **values
+        )
     )
 
 
@@ -146,6 +154,35 @@ def release(
             return False
         _close(key, end, ending, facts)
     return True
+
+
+def hand_back(
+    key: AttemptKey, end: AttemptEnd, ending: Ending, facts: Facts | None = None, *, not_before: datetime | None = None
+) -> bool:
+    """Hand a run back for its next attempt, or end it where it must not have one.
+
+    It ends as cancelled if that was asked for, and as `lost` if its attempts were lost `max_attempts` times or its
+    experiment wants no other attempt (`on_lost="fail"`). False unless the run is still running this very attempt.
+    """
+    kind = FailureKind.LOST if end == AttemptEnd.LOST else None
+    for _ in range(2):  # a cancel may be asked for between the look and the guarded update
+        run = Run.objects.filter(pk=key.run_id).first()
+        if run is None:
+            return False
+        if run.cancel_requested_at is not None:
+            by = f"Cancelled by {run.cancel_requested_by}"
+            return finish(key, replace(ending, status=Status.CANCELLED, failure_kind=None, ended_by=by), facts)
+        if end == AttemptEnd.LOST and not _may_try_again(run):
+            return finish(key, replace(ending, status=Status.FAILED, failure_kind=kind), facts)
+        if release(key, end, replace(ending, failure_kind=kind), facts, not_before=not_before):
+            return True
+    return False
+
+
+def _may_try_again(run: Run) -> bool:
+    """Whether a lost run may have another attempt: those that were handed back do not count."""
+    lost = Attempt.objects.filter(run=run, end=AttemptEnd.LOST).count()
+    return run.on_lost == "retry" and lost + 1 < run.max_attempts
 
 
 def request_cancel(run_id: int, *, by: str) -> Status | None:

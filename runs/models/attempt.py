@@ -11,7 +11,9 @@ from runs.states import AttemptEnd, AttemptKey, FailureKind
 
 
 class Worker(models.Model):
-    """One worker process, from its start to its end. Host, boot, pid and start time together name a process for ever."""
+    """One worker process, from its start to its end. Host, boot, pid and start time together name a process for
+    ever.
+    """
 
     name = models.CharField(max_length=200, help_text="Celery's name of it: runs@host.")
     host = models.CharField(max_length=200)
@@ -35,7 +37,9 @@ class Worker(models.Model):
 
 
 class Attempt(models.Model):
-    """One try at a run by one worker. Open until `finished_at`; its lease is what says that somebody takes care of it."""
+    """One try at a run by one worker. Open until `finished_at`; its lease is what says that somebody takes care of
+    it.
+    """
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="attempts")
     number = models.PositiveIntegerField()
@@ -52,7 +56,9 @@ class Attempt(models.Model):
     failure_kind = models.CharField(max_length=10, blank=True, choices=FailureKind)
     error = models.TextField(blank=True)
     traceback = models.TextField(blank=True)
-    ended_by = models.CharField(max_length=200, blank=True, help_text="Who or what ended it, if not the experiment itself.")
+    ended_by = models.CharField(
+        max_length=200, blank=True, help_text="Who or what ended it, if not the experiment itself."
+    )
     exit_status = models.IntegerField(null=True)
     signal = models.PositiveSmallIntegerField(null=True)
     peak_memory_bytes = models.BigIntegerField(null=True)
@@ -70,7 +76,9 @@ class Attempt(models.Model):
     lines_stored = models.JSONField(default=list, help_text="Closed ranges of stored seqs: [[1, 500]].")
     results_stored = models.JSONField(default=list)
 
-    provenance = models.JSONField(default=dict, help_text="Code digest, git commit, versions, host; see runs.provenance.")
+    provenance = models.JSONField(
+        default=dict, help_text="Code digest, git commit, versions, host; see runs.provenance."
+    )
 
     class Meta:
         ordering = ("run", "number")

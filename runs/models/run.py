@@ -45,7 +45,9 @@ class Run(models.Model):
 
     origin = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="descendants")
     origin_kind = models.CharField(max_length=10, blank=True, choices=Origin)
-    launched_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    launched_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
     launched_via = models.CharField(max_length=100, blank=True, help_text="admin, shell, python, schedule …")
 
     status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
@@ -93,10 +95,12 @@ class Run(models.Model):
                 name="run_finished_at_iff_final",
             ),
             models.CheckConstraint(
-                condition=~Q(status="running") | (Q(attempt__gte=1) & Q(started_at__isnull=False)), name="run_running_has_attempt"
+                condition=~Q(status="running") | (Q(attempt__gte=1) & Q(started_at__isnull=False)),
+                name="run_running_has_attempt",
             ),
             models.CheckConstraint(
-                condition=~Q(status="cancelled") | Q(cancel_requested_at__isnull=False), name="run_cancelled_was_requested"
+                condition=~Q(status="cancelled") | Q(cancel_requested_at__isnull=False),
+                name="run_cancelled_was_requested",
             ),
             models.CheckConstraint(
                 condition=Q(origin_kind="") | Q(origin_kind__in=Origin.values), name="run_origin_kind_known"

@@ -1,0 +1,157 @@
+"""From the child's pipes to the window and the recorder: everything that the child says passes here, in one order."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.utils import timezone
+
+from runs import records
+from runs.buffer import Stream
+from runs.conf import RunsSettings
+from runs.records import End, Progress
+from runs.states import Level, Source
+from runs.supervisor.capture import RawStream
+from runs.supervisor.channel import Channel
+from runs.supervisor.children import Child
+from runs.supervisor.recorder import RunRecords
+from runs.supervisor.window import Window
+
+
+@dataclass(slots=True)
+class Said:
+    """What the child has said of itself. Times are monotonic seconds."""
+
+    last_sign_at: float = field(default_factory=time.monotonic)
+    started_at: float | None = None
+    cancel_seen: bool = False
+    end: End | None = None
+    ended_at: float | None = None
+
+
+class Intake:
+    """Reads the pipes of one child through the selector of its watch loop."""
+
+    def __init__(
+        self, child: Child, conf: RunsSettings, window: Window, writes: RunRecords, selector: selectors.BaseSelector
+    ) -> None:
+        self._conf, self._window, self._writes, self._selector = conf, window, writes, selector
+        self._channel = Channel(
+            record_max_bytes=conf.record_max_bytes,
+            line_max_bytes=conf.line_max_bytes,
+            senders_max=conf.channel_senders_max,
+        )
+        self._raw = {
+            child.stdout_fd: self._raw_stream(Source.STDOUT, Level.INFO),
+            child.stderr_fd: self._raw_stream(Source.STDERR, Level.WARNING),
+        }
+        # What a sub-process wrote before the experiment's next line stands before it: raw output is read first.
+        self._pipes = [child.stdout_fd, child.stderr_fd, child.records_fd]
+        self._open = set(self._pipes)
+        self._listening = False
+        self.said = Said()
+
+    def _raw_stream(self, source: Source, level: Level) -> RawStream:
+        return RawStream(
+            source, level, line_max_bytes=self._conf.line_max_bytes, redraw_every_s=self._conf.redraw_every_s
+        )
+
+    def listen_while_there_is_room(self) -> None:
+        """Register the pipes, or unregister them while the window is full: then the experiment waits."""
+        room = self._window.has_room and self._writes.has_room
+        if not room:
+            self.said.last_sign_at = time.monotonic()  # it may be speaking: nobody listens
+        if room == self._listening:
+            return
+        self._listening = room
+        for fd in self._open:
+            if room:
+                self._selector.register(fd, selectors.EVENT_READ)
+            else:
+                self._selector.unregister(fd)
+
+    def read(self, ready: set[int]) -> None:
+        """Take what the ready ones of the pipes have, some of it at once."""
+        for fd in self._pipes:
+            if fd in ready:
+                self._read(fd)
+
+    def read_the_rest(self, relieve: Callable[[], None]) -> None:
+        """Read all that is left, when no process holds the other ends any more; `relieve` makes room in the window."""
+        for fd in self._pipes:
+            while fd in self._open and self._read(fd):
+                if not (self._window.has_room and self._writes.has_room):
+                    relieve()
+        for stream in self._raw.values():
+            self._window.add(Stream.LINES, stream.close(time.time()))
+        self._take(self._channel.close())
+
+    def _read(self, fd: int) -> bool:
+        try:
+            data = os.read(fd, self._conf.read_bytes)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._open.discard(fd)
+            if self._listening:
+                self._selector.unregister(fd)
+            return False
+        self.said.last_sign_at = time.monotonic()
+        if fd in self._raw:
+            self._window.add(Stream.LINES, self._raw[fd].feed(data, time.time()))
+        else:
+            self._take(self._channel.feed(data))
+        return True
+
+    def _take(self, found: list[bytes]) -> None:
+        lines: list[bytes] = []
+        results: list[bytes] = []
+        for record in found:
+            kind = record[0]
+            if kind == records.LINE:
+                lines.append(record)
+            elif kind == records.RESULT:
+                results.append(record)
+            else:
+                lines += self._control(kind, record)
+        self._window.add(Stream.LINES, lines)
+        self._window.add(Stream.RESULTS, results)
+
+    def _control(self, kind: int, record: bytes) -> list[bytes]:
+        """Take a control record; a hostile one becomes a line that shows it."""
+        try:
+            self._take_control(kind, records.decode(record))
+        except (ValueError, TypeError, KeyError, LookupError) as error:
+            shown = record[:200].decode(errors="replace")
+            return [system_line(Level.WARNING, f"unreadable record ({error}): {shown}")]
+        return []
+
+    def _take_control(self, kind: int, payload: Any) -> None:
+        writes = self._writes
+        if kind == records.PROGRESS:
+            current, total, message = payload
+            writes.progress(Progress(float(current), None if total is None else float(total), str(message)))
+        elif kind == records.CHECKPOINT:
+            writes.checkpoint({"id": int(payload["id"]), "sync": bool(payload["sync"]), "state": payload["state"]})
+        elif kind == records.ARTIFACT:
+            writes.artifact(records.artifact(payload))
+        elif kind == records.HELLO:
+            self.said.started_at = time.monotonic()
+            writes.mark(started_at=timezone.now())
+            writes.provenance(dict(payload))
+        elif kind == records.SEEN:
+            self.said.cancel_seen = True
+            writes.mark(cancel_seen_at=timezone.now())
+        elif kind == records.END and self.said.end is None:
+            self.said.end = records.end(payload)
+            self.said.ended_at = time.monotonic()
+
+
+def system_line(level: Level, message: str) -> bytes:
+    """An L record of Athanor's own."""
+    return records.encode(records.LINE, [time.time(), int(level), Source.SYSTEM.value, message, None])

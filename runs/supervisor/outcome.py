@@ -1,0 +1,128 @@
+"""From what was observed to how the attempt ended: the one place where every way that a child can end is mapped.
+Pure.
+"""
+
+from __future__ import annotations
+
+import signal as signals
+from dataclasses import dataclass, field
+
+from runs.records import End
+from runs.states import AttemptEnd, FailureKind, Status
+from runs.supervisor.children import Exit
+from runs.supervisor.stops import Action, Reason, Stop
+from runs.transitions import Ending
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Everything that the supervisor saw of one attempt."""
+
+    exit: Exit | None
+    """None if there was never a child."""
+    end: End | None
+    """The child's last word, if it had one."""
+    started: bool
+    """Whether the experiment's own code was reached."""
+    stop: Stop | None = None
+    seen: bool = False
+    """Whether the experiment has noticed a cancel request."""
+    done: frozenset[Action] = field(default_factory=frozenset)
+    """The steps of the stop that were taken."""
+    last_sign_age_s: float = 0.0
+    """Seconds since the child's last line, result or progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Either the run's end, or (`handed_back`) the attempt's alone, with the run pending again."""
+
+    ending: Ending
+    handed_back: AttemptEnd | None = None
+    retry_after_s: float = 0.0
+
+
+_FORCEFUL = frozenset({Action.INTERRUPT, Action.TERMINATE, Action.KILL})
+_FAILURES = {
+    Reason.TIMEOUT: FailureKind.TIMEOUT,
+    Reason.STALLED: FailureKind.STALLED,
+    Reason.MEMORY: FailureKind.MEMORY,
+    Reason.START_TIMEOUT: FailureKind.START,
+}
+
+
+def verdict(seen: Observation) -> Verdict:
+    """How the attempt ended.
+
+    Whoever was first counts: an experiment that returned or failed before anything was done to it, and before it
+    noticed a cancel, ended by itself.
+    """
+    stop = seen.stop
+    if stop is None or not _stopped(seen, stop):
+        return _by_itself(seen)
+    if stop.reason == Reason.CANCEL:
+        return Verdict(_ending(seen, Status.CANCELLED, None, stop.message))
+    if stop.reason == Reason.DRAIN:
+        return Verdict(_ending(seen, Status.PENDING, None, stop.message), AttemptEnd.RELEASED)
+    if stop.reason == Reason.LEASE_LOST:
+        return Verdict(_ending(seen, Status.PENDING, FailureKind.LOST, stop.message), AttemptEnd.LOST)
+    return Verdict(_ending(seen, Status.FAILED, _FAILURES[stop.reason], stop.message))
+
+
+def _stopped(seen: Observation, stop: Stop) -> bool:
+    """Whether the stop is what ended the child."""
+    if seen.end is not None and seen.end["outcome"] == "cancelled":
+        return True
+    if stop.reason == Reason.CANCEL and seen.seen:
+        return True
+    return bool(seen.done & _FORCEFUL)
+
+
+def _by_itself(seen: Observation) -> Verdict:
+    if seen.end is None:
+        return Verdict(_without_a_word(seen))
+    outcome, error = seen.end["outcome"], seen.end.get("error", "")
+    if outcome == "returned" or (outcome == "exited" and seen.end.get("exit_code", 1) == 0):
+        return Verdict(_ending(seen, Status.COMPLETED, None, "", summary=seen.end.get("summary")))
+    if outcome == "retry_later":
+        after_s = float(seen.end.get("after_s", 0.0))
+        return Verdict(_ending(seen, Status.PENDING, None, error), AttemptEnd.RELEASED, retry_after_s=after_s)
+    if outcome == "cancelled":
+        error = "RunCancelled was raised although nobody asked to cancel the run"
+    kinds = {"config": FailureKind.CONFIG, "start": FailureKind.START}
+    return Verdict(_ending(seen, Status.FAILED, kinds.get(outcome, FailureKind.ERROR), error))
+
+
+def _without_a_word(seen: Observation) -> Ending:
+    how = describe_exit(seen.exit)
+    if not seen.started:
+        return _ending(seen, Status.FAILED, FailureKind.START, f"The process {how} before the experiment began")
+    return _ending(seen, Status.FAILED, FailureKind.CRASHED, f"The process {how} without a word")
+
+
+def _ending(
+    seen: Observation, status: Status, kind: FailureKind | None, error: str, *, summary: object = None
+) -> Ending:
+    end: End = seen.end or {"outcome": ""}
+    return Ending(
+        status=status,
+        failure_kind=kind,
+        error=error,
+        traceback=end.get("traceback", ""),
+        summary=summary if summary is not None else end.get("summary"),
+        exit_status=seen.exit.status if seen.exit else None,
+        signal=seen.exit.signal if seen.exit else None,
+        ended_by=seen.stop.message if seen.stop and error == seen.stop.message else "",
+    )
+
+
+def describe_exit(exit_: Exit | None) -> str:
+    """`was killed by SIGSEGV`, `ended with exit status 3`."""
+    if exit_ is None:
+        return "was never started"
+    if exit_.signal is None:
+        return f"ended with exit status {exit_.status}"
+    try:
+        return f"was ended by {signals.Signals(exit_.signal).name}"
+    except ValueError:
+        return f"was ended by signal {exit_.signal}"

@@ -1,0 +1,213 @@
+"""What an attempt writes to the database while it runs: progress, times, checkpoints, artifacts, provenance.
+
+Each write carries the attempt's number and changes nothing once the attempt is closed or taken over. A write that fails
+because the database is away stays pending and is tried again; nothing of the watch loop waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from django.db import DatabaseError, close_old_connections, transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from runs import provenance, transitions
+from runs.models import Artifact, Attempt, Checkpoint, Run
+from runs.records import ArtifactRecord, CheckpointRecord, Progress, without_nul
+from runs.states import AttemptKey
+
+logger = logging.getLogger(__name__)
+
+PENDING_MAX = 1000
+"""Artifacts of one attempt that may wait for the database; beyond it the child's pipe is not read."""
+
+
+class RunRecords:
+    """Pending writes of one attempt. Thread-safe; `write` is done by one thread at a time."""
+
+    def __init__(self, key: AttemptKey, acknowledge: Callable[[int], None]) -> None:
+        self.key = key
+        self._acknowledge = acknowledge
+        self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._columns: dict[str, Any] = {}
+        self._progress: Progress | None = None
+        self._checkpoint: CheckpointRecord | None = None
+        self._artifacts: list[ArtifactRecord] = []
+        self._source_file: str | None = None
+
+    def mark(self, **columns: Any) -> None:
+        """Set columns of the attempt; the first time that a column is given counts."""
+        with self._lock:
+            self._columns = {**columns, **self._columns}
+
+    def progress(self, progress: Progress) -> None:
+        with self._lock:
+            self._progress = progress
+
+    def checkpoint(self, record: CheckpointRecord) -> None:
+        with self._lock:
+            self._checkpoint = record
+
+    def artifact(self, record: ArtifactRecord) -> None:
+        with self._lock:
+            self._artifacts.append(record)
+
+    def provenance(self, hello: dict[str, Any]) -> None:
+        """Note what the child said of its code; git is asked when it is written."""
+        self.mark(provenance=hello)
+        with self._lock:
+            self._source_file = str(hello.get("source_file") or "")
+
+    @property
+    def has_room(self) -> bool:
+        with self._lock:
+            return len(self._artifacts) < PENDING_MAX
+
+    @property
+    def pending(self) -> bool:
+        with self._lock:
+            return bool(self._columns or self._progress or self._checkpoint or self._artifacts)
+
+    def write(self) -> None:
+        """Write what is pending, in one transaction. Raises DatabaseError, and then all of it is pending again."""
+        with self._writing:
+            with self._lock:
+                taken = (self._columns, self._progress, self._checkpoint, self._artifacts)
+                self._columns, self._progress, self._checkpoint, self._artifacts = {}, None, None, []
+            try:
+                self._store(*taken)
+            except BaseException:
+                self._put_back(*taken)
+                raise
+            if taken[2] is not None:
+                self._acknowledge(taken[2]["id"])
+
+    def _put_back(
+        self,
+        columns: dict[str, Any],
+        progress: Progress | None,
+        checkpoint: CheckpointRecord | None,
+        artifacts: list[ArtifactRecord],
+    ) -> None:
+        with self._lock:
+            self._columns = {**self._columns, **columns}
+            self._progress = self._progress or progress
+            self._checkpoint = self._checkpoint or checkpoint
+            self._artifacts = artifacts + self._artifacts
+
+    def _store(
+        self,
+        columns: dict[str, Any],
+        progress: Progress | None,
+        checkpoint: CheckpointRecord | None,
+        artifacts: list[ArtifactRecord],
+    ) -> None:
+        if self._source_file is not None and "provenance" in columns:
+            columns = {**columns, "provenance": provenance.complete(columns["provenance"], Path(self._source_file))}
+        with transaction.atomic():
+            if not self._still_ours(columns):
+                return
+            if progress is not None:
+                _store_progress(self.key, progress)
+            if checkpoint is not None:
+                _store_checkpoint(self.key, checkpoint)
+            for artifact in artifacts:
+                _store_artifact(self.key, artifact)
+
+    def _still_ours(self, columns: dict[str, Any]) -> bool:
+        """Lock the attempt's row, so that it is not taken over meanwhile; write its columns."""
+        row = Attempt.objects.select_for_update().filter(
+            run_id=self.key.run_id, number=self.key.number, finished_at=None
+        )
+        if not row.exists():
+            logger.warning("Attempt %s is no longer open: its late writes are dropped", self.key)
+            return False
+        return transitions.mark(self.key, **columns) if columns else True
+
+
+def _store_progress(key: AttemptKey, progress: Progress) -> None:
+    Run.objects.filter(pk=key.run_id, attempt=key.number).update(
+        progress_current=progress.current,
+        progress_total=progress.total,
+        progress_message=without_nul(progress.message)[:500],
+        progress_at=Now(),
+    )
+
+
+def _store_checkpoint(key: AttemptKey, record: CheckpointRecord) -> None:
+    Checkpoint.objects.update_or_create(
+        run_id=key.run_id,
+        defaults={
+            "attempt": key.number,
+            "number": record["id"],
+            "state": without_nul(record["state"]),
+            "saved_at": timezone.now(),
+        },
+    )
+
+
+def _store_artifact(key: AttemptKey, record: ArtifactRecord) -> None:
+    Artifact.objects.update_or_create(
+        run_id=key.run_id,
+        attempt=key.number,
+        name=record["name"],
+        defaults={
+            "path": record["path"],
+            "content_type": record["content_type"],
+            "size_bytes": record["size_bytes"],
+            "sha256": record["sha256"],
+        },
+    )
+
+
+class Recorder(threading.Thread):
+    """One thread per worker that writes what is pending of all its attempts, every `every_s`."""
+
+    def __init__(self, *, every_s: float) -> None:
+        super().__init__(name="recorder", daemon=True)
+        self._every_s = every_s
+        self._all: dict[AttemptKey, RunRecords] = {}
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._ending = threading.Event()
+
+    def open(self, key: AttemptKey, acknowledge: Callable[[int], None]) -> RunRecords:
+        with self._lock:
+            return self._all.setdefault(key, RunRecords(key, acknowledge))
+
+    def close(self, key: AttemptKey) -> None:
+        """Forget an attempt whose last write is done by its own supervisor."""
+        with self._lock:
+            self._all.pop(key, None)
+
+    def hurry(self) -> None:
+        """Write soon rather than at the next tick: somebody waits."""
+        self._wake.set()
+
+    def run(self) -> None:
+        while not self._ending.is_set():
+            self._wake.wait(self._every_s)
+            self._wake.clear()
+            self.run_once()
+
+    def run_once(self) -> None:
+        """Write everything that is pending; one attempt's trouble is not another's."""
+        with self._lock:
+            attempts = list(self._all.values())
+        close_old_connections()
+        for attempt in attempts:
+            if attempt.pending:
+                try:
+                    attempt.write()
+                except DatabaseError as error:
+                    logger.warning("Run %s: its progress waits for the database: %s", attempt.key, str(error).strip())
+
+    def end(self) -> None:
+        self._ending.set()
+        self._wake.set()

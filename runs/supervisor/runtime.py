@@ -1,0 +1,246 @@
+"""What one `runs` worker process has besides Celery: the fork server, the threads that serve all its supervisors, its
+row.
+
+Started and stopped by a step of Celery's worker. `close` of that step is the notice of a shutdown (on SIGTERM, SIGQUIT
+and on a crash of the consumer); `stop` waits until every run has ended or has been handed back.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import psutil
+from celery import Celery, bootsteps
+from django.db import DatabaseError, connections
+from django.db.models.functions import Now
+
+from runs.buffer import Notice, buffer
+from runs.conf import RunsSettings, runs_settings
+from runs.models import Run, Worker
+from runs.states import AttemptKey
+from runs.supervisor.children import ForkServer
+from runs.supervisor.events import CancelRequested, Draining, LeaseLost, StoredUpTo
+from runs.supervisor.heartbeat import Heartbeat
+from runs.supervisor.listener import Listener
+from runs.supervisor.recorder import Recorder
+from runs.supervisor.resources import ResourceWatch, Usage
+from runs.supervisor.supervise import Supervisor
+from runs.transitions import Renewed
+
+logger = logging.getLogger(__name__)
+
+SYSTEM_QUEUE = "system"
+
+
+class Runtime:
+    """The one runtime of a worker process."""
+
+    def __init__(self, name: str, queues: Iterable[str], slots: int, conf: RunsSettings) -> None:
+        self.conf = conf
+        self.buffer = buffer()
+        self.worker = register_worker(name, sorted(queues), slots)
+        self.hurrying = threading.Event()
+        self._stopping = threading.Event()
+        self._supervisors: dict[AttemptKey, Supervisor] = {}
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self.forkserver = ForkServer()
+        self.recorder = Recorder(every_s=conf.progress_every_s)
+        self.heartbeat = Heartbeat(
+            self.worker,
+            lease_s=conf.lease_s,
+            margin_s=conf.lease_margin_s,
+            every_s=conf.heartbeat_s,
+            mine=self._keys,
+            kept=self.forkserver.keep_alive,
+            learned=self._learned,
+        )
+        self._listener = Listener(
+            self.buffer, poll_s=conf.cancel_poll_s, run_ids=self._run_ids, heard=self._heard, flagged=self._flagged
+        )
+        self._resources = ResourceWatch(self._roots, every_s=conf.resource_poll_s)
+
+    def start(self) -> None:
+        """Start the fork server and the threads. Raises SpawnFailed if the fork server does not come up."""
+        self.forkserver.start()
+        self.heartbeat.run_once()
+        for thread in (self.heartbeat, self._listener, self.recorder, self._resources):
+            thread.start()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping.is_set()
+
+    def drain(self) -> None:
+        """Claim nothing more, tell the children; called again: hurry."""
+        event = Draining(hurry=self._stopping.is_set())
+        if not self._stopping.is_set():
+            self._stopping.set()
+            _quietly("note its stop", lambda: Worker.objects.filter(pk=self.worker.pk).update(stopping_at=Now()))
+        for supervisor in self._all():
+            supervisor.post(event)
+
+    def stop(self, timeout_s: float) -> None:
+        """Wait until every supervisor is through, at most `timeout_s`; then end the threads and the fork server."""
+        self.drain()
+        deadline = time.monotonic() + timeout_s
+        with self._idle:
+            while self._supervisors and (left := deadline - time.monotonic()) > 0:
+                self._idle.wait(min(left, 0.5))  # in slices, so that signals are handled
+        self.hurrying.set()
+        for thread in (self.heartbeat, self._listener, self.recorder, self._resources):
+            thread.end()
+        self.forkserver.stop()
+        _quietly("note its end", lambda: Worker.objects.filter(pk=self.worker.pk).update(stopped_at=Now()))
+
+    # Supervisors come and go
+
+    def add(self, supervisor: Supervisor) -> None:
+        with self._lock:
+            self._supervisors[supervisor.key] = supervisor
+
+    def remove(self, supervisor: Supervisor) -> None:
+        with self._idle:
+            self._supervisors.pop(supervisor.key, None)
+            self._idle.notify_all()
+
+    def tell_at_start(self, supervisor: Supervisor) -> None:
+        """What a supervisor may have missed between its claim and its watch: a drain, a cancel."""
+        if self.stopping:
+            supervisor.post(Draining())
+
+    def _all(self) -> list[Supervisor]:
+        with self._lock:
+            return list(self._supervisors.values())
+
+    def _keys(self) -> set[AttemptKey]:
+        with self._lock:
+            return set(self._supervisors)
+
+    def _run_ids(self) -> set[int]:
+        return {key.run_id for key in self._keys()}
+
+    def _roots(self) -> dict[int, Callable[[Usage], None]]:
+        return {supervisor.pid: supervisor.measured for supervisor in self._all() if supervisor.pid is not None}
+
+    # What the threads learn
+
+    def _learned(self, asked: set[AttemptKey], renewed: dict[AttemptKey, Renewed]) -> None:
+        for supervisor in self._all():
+            if supervisor.key not in asked:
+                continue
+            news = renewed.get(supervisor.key)
+            if news is None:
+                supervisor.post(LeaseLost())
+                continue
+            supervisor.post(StoredUpTo(news.lines_stored, news.results_stored))
+            if news.cancel_requested_by is not None:
+                supervisor.post(CancelRequested(news.cancel_requested_by))
+
+    def _heard(self, notice: Notice) -> None:
+        for supervisor in self._all():
+            if supervisor.key.run_id != notice.run_id:
+                continue
+            if notice.kind == "cancel":
+                supervisor.post(CancelRequested(asked_by(notice.run_id)))
+            elif notice.key == supervisor.key:
+                supervisor.post(StoredUpTo(notice.lines, notice.results))
+
+    def _flagged(self, run_ids: set[int]) -> None:
+        for supervisor in self._all():
+            if supervisor.key.run_id in run_ids:
+                supervisor.post(CancelRequested(asked_by(supervisor.key.run_id)))
+
+
+def asked_by(run_id: int) -> str:
+    """Who asked for the cancel of a run, if the database can tell now."""
+    try:
+        return Run.objects.filter(pk=run_id).values_list("cancel_requested_by", flat=True).first() or ""
+    except DatabaseError:
+        return ""
+
+
+def register_worker(name: str, queues: list[str], slots: int) -> Worker:
+    """The row of this very process."""
+    process = psutil.Process()
+    return Worker.objects.create(
+        name=name,
+        host=socket.gethostname(),
+        boot_id=boot_id(),
+        pid=process.pid,
+        pid_started=process.create_time(),
+        queues=queues,
+        slots=slots,
+    )
+
+
+def boot_id() -> str:
+    """What tells one boot of this machine from another."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return f"{psutil.boot_time():.0f}"
+
+
+def _quietly(what: str, write: Callable[[], Any]) -> None:
+    """A write that is welcome but not needed: others judge a worker by its process and its leases."""
+    try:
+        write()
+    except DatabaseError as error:
+        logger.warning("The worker could not %s: %s", what, str(error).strip())
+    finally:
+        connections.close_all()
+
+
+_runtime: Runtime | None = None
+
+
+def runtime() -> Runtime:
+    """The runtime of this worker process. Raises RuntimeError in any other process."""
+    if _runtime is None:
+        raise RuntimeError("Runs are executed by a Celery worker of a run queue; this process is none.")
+    return _runtime
+
+
+class SupervisorStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is untyped
+    """Starts the runtime with the worker, and has it drained before the worker's pool is stopped."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **kwargs: Any) -> None:
+        super().__init__(parent, **kwargs)
+        self.enabled = bool(run_queues(parent))
+
+    def start(self, parent: Any) -> None:
+        global _runtime  # noqa: PLW0603  # one per process, by nature
+        conf = runs_settings()
+        _runtime = Runtime(parent.hostname, run_queues(parent), parent.concurrency, conf)
+        _runtime.start()
+        logger.info("Supervising up to %d runs (pid %d)", parent.concurrency, os.getpid())
+
+    def close(self, parent: Any) -> None:  # noqa: ARG002  # the step's interface
+        if _runtime is not None:
+            _runtime.drain()
+
+    def stop(self, parent: Any) -> None:  # noqa: ARG002
+        if _runtime is not None:
+            _runtime.stop(timeout_s=float("inf"))
+
+    terminate = stop
+
+
+def run_queues(worker: Any) -> list[str]:
+    """The queues of runs that a Celery worker consumes."""
+    return [name for name in worker.app.amqp.queues.consume_from if name != SYSTEM_QUEUE]
+
+
+def install(app: Celery) -> None:
+    """Give every worker of `app` that consumes a run queue its runtime."""
+    app.steps["worker"].add(SupervisorStep)

@@ -1,0 +1,202 @@
+"""The loop that watches one child: its pipes, its exit, its limits, and what others ask. Never blocks on Redis or a
+database.
+"""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections.abc import Callable
+
+from django.utils import timezone
+
+from experiments.limits import Limits
+from runs.buffer import Stream
+from runs.conf import RunsSettings
+from runs.states import Level
+from runs.supervisor import stops
+from runs.supervisor.children import Child, Exit
+from runs.supervisor.events import (
+    CancelRequested,
+    Draining,
+    Event,
+    Exited,
+    Inbox,
+    LeaseLost,
+    Measured,
+    StoredUpTo,
+)
+from runs.supervisor.intake import Intake, system_line
+from runs.supervisor.outcome import Observation
+from runs.supervisor.recorder import RunRecords
+from runs.supervisor.resources import Usage, proportional_memory
+from runs.supervisor.stops import Action, Ladder, Reason
+from runs.supervisor.window import Window
+
+IDLE_S = 5.0
+"""Longest sleep of the loop, if nothing is due earlier."""
+
+_COLUMNS = {Action.INTERRUPT: "interrupted_at", Action.TERMINATE: "terminated_at", Action.KILL: "killed_at"}
+_SAID = {
+    Action.INTERRUPT: "Interrupting it",
+    Action.TERMINATE: "It goes on: sending SIGTERM",
+    Action.KILL: "Killing it and all its processes",
+}
+
+
+class Watch:
+    """One child, from its spawn until no process of it is left and its pipes are empty."""
+
+    def __init__(
+        self, child: Child, limits: Limits, conf: RunsSettings, inbox: Inbox, window: Window, writes: RunRecords
+    ) -> None:
+        self._child, self._limits, self._conf = child, limits, conf
+        self._inbox, self._window, self._writes = inbox, window, writes
+        self._selector = selectors.DefaultSelector()
+        self._intake = Intake(child, conf, window, writes, self._selector)
+        self._spawned_at = time.monotonic()
+        self._ladder: Ladder | None = None
+        self._forced: set[Action] = set()
+        self._lingered = False
+        self._exit: Exit | None = None
+        self.peak_memory_bytes = 0
+        self.cpu_seconds = 0.0
+
+    def run(self, relieve: Callable[[], None]) -> Observation:
+        """Watch to the end. `relieve` makes room in the window by any means; called only when no child is left."""
+        try:
+            self._selector.register(self._inbox, selectors.EVENT_READ)
+            while self._exit is None:
+                self.run_once()
+            self._intake.read_the_rest(relieve)
+        finally:
+            self._selector.close()
+        self.peak_memory_bytes = max(self.peak_memory_bytes, self._exit.peak_memory_bytes)
+        self.cpu_seconds = max(self.cpu_seconds, self._exit.cpu_seconds)
+        return self._observation()
+
+    def run_once(self) -> None:
+        """One turn: wait for something, read what there is, do what is due."""
+        self._intake.listen_while_there_is_room()
+        wait_s = max(self._next_due() - time.monotonic(), 0.0)
+        self._intake.read({key.fd for key, _ in self._selector.select(wait_s)})
+        for event in self._inbox.take():
+            self._take(event)
+        if self._exit is None:
+            self._meet_limits(time.monotonic())
+            self._climb(time.monotonic())
+
+    def _observation(self) -> Observation:
+        said = self._intake.said
+        return Observation(
+            exit=self._exit,
+            end=said.end,
+            started=said.started_at is not None,
+            stop=self._ladder.stop if self._ladder else None,
+            seen=said.cancel_seen,
+            done=frozenset(self._forced),
+            last_sign_age_s=time.monotonic() - said.last_sign_at,
+        )
+
+    # What others say
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Exited(exit_):
+                self._exit = exit_
+                self._writes.mark(gone_at=timezone.now())
+            case CancelRequested(by):
+                self._begin(Reason.CANCEL, f"Cancelled by {by}" if by else "Cancelled")
+            case LeaseLost():
+                self._begin(Reason.LEASE_LOST, "Its lease is no longer this worker's")
+            case Draining(hurry):
+                self._begin(Reason.DRAIN, "Its worker is going down")
+                if hurry and self._ladder:
+                    self._ladder.hurry(time.monotonic())
+            case StoredUpTo(lines, results):
+                self._window.forget(Stream.LINES, lines)
+                self._window.forget(Stream.RESULTS, results)
+            case Measured(usage):
+                self._measured(usage)
+
+    def _measured(self, usage: Usage) -> None:
+        self.peak_memory_bytes = max(self.peak_memory_bytes, usage.memory_bytes)
+        self.cpu_seconds = max(self.cpu_seconds, usage.cpu_seconds)
+        limit = self._limits.memory_limit_bytes
+        if limit is not None and usage.memory_bytes > limit and (used := proportional_memory(usage)) > limit:
+            self._begin(
+                Reason.MEMORY, f"It used {used / 2**20:,.0f} MiB of memory; its limit is {limit / 2**20:,.0f} MiB"
+            )
+
+    # Limits and stops
+
+    def _deadlines(self) -> list[tuple[float, Reason, str]]:
+        """The limits that may still be met: when, and what for."""
+        said, limits = self._intake.said, self._limits
+        if said.ended_at is not None:
+            return []
+        if said.started_at is None:
+            start_s = self._conf.start_timeout_s
+            found = [(self._spawned_at + start_s, Reason.START_TIMEOUT, f"It did not start within {start_s:g} s")]
+        else:
+            found = []
+            if (timeout_s := limits.timeout_s) is not None:
+                found.append((said.started_at + timeout_s, Reason.TIMEOUT, f"It ran longer than {timeout_s:g} s"))
+            if (stall_s := limits.stall_timeout_s) is not None:
+                found.append((said.last_sign_at + stall_s, Reason.STALLED, f"It was silent for {stall_s:g} s"))
+        return [limit for limit in found if self._ladder is None or self._ladder.stop.yields_to(limit[1])]
+
+    def _linger_at(self) -> float:
+        """When a child that has said its last word is killed for living on."""
+        ended_at = self._intake.said.ended_at
+        return float("inf") if self._lingered or ended_at is None else ended_at + self._conf.end_grace_s
+
+    def _next_due(self) -> float:
+        ended = self._intake.said.ended_at is not None
+        ladder_at = self._ladder.next_at if self._ladder and not ended else float("inf")
+        limits_at = min((at for at, _, _ in self._deadlines()), default=float("inf"))
+        return min(time.monotonic() + IDLE_S, limits_at, ladder_at, self._linger_at())
+
+    def _meet_limits(self, now: float) -> None:
+        for due_at, reason, message in self._deadlines():
+            if now >= due_at:
+                self._begin(reason, message)
+        if now >= self._linger_at():
+            self._lingered = True
+            self._say(f"Its process lives on {self._conf.end_grace_s:g} s after its end: killing it")
+            self._child.kill()
+
+    def _begin(self, reason: Reason, message: str) -> None:
+        if self._exit is not None or (self._ladder and not self._ladder.stop.yields_to(reason)):
+            return
+        self._say(message)
+        self._forced.clear()
+        self._ladder = Ladder(stops.plan(reason, message, self._limits, time.monotonic(), drain_s=self._conf.drain_s))
+
+    def _climb(self, now: float) -> None:
+        for action in self._ladder.due(now) if self._ladder else ():
+            if self._intake.said.ended_at is None:  # one that has said its last word gets `end_grace_s` instead
+                self._act(action)
+
+    def _act(self, action: Action) -> None:
+        child = self._child
+        if action in _SAID:
+            self._say(_SAID[action])
+            self._forced.add(action)
+            self._writes.mark(**{_COLUMNS[action]: timezone.now()})
+        match action:
+            case Action.TELL_CANCEL:
+                child.send({"do": "cancel"})
+            case Action.TELL_STOPPING:
+                child.send({"do": "stopping"})
+            case Action.STACKS:
+                child.request_stacks()
+            case Action.INTERRUPT:
+                child.interrupt()
+            case Action.TERMINATE:
+                child.terminate()
+            case Action.KILL:
+                child.kill()
+
+    def _say(self, message: str) -> None:
+        self._window.add(Stream.LINES, [system_line(Level.WARNING, message)])

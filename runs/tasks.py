@@ -1,0 +1,61 @@
+"""Celery's way in: tasks of a few lines around functions that know nothing of Celery."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import shared_task
+from celery.exceptions import Ignore
+from django.db import DatabaseError
+from kombu.exceptions import OperationalError as BrokerError
+
+logger = logging.getLogger(__name__)
+
+EXECUTE = "runs.tasks.execute"
+
+
+@shared_task(name=EXECUTE, bind=True, ignore_result=False, track_started=False)
+def execute(self: Any) -> dict[str, Any]:
+    """A wake-up: claim the next due run of the message's queue and see it through. Which run, the claim decides."""
+    from runs.supervisor.runtime import runtime  # only a worker of runs needs the supervisor
+    from runs.supervisor.supervise import supervise_next
+
+    queue = self.request.delivery_info["routing_key"]
+    try:
+        supervised = supervise_next(runtime(), [queue], self.request.id)
+    except DatabaseError as error:
+        logger.warning("A wake-up came while the database is away: %s", str(error).strip())
+        raise Ignore from error
+    if supervised is None:
+        logger.info("A wake-up found no due run in queue %s: a doubled message, or somebody was faster", queue)
+        raise Ignore
+    return dict(supervised)
+
+
+@shared_task(name="runs.tasks.flush", ignore_result=True)
+def flush() -> None:
+    """Carry what is buffered to the database."""
+    from runs.conf import runs_settings
+    from runs.flush import flush_all
+
+    flush_all(runs_settings().flush_budget_s)
+
+
+@shared_task(name="runs.tasks.reconcile", ignore_result=True)
+def reconcile() -> None:
+    """Find what is stuck and set it going again."""
+    from runs import reconcile as reconciling
+
+    reconciling.reconcile(wake)
+
+
+def wake(queue: str, count: int = 1) -> None:
+    """Send wake-ups to the workers of a queue. A broker that is away is logged, not raised: the reconciler sends them
+    again.
+    """
+    try:
+        for _ in range(count):
+            execute.apply_async(queue=queue, retry=False)
+    except (BrokerError, OSError) as error:
+        logger.warning("Queue %s could not be woken, its runs start once the broker is back: %s", queue, error)
