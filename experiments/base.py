@@ -21,8 +21,8 @@ def default_name(class_name: str) -> str:
 class Experiment(ABC):
     """Something that can be run. Subclass it, declare a `Config`, write `run` (a plain or an `async` method).
 
-    `return` completes the run (a returned mapping becomes its summary), an exception fails it, `ctx.fail(message)` fails
-    it without a traceback. The class is made once per run, in a process of its own.
+    `return` completes the run (a returned mapping becomes its summary), an exception fails it, `ctx.fail(message)`
+    fails it without a traceback. The class is made once per run, in a process of its own.
     """
 
     name: ClassVar[str] = ""

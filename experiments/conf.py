@@ -7,18 +7,24 @@ A value comes from Django's settings (a dict, `ATHANOR_RUNS = {"lease_s": 20}`) 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from pydantic import TypeAdapter, ValidationError
+
+from experiments.exceptions import did_you_mean
 
 SettingsT = TypeVar("SettingsT")
 
 
-def load(cls: type[SettingsT], prefix: str, values: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> SettingsT:
+def load(
+    cls: type[SettingsT], prefix: str, values: Mapping[str, Any], environ: Mapping[str, str] | None = None
+) -> SettingsT:
     """An instance of the dataclass `cls` from `values`, overridden by the environment's `PREFIX_NAME` variables.
 
     Raises ImproperlyConfigured, naming the setting and its nearest known name, for what is unknown or does not fit.
@@ -30,7 +36,7 @@ def load(cls: type[SettingsT], prefix: str, values: Mapping[str, Any], environ: 
         if (text := environ.get(f"{prefix}_{name.upper()}")) is not None:
             given[name] = text
     for name in given.keys() - fields:
-        raise ImproperlyConfigured(f"{prefix} has no setting {name!r}{_suggestion(name, fields)}")
+        raise ImproperlyConfigured(f"{prefix} has no setting {name!r}{did_you_mean(name, fields)}")
     try:
         return TypeAdapter(cls).validate_python(given)
     except ValidationError as error:
@@ -38,6 +44,31 @@ def load(cls: type[SettingsT], prefix: str, values: Mapping[str, Any], environ: 
         raise ImproperlyConfigured(f"{prefix}: {problems}") from error
 
 
-def _suggestion(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExperimentsSettings:
+    """Django setting ATHANOR_EXPERIMENTS, environment ATHANOR_EXPERIMENTS_<NAME>."""
+
+    configuration_max_bytes: int = 256 * 1024
+    """Largest configuration of an instance or a launch, as JSON."""
+    tags_max: int = 20
+    """Most tags of an instance or a run."""
+    tag_max_chars: int = 50
+    """Longest tag."""
+    refresh_s: float = 2.0
+    """How often the registry looks whether files of experiments have changed; 0 never looks again."""
+
+
+@cache
+def experiments_settings() -> ExperimentsSettings:
+    """The settings of this process, read once."""
+    return load(ExperimentsSettings, "ATHANOR_EXPERIMENTS", getattr(settings, "ATHANOR_EXPERIMENTS", {}))
+
+
+def experiment_paths() -> list[Path]:
+    """Folders with experiments: ATHANOR_EXPERIMENT_PATHS of the environment (separated like PATH), or else the setting.
+
+    Not cached; a relative folder is taken from the current one.
+    """
+    value = os.environ.get("ATHANOR_EXPERIMENT_PATHS", getattr(settings, "ATHANOR_EXPERIMENT_PATHS", ()))
+    parts = value.split(os.pathsep) if isinstance(value, str) else value
+    return [Path(part).expanduser().absolute() for part in parts if str(part).strip()]

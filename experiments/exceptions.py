@@ -1,8 +1,55 @@
-"""Every error of this package. The docstring of a class is its message for people, completed by its arguments."""
+"""Every error of this package. Each message says what happened, to what, and what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest known one, or else all of them."""
+    names = sorted(known)
+    if near := difflib.get_close_matches(name, names, n=1):
+        return f"; did you mean {near[0]!r}?"
+    return f"; known are {', '.join(names)}" if names else "; nothing is known here"
 
 
 class ExperimentsError(Exception):
     """Base class of everything that goes wrong around the definition of an experiment."""
+
+
+class UnknownExperiment(ExperimentsError):
+    """No experiment has this name."""
+
+    def __init__(self, name: str, known: Iterable[str], broken: int = 0) -> None:
+        self.name = name
+        more = f" ({broken} problem(s) kept others out: see `manage.py check`)" if broken else ""
+        super().__init__(f"There is no experiment {name!r}{did_you_mean(name, known)}{more}")
+
+
+class BrokenExperiment(ExperimentsError):
+    """The module that holds this experiment cannot be used; `traceback` says why."""
+
+    def __init__(self, name: str, where: str, traceback: str) -> None:
+        self.name, self.where, self.traceback = name, where, traceback
+        reason = traceback.strip().rsplit("\n", 1)[-1]
+        super().__init__(f"Experiment {name!r} cannot be used ({where}): {reason}")
+
+
+class InvalidDefinition(ExperimentsError):
+    """A configuration, limits or tags do not fit. `problems`: dotted path (`configuration.layers.0.size`) → message."""
+
+    def __init__(self, experiment: str, problems: Mapping[str, str]) -> None:
+        self.experiment, self.problems = experiment, dict(problems)
+        super().__init__(f"{experiment}: " + "; ".join(f"{path}: {text}" for path, text in self.problems.items()))
+
+    def by_field(self) -> dict[str, list[str]]:
+        """The same for forms: field → messages, each beginning with the path within the field."""
+        fields: dict[str, list[str]] = {}
+        for path, text in self.problems.items():
+            field, _, inner = path.partition(".")
+            fields.setdefault(field, []).append(f"{inner}: {text}" if inner else text)
+        return fields
 
 
 class ExperimentFailed(Exception):

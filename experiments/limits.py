@@ -1,4 +1,4 @@
-"""What one run may use, and how patiently it is stopped. Declared by an experiment, overridable per instance and per launch."""
+"""What a run may use, and how patiently it is stopped: declared by an experiment, overridden per instance or launch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Limits(BaseModel):
     """Limits of one run. Seconds end in `_s`, bytes in `_bytes`; None means no limit.
 
     A cancel goes through these steps, each with its time kept on the attempt: asked for (a flag the experiment sees),
-    interrupted after `interrupt_after_s`, SIGTERM `cancel_grace_s` after the interrupt, SIGKILL `kill_grace_s` after that.
+    interrupted after `interrupt_after_s`, SIGTERM `cancel_grace_s` after the interrupt, SIGKILL `kill_grace_s` later.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -11,7 +11,7 @@ from django.urls import reverse
 
 
 class Instance(models.Model):
-    """An experiment with a configuration and a name. What it says is copied onto each run, so that editing it harms none."""
+    """An experiment with a configuration and a name. It is copied onto each run, so that editing it harms none."""
 
     name = models.SlugField(max_length=200, unique=True, help_text="Unique; what commands and schedules call it.")
     experiment = models.CharField(max_length=200, db_index=True)
@@ -23,7 +23,9 @@ class Instance(models.Model):
     priority = models.SmallIntegerField(default=0, help_text="Higher runs first.")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
 
     class Meta:
         ordering = ("name",)
@@ -37,7 +39,8 @@ class Instance(models.Model):
 
     def clean(self) -> None:
         """Validate configuration, limits and tags by the one validator; errors stand at their fields."""
-        from experiments.validation import InvalidDefinition, validate_definition
+        from experiments.exceptions import InvalidDefinition
+        from experiments.validation import validate_definition
 
         try:
             checked = validate_definition(self.experiment, self.configuration, self.limits, self.tags)

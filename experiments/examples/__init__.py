@@ -1,0 +1,1 @@
+"""Real experiments, each a small documentation of one thing."""

@@ -1,0 +1,166 @@
+"""Which experiments there are. Discovered on first use, never when Django starts: a fork server stays free of them.
+
+A broken module, an unusable class or a name used twice becomes a `Problem` and takes only what it concerns away. The
+registry looks every `refresh_s` whether files of experiments have changed; then it discovers again and imports what
+changed anew.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from pydantic import BaseModel, RootModel
+
+from experiments.base import Experiment
+from experiments.conf import experiments_settings
+from experiments.discovery import Candidate, Problem, candidates, experiments_in, import_problem
+from experiments.exceptions import BrokenExperiment, UnknownExperiment
+from experiments.limits import Limits
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,199}")
+
+__all__ = ["Problem", "Registry", "forget", "load_one", "registry"]
+
+
+class Registry:
+    """The experiments found, by name, and what kept others out. Immutable."""
+
+    def __init__(self, experiments: Mapping[str, type[Experiment]], problems: Iterable[Problem]) -> None:
+        self._experiments = MappingProxyType(dict(sorted(experiments.items())))
+        self.problems: tuple[Problem, ...] = tuple(problems)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._experiments
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._experiments)
+
+    def all(self) -> tuple[type[Experiment], ...]:
+        """Every experiment, by name."""
+        return tuple(self._experiments.values())
+
+    def get(self, name: str) -> type[Experiment]:
+        """Raises BrokenExperiment if a problem probably keeps it out, otherwise UnknownExperiment with a suggestion."""
+        if found := self._experiments.get(name):
+            return found
+        for problem in self.problems:
+            if name in problem.names:
+                raise BrokenExperiment(name, problem.where, problem.traceback)
+        raise UnknownExperiment(name, self._experiments, broken=len(self.problems))
+
+
+def registry() -> Registry:
+    """The registry of this process. Thread-safe; the first call imports every module of experiments."""
+    with _lock:
+        if _current.registry is None or _current.is_stale():
+            return _current.rediscover()
+        return _current.registry
+
+
+def forget() -> None:
+    """Discover again at the next use. For tests, and after a change of ATHANOR_EXPERIMENT_PATHS."""
+    with _lock:
+        _current.registry = None
+
+
+def load_one(name: str) -> type[Experiment]:
+    """One experiment, importing no more modules than those that seem to define it: what the process of a run uses.
+
+    A broken module elsewhere does no harm. Raises as `Registry.get`.
+    """
+    found, _ = candidates()
+    likely = build([candidate for candidate in found if candidate.mentions(name)])
+    return likely.get(name) if name in likely else registry().get(name)
+
+
+def build(found: Iterable[Candidate], problems: Iterable[Problem] = ()) -> Registry:
+    """Import the candidates and sort out what they hold. Raises nothing that an author's module raises."""
+    problems = list(problems)
+    claims: dict[str, dict[type[Experiment], str]] = {}
+    for candidate in found:
+        try:
+            classes = experiments_in(candidate)
+        except (Exception, SystemExit) as error:
+            problems.append(import_problem(candidate, error))
+            continue
+        for experiment in classes:
+            if flaw := flaw_of(experiment):
+                where = f"{candidate.where}, class {experiment.__qualname__}"
+                problems.append(Problem(where, flaw, frozenset({str(experiment.name)})))
+            else:
+                claims.setdefault(experiment.name, {})[experiment] = candidate.where
+    problems.extend(_duplicate(name, claim) for name, claim in claims.items() if len(claim) > 1)
+    return Registry({name: next(iter(claim)) for name, claim in claims.items() if len(claim) == 1}, problems)
+
+
+def flaw_of(experiment: type[Experiment]) -> str:
+    """Why this class cannot be an experiment, in a sentence; empty if it can."""
+    config = experiment.Config
+    if not isinstance(experiment.name, str) or not NAME.fullmatch(experiment.name):
+        return f"Its name {experiment.name!r} must be lower-case letters, digits, `_`, `-` and `.`, at most 200."
+    if not (isinstance(config, type) and issubclass(config, BaseModel)):
+        return "Its Config must be a subclass of pydantic.BaseModel."
+    if issubclass(config, RootModel):
+        return "Its Config must have named fields; a RootModel has none."
+    if not isinstance(experiment.limits, Limits):
+        return "Its limits must be an instance of experiments.Limits."
+    return ""
+
+
+def _duplicate(name: str, claim: Mapping[type[Experiment], str]) -> Problem:
+    places = [f"{experiment.__qualname__} ({where})" for experiment, where in claim.items()]
+    return Problem(
+        " and ".join(claim.values()),
+        f"The name {name!r} is used by {' and by '.join(places)}. None of them can be launched until one is renamed.",
+        frozenset({name}),
+    )
+
+
+@dataclass
+class _Current:
+    """The discovered registry, and the state of the files when it was."""
+
+    registry: Registry | None = None
+    files: dict[str, tuple[int, int]] = field(default_factory=dict)
+    looked_at: float = 0.0
+
+    def is_stale(self) -> bool:
+        """Whether files have changed, looked at most every `refresh_s`."""
+        refresh_s = experiments_settings().refresh_s
+        if not refresh_s or time.monotonic() - self.looked_at < refresh_s:
+            return False
+        self.looked_at = time.monotonic()
+        return _stamps(candidates()[0]) != self.files
+
+    def rediscover(self) -> Registry:
+        importlib.invalidate_caches()
+        found, problems = candidates()
+        stamps = _stamps(found)
+        for module in self.files.keys() - {name for name, stamp in stamps.items() if self.files.get(name) == stamp}:
+            sys.modules.pop(module, None)
+        self.registry, self.files, self.looked_at = build(found, problems), stamps, time.monotonic()
+        return self.registry
+
+
+def _stamps(found: Iterable[Candidate]) -> dict[str, tuple[int, int]]:
+    """Module → (modification time, size) of its file."""
+    stamps = {}
+    for candidate in found:
+        try:
+            stat = candidate.file.stat() if candidate.file else None
+        except OSError:
+            stat = None
+        stamps[candidate.module] = (stat.st_mtime_ns, stat.st_size) if stat else (0, 0)
+    return stamps
+
+
+_lock = threading.RLock()
+_current = _Current()

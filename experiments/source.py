@@ -1,0 +1,76 @@
+"""Where an experiment's code is, and a digest of it: two runs with the same digest ran the same code of the author's.
+
+The code is the module that defines the experiment and, followed from there, every module of the same package or folder
+that it has imported. Installed packages are not part of it; their versions are kept beside it. A module that is
+imported only while the run goes on is not seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from experiments.base import Experiment
+
+_EXAMPLES = "experiments.examples"
+
+
+def source_file(experiment: type[Experiment]) -> Path | None:
+    """The file that defines it; None for one that was typed in."""
+    return _file(sys.modules.get(experiment.__module__))
+
+
+def source_files(experiment: type[Experiment]) -> list[Path]:
+    """The files of the author's code, sorted."""
+    module = sys.modules.get(experiment.__module__)
+    if module is None:
+        return []
+    roots = _roots(module)
+    seen: dict[str, ModuleType] = {}
+    waiting = [module]
+    while waiting:
+        current = waiting.pop()
+        if current.__name__ not in seen:
+            seen[current.__name__] = current
+            waiting.extend(found for found in _imported(current) if _is_below(_file(found), roots))
+    return sorted({file for found in seen.values() if (file := _file(found)) is not None})
+
+
+def source_digest(experiment: type[Experiment]) -> str:
+    """SHA-256 in hexadecimal of the author's code; of one file it is that of the file. Empty when there is no file."""
+    files = source_files(experiment)
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]
+    if len(digests) < 2:
+        return "".join(digests)
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _roots(module: ModuleType) -> list[Path]:
+    """The folders of the topmost package that the module is in; none for a module that is in no package."""
+    name = _EXAMPLES if module.__name__.startswith(f"{_EXAMPLES}.") else module.__name__.partition(".")[0]
+    return [Path(path) for path in getattr(sys.modules.get(name), "__path__", ())]
+
+
+def _imported(module: ModuleType) -> list[ModuleType]:
+    """The modules that a module's names come from."""
+    names = {_origin(value) for value in vars(module).values()}
+    return [sys.modules[name] for name in names if name in sys.modules]
+
+
+def _origin(value: Any) -> str:
+    if isinstance(value, ModuleType):
+        return value.__name__
+    origin = getattr(value, "__module__", "")
+    return origin if isinstance(origin, str) else ""
+
+
+def _is_below(file: Path | None, roots: list[Path]) -> bool:
+    return file is not None and any(file.is_relative_to(root) for root in roots)
+
+
+def _file(module: ModuleType | None) -> Path | None:
+    file = getattr(module, "__file__", None)
+    return Path(file) if file else None

@@ -1,0 +1,193 @@
+"""Test an experiment without Athanor: a context that keeps in memory what the experiment says.
+
+    ctx = RecordingContext(MonteCarloPi.Config(batches=3), workdir=tmp_path)
+    summary = MonteCarloPi().run(ctx)
+    assert len(ctx.metrics["pi"]) == 3
+
+Nothing of Django, Celery or Redis is needed, and no process is started. `ctx.cancel_after(n)` cancels at the n-th look,
+and `ctx.next_attempt()` is the context that a later attempt would get.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
+
+from experiments.context import ConfigT_co, ItemT, RunLog
+from experiments.exceptions import ExperimentFailed, RunCancelled
+
+CHECKPOINT_MAX_BYTES = 1024 * 1024
+_T = TypeVar("_T")
+
+
+class RecordedLine(NamedTuple):
+    level: str
+    message: str
+    metadata: dict[str, Any]
+
+
+class Point(NamedTuple):
+    """One point of a metric."""
+
+    step: int | None
+    value: float
+
+
+class RecordedProgress(NamedTuple):
+    current: float
+    total: float | None
+    message: str
+
+
+class _Log:
+    """Writes into a list of lines."""
+
+    def __init__(self, lines: list[RecordedLine]) -> None:
+        self._lines = lines
+
+    def debug(self, message: str, /, **metadata: Any) -> None:
+        self._lines.append(RecordedLine("debug", message, metadata))
+
+    def info(self, message: str, /, **metadata: Any) -> None:
+        self._lines.append(RecordedLine("info", message, metadata))
+
+    def warning(self, message: str, /, **metadata: Any) -> None:
+        self._lines.append(RecordedLine("warning", message, metadata))
+
+    def error(self, message: str, /, **metadata: Any) -> None:
+        self._lines.append(RecordedLine("error", message, metadata))
+
+
+@dataclass
+class RecordingContext(Generic[ConfigT_co]):
+    """A RunContext that records. What was recorded are its public lists; `sleep` does not wait."""
+
+    config: ConfigT_co
+    workdir: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="athanor-")))
+    run_id: int = 1
+    attempt: int = 1
+    seed: int = 0
+    slot: datetime | None = None
+    restored: dict[str, Any] | None = None
+    stopping: bool = False
+
+    lines: list[RecordedLine] = field(default_factory=list, init=False)
+    results: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list), init=False)
+    metrics: dict[str, list[Point]] = field(default_factory=lambda: defaultdict(list), init=False)
+    progresses: list[RecordedProgress] = field(default_factory=list, init=False)
+    checkpoints: list[dict[str, Any]] = field(default_factory=list, init=False)
+    artifacts: dict[str, Path] = field(default_factory=dict, init=False)
+    slept_s: float = field(default=0.0, init=False)
+    _cancel: threading.Event = field(default_factory=threading.Event, init=False)
+    _looks_left: int | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.log: RunLog = _Log(self.lines)
+        self.workdir.mkdir(parents=True, exist_ok=True)
+
+    def cancel(self) -> None:
+        """Ask the experiment to stop, from any thread."""
+        self._cancel.set()
+
+    def cancel_after(self, looks: int) -> None:
+        """Cancel once the experiment has looked `looks` times (`cancelled`, `track`, `sleep`, `raise_if_cancelled`)."""
+        self._looks_left = looks
+
+    def next_attempt(self) -> RecordingContext[ConfigT_co]:
+        """What a later attempt of the same run would be given: the last checkpoint and the same folder."""
+        last = self.checkpoints[-1] if self.checkpoints else self.restored
+        return RecordingContext(
+            self.config,
+            workdir=self.workdir,
+            run_id=self.run_id,
+            attempt=self.attempt + 1,
+            seed=self.seed,
+            slot=self.slot,
+            restored=last,
+        )
+
+    def log_batch(self, messages: Sequence[str], *, level: str = "info") -> None:
+        self.lines.extend(RecordedLine(level, message, {}) for message in messages)
+
+    def result(self, key: str, value: Any) -> None:
+        self.results[key].append(_through_json(value))
+
+    def metric(self, name: str, value: float, step: int | None = None) -> None:
+        self.metrics[name].append(Point(step, float(value)))
+
+    def progress(self, current: float, total: float | None = None, message: str = "") -> None:
+        self.progresses.append(RecordedProgress(current, total, message))
+
+    def track(self, items: Iterable[ItemT], message: str = "", *, total: int | None = None) -> Iterator[ItemT]:
+        if total is None and isinstance(items, Sized):
+            total = len(items)
+        self.raise_if_cancelled()
+        self.progress(0, total, message)
+        for done, item in enumerate(items, start=1):
+            yield item
+            self.progress(done, total, message)
+            self.raise_if_cancelled()
+
+    @property
+    def cancelled(self) -> bool:
+        if self._looks_left is not None:
+            self._looks_left -= 1
+            if self._looks_left <= 0:
+                self._cancel.set()
+        return self._cancel.is_set()
+
+    def raise_if_cancelled(self) -> None:
+        if self.cancelled:
+            raise RunCancelled("the run was cancelled")
+
+    def sleep(self, seconds: float) -> None:
+        self.raise_if_cancelled()
+        self.slept_s += seconds
+        time.sleep(min(seconds, 0.001))  # lets other processes and threads of the experiment go on
+
+    def checkpoint(self, state: Mapping[str, Any], *, sync: bool = False) -> None:  # noqa: ARG002  # recorded at once
+        try:
+            text = json.dumps(dict(state))
+        except TypeError as error:
+            raise ValueError(f"The state is not JSON: {error}") from error
+        if len(text.encode()) > CHECKPOINT_MAX_BYTES:
+            raise ValueError(f"The state has {len(text.encode())} bytes as JSON, {CHECKPOINT_MAX_BYTES} are allowed")
+        self.checkpoints.append(json.loads(text))
+
+    def artifact(
+        self,
+        source: Path | str | bytes,
+        name: str | None = None,
+        *,
+        content_type: str | None = None,  # noqa: ARG002  # nobody is shown the file
+    ) -> Path:
+        if isinstance(source, bytes) and name is None:
+            raise ValueError("Bytes need a name")
+        plain = PurePosixPath(name if name is not None else Path(str(source)).name)
+        if plain.is_absolute() or not plain.parts or ".." in plain.parts:
+            raise ValueError(f"{str(plain)!r} is not a plain relative path")
+        target = self.workdir / ".artifacts" / str(self.attempt) / plain
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(source, bytes):
+            target.write_bytes(source)
+        else:
+            shutil.copyfile(source, target)
+        self.artifacts[str(plain)] = target
+        return target
+
+    def fail(self, message: str) -> NoReturn:
+        raise ExperimentFailed(message)
+
+
+def _through_json(value: _T) -> _T:
+    """The value as it will be read again. Raises TypeError for what JSON cannot hold."""
+    return json.loads(json.dumps(value))  # type: ignore[no-any-return]  # of the same shape as what went in

@@ -1,0 +1,236 @@
+"""The one validator of what is run: configuration, limits and tags, whichever way they came (form, command, Python).
+
+Unknown keys are refused at any depth, although pydantic ignores them unless told otherwise; a model that says
+`extra="allow"` itself stays open. Errors are told by dotted path. What comes out is JSON with every default filled in,
+and it validates again: that is what is stored, and what the process of a run reads.
+
+**Secrets.** The stored value of a `SecretStr` or `SecretBytes` field is the real one: the run needs it, and so does a
+rerun. Pages and commands must show `masked(...)`; forms may send the mask back, which `unmasked(...)` turns into what
+is stored. Better is to configure the name of an environment variable that holds the secret, as
+`experiments.examples.llm_compare` does.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from experiments.base import Experiment
+from experiments.conf import experiments_settings
+from experiments.exceptions import ExperimentsError, InvalidDefinition, did_you_mean
+from experiments.limits import Limits
+from experiments.registry import registry
+from experiments.schema import models_at
+
+MASK = "**********"
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What is to be run, checked."""
+
+    configuration: dict[str, Any]
+    """Complete, with defaults."""
+    limits: dict[str, Any]
+    """The overrides only."""
+    tags: list[str]
+
+
+def validate_definition(
+    experiment_name: str, configuration: Any = None, limits: Any = None, tags: Any = None
+) -> Definition:
+    """Check all of it at once. Raises InvalidDefinition with every problem found, not only the first."""
+    try:
+        experiment = registry().get(experiment_name)
+    except ExperimentsError as error:
+        raise InvalidDefinition(experiment_name, {"experiment": str(error)}) from error
+    problems: dict[str, str] = {}
+    checked: dict[str, Any] = {}
+    for field, check in (
+        ("configuration", lambda: stored_configuration(validate_configuration(experiment, configuration))),
+        ("limits", lambda: validate_limits(experiment, limits)),
+        ("tags", lambda: validate_tags(experiment, tags)),
+    ):
+        try:
+            checked[field] = check()
+        except InvalidDefinition as error:
+            problems.update(error.problems)
+    if problems:
+        raise InvalidDefinition(experiment.name, problems)
+    return Definition(**checked)
+
+
+def validate_configuration(experiment: type[Experiment], data: Any) -> BaseModel:
+    """The configuration as the experiment's own model. `data`: a mapping of JSON or Python values; None is empty.
+
+    Raises InvalidDefinition. `stored_configuration` of the result is JSON that validates again.
+    """
+    config = _parsed(experiment, {} if data is None else data)
+    stored = stored_configuration(config)
+    if problems := dict(_not_storable("configuration", stored)):
+        raise InvalidDefinition(experiment.name, problems)
+    size, most = len(json.dumps(stored).encode()), experiments_settings().configuration_max_bytes
+    if size > most:
+        raise InvalidDefinition(experiment.name, {"configuration": f"it is {size} bytes long, {most} are allowed"})
+    try:
+        again = _parsed(experiment, stored)
+    except InvalidDefinition as error:
+        texts = {path: f"it cannot be read again once stored as JSON ({text})" for path, text in error.problems.items()}
+        raise InvalidDefinition(experiment.name, texts) from error
+    return again
+
+
+def stored_configuration(config: BaseModel) -> dict[str, Any]:
+    """The JSON form of a configuration, with its secrets in clear. Raises InvalidDefinition if it has none."""
+    try:
+        shown = config.model_dump(mode="json", round_trip=True)
+        revealed: dict[str, Any] = _revealed(config.model_dump(round_trip=True), shown)
+    except Exception as error:  # whatever an author's serializer raises
+        raise InvalidDefinition(
+            type(config).__qualname__, {"configuration": f"it has no JSON form: {error}"}
+        ) from error
+    return revealed
+
+
+def validate_limits(experiment: type[Experiment], overrides: Any) -> dict[str, Any]:
+    """The given overrides, checked together with the experiment's own limits. Raises InvalidDefinition."""
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise InvalidDefinition(experiment.name, {"limits": "it must be an object"})
+    try:
+        checked = experiment.limits.overridden(overrides).model_dump(mode="json")
+    except ValidationError as error:
+        raise InvalidDefinition(experiment.name, _problems("limits", Limits, error.errors())) from error
+    return {name: checked[name] for name in overrides or {}}
+
+
+def validate_tags(experiment: type[Experiment], tags: Any) -> list[str]:
+    """Tags without doubles and surrounding blanks, in their order. Raises InvalidDefinition."""
+    conf = experiments_settings()
+    if tags is not None and (isinstance(tags, str | Mapping) or not isinstance(tags, Sequence)):
+        raise InvalidDefinition(experiment.name, {"tags": "it must be a list"})
+    tags, problems = tags or (), {}
+    for index, tag in enumerate(tags):
+        if not isinstance(tag, str) or not tag.strip() or "\0" in tag or "," in tag:
+            problems[f"tags.{index}"] = "it must be a text, not empty and without commas"
+        elif len(tag.strip()) > conf.tag_max_chars:
+            problems[f"tags.{index}"] = f"it has more than {conf.tag_max_chars} characters"
+    if len(tags) > conf.tags_max:
+        problems["tags"] = f"there are {len(tags)}, {conf.tags_max} are allowed"
+    if problems:
+        raise InvalidDefinition(experiment.name, problems)
+    return list(dict.fromkeys(tag.strip() for tag in tags))
+
+
+def masked(experiment_name: str, configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored configuration for the eyes of people: values of secret fields are replaced by a mask.
+
+    Of an experiment that is gone, or a configuration that no longer fits, everything with a telling name is masked.
+    """
+    try:
+        config = _parsed(registry().get(experiment_name), configuration)
+        shown: dict[str, Any] = config.model_dump(mode="json", round_trip=True)
+    except Exception:  # the experiment is gone or has changed: fall back to names
+        return {key: _masked_by_name(key, value) for key, value in configuration.items()}
+    return shown
+
+
+def unmasked(configuration: Any, stored: Any) -> Any:
+    """`configuration` as a form sent it back, each mask replaced by what `stored` has at the same place."""
+    if configuration == MASK and isinstance(stored, str):
+        return stored
+    if isinstance(configuration, dict) and isinstance(stored, dict):
+        return {key: unmasked(value, stored.get(key)) for key, value in configuration.items()}
+    if isinstance(configuration, list) and isinstance(stored, list) and len(configuration) == len(stored):
+        return [unmasked(value, old) for value, old in zip(configuration, stored, strict=True)]
+    return configuration
+
+
+def _parsed(experiment: type[Experiment], data: Any) -> BaseModel:
+    """Validate, refusing unknown keys. JSON is read as JSON, so that strict models take dates and enums from text."""
+    if isinstance(data, BaseModel):
+        data = stored_configuration(data)
+    if not isinstance(data, Mapping):
+        raise InvalidDefinition(experiment.name, {"configuration": "it must be an object"})
+    try:
+        return _validated(experiment.Config, dict(data), extra="forbid")
+    except ValidationError as error:
+        problems = _problems("configuration", experiment.Config, error.errors())
+    if not problems:  # every key complained of is one that a model allows
+        try:
+            return _validated(experiment.Config, dict(data), extra=None)
+        except ValidationError as error:
+            problems = _problems("configuration", experiment.Config, error.errors())
+    raise InvalidDefinition(experiment.name, problems)
+
+
+def _validated(config: type[BaseModel], data: dict[str, Any], *, extra: Any) -> BaseModel:
+    try:
+        text = json.dumps(data)
+    except (TypeError, ValueError):
+        return config.model_validate(data, extra=extra, by_alias=True, by_name=True)
+    return config.model_validate_json(text, extra=extra, by_alias=True, by_name=True)
+
+
+def _problems(field: str, config: type[BaseModel], errors: Sequence[ErrorDetails]) -> dict[str, str]:
+    """Dotted path → message; a key that its model explicitly allows is no problem."""
+    problems = {}
+    for error in errors:
+        path, message = ".".join((field, *map(str, error["loc"]))), error["msg"]
+        if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            owners = models_at(config, error["loc"][:-1])
+            if any(owner.model_config.get("extra") == "allow" for owner in owners):
+                continue
+            known = {name for owner in owners for name in owner.model_fields}
+            message = f"unknown{did_you_mean(str(error['loc'][-1]), known)}"
+        problems[path] = message
+    return problems
+
+
+def _revealed(value: Any, shown: Any) -> Any:
+    """`shown` (JSON) with the secrets of `value` (the same in Python) in clear."""
+    if hasattr(value, "get_secret_value"):
+        secret = value.get_secret_value()
+        if isinstance(secret, bytes):
+            return secret.decode()
+        return secret if isinstance(shown, str) else shown
+    if isinstance(value, Mapping) and isinstance(shown, dict) and len(value) == len(shown):
+        return {key: _revealed(inner, shown[key]) for inner, key in zip(value.values(), shown, strict=True)}
+    if isinstance(value, list | tuple | set | frozenset) and isinstance(shown, list) and len(value) == len(shown):
+        return [_revealed(inner, item) for inner, item in zip(value, shown, strict=True)]
+    return shown
+
+
+def _not_storable(path: str, value: Any) -> Iterator[tuple[str, str]]:
+    """(dotted path, why) of what JSON or a database cannot keep."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield path, "it must be finite: there is no JSON for NaN and infinity"
+    elif isinstance(value, str) and ("\0" in value or _has_surrogate(value)):
+        yield path, "it has a NUL or half a surrogate pair in it, which databases refuse"
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _not_storable(path, key)
+            yield from _not_storable(f"{path}.{key}", inner)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _not_storable(f"{path}.{index}", inner)
+
+
+def _has_surrogate(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _masked_by_name(key: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return {inner: _masked_by_name(inner, item) for inner, item in value.items()}
+    if isinstance(value, list):
+        return [_masked_by_name(key, item) for item in value]
+    telling = any(
+        word in key.lower() for word in ("secret", "password", "passphrase", "token", "api_key", "credential")
+    )
+    return MASK if telling and isinstance(value, str) else value
