@@ -21,10 +21,10 @@ from django.db.models.functions import Now
 from pydantic import ValidationError
 
 from experiments.base import Experiment
-from experiments.exceptions import ExperimentsError
+from experiments.exceptions import ExperimentsError, InvalidDefinition
 from experiments.models import Instance
 from experiments.registry import registry
-from experiments.validation import InvalidDefinition, validate_definition
+from experiments.validation import validate_definition
 from runs import tasks, transitions
 from runs.buffer import buffer
 from runs.exceptions import BufferUnavailable, LaunchRefused, RunNotFinal, RunNotFound

@@ -1,0 +1,28 @@
+"""What `retry_run` and `rerun_run` share: a new run made from a finished one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from runs.management.base import Exit, RunsCommand, add_json
+from runs.management.commands.launch_run import launched
+from runs.models import Run
+
+
+class AgainCommand(RunsCommand):
+    """Subclasses write `again`, which makes the new run."""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("run", metavar="ID", type=int, help="a finished run")
+        parser.add_argument(
+            "--watch", action="store_true", help="show progress and lines until it ends; the exit code tells how"
+        )
+        add_json(parser)
+
+    def answer(self, options: dict[str, Any]) -> Exit:
+        return launched(self, self.again(options["run"]), options)
+
+    def again(self, run_id: int) -> Run:
+        raise NotImplementedError

@@ -1,0 +1,147 @@
+"""What the commands share: their exit codes, how they say that something is wrong, and how they print.
+
+0 is done (or the run completed), 1 failed, 2 wrong use, 3 the run was cancelled, 130 interrupted. What is wrong goes to
+stderr in a sentence; stdout holds the answer alone. A reader that goes away (`| head`) ends a command quietly.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Iterable
+from contextlib import suppress
+from enum import IntEnum
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
+from django.db import DatabaseError, connection
+
+from runs.exceptions import LaunchRefused, RunNotFinal, RunNotFound
+from runs.models import Run
+from runs.states import Status
+
+
+class Exit(IntEnum):
+    OK = 0
+    FAILED = 1
+    WRONG_USE = 2
+    CANCELLED = 3
+    INTERRUPTED = 130
+
+
+class WrongUse(CommandError):
+    """Asked for something that cannot be; the message says what would be right."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, returncode=Exit.WRONG_USE)
+
+
+class _Formatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):
+    """Keeps the lines of the examples as they are."""
+
+
+class RunsCommand(BaseCommand):
+    """A command that answers with an exit code. Subclasses write `answer` and, for --help, `help` and `examples`."""
+
+    requires_system_checks: list[str] = []  # a broken experiment must not keep people from looking at runs
+    examples = ""
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        examples = "".join(f"\n  manage.py {line}" for line in self.examples.strip().splitlines())
+        parser = super().create_parser(
+            prog_name, subcommand, epilog=f"examples:{examples}" if examples else None, **kwargs
+        )
+        parser.formatter_class = _Formatter
+        return parser
+
+    def answer(self, options: dict[str, Any]) -> Exit:
+        raise NotImplementedError
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Answer; any exit code but 0 is raised as SystemExit."""
+        if code := self.answer(options):
+            raise SystemExit(int(code))
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        """Turn what can go wrong into a sentence and an exit code."""
+        try:
+            return self._translated(*args, **options)
+        except CommandError as error:
+            if not getattr(self, "_called_from_command_line", False) or options.get("traceback"):
+                raise
+            self.stderr.write(str(error))
+            raise SystemExit(error.returncode) from error
+
+    def _translated(self, *args: Any, **options: Any) -> str | None:
+        try:
+            return super().execute(*args, **options)
+        except LaunchRefused as error:
+            raise WrongUse(refusal(error)) from error
+        except (RunNotFound, RunNotFinal) as error:
+            raise WrongUse(str(error)) from error
+        except DatabaseError as error:
+            raise CommandError(database_trouble(error)) from error
+        except KeyboardInterrupt as error:
+            raise SystemExit(int(Exit.INTERRUPTED)) from error
+        except BrokenPipeError:
+            forget_stdout()
+            return None
+
+    def print(self, text: str = "") -> None:
+        self.stdout.write(text)
+
+    def print_json(self, document: Any) -> None:
+        self.stdout.write(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def refusal(error: LaunchRefused) -> str:
+    """One line for each problem, under a head."""
+    if not error.problems:
+        return f"Not launched: {error}"
+    if set(error.problems) == {"experiment"}:
+        return f"Not launched: {error.problems['experiment']}"
+    return "\n".join(("Not launched:", *(f"  {path}: {message}" for path, message in error.problems.items())))
+
+
+def database_trouble(error: DatabaseError) -> str:
+    """What a database error means for whoever typed the command."""
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "no such table" in text or ("relation" in text and "does not exist" in text):
+        return "The database has no tables yet: start everything with `manage.py up`, or run `manage.py migrate`."
+    return (
+        f"The database ({connection.vendor}) does not do what was asked: {text}. ATHANOR_DATABASE_URL says which it is."
+    )
+
+
+def forget_stdout() -> None:
+    """Nobody reads stdout any more: let Python's last flush at exit go nowhere."""
+    with suppress(OSError, ValueError):  # where stdout is no file, nothing is flushed into a pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def find_run(run_id: int) -> Run:
+    """Raises RunNotFound."""
+    run = Run.objects.select_related("instance", "launched_by").filter(pk=run_id).first()
+    if run is None:
+        raise RunNotFound(run_id)
+    return run
+
+
+def exit_of(status: Status) -> Exit:
+    """The exit code that tells how a run ended."""
+    return {Status.FAILED: Exit.FAILED, Status.CANCELLED: Exit.CANCELLED}.get(status, Exit.OK)
+
+
+def add_json(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def table(rows: Iterable[Iterable[object]], head: Iterable[str]) -> str:
+    """Columns aligned by spaces, under their heads."""
+    cells = [[str(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )

@@ -1,0 +1,55 @@
+"""Write the results and metrics of runs as JSON, CSV or Parquet."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from runs.management import exporting
+from runs.management.base import Exit, RunsCommand, WrongUse, find_run
+from runs.states import ResultKind
+
+
+class Command(RunsCommand):
+    help = "Write all results and metrics of runs, in order, as one JSON array, as CSV or as Parquet."
+    examples = """
+export_results 42 > results.json
+export_results 42 43 --format csv --output results.csv
+export_results 42 --kind metric --key loss --format parquet > loss.parquet
+"""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("runs", metavar="ID", type=int, nargs="+")
+        parser.add_argument("--format", choices=("json", "csv", "parquet"), default="json", help="json without it")
+        parser.add_argument("--output", metavar="FILE", type=Path, help="stdout without it")
+        parser.add_argument("--kind", choices=ResultKind.values, default="", help="results or metrics only")
+        parser.add_argument("--key", default="", help="only this one")
+
+    def answer(self, options: dict[str, Any]) -> Exit:
+        for run_id in options["runs"]:
+            find_run(run_id)
+        rows = exporting.rows(options["runs"], kind=options["kind"], key=options["key"])
+        output: Path | None = options["output"]
+        if options["format"] == "parquet":
+            if output is None and self.stdout.isatty():
+                raise WrongUse("Parquet is nothing for a terminal: name a file with --output, or redirect.")
+            self._written(output, lambda: exporting.write_parquet(rows, output or sys.stdout.buffer))
+        elif output is None:
+            exporting.WRITERS[options["format"]](rows, self.stdout)
+        else:
+            self._written(output, lambda: exporting.write_text(rows, output, options["format"]))
+        return Exit.OK
+
+    def _written(self, output: Path | None, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except exporting.NoParquet as error:
+            raise CommandError(str(error)) from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise WrongUse(f"{output} cannot be written: {error.strerror}") from error

@@ -1,0 +1,62 @@
+"""List the workers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+from django.db.models import Count, Q
+from django.utils import timezone
+
+from runs import presenting
+from runs.documents import iso
+from runs.management.base import Exit, RunsCommand, add_json, table
+from runs.models import Worker
+
+
+class Command(RunsCommand):
+    help = "List the workers that have not stopped: where they are, when they were last heard of, what they run."
+    examples = "list_workers --json"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--all", action="store_true", help="also those that have stopped, the newest 100")
+        add_json(parser)
+
+    def answer(self, options: dict[str, Any]) -> Exit:
+        workers = Worker.objects.annotate(busy=Count("attempts", filter=Q(attempts__finished_at=None))).order_by("-id")
+        found = list(workers[:100] if options["all"] else workers.filter(stopped_at=None)[:1000])
+        now = timezone.now()
+        if options["json"]:
+            self.print_json([document(worker) for worker in found])
+        elif found:
+            rows = [
+                (
+                    worker.name,
+                    worker.host,
+                    worker.pid,
+                    f"{worker.busy}/{worker.slots}",
+                    presenting.age(worker.heartbeat_at, now),
+                )
+                for worker in found
+            ]
+            self.print(table(rows, ("WORKER", "HOST", "PID", "RUNS", "LAST HEARD OF")))
+        else:
+            self.print("No worker is up. Start everything with `manage.py up`.")
+        return Exit.OK
+
+
+def document(worker: Any) -> dict[str, Any]:
+    return {
+        "id": worker.pk,
+        "name": worker.name,
+        "host": worker.host,
+        "pid": worker.pid,
+        "queues": worker.queues,
+        "slots": worker.slots,
+        "busy": worker.busy,
+        "version": worker.version,
+        "started_at": iso(worker.started_at),
+        "heartbeat_at": iso(worker.heartbeat_at),
+        "stopping_at": iso(worker.stopping_at),
+        "stopped_at": iso(worker.stopped_at),
+    }

@@ -1,0 +1,96 @@
+"""What people type, read: `-c key=value`, durations, sizes, configuration files. Pure but for reading the file.
+
+Each function raises `argparse.ArgumentTypeError`, whose text says what is wrong and what would be right.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from argparse import ArgumentTypeError
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from runs import lines, presenting
+
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTES = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
+
+
+def seconds(text: str) -> float:
+    """`90`, `90s`, `10m`, `1.5h`, `2d` in seconds."""
+    found = _QUANTITY.fullmatch(text.strip())
+    if found is None or found[2].lower() not in _SECONDS or float(found[1]) <= 0:
+        raise ArgumentTypeError(f"{text!r} is no duration; write seconds, as 90, or 10m, 1.5h, 2d")
+    return float(found[1]) * _SECONDS[found[2].lower()]
+
+
+def size_bytes(text: str) -> int:
+    """`1048576`, `512M`, `2GiB` in bytes; the units are powers of 1024."""
+    found = _QUANTITY.fullmatch(text.strip())
+    unit = found[2].lower().removesuffix("ib").removesuffix("b") if found else ""
+    if found is None or unit not in _BYTES or float(found[1]) <= 0:
+        raise ArgumentTypeError(f"{text!r} is no size; write bytes, as 1048576, or 512M, 2G")
+    return int(float(found[1]) * 1024 ** _BYTES[unit])
+
+
+def level(text: str) -> int:
+    try:
+        return presenting.level_of(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
+
+
+def place(text: str) -> lines.Place:
+    try:
+        return lines.place(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} is no line number; write 500, or with its attempt 2.500") from error
+
+
+def assignment(text: str) -> tuple[list[str], Any]:
+    """`a.b=3` as (["a", "b"], 3). The value is read as JSON, and is plain text where it is none."""
+    path, equals, value = text.partition("=")
+    keys = [key.strip() for key in path.split(".")]
+    if not equals or not all(keys):
+        raise ArgumentTypeError(f"{text!r} is no setting; write key=value, as epochs=20 or optimizer.rate=0.1")
+    try:
+        return keys, json.loads(value, parse_constant=_no_constant)
+    except ValueError:
+        return keys, value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def config_file(text: str) -> dict[str, Any]:
+    """The object in a .json or .toml file."""
+    path = Path(text)
+    try:
+        content = path.read_bytes()
+        found = tomllib.loads(content.decode()) if path.suffix.lower() == ".toml" else json.loads(content)
+    except OSError as error:
+        raise ArgumentTypeError(f"{text} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        kind = "TOML" if path.suffix.lower() == ".toml" else "JSON"
+        raise ArgumentTypeError(f"{text} is not {kind}: {error}") from error
+    if not isinstance(found, dict):
+        raise ArgumentTypeError(f'{text} must hold an object, as {{"epochs": 20}}')
+    return found
+
+
+def configuration(base: dict[str, Any] | None, assignments: Iterable[tuple[list[str], Any]]) -> dict[str, Any]:
+    """`base` with the assignments laid over it, in their order; a dotted key makes the mappings it needs."""
+    made: dict[str, Any] = dict(base or {})
+    for keys, value in assignments:
+        level = made
+        for key in keys[:-1]:
+            below = level.get(key)
+            level[key] = dict(below) if isinstance(below, dict) else {}
+            level = level[key]
+        level[keys[-1]] = value
+    return made

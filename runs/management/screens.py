@@ -1,0 +1,135 @@
+"""What watching a run shows: nothing, plain lines, or lines above a live progress bar.
+
+Lines are printed as data: control characters are made visible, so that no line can play tricks on a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TextIO
+
+from django.utils import timezone
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from runs import presenting
+from runs.documents import facts_of
+from runs.models import Run
+from runs.records import Line
+from runs.states import Level, Source
+
+_COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
+_CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"} | {0x7F: "␡"}
+_CONTROLS |= {code: f"\\x{code:02x}" for code in range(0x80, 0xA0)}
+_STYLES = {Level.DEBUG: "dim", Level.WARNING: "yellow", Level.ERROR: "red", Level.CRITICAL: "bold red"}
+
+
+def printable(text: str) -> str:
+    """`text` without colours, its control characters visible."""
+    return _COLOURS.sub("", text).translate(_CONTROLS)
+
+
+def line_text(line: Line) -> str:
+    """`12:00:01.123 warning  message  key=value`; the source is told where it is not the experiment's own log."""
+    metadata = "".join(
+        f"  {key}={json.dumps(value, ensure_ascii=False)}" for key, value in (line.metadata or {}).items()
+    )
+    source = "" if line.source == Source.LOG else f"[{line.source}] "
+    level = f"{presenting.level_name(line.level):<8}"
+    return printable(f"{presenting.clock(line.time)} {level} {source}{line.message}{metadata}")
+
+
+def status_text(run: Run) -> str:
+    """`Run 7 · digits: failed. It used more memory …` and the error, if there is one."""
+    sentence = presenting.status_sentence(facts_of(run), timezone.now())
+    error = f"\n  {printable(run.error)}" if run.error else ""
+    return f"Run {run.pk} · {printable(run.name or run.experiment)}: {run.status}. {sentence}{error}"
+
+
+class Screen(Protocol):
+    """Shows a run while it is watched; used as a context manager."""
+
+    def __enter__(self) -> Screen: ...
+    def __exit__(self, *exc_info: object) -> None: ...
+    def show(self, run: Run, lines: Sequence[Line]) -> None: ...
+    def pause(self) -> None:
+        """Leave the terminal alone until the next `show`."""
+
+
+class Silence:
+    """For --json: what is shown comes at the end."""
+
+    def __enter__(self) -> Screen:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None: ...
+    def show(self, run: Run, lines: Sequence[Line]) -> None: ...
+    def pause(self) -> None: ...
+
+
+class Plain:
+    """Lines as `render` makes them; a sentence when the status changes, unless `lines_only`."""
+
+    def __init__(self, stdout: Any, *, render: Callable[[Line], str] = line_text, lines_only: bool = False) -> None:
+        self._stdout = stdout
+        self._render = render
+        self._lines_only = lines_only
+        self._said = ""
+
+    def __enter__(self) -> Screen:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None: ...
+
+    def show(self, run: Run, lines: Sequence[Line]) -> None:
+        for line in lines:
+            self._stdout.write(self._render(line))
+        if run.status != self._said and not run.is_final and not self._lines_only:
+            self._said = run.status
+            self._stdout.write(status_text(run))
+        self._stdout.flush()
+
+    def pause(self) -> None: ...
+
+
+class Terminal:
+    """Lines that scroll above a bar with what the run is doing."""
+
+    def __init__(self, stdout: TextIO) -> None:
+        self._console = Console(file=stdout, highlight=False, markup=False)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[words]}", markup=False),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self._task = self._progress.add_task("", total=None, words="")
+        self._live = Live(self._progress, console=self._console, refresh_per_second=8, transient=True)
+
+    def __enter__(self) -> Screen:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._live.stop()
+
+    def show(self, run: Run, lines: Sequence[Line]) -> None:
+        self._live.start()
+        for line in lines:
+            self._console.print(Text(line_text(line), style=_STYLES.get(Level(line.level), "")), soft_wrap=True)
+        words = presenting.progress_words(run.progress_current, run.progress_total, run.progress_message)
+        self._progress.update(
+            self._task,
+            description=f"run {run.pk} {'cancelling' if run.cancel_requested_at else run.status}",
+            completed=run.progress_current or 0,
+            total=run.progress_total,
+            words=printable(words),
+        )
+
+    def pause(self) -> None:
+        self._live.stop()

@@ -1,0 +1,194 @@
+"""How things are said to people: durations, sizes, ages, progress, a run's status in a sentence. Pure; no markup."""
+
+from __future__ import annotations
+
+import math
+import signal as signals
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from runs.states import FailureKind, Level, Status
+
+NOTHING = "—"
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def duration(seconds: float | None) -> str:
+    """`0.42 s`, `12.3 s`, `4 min 05 s`, `3 h 07 min`, `2 d 04 h`; a dash for None."""
+    if seconds is None:
+        return NOTHING
+    seconds = max(0.0, seconds)
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
+
+
+def between(start: datetime | None, end: datetime | None) -> float | None:
+    """Seconds from `start` to `end`; None if one of them has not happened."""
+    return None if start is None or end is None else (end - start).total_seconds()
+
+
+def size(count: float | None) -> str:
+    """`512 B`, `1.5 KiB`, `2.0 GiB`; a dash for None."""
+    if count is None:
+        return NOTHING
+    value = float(count)
+    for unit in _UNITS:
+        if abs(value) < 1024 or unit == _UNITS[-1]:
+            break
+        value /= 1024
+    return f"{int(value)} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def number(value: float | None) -> str:
+    """A number as short as it is exact enough for the eye: `48,213`, `0.9722`, `1.25e-07`; a dash for None."""
+    if value is None:
+        return NOTHING
+    if not math.isfinite(value):
+        return str(value)
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    if 1e-4 <= abs(value) < 1e6:
+        return f"{value:,.4f}".rstrip("0").rstrip(".")
+    return f"{value:.4g}"
+
+
+def age(moment: datetime | None, now: datetime) -> str:
+    """`12.0 s ago`, or `in 4 min 00 s`."""
+    if moment is None:
+        return NOTHING
+    seconds = (now - moment).total_seconds()
+    return f"{duration(seconds)} ago" if seconds >= 0 else f"in {duration(-seconds)}"
+
+
+def clock(moment: datetime | float) -> str:
+    """Time of day in UTC with milliseconds, of a datetime or of seconds since the epoch."""
+    if not isinstance(moment, datetime):
+        moment = datetime.fromtimestamp(moment, UTC)
+    return f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}"
+
+
+def level_name(level: int) -> str:
+    """`info` for 20; the number itself for what has no name."""
+    return str(Level(level).label) if level in Level.values else str(level)
+
+
+def level_of(name: str) -> int:
+    """20 for `info`, `INFO` or `20`. Raises ValueError that names the levels there are."""
+    text = name.strip().lower()
+    for level in Level:
+        if text in (level.label, str(level.value)):
+            return level.value
+    raise ValueError(f"{name!r} is no level; the levels are {', '.join(str(level.label) for level in Level)}")
+
+
+def fraction(current: float | None, total: float | None) -> float | None:
+    """Progress from 0 to 1; None when it is not known."""
+    if current is None or not total or total <= 0 or not math.isfinite(current) or not math.isfinite(total):
+        return None
+    return min(1.0, max(0.0, current / total))
+
+
+def percent(part: float | None) -> str:
+    """`42 %`; never 100 before it is all."""
+    return "" if part is None else f"{math.floor(part * 100 + 1e-9)} %"
+
+
+def progress_words(current: float | None, total: float | None, message: str) -> str:
+    """`12 of 40 · Throwing`; empty when nothing is known."""
+    count = "" if current is None else number(current) + (f" of {number(total)}" if total else "")
+    return " · ".join(part for part in (count, message) if part)
+
+
+def completeness(stored: int, emitted: int | None) -> str:
+    """`48,213 of 48,213 lines stored`; while the attempt lives only what is stored is known."""
+    if emitted is None:
+        return f"{stored:,} lines stored so far"
+    return f"{stored:,} of {emitted:,} lines stored"
+
+
+def signal_name(value: int | None) -> str:
+    """`SIGKILL` for 9; empty for None."""
+    if value is None:
+        return ""
+    try:
+        return signals.Signals(value).name
+    except ValueError:
+        return f"signal {value}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What the sentence about a run is made of."""
+
+    status: Status
+    failure_kind: str
+    error: str
+    attempt: int
+    max_attempts: int
+    queue: str
+    not_before: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    cancel_requested_at: datetime | None
+    cancel_requested_by: str
+
+
+def status_sentence(facts: RunFacts, now: datetime) -> str:
+    """The status and its reason in words, for people."""
+    match facts.status:
+        case Status.PENDING:
+            return _pending(facts, now)
+        case Status.RUNNING:
+            return _running(facts, now)
+        case Status.COMPLETED:
+            return _completed(facts)
+        case Status.FAILED:
+            return _failed(facts)
+        case Status.CANCELLED:
+            return _cancelled(facts)
+
+
+def _pending(facts: RunFacts, now: datetime) -> str:
+    if facts.not_before is not None and facts.not_before > now:
+        return f"Starts {age(facts.not_before, now)}, not before {facts.not_before:%Y-%m-%d %H:%M:%S} UTC."
+    if facts.attempt:
+        return (
+            f"Attempt {facts.attempt} did not finish it;"
+            f" waits for attempt {facts.attempt + 1} of {facts.max_attempts} at most."
+        )
+    return f"Waits for a free worker of the queue “{facts.queue}”."
+
+
+def _running(facts: RunFacts, now: datetime) -> str:
+    if facts.cancel_requested_at is not None:
+        by = f" by {facts.cancel_requested_by}" if facts.cancel_requested_by else ""
+        return f"Is being cancelled: asked for {age(facts.cancel_requested_at, now)}{by}."
+    which = f" Attempt {facts.attempt} of {facts.max_attempts} at most." if facts.attempt > 1 else ""
+    return f"Runs for {duration(between(facts.started_at, now))}.{which}"
+
+
+def _completed(facts: RunFacts) -> str:
+    late = " The request to cancel it came too late." if facts.cancel_requested_at else ""
+    return f"Completed after {duration(between(facts.started_at, facts.finished_at))}.{late}"
+
+
+def _failed(facts: RunFacts) -> str:
+    known = facts.failure_kind in FailureKind.values
+    reason = str(FailureKind(facts.failure_kind).label) if known else facts.failure_kind
+    return f"{reason}. It failed after {duration(between(facts.started_at, facts.finished_at))}."
+
+
+def _cancelled(facts: RunFacts) -> str:
+    by = f" by {facts.cancel_requested_by}" if facts.cancel_requested_by else ""
+    if facts.started_at is None:
+        return f"Cancelled{by} before it began."
+    took = duration(between(facts.cancel_requested_at, facts.finished_at))
+    return f"Cancelled{by}; gone {took} after the request."
