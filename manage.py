@@ -6,6 +6,10 @@ import sys
 
 
 def main() -> None:
+    if sys.platform == "win32":
+        raise SystemExit(
+            "Athanor needs Linux or macOS. On Windows, run it inside WSL (the Windows Subsystem for Linux)."
+        )
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "athanor.settings")
     try:
         from django.core.management import execute_from_command_line
@@ -13,7 +17,13 @@ def main() -> None:
         raise SystemExit(
             f"Django cannot be imported ({error}). Run `make install`, then use `.venv/bin/python manage.py`."
         ) from error
-    execute_from_command_line(sys.argv)
+    from django.core.exceptions import ImproperlyConfigured
+
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

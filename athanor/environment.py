@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 
+from experiments.conf import ExperimentsSettings
 from runs.conf import RunsSettings
 
 PUBLIC: dict[str, str] = {
@@ -30,7 +31,7 @@ INTERNAL: dict[str, str] = {
     "ATHANOR_REQUIRE_SERVICES": "tests: a service that cannot be started fails instead of skipping",
 }
 
-SETTINGS_PREFIXES: dict[str, type] = {"ATHANOR_RUNS": RunsSettings}
+SETTINGS_PREFIXES: dict[str, type] = {"ATHANOR_RUNS": RunsSettings, "ATHANOR_EXPERIMENTS": ExperimentsSettings}
 """Prefix → dataclass: each field may be set as PREFIX_FIELD."""
 
 

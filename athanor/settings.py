@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from athanor import databases
+from athanor import databases, logs, navigation
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR = Path(os.environ.get("ATHANOR_VAR") or BASE_DIR / "var").absolute()
@@ -37,7 +37,6 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -74,8 +73,41 @@ TIME_ZONE = os.environ.get("ATHANOR_TIME_ZONE", "UTC")
 LANGUAGE_CODE = "en"
 
 STATIC_URL = "static/"
-STATIC_ROOT = VAR / "static"
-WHITENOISE_USE_FINDERS = True
 LOGIN_URL = "admin:login"
+
+LOGGING = logs.configuration(os.environ.get("ATHANOR_LOG_LEVEL", "INFO").upper())
+
+X_FRAME_OPTIONS = "DENY"
+if PRODUCTION:
+    MIDDLEWARE.append("athanor.middleware.ContentSecurityPolicy")
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+    SECURE_HSTS_SECONDS = 30 * 24 * 3600
+
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "Athanor",
+    "SITE_HEADER": "Athanor",
+    "SITE_SYMBOL": "local_fire_department",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/favicon.ico"}],
+    "SIDEBAR": {
+        "show_search": True,
+        "navigation": [
+            {
+                "title": "Experiments",
+                "items": [
+                    navigation.item("Runs", "play_circle", "runs", "run"),
+                    navigation.item("Instances", "science", "experiments", "instance"),
+                ],
+            },
+            {
+                "title": "People",
+                "collapsible": True,
+                "items": [
+                    navigation.item("Users", "person", "auth", "user"),
+                    navigation.item("Groups", "group", "auth", "group"),
+                ],
+            },
+        ],
+    },
+}
 
 ATHANOR_RUNS: dict[str, Any] = {"var": VAR}

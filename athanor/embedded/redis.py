@@ -28,7 +28,7 @@ MAXMEMORY_BYTES = 512 * 1024 * 1024
 """When it is reached, writes are refused and runs wait; nothing is evicted."""
 
 
-class RedisUnusable(Exception):  # noqa: N818  # named for what is wrong
+class RedisUnusable(Exception):
     """No Redis server fit for Athanor. The message says what to do."""
 
 

@@ -21,7 +21,7 @@ IDLE_TICK_S = 5.0
 READY_TIMEOUT_S = 90.0
 
 
-class StartFailed(Exception):  # noqa: N818  # named for what happened
+class StartFailed(Exception):
     """A process of the group did not come up. The message names it, its end and its log."""
 
 

@@ -54,6 +54,8 @@ class Role:
     orphan_signal: signal.Signals = signal.SIGKILL
     """What the kernel sends when the group's own process is gone."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    ready_file: Path | None = None
+    """Removed before each start, so that `ready` does not see the one of an earlier incarnation."""
 
 
 class Process:
@@ -93,6 +95,9 @@ class Process:
         """Start it. Call it from the thread that lives as long as the group: the kernel's leash is tied to that."""
         leash = (sys.executable, "-I", "-S", str(LEASH), str(int(self.role.orphan_signal)), str(os.getpid()))
         keep_log_small(self.log_file)
+        if self.role.ready_file:
+            self.role.ready_file.parent.mkdir(parents=True, exist_ok=True)
+            self.role.ready_file.unlink(missing_ok=True)
         with self.log_file.open("ab") as log:
             self._popen = subprocess.Popen(  # noqa: S603  # our own command lines
                 [*leash, *self.role.command],

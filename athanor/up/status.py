@@ -47,7 +47,7 @@ class GroupStatus(TypedDict):
     processes: list[ProcessStatus]
 
 
-class AlreadyUp(Exception):  # noqa: N818  # named for what is so
+class AlreadyUp(Exception):
     """Another group holds the lock of this folder."""
 
 

@@ -1,0 +1,85 @@
+"""Everything on one machine: `up`, and `up --status` to look at it from outside."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError, CommandParser
+
+from athanor.up import status
+from athanor.up.application import Up
+from athanor.up.group import StartFailed
+from athanor.up.preflight import Refused
+from athanor.up.roles import Options
+from runs.management.base import Exit, RunsCommand, WrongUse, table
+
+NOT_UP = 3
+"""Exit code of `up --status` when nothing is up."""
+
+
+class Command(RunsCommand):
+    help = (
+        "Start Redis, the workers, beat and the web server as one group, and keep them up until Ctrl-C."
+        " The first time it creates an admin user and launches a demo."
+    )
+    examples = """
+        up --port 8080
+        up --workers 2 --slots 8 --no-demo
+        up --status --json
+    """
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1", help="address the web server listens on (%(default)s)")
+        parser.add_argument("--port", type=int, default=8000, help="its port (%(default)s)")
+        parser.add_argument("--workers", type=int, default=1, help="how many worker processes for runs (%(default)s)")
+        parser.add_argument(
+            "--slots", type=int, default=max(2, os.cpu_count() or 2), help="runs at once in each worker (%(default)s)"
+        )
+        parser.add_argument("--no-demo", action="store_true", help="do not launch the first experiment")
+        parser.add_argument(
+            "--status", action="store_true", help="show what is up in this folder; exit code 3 if nothing"
+        )
+        parser.add_argument("--json", action="store_true", help="with --status: as JSON")
+
+    def answer(self, options: dict[str, Any]) -> Exit:
+        if options["status"]:
+            self._show_status(as_json=options["json"])
+            return Exit.OK
+        if min(options["workers"], options["slots"]) < 1 or not 0 < options["port"] < 65536:
+            raise WrongUse("--workers and --slots are at least 1, --port is from 1 to 65535.")
+        self.check()
+        wanted = Options(options["host"], options["port"], options["workers"], options["slots"], Path(settings.VAR))
+        try:
+            Up(wanted, with_demo=not options["no_demo"], say=say).run()
+        except (Refused, status.AlreadyUp) as error:
+            raise WrongUse(str(error)) from error
+        except StartFailed as error:
+            raise CommandError(str(error)) from error
+        return Exit.OK
+
+    def _show_status(self, *, as_json: bool) -> None:
+        now = status.current(status.Files(Path(settings.VAR)))
+        if as_json:
+            self.print_json(now)
+        elif now["up"]:
+            self.print(f"Up since {now['since']}, process {now['pid']}: {now['url']}/\n")
+            rows = (
+                (p["role"], p["pid"], p["state"], p["since"], p["restarts"], p["log_file"]) for p in now["processes"]
+            )
+            self.print(table(rows, ("role", "pid", "state", "since", "restarts", "log file")))
+        else:
+            self.print(f"Nothing is up in {settings.VAR}. `python manage.py up` starts it.")
+        if not now["up"]:
+            raise SystemExit(NOT_UP)
+
+
+def say(text: str) -> None:
+    """Print at once. A terminal that is gone must not keep the group from stopping in order."""
+    with suppress(OSError, ValueError):
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()

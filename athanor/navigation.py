@@ -1,0 +1,22 @@
+"""Entries of the admin's sidebar, each shown to those who may see what it leads to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse_lazy
+
+
+def item(title: str, icon: str, app: str, model: str) -> dict[str, Any]:
+    """A link to the list of a model."""
+
+    def may_view(request: HttpRequest) -> bool:
+        return request.user.has_perm(f"{app}.view_{model}")
+
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(f"admin:{app}_{model}_changelist"),
+        "permission": may_view,
+    }

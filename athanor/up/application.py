@@ -1,0 +1,82 @@
+"""`up` from its first check to its last process: checks, steps, group, demo."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+from django.conf import settings
+
+from athanor.up import first_steps, preflight, roles, status
+from athanor.up.demo import Demo
+from athanor.up.group import Group
+from athanor.up.process import Role
+from athanor.up.signals import Signals
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """One call of `up`. `run` is for the main thread."""
+
+    options: roles.Options
+    with_demo: bool
+    say: Callable[[str], None]
+
+    @property
+    def site(self) -> str:
+        host = roles.reachable(self.options.host)
+        return f"http://[{host}]:{self.options.port}" if ":" in host else f"http://{host}:{self.options.port}"
+
+    def run(self) -> None:
+        """Start everything and keep it up until SIGINT, SIGTERM or SIGHUP.
+
+        Raises preflight.Refused, status.AlreadyUp, or group.StartFailed after what had started was stopped.
+        """
+        preflight.check_folder(self.options.var)
+        files = status.Files(self.options.var)
+        with closing(status.acquire(files)), Signals() as signals:
+            self._clear(files)
+            members = self._prepare()
+            publisher = status.Publisher(files, self.site)
+            group = Group(members, self.options.var / "log", signals, say=self.say, publish=publisher)
+            try:
+                self._keep_up(group)
+            finally:
+                self.say(
+                    "Stopping everything in order. Ctrl-C again hurries: running experiments then begin anew later."
+                )
+                group.stop()
+                publisher.withdraw()
+                self.say("Stopped.")
+
+    def _clear(self, files: status.Files) -> None:
+        if count := status.end_leftovers(files):
+            self.say(f"Ended {count} processes that an `up` which was killed had left behind.")
+
+    def _prepare(self) -> list[Role]:
+        """Check what can be checked, and bring the database up to date; the roles of the group."""
+        preflight.check_port(self.options.host, self.options.port)
+        command, remarks = preflight.redis_command(self.options.var, os.environ.get("ATHANOR_REDIS_URL"))
+        for remark in remarks:
+            self.say(remark)
+        first_steps.migrate()
+        if password := first_steps.create_first_admin():
+            self.say(f"Created the user {first_steps.ADMIN}, password {password} (it is not shown again).")
+        first_steps.release_connections()
+        common = roles.environment(self.options.var, settings.BASE_DIR)
+        members = roles.all_roles(self.options, command, settings.REDIS_URL)
+        return [replace(role, environment={**common, **role.environment}) for role in members]
+
+    def _keep_up(self, group: Group) -> None:
+        if not group.start():
+            return
+        self.say(f"Athanor is up: {self.site}/")
+        demo = Demo(self.site, self.say)
+        if self.with_demo:
+            demo.start()
+        try:
+            group.run()
+        finally:
+            demo.end()

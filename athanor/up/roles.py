@@ -1,0 +1,113 @@
+"""Which processes make up Athanor on one machine. Data: nothing is started here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from functools import partial
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+from athanor.celery import SYSTEM_QUEUE
+from athanor.embedded import redis
+from athanor.up.process import Role
+from runs.conf import runs_settings
+
+RUNS_QUEUE = "runs"
+SYSTEM_SLOTS = 4
+GRACEFUL_SHUTDOWN_S = 5
+"""Open streams of pages get so long before the web server closes them."""
+PYTHON = (sys.executable, "-u")
+NO_CHATTER = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `up` was asked for."""
+
+    host: str
+    port: int
+    workers: int
+    slots: int
+    var: Path
+
+
+def all_roles(options: Options, embedded_redis: list[str] | None, redis_url: str) -> list[Role]:
+    """The group's processes. `embedded_redis` is the command line of the server; None: Redis runs elsewhere."""
+    ready_files = options.var / "ready"
+    roles = [redis_role(embedded_redis, redis_url)] if embedded_redis else []
+    roles.append(system_worker(ready_files))
+    roles += [runs_worker(number, options.slots, ready_files) for number in range(1, options.workers + 1)]
+    return [*roles, beat(ready_files), web(options.host, options.port)]
+
+
+def redis_role(command: list[str], url: str) -> Role:
+    return Role(
+        "redis", tuple(command), rank=0, gate=True, ready=partial(redis.answers, url), orphan_signal=signal.SIGTERM
+    )
+
+
+def system_worker(ready_files: Path) -> Role:
+    return _celery("system", worker_command("system", SYSTEM_QUEUE, SYSTEM_SLOTS), ready_files, rank=1)
+
+
+def runs_worker(number: int, slots: int, ready_files: Path) -> Role:
+    """A worker of runs. Its stop may take as long as its runs are given to come to an end."""
+    name = f"runs{number}"
+    patience_s = runs_settings().drain_s + 15
+    return _celery(name, worker_command(name, RUNS_QUEUE, slots), ready_files, rank=2, stop_timeout_s=patience_s)
+
+
+def beat(ready_files: Path) -> Role:
+    return _celery("beat", (*PYTHON, "-m", "celery", "-A", "athanor", "beat"), ready_files, rank=3)
+
+
+def web(host: str, port: int) -> Role:
+    graceful = ("--timeout-graceful-shutdown", str(GRACEFUL_SHUTDOWN_S))
+    command = (*PYTHON, "-m", "uvicorn", "athanor.asgi:application", "--host", host, "--port", str(port), *graceful)
+    return Role("web", command, rank=4, ready=partial(web_answers, host, port), stop_timeout_s=GRACEFUL_SHUTDOWN_S + 5)
+
+
+def worker_command(name: str, queue: str, slots: int) -> tuple[str, ...]:
+    pool = ("-P", "threads", "-c", str(slots), "-Q", queue, "-n", f"{name}@%h")
+    return (*PYTHON, "-m", "celery", "-A", "athanor", "worker", *pool, *NO_CHATTER)
+
+
+def _celery(name: str, command: tuple[str, ...], ready_files: Path, *, rank: int, stop_timeout_s: float = 10) -> Role:
+    """A process of Celery, which makes a file when it is ready (athanor.celery)."""
+    file = ready_files / name
+    return Role(
+        name,
+        command,
+        rank=rank,
+        ready=file.exists,
+        stop_timeout_s=stop_timeout_s,
+        environment={"ATHANOR_READY_FILE": str(file)},
+        ready_file=file,
+    )
+
+
+def web_answers(host: str, port: int) -> bool:
+    """True once the web server answers, whatever it says of the others' health."""
+    connection = HTTPConnection(reachable(host), port, timeout=1)
+    try:
+        connection.request("GET", "/healthz")
+        connection.getresponse().read()
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+def reachable(host: str) -> str:
+    """An address by which a server that listens on `host` is reached from this machine."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  # not listened on
+
+
+def environment(var: Path, base: Path) -> dict[str, str]:
+    """What all processes of the group get besides the environment of `up`."""
+    python_path = [str(base), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"ATHANOR_VAR": str(var), "PYTHONPATH": os.pathsep.join(python_path), "PYTHONUNBUFFERED": "1"}
