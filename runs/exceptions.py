@@ -14,7 +14,9 @@ class RunNotFound(RunsError):
 
 class RunNotFinal(RunsError):
     def __init__(self, run_id: int, status: str, verb: str) -> None:
-        super().__init__(f"Run {run_id} is {status}; only a finished run can be {verb}. Cancel it first, or wait for its end.")
+        super().__init__(
+            f"Run {run_id} is {status}; only a finished run can be {verb}. Cancel it first, or wait for its end."
+        )
 
 
 class LaunchRefused(RunsError):
@@ -27,6 +29,10 @@ class LaunchRefused(RunsError):
 
 class BufferUnavailable(RunsError):
     """Redis does not answer, is full or read-only. Whoever meets it waits and tries again; nothing is lost."""
+
+
+class BufferFull(BufferUnavailable):
+    """A run's list in Redis is as long as it may be, until what is in it has been stored."""
 
 
 class SpawnFailed(RunsError):

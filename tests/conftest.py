@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,9 +129,22 @@ def short_folder() -> Iterator[Path]:
         yield Path(path)
 
 
+@pytest.fixture
+def configure(settings: Any) -> Callable[..., None]:
+    """Change settings of `runs.conf` for this test: `configure(list_max=3)`."""
+
+    def change(**values: Any) -> None:
+        from runs.conf import runs_settings
+
+        settings.ATHANOR_RUNS = {**settings.ATHANOR_RUNS, **values}
+        runs_settings.cache_clear()
+
+    return change
+
+
 @pytest.fixture(autouse=True)
 def _settings_are_read_anew() -> Iterator[Any]:
-    """A test that changes ATHANOR_RUNS (fixture `settings`) is followed by one that reads it anew."""
+    """A test that changed settings is followed by one that reads them anew."""
     from runs.conf import runs_settings
 
     runs_settings.cache_clear()

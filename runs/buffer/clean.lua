@@ -1,0 +1,13 @@
+-- Take a run out of the set of those with work, if nothing is left of it.
+--
+-- KEYS[1] list  lines
+-- KEYS[2] list  results
+-- KEYS[3] set   runs with entries to flush
+-- ARGV    run id
+--
+-- Returns 1 if it is clean.
+if redis.call("LLEN", KEYS[1]) + redis.call("LLEN", KEYS[2]) > 0 then
+    return 0
+end
+redis.call("SREM", KEYS[3], ARGV[1])
+return 1

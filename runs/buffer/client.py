@@ -1,0 +1,50 @@
+"""The connection to Redis: bounded in time, and with one error for all that can be wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import redis
+from redis.backoff import NoBackoff
+from redis.commands.core import Script
+from redis.retry import Retry
+
+from runs.exceptions import BufferUnavailable
+
+TIMEOUT_S = 2.0
+"""Longest wait for a connection or an answer. A command is sent once more after it: a call takes twice that."""
+HEALTH_CHECK_S = 15
+
+
+def connect(url: str) -> redis.Redis:
+    """A thread-safe client (a pool of connections); connects when first used."""
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=TIMEOUT_S,
+        socket_connect_timeout=TIMEOUT_S,
+        retry=Retry(NoBackoff(), 1),
+        health_check_interval=HEALTH_CHECK_S,
+    )
+
+
+@contextmanager
+def available(doing: str) -> Iterator[None]:
+    """Raise BufferUnavailable if Redis is down, silent, out of memory, read-only, loading, or refuses otherwise."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise BufferUnavailable(f"Redis cannot {doing}: {error or type(error).__name__}") from error
+
+
+@cache
+def source(name: str) -> str:
+    """The text of a script that lies beside this module."""
+    return (Path(__file__).parent / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def script(client: redis.Redis, name: str) -> Script:
+    """The script `name`, called with `keys` and `args`; it is loaded again by itself where Redis has forgotten it."""
+    return client.register_script(source(name))

@@ -1,0 +1,192 @@
+"""The buffer on a real Redis: what it takes, what it refuses, and how soon it says so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runs.buffer import Buffer, Pushed, Stream, keys
+from runs.exceptions import BufferFull, BufferUnavailable
+from runs.states import AttemptKey
+from tests.servers import RedisServer
+
+KEY = AttemptKey(7, 1)
+BOUND_S = 9.0  # two tries of two seconds, to connect and to be answered, and a slow machine
+
+
+def lines(first: int, last: int, key: AttemptKey = KEY) -> list[bytes]:
+    return [b'%d:%d:[1.0,20,"log","line %d",null]' % (key.number, seq, seq) for seq in range(first, last + 1)]
+
+
+def push(buffer: Buffer, first: int, last: int, *, key: AttemptKey = KEY, reset: bool = False) -> Pushed:
+    return buffer.push(key, Stream.LINES, after=first - 1, entries=lines(first, last, key), reset=reset)
+
+
+def test_entries_that_follow_are_appended_in_order(buffer: Buffer) -> None:
+    assert push(buffer, 1, 3) == Pushed(True, 3, 3)
+    assert push(buffer, 4, 5) == Pushed(True, 5, 5)
+    assert buffer.head(7, Stream.LINES, 100) == lines(1, 5)
+    assert buffer.tail(KEY, Stream.LINES) == 5
+    assert buffer.dirty() == [7]
+
+
+def test_more_entries_than_a_lua_stack_holds_are_appended(buffer: Buffer) -> None:
+    assert push(buffer, 1, 25_000) == Pushed(True, 25_000, 25_000)
+    assert buffer.head(7, Stream.LINES, 30_000) == lines(1, 25_000)
+
+
+def test_a_push_that_was_sent_twice_is_noticed(buffer: Buffer) -> None:
+    push(buffer, 1, 3)
+    assert push(buffer, 1, 3) == Pushed(False, 3, 3)
+    assert buffer.head(7, Stream.LINES, 100) == lines(1, 3)
+
+
+def test_an_unanswered_push_is_sent_again_and_done_once(redis_server: RedisServer, buffer: Buffer) -> None:
+    push(buffer, 1, 1)
+    redis_server.freeze()
+    with pytest.raises(BufferUnavailable):
+        push(buffer, 2, 3)
+    redis_server.thaw()
+    assert push(buffer, 2, 3) == Pushed(False, 3, 3)
+    assert buffer.head(7, Stream.LINES, 100) == lines(1, 3)
+
+
+def test_a_wiped_redis_is_noticed_and_filled_again_by_a_reset(redis_server: RedisServer, buffer: Buffer) -> None:
+    push(buffer, 1, 5)
+    with redis_server.client() as client:
+        client.flushall()
+    assert push(buffer, 6, 7) == Pushed(False, 0, 0)
+    assert push(buffer, 4, 7, reset=True) == Pushed(True, 7, 4)
+    assert push(buffer, 8, 8).accepted
+
+
+def test_a_redis_that_lost_its_last_entries_is_noticed(redis_server: RedisServer, buffer: Buffer) -> None:
+    push(buffer, 1, 3)
+    with redis_server.client() as client:
+        before = {name: client.dump(name) for name in client.keys("*")}
+        push(buffer, 4, 6)
+        client.flushall()
+        for name, value in before.items():
+            client.restore(name, 0, value)
+    assert push(buffer, 7, 8) == Pushed(False, 3, 3)
+    assert push(buffer, 4, 8).accepted
+    assert buffer.head(7, Stream.LINES, 100) == lines(1, 8)
+
+
+def test_a_restarted_redis_has_forgotten_nothing_it_had_written(redis_server: RedisServer, buffer: Buffer) -> None:
+    push(buffer, 1, 3)
+    redis_server.restart()
+    assert push(buffer, 4, 4) == Pushed(True, 4, 4)
+
+
+def test_an_older_attempt_is_not_let_in_even_by_a_reset(buffer: Buffer) -> None:
+    newer = AttemptKey(7, 2)
+    push(buffer, 1, 2)
+    assert push(buffer, 1, 1, key=newer).accepted
+    assert push(buffer, 3, 3) == Pushed(False, 0, 3)
+    assert not push(buffer, 3, 3, reset=True).accepted
+    assert buffer.tail(KEY, Stream.LINES) == 0
+
+
+def test_a_full_list_refuses_and_changes_nothing(buffer: Buffer, configure: Callable[..., None]) -> None:
+    configure(list_max=3)
+    push(buffer, 1, 3)
+    with pytest.raises(BufferFull, match="run 7"):
+        push(buffer, 4, 4)
+    assert push(buffer, 2, 3) == Pushed(False, 3, 3)  # what was sent twice is noticed all the same
+    token = buffer.lock(7)
+    assert token
+    assert buffer.trim(7, Stream.LINES, token, lines(1, 3))
+    assert push(buffer, 4, 4).accepted
+
+
+def test_a_redis_out_of_memory_refuses_whole_pushes(short_folder: Path) -> None:
+    with RedisServer(short_folder, options={"maxmemory": "3mb"}) as server:
+        buffer = Buffer(server.url)
+        entry = b"1:%d:" + b"x" * 100_000
+        with pytest.raises(BufferUnavailable, match="maxmemory"):  # noqa: PT012  # which one is refused is Redis' affair
+            for seq in range(1, 100):
+                buffer.push(KEY, Stream.LINES, after=seq - 1, entries=[entry % seq])
+        kept = len(buffer.head(7, Stream.LINES, 1000))
+        assert 0 < kept == buffer.tail(KEY, Stream.LINES)
+        buffer.close()
+
+
+def test_a_read_only_redis_is_unavailable(redis_server: RedisServer, buffer: Buffer) -> None:
+    with redis_server.client() as client:
+        client.replicaof("127.0.0.1", "1")
+        try:
+            with pytest.raises(BufferUnavailable, match=r"READONLY|read only"):
+                push(buffer, 1, 1)
+        finally:
+            client.replicaof("NO", "ONE")
+
+
+@pytest.mark.parametrize("end", ["stop", "kill", "freeze"])
+def test_an_absent_redis_is_unavailable_within_a_bounded_time(
+    redis_server: RedisServer, buffer: Buffer, end: str
+) -> None:
+    push(buffer, 1, 1)
+    getattr(redis_server, end)()
+    started = time.monotonic()
+    with pytest.raises(BufferUnavailable, match="run 7"):
+        push(buffer, 2, 2)
+    assert time.monotonic() - started < BOUND_S
+
+
+def test_only_one_flusher_has_the_lock_and_only_its_holder_gives_it_back(buffer: Buffer) -> None:
+    token = buffer.lock(7)
+    assert token
+    assert buffer.lock(7) is None
+    buffer.unlock(7, "another")
+    assert buffer.lock(7) is None
+    buffer.unlock(7, token)
+    assert buffer.lock(7)
+
+
+def test_trimming_needs_the_lock_and_the_very_head(buffer: Buffer) -> None:
+    push(buffer, 1, 5)
+    token = buffer.lock(7)
+    assert token
+    assert not buffer.trim(7, Stream.LINES, "another", lines(1, 2))
+    assert not buffer.trim(7, Stream.LINES, token, lines(2, 3))
+    assert not buffer.trim(7, Stream.LINES, token, lines(1, 6))
+    assert buffer.trim(7, Stream.LINES, token, lines(1, 2))
+    assert buffer.head(7, Stream.LINES, 100) == lines(3, 5)
+    assert buffer.trim(7, Stream.LINES, token, [])
+
+
+def test_a_run_is_clean_only_when_both_lists_are_empty(buffer: Buffer) -> None:
+    buffer.push(KEY, Stream.RESULTS, after=0, entries=lines(1, 1))
+    token = buffer.lock(7)
+    assert token
+    assert not buffer.clean(7)
+    buffer.trim(7, Stream.RESULTS, token, lines(1, 1))
+    assert buffer.clean(7)
+    assert buffer.dirty() == []
+
+
+def test_a_discarded_run_leaves_nothing(redis_server: RedisServer, buffer: Buffer) -> None:
+    push(buffer, 1, 3)
+    buffer.lock(7)
+    buffer.flag_cancel(7)
+    buffer.discard(7)
+    with redis_server.client() as client:
+        assert client.keys("*") == []
+
+
+def test_what_is_no_string_where_one_is_expected_is_unavailable(redis_server: RedisServer, buffer: Buffer) -> None:
+    with redis_server.client() as client:
+        client.set(keys.entries(7, Stream.LINES), "no list")
+    with pytest.raises(BufferUnavailable, match="WRONGTYPE"):
+        push(buffer, 1, 1)
+
+
+def test_a_redis_that_forgot_the_scripts_learns_them_again(redis_server: RedisServer, buffer: Buffer) -> None:
+    push(buffer, 1, 1)
+    with redis_server.client() as client:
+        client.script_flush()
+    assert push(buffer, 2, 2).accepted
