@@ -52,7 +52,7 @@ class Listener(threading.Thread):
             if time.monotonic() - self._polled_at >= self._poll_s:
                 self._polled_at = time.monotonic()
                 if run_ids := self._run_ids():
-                    self._flagged(self._buffer.flagged(run_ids))
+                    self._flagged(self._buffer.flagged(list(run_ids)))
 
     def end(self) -> None:
         self._ending.set()

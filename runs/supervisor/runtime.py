@@ -21,7 +21,7 @@ from celery import Celery, bootsteps
 from django.db import DatabaseError, connections
 from django.db.models.functions import Now
 
-from runs.buffer import Notice, buffer
+from runs.buffer import CancelAsked, Notice, buffer
 from runs.conf import RunsSettings, runs_settings
 from runs.models import Run, Worker
 from runs.states import AttemptKey
@@ -145,13 +145,13 @@ class Runtime:
                 supervisor.post(CancelRequested(news.cancel_requested_by))
 
     def _heard(self, notice: Notice) -> None:
-        for supervisor in self._all():
-            if supervisor.key.run_id != notice.run_id:
-                continue
-            if notice.kind == "cancel":
-                supervisor.post(CancelRequested(asked_by(notice.run_id)))
-            elif notice.key == supervisor.key:
-                supervisor.post(StoredUpTo(notice.lines, notice.results))
+        if isinstance(notice, CancelAsked):
+            self._flagged({notice.run_id})
+            return
+        with self._lock:
+            supervisor = self._supervisors.get(notice.key)
+        if supervisor is not None:
+            supervisor.post(StoredUpTo(notice.lines, notice.results))
 
     def _flagged(self, run_ids: set[int]) -> None:
         for supervisor in self._all():

@@ -1,0 +1,51 @@
+"""Real processes for whole modules: starting them costs seconds, and a worker serves many tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from tests.servers import RedisServer
+from tests.stack import Stack
+
+
+@pytest.fixture(scope="module")
+def open_database(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """The tests' database, really committed to, so that other processes see it; emptied when the module is through."""
+    with django_db_blocker.unblock():
+        yield
+        call_command("flush", interactive=False, verbosity=0)
+
+
+@pytest.fixture(scope="module")
+def module_redis(redis_server: RedisServer) -> Iterator[RedisServer]:
+    redis_server.start()
+    with redis_server.client() as client:
+        client.flushall()
+    yield redis_server
+    if redis_server.is_running:
+        redis_server.thaw()
+
+
+@pytest.fixture(scope="module")
+def ground_of_module(open_database: None, module_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the logs of a module's processes, with database and Redis at hand."""
+    return tmp_path_factory.mktemp("stack")
+
+
+@pytest.fixture(scope="module")
+def stack(ground_of_module: Path) -> Iterator[Stack]:
+    """A worker of runs, a system worker and a beat, for tests that leave them alive."""
+    with Stack(ground_of_module) as whole:
+        yield whole.whole()
+
+
+@pytest.fixture
+def own_stack(ground_of_module: Path, tmp_path: Path) -> Iterator[Stack]:
+    """An empty stack, for tests that kill what is in it."""
+    with Stack(tmp_path) as own:
+        yield own

@@ -1,0 +1,195 @@
+"""The only writer of a run's status: whoever is first counts, and final is final."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
+
+from runs import transitions
+from runs.models import Attempt, Run
+from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
+from runs.transitions import Ending, Facts
+from tests.factories import make_attempt, make_run, make_worker
+
+pytestmark = pytest.mark.django_db
+
+COMPLETED = Ending(Status.COMPLETED, summary={"a": 1})
+LOST = Ending(Status.PENDING, FailureKind.LOST, "its worker vanished")
+
+
+def fresh(run: Run) -> Run:
+    return Run.objects.get(pk=run.pk)
+
+
+def claimed(**values: object) -> Attempt:
+    run = make_run(**values)
+    attempt = transitions.claim([run.queue], make_worker(), lease_s=10)
+    assert attempt is not None
+    assert attempt.run_id == run.pk
+    return attempt
+
+
+def test_a_claim_takes_the_highest_priority_then_the_oldest() -> None:
+    old, urgent, young = make_run(), make_run(priority=5), make_run()
+    worker = make_worker()
+    order = [transitions.claim(["runs"], worker, lease_s=10) for _ in range(4)]
+    assert [a and a.run_id for a in order] == [urgent.pk, old.pk, young.pk, None]
+
+
+def test_a_claim_leaves_other_queues_and_the_future_alone() -> None:
+    make_run(queue="gpu")
+    make_run(not_before=timezone.now() + timedelta(hours=1))
+    assert transitions.claim(["runs"], make_worker(), lease_s=10) is None
+
+
+def test_a_claimed_run_is_running_with_an_open_attempt() -> None:
+    attempt = claimed()
+    assert (attempt.run.status, attempt.run.attempt, attempt.number) == (Status.RUNNING, 1, 1)
+    assert attempt.run.started_at is not None
+    assert attempt.finished_at is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_claims_at_once_get_each_run_once() -> None:
+    runs = [make_run() for _ in range(6)]
+    worker = make_worker()
+    got: list[int] = []
+
+    def work() -> None:
+        try:
+            while (attempt := transitions.claim(["runs"], worker, lease_s=10)) is not None:
+                got.append(attempt.run_id)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(got) == [run.pk for run in runs]
+
+
+def test_finish_writes_the_end_once() -> None:
+    attempt = claimed()
+    assert transitions.finish(attempt.key, COMPLETED, Facts({"lines_emitted": 3}))
+    assert not transitions.finish(attempt.key, Ending(Status.FAILED, FailureKind.ERROR, "too late"))
+    run = fresh(attempt.run)
+    assert (run.status, run.summary, run.error) == (Status.COMPLETED, {"a": 1}, "")
+    attempt.refresh_from_db()
+    assert (attempt.end, attempt.lines_emitted) == (AttemptEnd.COMPLETED, 3)
+
+
+def test_an_attempt_that_was_taken_over_writes_nothing() -> None:
+    attempt = claimed()
+    assert transitions.release(attempt.key, AttemptEnd.LOST, LOST)
+    second = transitions.claim(["runs"], make_worker(), lease_s=10)
+    assert second is not None
+    assert second.key == AttemptKey(attempt.run_id, 2)
+    assert not transitions.finish(attempt.key, COMPLETED)
+    assert not transitions.mark(attempt.key, child_pid=1)
+    assert fresh(attempt.run).status == Status.RUNNING
+
+
+def test_a_pending_run_is_cancelled_at_once() -> None:
+    run = make_run()
+    assert transitions.request_cancel(run.pk, by="ada") == Status.CANCELLED
+    run = fresh(run)
+    assert run.cancel_requested_by == "ada"
+    assert run.finished_at is not None
+
+
+def test_a_running_run_is_asked_and_the_first_asker_is_kept() -> None:
+    attempt = claimed()
+    assert transitions.request_cancel(attempt.run_id, by="ada") == Status.RUNNING
+    transitions.request_cancel(attempt.run_id, by="bob")
+    assert fresh(attempt.run).cancel_requested_by == "ada"
+
+
+def test_the_cancel_of_a_finished_run_changes_nothing() -> None:
+    attempt = claimed()
+    transitions.finish(attempt.key, COMPLETED)
+    assert transitions.request_cancel(attempt.run_id, by="ada") == Status.COMPLETED
+    assert fresh(attempt.run).cancel_requested_at is None
+
+
+def test_the_cancel_of_no_run_is_told() -> None:
+    assert transitions.request_cancel(999_999, by="ada") is None
+
+
+def test_a_lost_run_goes_back_for_its_next_attempt() -> None:
+    attempt = claimed()
+    assert transitions.hand_back(attempt.key, AttemptEnd.LOST, LOST)
+    assert fresh(attempt.run).status == Status.PENDING
+    attempt.refresh_from_db()
+    assert (attempt.end, attempt.failure_kind) == (AttemptEnd.LOST, FailureKind.LOST)
+
+
+@pytest.mark.parametrize("values", [{"on_lost": "fail"}, {"max_attempts": 1}])
+def test_a_lost_run_that_must_not_be_tried_again_fails_as_lost(values: dict[str, object]) -> None:
+    attempt = claimed(**values)
+    assert transitions.hand_back(attempt.key, AttemptEnd.LOST, LOST)
+    run = fresh(attempt.run)
+    assert (run.status, run.failure_kind) == (Status.FAILED, FailureKind.LOST)
+
+
+def test_handing_back_does_not_use_up_attempts() -> None:
+    attempt = claimed(max_attempts=1)
+    assert transitions.hand_back(attempt.key, AttemptEnd.RELEASED, Ending(Status.PENDING))
+    assert fresh(attempt.run).status == Status.PENDING
+
+
+def test_a_run_to_be_cancelled_is_not_handed_back() -> None:
+    attempt = claimed()
+    transitions.request_cancel(attempt.run_id, by="ada")
+    assert not transitions.release(attempt.key, AttemptEnd.RELEASED, Ending(Status.PENDING))
+    assert transitions.hand_back(attempt.key, AttemptEnd.LOST, LOST)
+    assert fresh(attempt.run).status == Status.CANCELLED
+
+
+def test_a_renewal_keeps_what_is_its_own_and_brings_the_news() -> None:
+    worker = make_worker()
+    attempt = make_attempt(worker=worker, lease_s=5, lines_stored=[[1, 40]])
+    make_attempt()
+    transitions.request_cancel(attempt.run_id, by="ada")
+    before = attempt.lease_expires_at
+    renewed = transitions.renew(worker, lease_s=60)
+    assert set(renewed) == {attempt.key}
+    assert (renewed[attempt.key].cancel_requested_by, renewed[attempt.key].lines_stored) == ("ada", 40)
+    attempt.refresh_from_db()
+    assert before is not None
+    assert attempt.lease_expires_at > timezone.now() + timedelta(seconds=50)
+
+
+def test_a_renewal_leaves_out_what_was_taken_over() -> None:
+    worker = make_worker()
+    attempt = make_attempt(worker=worker)
+    transitions.release(attempt.key, AttemptEnd.LOST, LOST)
+    assert transitions.renew(worker, lease_s=60) == {}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"status": "sleeping"},
+        {"status": "failed", "finished_at": timezone.now()},
+        {"failure_kind": "error"},
+        {"status": "completed"},
+        {"finished_at": timezone.now()},
+        {"status": "running"},
+        {"status": "cancelled", "finished_at": timezone.now()},
+    ],
+)
+def test_the_database_refuses_what_must_never_be(values: dict[str, object]) -> None:
+    with pytest.raises(IntegrityError), transaction.atomic():
+        make_run(**values)
+
+
+def test_a_run_has_one_open_attempt_at_most() -> None:
+    attempt = claimed()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Attempt.objects.create(run=attempt.run, number=2, lease_expires_at=timezone.now())

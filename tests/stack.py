@@ -1,0 +1,168 @@
+"""Athanor's own processes on the tests' ground: workers and beat as sub-processes that can be ended in every way.
+
+Nothing here touches what it did not start. Each process has a log file of its own, which a failed start shows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from runs.models import Run
+from tests.waiting import wait_until
+
+QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+WORKER = ("worker", "-P", "threads", "-l", "INFO", *QUIET)
+
+
+class Process:
+    """One process of the stack."""
+
+    def __init__(self, name: str, arguments: tuple[str, ...], folder: Path, environ: Mapping[str, str]) -> None:
+        self.name, self._arguments, self._folder = name, arguments, folder
+        self._environ = dict(environ)
+        self._ready = folder / f"{name}.ready"
+        self.log = folder / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Process:
+        self._ready.unlink(missing_ok=True)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", "athanor", *self._arguments],
+                env={**os.environ, **self._environ, "ATHANOR_READY_FILE": str(self._ready)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        wait_until(self._is_ready, timeout_s=60, what=f"{self.name} to be ready")
+        return self
+
+    def _is_ready(self) -> bool:
+        if not self.is_running:
+            raise AssertionError(f"{self.name} ended at its start:\n{self.log.read_text(errors='replace')[-3000:]}")
+        return self._ready.exists()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def tree(self) -> list[psutil.Process]:
+        """It and everything below it."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            root = psutil.Process(self.pid)
+            return [root, *root.children(recursive=True)]
+        return []
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL to this one process, as the kernel's out-of-memory killer does it."""
+        if self.is_running:
+            self.send(signal.SIGKILL)
+            self.wait()
+
+    def stop(self, timeout_s: float = 60.0) -> None:
+        """SIGTERM, as a service manager does it, and wait."""
+        if self.is_running:
+            self.send(signal.SIGCONT)
+            self.send(signal.SIGTERM)
+            self.wait(timeout_s)
+
+    def wait(self, timeout_s: float = 60.0) -> int:
+        assert self._process is not None
+        return self._process.wait(timeout_s)
+
+
+class Stack:
+    """Processes that share a folder and an environment. Use it as a context manager: none outlives it."""
+
+    def __init__(self, folder: Path, **environ: str) -> None:
+        self.folder, self.environ = folder, environ
+        self.processes: list[Process] = []
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Stack:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for process in reversed(self.processes):
+            try:
+                process.stop()
+            except subprocess.TimeoutExpired:
+                for each in process.tree():
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        each.kill()
+
+    def worker(self, name: str = "runs1", *, slots: int = 4, queues: str = "runs", **environ: str) -> Process:
+        return self._start(name, (*WORKER, "-c", str(slots), "-Q", queues, "-n", f"{name}@%h"), environ)
+
+    def system(self, name: str = "system1") -> Process:
+        return self._start(name, (*WORKER, "-c", "4", "-Q", "system", "-n", f"{name}@%h"), {})
+
+    def beat(self, name: str = "beat1") -> Process:
+        return self._start(name, ("beat", "-l", "INFO"), {})
+
+    def whole(self, *, slots: int = 4) -> Stack:
+        """A worker of runs, a system worker and a beat."""
+        self.system()
+        self.worker(slots=slots)
+        self.beat()
+        return self
+
+    def _start(self, name: str, arguments: tuple[str, ...], environ: Mapping[str, str]) -> Process:
+        process = Process(name, arguments, self.folder, {**self.environ, **environ})
+        self.processes.append(process)
+        return process.start()
+
+
+def ended(run: Run, *, timeout_s: float = 30.0) -> Run:
+    """The run, once it has its end."""
+
+    def fresh() -> bool:
+        run.refresh_from_db()
+        return run.is_final
+
+    wait_until(fresh, timeout_s=timeout_s, what=f"{run} to end")
+    return run
+
+
+def messages(run: Run, **filters: Any) -> list[str]:
+    """Its stored lines in order."""
+    return list(run.lines.filter(**filters).order_by("attempt", "seq").values_list("message", flat=True))
+
+
+def processes_of(run: Run) -> list[psutil.Process]:
+    """Every live process of the machine that belongs to a run, by the marker in its environment."""
+    marker = f"{run.pk}."
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("ATHANOR_ATTEMPT", "").startswith(marker) and process.status() != "zombie":
+                found.append(process)
+    return found
+
+
+@contextlib.contextmanager
+def frozen(process: Process) -> Iterator[None]:
+    """The process is stopped within the block, as by a debugger or a suspended machine."""
+    process.send(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send(signal.SIGCONT)

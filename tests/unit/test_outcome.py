@@ -1,0 +1,109 @@
+"""Every way that a child can end, and what the run then is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from runs.supervisor.children import Exit
+
+from experiments.limits import Limits
+from runs.records import End
+from runs.states import AttemptEnd, FailureKind, Status
+from runs.supervisor import stops
+from runs.supervisor.outcome import Observation, verdict
+from runs.supervisor.stops import Action, Reason
+
+CLEAN = Exit(0, None, 1.0, 1, 0)
+SEGFAULT = Exit(None, 11, 1.0, 1, 0)
+KILLED = Exit(None, 9, 1.0, 1, 0)
+
+
+def seen(end: End | None = None, exit_: Exit | None = CLEAN, reason: Reason | None = None, **more: Any) -> Observation:
+    stop = stops.plan(reason, f"because of {reason}", Limits(), 0.0) if reason else None
+    return Observation(exit_, end, **{"started": True, "stop": stop} | more)
+
+
+@pytest.mark.parametrize(
+    ("end", "exit_", "status", "kind"),
+    [
+        ({"outcome": "returned", "summary": {"a": 1}}, CLEAN, Status.COMPLETED, None),
+        ({"outcome": "returned"}, SEGFAULT, Status.COMPLETED, None),
+        ({"outcome": "exited", "exit_code": 0}, CLEAN, Status.COMPLETED, None),
+        ({"outcome": "exited", "exit_code": 3, "error": "sys.exit(3)"}, CLEAN, Status.FAILED, FailureKind.ERROR),
+        ({"outcome": "raised", "error": "ValueError: no"}, CLEAN, Status.FAILED, FailureKind.ERROR),
+        ({"outcome": "failed", "error": "no data"}, CLEAN, Status.FAILED, FailureKind.ERROR),
+        ({"outcome": "config", "error": "batches"}, CLEAN, Status.FAILED, FailureKind.CONFIG),
+        ({"outcome": "start", "error": "unknown"}, CLEAN, Status.FAILED, FailureKind.START),
+        ({"outcome": "cancelled"}, CLEAN, Status.FAILED, FailureKind.ERROR),
+        ({"outcome": "something new"}, CLEAN, Status.FAILED, FailureKind.ERROR),
+        (None, SEGFAULT, Status.FAILED, FailureKind.CRASHED),
+        (None, CLEAN, Status.FAILED, FailureKind.CRASHED),
+    ],
+)
+def test_an_end_of_its_own(end: End | None, exit_: Exit, status: Status, kind: FailureKind | None) -> None:
+    found = verdict(seen(end, exit_))
+    assert (found.ending.status, found.ending.failure_kind, found.handed_back) == (status, kind, None)
+
+
+def test_a_process_that_dies_before_the_experiment_began_could_not_be_started() -> None:
+    assert verdict(seen(None, SEGFAULT, started=False)).ending.failure_kind == FailureKind.START
+
+
+def test_a_crash_names_the_signal() -> None:
+    assert "SIGSEGV" in verdict(seen(None, SEGFAULT)).ending.error
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        (Reason.TIMEOUT, FailureKind.TIMEOUT),
+        (Reason.STALLED, FailureKind.STALLED),
+        (Reason.MEMORY, FailureKind.MEMORY),
+        (Reason.START_TIMEOUT, FailureKind.START),
+    ],
+)
+def test_a_met_limit_is_why_it_failed(reason: Reason, kind: FailureKind) -> None:
+    found = verdict(seen(None, KILLED, reason, done=frozenset({Action.KILL})))
+    assert (found.ending.status, found.ending.failure_kind) == (Status.FAILED, kind)
+    assert found.ending.error == found.ending.ended_by == f"because of {reason}"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"end": {"outcome": "cancelled"}},
+        {"end": {"outcome": "returned"}, "seen": True},
+        {"end": {"outcome": "raised", "error": "on the way out"}, "done": frozenset({Action.INTERRUPT})},
+        {"exit_": KILLED, "done": frozenset({Action.INTERRUPT, Action.TERMINATE, Action.KILL})},
+    ],
+)
+def test_what_a_cancel_ended_is_cancelled(more: dict[str, Any]) -> None:
+    assert verdict(seen(reason=Reason.CANCEL, **more)).ending.status == Status.CANCELLED
+
+
+def test_a_run_that_returned_before_it_noticed_the_cancel_is_completed() -> None:
+    found = verdict(seen({"outcome": "returned", "summary": 1}, CLEAN, Reason.CANCEL))
+    assert (found.ending.status, found.ending.summary) == (Status.COMPLETED, 1)
+
+
+def test_a_run_that_crashed_before_anything_was_done_to_it_has_crashed() -> None:
+    assert verdict(seen(None, SEGFAULT, Reason.CANCEL)).ending.failure_kind == FailureKind.CRASHED
+
+
+def test_a_drained_run_is_handed_back() -> None:
+    found = verdict(seen({"outcome": "cancelled"}, CLEAN, Reason.DRAIN, done=frozenset({Action.INTERRUPT})))
+    assert found.handed_back == AttemptEnd.RELEASED
+
+
+def test_a_drained_run_that_finished_in_time_is_completed() -> None:
+    assert verdict(seen({"outcome": "returned"}, CLEAN, Reason.DRAIN)).ending.status == Status.COMPLETED
+
+
+def test_a_run_whose_lease_was_lost_is_handed_back_as_lost() -> None:
+    assert verdict(seen(None, KILLED, Reason.LEASE_LOST, done=frozenset({Action.KILL}))).handed_back == AttemptEnd.LOST
+
+
+def test_retry_later_hands_back_with_a_delay() -> None:
+    found = verdict(seen({"outcome": "retry_later", "after_s": 30.0}))
+    assert (found.handed_back, found.retry_after_s) == (AttemptEnd.RELEASED, 30.0)
