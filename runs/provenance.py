@@ -32,7 +32,7 @@ def complete(hello: dict[str, Any], source_file: Path) -> Provenance:
     known: Provenance = {**environment()}
     for name in ("source_file", "source_digest", "python"):
         if name in hello:
-            known[name] = str(hello[name])  # type: ignore[literal-required]
+            known[name] = str(hello[name])
     known.update(git(source_file.parent))
     return known
 
