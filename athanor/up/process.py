@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -23,6 +24,9 @@ SETTLED_S = 5.0
 """A process that lived for so long is restarted at once when it dies."""
 BACKOFF_S = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Wait before the first, second … restart of a process that does not settle; the last one for all that follow."""
+
+ORPHANS_PATIENCE_S = 2.0
+"""So long after a process ended, what it had started may take to end too."""
 
 
 class State(StrEnum):
@@ -141,16 +145,9 @@ class Process:
         self._signal(signal.SIGKILL)
 
     def bury(self) -> None:
-        """After its end: wait a moment for what it had started, then end that too."""
-        if self._popen:
-            self._popen.wait()
-        _, left = psutil.wait_procs(self._tree, timeout=2)
-        for process in left:
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
-                continue
-        psutil.wait_procs(left, timeout=2)
+        """After its end: end what it had started too, at once if it was killed, else when it had its moment."""
+        killed = self._popen is not None and self._popen.wait() == -signal.SIGKILL
+        end_all(wait_gone(self._tree, 0 if killed else ORPHANS_PATIENCE_S), signal.SIGKILL)
         self._popen, self._tree = None, []
         self.enter(State.STOPPED)
 
@@ -165,6 +162,33 @@ class Process:
     def _signal(self, number: signal.Signals) -> None:
         if self._popen and self.is_alive:
             self._popen.send_signal(number)
+
+
+def end_all(processes: Iterable[psutil.Process], number: signal.Signals, patience_s: float = 5.0) -> None:
+    """Signal processes that are not our children, and wait until they are gone."""
+    signalled = list(processes)
+    for process in signalled:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+    wait_gone(signalled, patience_s)
+
+
+def wait_gone(processes: Sequence[psutil.Process], patience_s: float) -> list[psutil.Process]:
+    """Wait for the end of processes that are not our children; those that are still there after `patience_s`.
+
+    A zombie is gone: in a container nobody may reap it.
+    """
+    deadline = time.monotonic() + patience_s
+    while (left := [process for process in processes if _lives(process)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return left
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def keep_log_small(path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import IO, TypedDict
 
 import psutil
 
-from athanor.up.process import Process
+from athanor.up.process import Process, end_all, wait_gone
 
 CLOCK_TOLERANCE_S = 2.0
 """Start times of processes are compared with so much patience: they are computed from the wall clock."""
@@ -149,14 +149,8 @@ def end_leftovers(files: Files) -> int:
     stored = read(files)
     entries = stored["processes"] if stored else []
     left = [found for entry in entries if (found := _alive(entry["pid"], entry["born"]))]
-    for process in left:
-        with suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGTERM)
-    _, stubborn = psutil.wait_procs(left, timeout=5)
-    for process in stubborn:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(stubborn, timeout=5)
+    end_all(left, signal.SIGTERM)
+    end_all(wait_gone(left, 0), signal.SIGKILL)
     return len(left)
 
 

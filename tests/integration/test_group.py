@@ -1,0 +1,190 @@
+"""The group behind `up`, on small shell commands: real processes, real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from athanor.up import status
+from athanor.up.process import wait_gone
+from tests.waiting import wait_until
+
+PROGRAM = Path(__file__).with_name("group_program.py")
+ROOT = PROGRAM.parents[2]
+SLEEP = "exec sleep 1000"
+STUBBORN = "trap '' TERM INT; touch stubborn; while :; do sleep 0.1; done"
+
+Start = Callable[..., "Running"]
+
+
+class Running:
+    """A group that was started as a program."""
+
+    def __init__(self, folder: Path, roles: list[dict[str, Any]]) -> None:
+        self.folder, self.files = folder, status.Files(folder)
+        (folder / "roles.json").write_text(json.dumps(roles))
+        self.output = folder / "output"
+        with self.output.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-u", str(PROGRAM), str(folder), str(folder / "roles.json")],
+                cwd=folder, stdout=output, stderr=output, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )  # fmt: skip
+
+    def said(self, text: str) -> bool:
+        return text in self.output.read_text()
+
+    def is_up(self) -> Running:
+        wait_until(lambda: self.said("up\n"), what="the group to be up")
+        return self
+
+    def of(self, role: str) -> dict[str, Any]:
+        """What the status says of a role."""
+        entries = [entry for entry in status.current(self.files)["processes"] if entry["role"] == role]
+        return dict(entries[0]) if entries else {}
+
+    def pids(self) -> list[int]:
+        return [entry["pid"] for entry in status.current(self.files)["processes"] if entry["pid"]]
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(20)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    started: list[Running] = []
+
+    def start(*roles: dict[str, Any]) -> Running:
+        started.append(Running(tmp_path, list(roles)))
+        return started[-1]
+
+    yield start
+    for group in started:
+        group.process.kill()
+        group.process.wait()
+
+
+def gone(pids: list[int]) -> bool:
+    """None of them lives; a zombie that nobody has reaped yet does not."""
+    return not wait_gone([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_asked_to_stop_it_ends_all_its_processes(start: Start, number: signal.Signals) -> None:
+    group = start({"name": "a", "script": SLEEP}, {"name": "b", "script": SLEEP, "rank": 1}).is_up()
+    pids = group.pids()
+
+    assert len(pids) == 2
+    assert group.end(number) == 0
+    assert gone(pids)
+    assert not status.current(group.files)["up"]
+
+
+def test_ranks_start_upwards_and_stop_downwards(start: Start, tmp_path: Path) -> None:
+    def noting(name: str) -> str:
+        return (
+            f"trap 'echo -{name} >> {tmp_path}/order; kill $!; exit 0' TERM; echo +{name} >> {tmp_path}/order;"
+            f" touch {tmp_path}/{name}.ready; sleep 1000 & wait"
+        )
+
+    roles = [
+        {"name": n, "script": noting(n), "rank": i, "gate": True, "ready": f"{n}.ready"} for i, n in enumerate("abc")
+    ]
+    start(*roles).is_up().end()
+
+    assert (tmp_path / "order").read_text().split() == ["+a", "+b", "+c", "-c", "-b", "-a"]
+
+
+def test_what_dies_is_started_again_at_once_and_said(start: Start) -> None:
+    group = start({"name": "a", "script": SLEEP}, {"name": "b", "script": SLEEP}).is_up()
+    first, other = group.of("a")["pid"], group.of("b")["pid"]
+
+    os.kill(first, signal.SIGKILL)
+
+    wait_until(lambda: group.of("a")["state"] == "running" and group.of("a")["pid"] != first, timeout_s=3)
+    assert group.of("a")["restarts"] == 1
+    assert group.of("b")["pid"] == other
+    assert group.said("a was ended by SIGKILL; it is started again now")
+
+
+def test_what_dies_again_and_again_is_started_at_a_limited_rate(start: Start, tmp_path: Path) -> None:
+    script = f"echo x >> {tmp_path}/starts; test -e {tmp_path}/broken && exit 7; exec sleep 1000"
+    group = start({"name": "a", "script": script, "ready": "starts"}).is_up()
+    (tmp_path / "broken").touch()
+
+    os.kill(group.of("a")["pid"], signal.SIGKILL)
+
+    wait_until(lambda: group.said("started again in 2 s"), what="the back-off to grow")
+    assert len((tmp_path / "starts").read_text().split()) == 3
+    assert group.said("a exited with status 7")
+
+
+def test_a_process_that_never_comes_up_fails_the_start_with_the_end_of_its_log(start: Start) -> None:
+    group = start(
+        {"name": "good", "script": SLEEP},
+        {"name": "bad", "script": "echo out of cheese; exit 3", "rank": 1, "ready": "never"},
+    )
+
+    assert group.process.wait(20) == 1
+    assert group.said("bad exited with status 3")
+    assert group.said("  out of cheese")
+    assert not status.current(group.files)["up"]
+
+
+def test_killed_itself_it_takes_its_processes_along(start: Start) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux ends children with their parent")
+    group = start({"name": "a", "script": SLEEP}, {"name": "b", "script": STUBBORN, "ready": "stubborn"}).is_up()
+    pids = group.pids()
+
+    group.end(signal.SIGKILL)
+
+    wait_until(lambda: gone(pids), timeout_s=3, what="the processes to be gone")
+    assert not status.current(group.files)["up"]
+
+
+def test_the_next_group_ends_what_a_killed_one_left(start: Start, tmp_path: Path) -> None:
+    orphan = subprocess.Popen(["sleep", "1000"])
+    entry = {"role": "a", "pid": orphan.pid, "born": psutil.Process(orphan.pid).create_time()}
+    stranger = {"role": "b", "pid": os.getpid(), "born": 12345.0}
+    (tmp_path / "up.json").write_text(json.dumps({"up": True, "pid": 1, "born": 1.0, "processes": [entry, stranger]}))
+
+    group = start({"name": "a", "script": SLEEP}).is_up()
+
+    assert group.said("leftovers 1")
+    assert orphan.wait(5) == -signal.SIGTERM
+
+
+def test_asked_twice_it_does_not_wait_for_the_stubborn(start: Start) -> None:
+    group = start({"name": "a", "script": STUBBORN, "ready": "stubborn", "rank": 1, "stop_timeout_s": 60}).is_up()
+    pids = group.pids()
+    group.process.send_signal(signal.SIGINT)
+    wait_until(lambda: group.of("a")["state"] == "stopping")
+
+    assert group.end(signal.SIGINT) == 0
+    assert gone(pids)
+
+
+def test_the_stubborn_is_killed_after_its_time_with_all_it_started(start: Start, tmp_path: Path) -> None:
+    script = f"trap '' TERM; setsid sleep 1000 & echo $! > {tmp_path}/grandchild; {STUBBORN}"
+    group = start({"name": "a", "script": script, "ready": "stubborn", "stop_timeout_s": 0.5}).is_up()
+    pids = [*group.pids(), int((tmp_path / "grandchild").read_text())]
+
+    assert group.end() == 0
+    assert gone(pids)
+
+
+def test_a_second_group_in_the_same_folder_is_refused(start: Start) -> None:
+    group = start({"name": "a", "script": SLEEP}).is_up()
+
+    with pytest.raises(status.AlreadyUp, match=f"already up in .* by process {group.process.pid}"):
+        status.acquire(group.files)
