@@ -171,11 +171,12 @@ def decode_line(value: bytes) -> Line:
         time, level, source, message, metadata = _line_decoder.decode(body)
         if level not in _LEVELS or source not in _SOURCES or not math.isfinite(time):
             raise ValueError(f"level {level} or source {source} is none of ours")
-    except (ValueError, msgspec.MsgspecError) as error:
+        if "\0" in message:
+            message = message.replace("\0", "␀")
+        shown = without_nul(metadata) if metadata else None
+    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         return unreadable(int(attempt), int(seq), body, str(error))
-    if "\0" in message:
-        message = message.replace("\0", "␀")
-    return Line(int(attempt), int(seq), time, level, source, message, without_nul(metadata) if metadata else None)
+    return Line(int(attempt), int(seq), time, level, source, message, shown)
 
 
 def decode_result(value: bytes) -> ResultRecord:
@@ -201,7 +202,7 @@ def decode_result(value: bytes) -> ResultRecord:
         if kind != ResultKind.RESULT:
             raise ValueError(f"kind {kind} is none of ours")
         return ResultRecord(int(attempt), int(seq), time, kind, without_nul(key), step, None, without_nul(content))
-    except (ValueError, TypeError, msgspec.MsgspecError):
+    except (ValueError, TypeError, RecursionError, msgspec.MsgspecError):
         text = body[:1000].decode(errors="replace").replace("\0", "␀")
         return ResultRecord(int(attempt), int(seq), clock(), ResultKind.RESULT, "unreadable", None, None, text)
 
