@@ -1,0 +1,72 @@
+# Everything is done by these few words; `make help` explains them. Needs Python 3.11 to 3.13 and nothing else.
+
+VENV ?= .venv
+PYTHON ?=
+HOST ?= 127.0.0.1
+PORT ?= 8000
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq --require-hashes
+LOCK := uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help run install test check lock bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo '  make run PORT=8080 ARGS="--workers 2 --no-demo"   more: .venv/bin/python manage.py up --help'
+
+run: $(VENV)/.installed ## Start everything on this machine and show a first experiment
+	@$(BIN)/python manage.py up --host $(HOST) --port $(PORT) $(ARGS)
+
+install: $(VENV)/.installed ## Make the environment with the pinned requirements
+
+test: $(VENV)/.installed-dev ## Run all tests, on SQLite and, where one can be started, on PostgreSQL
+	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --database=postgresql tests/contract tests/integration $(ARGS)
+
+check: $(VENV)/.installed-dev ## Lint, types, import rules, Django's checks, missing migrations
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	ATHANOR_VAR=$(CURDIR)/$(VENV)/check $(BIN)/python manage.py check --fail-level WARNING
+	ATHANOR_VAR=$(CURDIR)/$(VENV)/check $(BIN)/python manage.py makemigrations --check --dry-run
+
+lock: ## Pin the requirements anew, with hashes, from the .in files (needs uv)
+	$(LOCK) --upgrade requirements.in -o requirements.txt
+	$(LOCK) --upgrade requirements-examples.in -o requirements-examples.txt
+	$(LOCK) --upgrade requirements-dev.in -o requirements-dev.txt
+
+bench: $(VENV)/.installed-dev ## Measure what the README's figures say
+	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+clean: ## Remove the environment and all caches; data in var/ is kept
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	@[ -w . ] || { echo "make: the folder $(CURDIR) cannot be written to; clone Athanor into one that can." >&2; exit 2; }
+	@for python in $(PYTHON) python3.13 python3.12 python3.11 python3 python; do \
+	    "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null || continue; \
+	    "$$python" -c 'import ensurepip, venv' 2>/dev/null || { without=$$python; continue; }; \
+	    echo "Making the environment $(VENV) with $$("$$python" --version)."; \
+	    "$$python" -m venv $(VENV) && touch $@ && exit 0; \
+	done; \
+	if [ -n "$$without" ]; then \
+	    echo "make: $$without cannot make environments; install its venv module (Debian, Ubuntu: apt install $$without-venv)." >&2; \
+	else \
+	    echo "make: no Python 3.11, 3.12 or 3.13 on PATH; install one, or name it: make run PYTHON=/path/to/python3.12" >&2; \
+	fi; exit 2
+
+$(VENV)/.installed: $(VENV)/.made requirements.txt requirements-examples.txt
+	@echo "Installing the pinned requirements (once; about a minute)."
+	@$(PIP) -r requirements.txt -r requirements-examples.txt
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	@echo "Installing what the tests need besides."
+	@$(PIP) -r requirements.txt -r requirements-examples.txt -r requirements-dev.txt
+	@touch $@
