@@ -1,0 +1,81 @@
+"""`python -m runs.supervisor.forkserver SOCKET-FD WORKER-PID`: what children are forked from, and its keeper.
+
+Two processes, since the one that forks must not be the last one to know what it forked: the **keeper** loads nothing,
+starts the **server**, waits for its end, kills what the server left behind (it adopts it), and ends. So whichever of
+worker, keeper, server is killed, another one of them ends every child and every process below it:
+
+    worker killed  → the socket ends, the server kills all trees and ends, then the keeper
+    server killed  → the kernel kills the children, the keeper everything below them; the worker waits for its end
+    keeper killed  → the kernel tells the server, which kills all trees and ends
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import suppress
+
+from runs.supervisor import prctl, trees
+from runs.supervisor.childenv import SERVER_MARK
+
+PARENT_GONE = signal.SIGHUP
+"""What the kernel sends when the process above is gone."""
+
+
+def main(socket_fd: int, worker_pid: int) -> int:
+    """Be the keeper; its child becomes the server."""
+    prctl.adopt_orphans()
+    prctl.signal_at_parents_end(PARENT_GONE)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    keeper = os.getpid()
+    server = os.fork()
+    if server == 0:
+        _serve(socket_fd, keeper)
+    os.close(socket_fd)
+    signal.signal(PARENT_GONE, lambda *_: trees.send(server, PARENT_GONE))
+    if os.getppid() != worker_pid:
+        trees.send(server, PARENT_GONE)  # it ended before it could be watched
+    status = _wait_for(server)
+    _end_what_is_left()
+    return status
+
+
+def _serve(socket_fd: int, keeper: int) -> None:
+    from runs.supervisor.server import serve  # the keeper needs none of it
+
+    prctl.signal_at_parents_end(PARENT_GONE)
+    if os.getppid() != keeper:
+        os._exit(1)
+    serve(socket_fd)
+    os._exit(0)
+
+
+def _wait_for(server: int) -> int:
+    while True:
+        pid, status = os.wait()
+        if pid == server:
+            return os.waitstatus_to_exitcode(status)
+
+
+def _end_what_is_left() -> None:
+    """Kill every process that the server left to this one, until there is none."""
+    with suppress(ChildProcessError):
+        while True:
+            for pid in trees.own_children():
+                trees.send(pid, signal.SIGKILL)
+            if not prctl.IS_LINUX:
+                _end_the_marked()
+            os.wait()
+
+
+def _end_the_marked() -> None:
+    """Where orphans are not adopted: kill what carries the mark of this server."""
+    for pid in trees.marked(SERVER_MARK, os.environ.get(SERVER_MARK, "")):
+        if pid != os.getpid():
+            trees.send(pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))

@@ -1,0 +1,47 @@
+"""What only Linux can: die with the parent, adopt orphans, be the first to go when memory ends. Elsewhere nothing
+happens.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+IS_LINUX = sys.platform == "linux"
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def signal_at_parents_end(signal: int) -> None:
+    """Have the kernel send `signal` to this process when the thread that made it ends. Not inherited by a fork."""
+    if IS_LINUX:
+        _prctl(_PR_SET_PDEATHSIG, signal)
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of every descendant that loses its own, whichever session it went to."""
+    if IS_LINUX:
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def go_first_when_memory_ends(score: int = 500) -> None:
+    """Let the kernel's out-of-memory killer choose this process, and what it starts, before the worker."""
+    if IS_LINUX:
+        with suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text(str(score))
+
+
+def flush_c_output() -> None:
+    """Write out what C code has printed and not flushed."""
+    _libc.fflush(None)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, value, 0, 0, 0) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"prctl({option}): {os.strerror(code)}")

@@ -1,0 +1,313 @@
+"""The fork server: one thread, one loop over the worker's socket, its children's ends, and the moment until which
+they may live.
+
+It loads Django and the framework once and forks a child per request from there. No experiment is loaded in it. What
+is true after it is gone: see forkserver.py.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from resource import struct_rusage
+from typing import Any
+
+import msgspec
+
+from runs.supervisor import prctl, trees
+from runs.supervisor.clock import lease_clock
+from runs.supervisor.forkserver import PARENT_GONE
+from runs.supervisor.protocol import (
+    Answer,
+    Broken,
+    Connection,
+    Exited,
+    KeepAlive,
+    Ping,
+    Pong,
+    Ready,
+    Refused,
+    Signal,
+    Spawn,
+    Spawned,
+    Start,
+    Stop,
+    decode_request,
+)
+
+logger = logging.getLogger(__name__)
+
+LOOK_AT_CLOCK_S = 0.5
+"""Longest sleep while a child lives: the loop's clock stands still while the machine sleeps, the lease's does not."""
+SWEEP_S = 0.002
+"""Between two looks whether the orphans of a child are gone."""
+
+_RSS_UNIT = 1024 if prctl.IS_LINUX else 1
+
+
+@dataclass(slots=True)
+class _Ended:
+    """A child that is dead, while what it left behind is being killed."""
+
+    number: int
+    status: int | None
+    signal: int | None
+    usage: struct_rusage
+    killed: int = 0
+    orphans: set[int] = field(default_factory=set)
+    """Not gone yet."""
+
+
+class Server:
+    """One turn after another, until the worker is gone or says stop."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._fork: Callable[[bytes, Sequence[int]], int] | None = None
+        self._children: dict[int, int] = {}  # pid → number, of those that are not reaped
+        self._killed: dict[int, int] = {}  # pid → how many below it were killed
+        self._ended: list[_Ended] = []
+        self._orphans: set[int] = set()
+        self._until: float | None = None
+        self._is_over = False  # the moment has passed
+        self._stopping = False
+
+    def run(self) -> None:
+        """Serve until the worker is gone or says stop, then end every child."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._connection, selectors.EVENT_READ)
+            wake = _wake_at_signals()
+            selector.register(wake, selectors.EVENT_READ)
+            while not self._stopping:
+                self._turn(selector, wake)
+            selector.unregister(self._connection)
+            self._end_all(selector, wake)
+
+    def ask_to_stop(self, *_: Any) -> None:
+        self._stopping = True
+
+    # One turn
+
+    def _turn(self, selector: selectors.BaseSelector, wake: int) -> None:
+        interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._connection.has_unsent else 0)
+        selector.modify(self._connection, interest)
+        ready = {key.fd for key, events in selector.select(self._sleep_s()) if events & selectors.EVENT_READ}
+        if wake in ready:
+            os.read(wake, 4096)
+        if self._connection.fileno() in ready:
+            self._read()
+        self._meet_deadline()
+        self._reap()
+        self._sweep()
+        self._answer()
+
+    def _sleep_s(self) -> float | None:
+        if self._ended:
+            return SWEEP_S
+        if not self._children or self._until is None or self._is_over:
+            return None
+        return min(max(self._until - lease_clock(), 0.0), LOOK_AT_CLOCK_S)
+
+    def _read(self) -> None:
+        try:
+            for message in self._connection.receive():
+                self._take(decode_request(message))
+        except (EOFError, OSError):
+            self._stopping = True
+        except msgspec.MsgspecError:
+            logger.exception("The worker sent what is no request; the fork server ends")
+            self._stopping = True
+
+    def _take(self, request: Any) -> None:
+        match request:
+            case Start():
+                self._start(request)
+            case Spawn():
+                self._spawn(request)
+            case Signal(number, how):
+                for pid in [pid for pid, other in self._children.items() if other == number]:
+                    self._signal(pid, how)
+            case KeepAlive(until):
+                self._until, self._is_over = until, False
+                self._meet_deadline()
+            case Ping():
+                self._answer(Pong())
+            case Stop():
+                self._stopping = True
+
+    def _start(self, request: Start) -> None:
+        self._until = request.until
+        try:
+            self._fork = load(request)
+        except BaseException:
+            self._answer(Broken(traceback.format_exc()))
+            self._stopping = True
+        else:
+            self._answer(Ready(os.getpid()))
+
+    def _spawn(self, request: Spawn) -> None:
+        fds = self._connection.take_fds(4)
+        try:
+            if self._fork is None or self._is_over or (self._until is not None and self._until <= lease_clock()):
+                raise TimeoutError("the time until which this worker's children may live is over")
+            pid = self._fork(bytes(request.spec), fds)
+        except OSError as error:
+            self._answer(Refused(request.id, f"No child could be started: {error}"))
+        else:
+            self._children[pid] = request.id
+            self._answer(Spawned(request.id, pid))
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _signal(self, pid: int, how: str) -> None:
+        match how:
+            case "interrupt":
+                trees.send(pid, signal.SIGUSR1)
+            case "stacks":
+                trees.send(pid, signal.SIGUSR2)
+            case "terminate":
+                trees.signal_tree(pid, signal.SIGTERM)
+            case "kill":
+                self._kill([pid])
+
+    def _meet_deadline(self) -> None:
+        if self._is_over or self._until is None or self._until > lease_clock():
+            return
+        self._is_over = True
+        if self._children:
+            logger.error("The worker did not renew in time; its %d children are killed", len(self._children))
+            self._kill(list(self._children))
+
+    def _kill(self, pids: list[int]) -> None:
+        for pid, killed in trees.kill_trees(pids).items():
+            self._killed[pid] = self._killed.get(pid, 0) + killed
+
+    # Ends
+
+    def _reap(self) -> None:
+        """Take the exit status of every process that has ended: children, and orphans that came to this process."""
+        with suppress(ChildProcessError):
+            while True:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                self._gone(pid, os.waitstatus_to_exitcode(status), usage)
+
+    def _gone(self, pid: int, code: int, usage: struct_rusage) -> None:
+        number = self._children.pop(pid, None)
+        if number is None:
+            self._orphans.discard(pid)
+            for ended in self._ended:
+                ended.orphans.discard(pid)
+            return
+        if not prctl.IS_LINUX:
+            with suppress(OSError):
+                os.killpg(pid, signal.SIGKILL)
+        self._ended.append(
+            _Ended(
+                number,
+                status=code if code >= 0 else None,
+                signal=-code if code < 0 else None,
+                usage=usage,
+                killed=self._killed.pop(pid, 0),
+            )
+        )
+
+    def _sweep(self) -> None:
+        """Kill this process' children that are no run's child: what the dead left. Tell the ends of those whose all
+        is gone.
+
+        An orphan counts for every child that was dead when it came, since nothing tells whose it was.
+        """
+        if not self._ended:
+            return
+        found = trees.own_children() - self._children.keys()
+        for pid in found:
+            trees.send(pid, signal.SIGKILL)
+        new = found - self._orphans
+        self._orphans |= found
+        for ended in self._ended:
+            ended.orphans |= new
+            ended.killed += len(new)
+        if new:
+            return
+        for ended in [ended for ended in self._ended if not ended.orphans]:
+            self._ended.remove(ended)
+            self._answer(_exited(ended))
+
+    def _end_all(self, selector: selectors.BaseSelector, wake: int) -> None:
+        """Kill every child and what it left; the worker is told if it is still there."""
+        self._kill(list(self._children))
+        self._reap()
+        while self._children or self._ended:
+            if selector.select(SWEEP_S):
+                os.read(wake, 4096)
+            self._reap()
+            self._sweep()
+
+    def _answer(self, answer: Answer | None = None) -> None:
+        """Send an answer, and what waits. A worker that is gone is noticed where its socket is read."""
+        with suppress(OSError):
+            if answer is None:
+                self._connection.flush()
+            else:
+                self._connection.post(answer)
+
+
+def _exited(ended: _Ended) -> Exited:
+    return Exited(
+        id=ended.number,
+        status=ended.status,
+        signal=ended.signal,
+        cpu_seconds=ended.usage.ru_utime + ended.usage.ru_stime,
+        peak_memory_bytes=ended.usage.ru_maxrss * _RSS_UNIT,
+        orphans_killed=ended.killed,
+    )
+
+
+def _wake_at_signals() -> int:
+    """A descriptor that becomes readable at SIGCHLD."""
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return read
+
+
+def load(start: Start) -> Callable[[bytes, Sequence[int]], int]:
+    """Load Django and the framework; returns what forks a child. Raises whatever is broken."""
+    sys.path[:] = start.sys_path
+    if start.python_path is None:
+        os.environ.pop("PYTHONPATH", None)
+    else:
+        os.environ["PYTHONPATH"] = start.python_path
+    import django
+
+    django.setup()
+    from runs.supervisor import child
+
+    gc.collect()
+    gc.freeze()  # what is loaded stays shared with the children instead of being copied at their first collection
+    if (threads := threading.active_count()) > 1:
+        logger.warning("%d threads run after loading; one that holds a lock at a fork may hang a child", threads)
+    return child.fork
+
+
+def serve(socket_fd: int) -> None:
+    """Body of the server process. Returns when no child is left."""
+    prctl.adopt_orphans()
+    server = Server(Connection(socket.socket(fileno=socket_fd)))
+    signal.signal(PARENT_GONE, server.ask_to_stop)
+    server.run()
