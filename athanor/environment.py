@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from experiments.conf import ExperimentsSettings
 from runs.conf import RunsSettings
 
+PREFIX = "ATHANOR_"
+
 PUBLIC: dict[str, str] = {
     "ATHANOR_VAR": "folder of data, logs and sockets (default: var/ beside manage.py)",
     "ATHANOR_DATABASE_URL": "postgresql://user:password@host:5432/name (default: SQLite in ATHANOR_VAR)",
@@ -48,5 +50,12 @@ def known_names() -> set[str]:
 def unknown_names(environ: Mapping[str, str]) -> dict[str, str | None]:
     """Variables that look like ours and are read nowhere → the nearest known name, if one is near."""
     known = known_names()
-    unknown = sorted(name for name in environ if name.startswith("ATHANOR_") and name not in known)
-    return {name: next(iter(difflib.get_close_matches(name, known, n=1)), None) for name in unknown}
+    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+    return {name: _nearest(name, known) for name in unknown}
+
+
+def _nearest(name: str, known: set[str]) -> str | None:
+    """The common prefix says nothing about likeness."""
+    endings = {other.removeprefix(PREFIX): other for other in known}
+    near = difflib.get_close_matches(name.removeprefix(PREFIX), endings, n=1)
+    return endings[near[0]] if near else None
