@@ -42,6 +42,8 @@ class Instance(models.Model):
         from experiments.exceptions import InvalidDefinition
         from experiments.validation import validate_definition
 
+        if not self.experiment:
+            return  # the field itself says that it is needed
         try:
             checked = validate_definition(self.experiment, self.configuration, self.limits, self.tags)
         except InvalidDefinition as error:

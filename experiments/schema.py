@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,10 @@ class FieldHelp:
     title: str
     description: str
     constraints: str
+
+    @property
+    def default_json(self) -> str:
+        return json.dumps(self.default, ensure_ascii=False)
 
 
 def json_schema(experiment: type[Experiment]) -> dict[str, Any]:

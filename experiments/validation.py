@@ -159,6 +159,8 @@ def _parsed(experiment: type[Experiment], data: Any) -> BaseModel:
         raise InvalidDefinition(experiment.name, {"configuration": "it must be an object"})
     try:
         return _validated(experiment.Config, dict(data), extra="forbid")
+    except RecursionError as error:
+        raise InvalidDefinition(experiment.name, {"configuration": "it is nested too deeply"}) from error
     except ValidationError as error:
         problems = _problems("configuration", experiment.Config, error.errors())
     if not problems:  # every key complained of is one that a model allows
@@ -171,8 +173,8 @@ def _parsed(experiment: type[Experiment], data: Any) -> BaseModel:
 
 def _validated(config: type[BaseModel], data: dict[str, Any], *, extra: Any) -> BaseModel:
     try:
-        text = json.dumps(data)
-    except (TypeError, ValueError):
+        text = json.dumps(data, ensure_ascii=False).encode()
+    except (TypeError, ValueError):  # Python values, or half a surrogate pair
         return config.model_validate(data, extra=extra, by_alias=True, by_name=True)
     return config.model_validate_json(text, extra=extra, by_alias=True, by_name=True)
 

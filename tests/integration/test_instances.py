@@ -1,0 +1,214 @@
+"""Instances: what is saved is valid whichever way it came, and the admin says where it is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.core.exceptions import ValidationError
+from django.test import Client
+from django.urls import reverse
+
+from experiments.models import Instance
+from experiments.registry import forget
+
+ADD = "admin:experiments_instance_add"
+SECRETIVE = """
+from pydantic import BaseModel, SecretStr
+from experiments import Experiment
+class Secretive(Experiment):
+    class Config(BaseModel):
+        key: SecretStr = SecretStr("none")
+        n: int = 1
+    def run(self, ctx): ...
+class Open(Experiment):
+    class Config(BaseModel):
+        key: str = ""
+        n: int = 1
+    def run(self, ctx): ...
+"""
+
+pytestmark = pytest.mark.django_db
+
+
+def form(**values: Any) -> dict[str, Any]:
+    return {"experiment": "monte_carlo_pi", "name": "pi", "priority": "0", **values}
+
+
+def errors(response: Any) -> dict[str, list[str]]:
+    return dict(response.context["adminform"].form.errors)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("ATHANOR_EXPERIMENT_PATHS", str(tmp_path))
+    (tmp_path / "secretive.py").write_text(SECRETIVE)
+    forget()
+    yield tmp_path
+    forget()
+
+
+@pytest.fixture
+def viewer(client: Client) -> Client:
+    user = User.objects.create_user("viewer", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_instance"))
+    client.force_login(user)
+    return client
+
+
+def test_an_instance_made_in_python_gets_its_defaults() -> None:
+    instance = Instance.objects.create(name="pi", experiment="monte_carlo_pi", configuration={"darts": 7}, tags=[" a "])
+
+    instance.refresh_from_db()
+    assert instance.configuration == {"batches": 20, "darts": 7, "seed": 0}
+    assert instance.tags == ["a"]
+
+
+def test_an_invalid_instance_is_not_saved() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Instance.objects.create(
+            name="pi", experiment="monte_carlo_pi", configuration={"dart": 7}, limits={"timeout": 1}
+        )
+
+    assert caught.value.message_dict == {
+        "configuration": ["dart: unknown; did you mean 'darts'?"],
+        "limits": ["timeout: unknown; did you mean 'timeout_s'?"],
+    }
+    assert not Instance.objects.exists()
+
+
+def test_the_form_saves_what_is_valid_with_its_author(admin_client: Client, admin_user: User) -> None:
+    values = form(configuration='{"darts": 7}', limits='{"timeout_s": 5}', tags="a, b,")
+
+    response = admin_client.post(reverse(ADD), values)
+
+    assert response.status_code == 302
+    instance = Instance.objects.get()
+    assert instance.configuration == {"batches": 20, "darts": 7, "seed": 0}
+    assert (instance.limits, instance.tags, instance.created_by) == ({"timeout_s": 5.0}, ["a", "b"], admin_user)
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "message"),
+    [
+        ({"configuration": '{"batches": 0}'}, "configuration", "batches: Input should be greater than or equal to 1"),
+        ({"configuration": '{"batch": 1}'}, "configuration", "batch: unknown; did you mean 'batches'?"),
+        ({"configuration": "{"}, "configuration", "Enter a valid JSON."),
+        ({"configuration": "[]"}, "configuration", "it must be an object"),
+        ({"configuration": "[" * 100_000}, "configuration", "It is nested too deeply."),
+        ({"limits": '{"timeout_s": -1}'}, "limits", "timeout_s: Input should be greater than 0"),
+        ({"tags": "x" * 51}, "tags", "0: it has more than 50 characters"),
+        ({"experiment": ""}, "experiment", "This field is required."),
+        ({"name": "no slug"}, "name", "Enter a valid “slug”"),
+    ],
+)
+def test_the_form_tells_errors_at_their_fields(
+    admin_client: Client, values: dict[str, str], field: str, message: str
+) -> None:
+    response = admin_client.post(reverse(ADD), form(**values))
+
+    assert response.status_code == 200
+    assert list(errors(response)) == [field]
+    assert message in errors(response)[field][0]
+    assert not Instance.objects.exists()
+
+
+def test_what_was_typed_in_is_shown_again(admin_client: Client) -> None:
+    response = admin_client.post(reverse(ADD), form(configuration='{"batches":  0}', tags="a, b"))
+
+    assert b"{&quot;batches&quot;:  0}" in response.content
+    assert b'value="a, b"' in response.content
+
+
+def test_a_link_prefills_the_form_with_the_experiments_defaults(admin_client: Client) -> None:
+    response = admin_client.get(reverse(ADD), {"experiment": "monte_carlo_pi"})
+
+    assert b"&quot;darts&quot;: 100000" in response.content
+    assert b"Darts per batch" in response.content
+    assert b"Estimate pi by throwing darts." in response.content
+
+
+def test_choosing_an_experiment_gets_its_skeleton(admin_client: Client) -> None:
+    url = reverse("admin:experiments_instance_skeleton")
+
+    found = admin_client.get(url, {"experiment": "llm_compare"}).json()
+    unknown = admin_client.get(url, {"experiment": "<b>"}).json()
+
+    assert json.loads(found["configuration"])["model_a"] is None
+    assert "Environment variable with the key" in found["help"]
+    assert (unknown["configuration"], unknown["help"].strip()) == ("", "")
+
+
+def test_a_skeleton_needs_a_permission(client: Client) -> None:
+    client.force_login(User.objects.create_user("nobody", is_staff=True))
+
+    assert client.get(reverse("admin:experiments_instance_skeleton")).status_code == 403
+
+
+def test_the_list_and_the_page_tell_of_broken_experiments(admin_client: Client, folder: Path) -> None:
+    (folder / "broken.py").write_text("1 / 0")
+    forget()
+
+    for url in (reverse("admin:experiments_instance_changelist"), reverse(ADD)):
+        page = admin_client.get(url).content.decode()
+        assert "broken.py: ZeroDivisionError: division by zero" in page
+        assert "Traceback" in page
+
+
+def test_an_instance_whose_experiment_is_gone_still_has_a_page(admin_client: Client, folder: Path) -> None:
+    instance = Instance.objects.create(name="s", experiment="secretive")
+    (folder / "secretive.py").unlink()
+    forget()
+
+    page = admin_client.get(instance.get_absolute_url()).content.decode()
+
+    assert "secretive (not found)" in page
+
+
+def test_a_secret_is_masked_on_the_page_and_kept_when_it_is_saved(admin_client: Client, folder: Path) -> None:
+    instance = Instance.objects.create(name="s", experiment="secretive", configuration={"key": "hush"})
+
+    page = admin_client.get(instance.get_absolute_url())
+    shown = page.context["adminform"].form.initial["configuration"]
+    admin_client.post(
+        instance.get_absolute_url(),
+        form(experiment="secretive", name="s", configuration=json.dumps({**shown, "n": 2})),
+    )
+
+    assert b"hush" not in page.content
+    instance.refresh_from_db()
+    assert instance.configuration == {"key": "hush", "n": 2}
+
+
+def test_a_secret_does_not_move_to_another_experiment(admin_client: Client, folder: Path) -> None:
+    instance = Instance.objects.create(name="s", experiment="secretive", configuration={"key": "hush"})
+
+    admin_client.post(
+        instance.get_absolute_url(), form(experiment="open", name="s", configuration='{"key": "**********"}')
+    )
+
+    instance.refresh_from_db()
+    assert instance.configuration == {"key": "**********", "n": 1}
+
+
+def test_who_may_only_view_sees_no_secret(viewer: Client, folder: Path) -> None:
+    instance = Instance.objects.create(name="s", experiment="secretive", configuration={"key": "hush"})
+
+    page = viewer.get(instance.get_absolute_url())
+
+    assert page.status_code == 200
+    assert b"hush" not in page.content
+    assert b"&quot;n&quot;: 1" in page.content
+
+
+def test_the_list_is_searched_and_filtered(admin_client: Client) -> None:
+    Instance.objects.create(name="one", experiment="monte_carlo_pi")
+    Instance.objects.create(name="two", experiment="word_count")
+
+    page = admin_client.get(reverse("admin:experiments_instance_changelist"), {"q": "tw", "experiment": "word_count"})
+
+    assert [instance.name for instance in page.context["cl"].result_list] == ["two"]
