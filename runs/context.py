@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -159,8 +159,8 @@ class ChildContext(Generic[ConfigT]):
         self._progress.set(float(current) if math.isfinite(current) else 0.0, whole, message)
 
     def track(self, items: Iterable[ItemT], message: str = "", *, total: int | None = None) -> Iterator[ItemT]:
-        if total is None:
-            total = len(items) if hasattr(items, "__len__") else None
+        if total is None and isinstance(items, Sized):
+            total = len(items)
         self.progress(0, total, message)
         for done, item in enumerate(items, 1):
             self.raise_if_cancelled()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from runs.states import AttemptKey
+if TYPE_CHECKING:
+    from runs.states import AttemptKey  # which loads Django: too much for the keeper
 
 SERVER_MARK = "ATHANOR_FORKSERVER"
 """Marks every process that descends from one fork server."""

@@ -18,9 +18,7 @@ from contextlib import suppress
 
 from runs.supervisor import prctl, trees
 from runs.supervisor.childenv import SERVER_MARK
-
-PARENT_GONE = signal.SIGHUP
-"""What the kernel sends when the process above is gone."""
+from runs.supervisor.prctl import PARENT_GONE
 
 
 def main(socket_fd: int, worker_pid: int) -> int:

@@ -154,10 +154,8 @@ class Output:
         )
 
     def install(self) -> None:
-        stdout: TextIO = self._streams[0]  # type: ignore[assignment]
-        stderr: TextIO = self._streams[1]  # type: ignore[assignment]
-        sys.stdout = sys.__stdout__ = stdout  # type: ignore[misc]
-        sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc]
+        sys.stdout, sys.stderr = self._streams  # text streams in all but class
+        sys.__stdout__, sys.__stderr__ = self._streams  # type: ignore[misc, assignment]
         root = logging.getLogger()
         root.handlers[:] = [LineHandler(self._pipe)]
         root.setLevel(logging.INFO)

@@ -6,9 +6,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
+
+PARENT_GONE = signal.SIGHUP
+"""What keeper and server are sent by the kernel when the process above them is gone."""
 
 IS_LINUX = sys.platform == "linux"
 
@@ -17,10 +21,10 @@ _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def signal_at_parents_end(signal: int) -> None:
-    """Have the kernel send `signal` to this process when the thread that made it ends. Not inherited by a fork."""
+def signal_at_parents_end(number: int) -> None:
+    """Have the kernel send `number` to this process when the thread that made it ends. Not inherited by a fork."""
     if IS_LINUX:
-        _prctl(_PR_SET_PDEATHSIG, signal)
+        _prctl(_PR_SET_PDEATHSIG, number)
 
 
 def adopt_orphans() -> None:

@@ -26,7 +26,7 @@ import msgspec
 
 from runs.supervisor import prctl, trees
 from runs.supervisor.clock import lease_clock
-from runs.supervisor.forkserver import PARENT_GONE
+from runs.supervisor.prctl import PARENT_GONE
 from runs.supervisor.protocol import (
     Answer,
     Broken,
@@ -298,6 +298,7 @@ def load(start: Start) -> Callable[[bytes, Sequence[int]], int]:
     django.setup()
     from runs.supervisor import child
 
+    child.warm_up()
     gc.collect()
     gc.freeze()  # what is loaded stays shared with the children instead of being copied at their first collection
     if (threads := threading.active_count()) > 1:

@@ -16,8 +16,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
-
 from runs.supervisor.prctl import IS_LINUX
 
 _PROC = Path("/proc")
@@ -55,6 +53,8 @@ def _linux_row(pid: str) -> Row | None:
 
 
 def _psutil_table() -> dict[int, Row]:
+    import psutil  # not needed on Linux, where the keeper is kept small
+
     rows = {}
     for process in psutil.process_iter(["ppid", "status"]):
         with suppress(OSError):
@@ -117,6 +117,8 @@ def own_children() -> set[int]:
 
 def marked(variable: str, value: str) -> list[int]:
     """Living processes of this user that were started with `variable=value` in their environment, and their forks."""
+    import psutil  # as above
+
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
