@@ -14,6 +14,7 @@ from athanor.up.demo import Demo
 from athanor.up.group import Group
 from athanor.up.process import Role
 from athanor.up.signals import Signals
+from runs.conf import runs_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ class Up:
                 self._keep_up(group)
             finally:
                 self.say(
-                    "Stopping everything in order. Ctrl-C again hurries: running experiments then begin anew later."
+                    f"Stopping everything in order. Running experiments have {runs_settings().drain_s:g} s to end; what does"
+                    " not goes on at the next `up`. Ctrl-C again: at once."
                 )
                 group.stop()
                 publisher.withdraw()

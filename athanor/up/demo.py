@@ -10,13 +10,15 @@ from django.db import DatabaseError, connections
 
 from runs import services
 from runs.exceptions import RunsError
-from runs.lines import Follower
+from runs.lines import Follower, before
 from runs.management.screens import Plain, Screen, Terminal, status_text
 from runs.models import Run
 
 EXPERIMENT = "digits"
 VIA = "up"
 POLL_S = 0.25
+LINES_AGAIN = 5
+SEEN_WHOLE = 2**63 - 1
 
 
 class Demo(threading.Thread):
@@ -64,7 +66,7 @@ class Demo(threading.Thread):
 
     def _show_until_final(self, run: Run, screen: Screen) -> bool:
         """True when the run is final and all its lines were shown; False when it was told to stop looking."""
-        follower = Follower(run.pk)
+        follower = Follower(run.pk, seen=_all_but_the_last(run))
         while not self._ended.is_set():
             lines, complete = follower.read()
             run.refresh_from_db()
@@ -79,8 +81,19 @@ class Demo(threading.Thread):
         return f"{self._site}{run.get_absolute_url()}"
 
 
+def _all_but_the_last(run: Run) -> dict[int, int]:
+    """Attempt → line up to which a demo that goes on was shown by an earlier `up`; a few lines are shown again."""
+    shown = before(run.pk, limit=LINES_AGAIN)
+    if not shown:
+        return {}
+    return {number: SEEN_WHOLE for number in range(1, shown[0].attempt)} | {shown[0].attempt: shown[0].seq - 1}
+
+
 class _Lines:
-    """What `Plain` writes on."""
+    """What `Plain` writes on: each text is a line, printed at once."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self.write = say
+
+    def flush(self) -> None:
+        """Nothing is held back."""

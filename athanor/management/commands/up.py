@@ -69,7 +69,8 @@ class Command(RunsCommand):
         elif now["up"]:
             self.print(f"Up since {now['since']}, process {now['pid']}: {now['url']}/\n")
             rows = (
-                (p["role"], p["pid"], p["state"], p["since"], p["restarts"], p["log_file"]) for p in now["processes"]
+                (p["role"], p["pid"], p["state"], p["since"][:19], p["restarts"], p["log_file"])
+                for p in now["processes"]
             )
             self.print(table(rows, ("role", "pid", "state", "since", "restarts", "log file")))
         else:
