@@ -80,8 +80,11 @@ class Problem:
         return self.traceback.strip().rsplit("\n", 1)[-1]
 
 
-def candidates() -> tuple[list[Candidate], list[Problem]]:
-    """All modules to look into, each once, in a stable order, and what is wrong with the places themselves."""
+def candidates(*, with_entry_points: bool = True) -> tuple[list[Candidate], list[Problem]]:
+    """All modules to look into, each once, in a stable order, and what is wrong with the places themselves.
+
+    Looking for entry points reads the metadata of every installed package: most of the time that this takes.
+    """
     found, problems = list(_of_apps()), []
     for folder in experiment_paths():
         try:
@@ -94,7 +97,7 @@ def candidates() -> tuple[list[Candidate], list[Problem]]:
         problems.extend(
             Problem(str(file), f"{file.name} cannot be imported: its name has an inner dot.") for file in dotted
         )
-    found.extend(_of_entry_points())
+    found.extend(_of_entry_points() if with_entry_points else ())
     unique: dict[tuple[str, str], Candidate] = {}
     for candidate in found:
         unique.setdefault((candidate.module, candidate.attribute), candidate)

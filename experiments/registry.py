@@ -74,9 +74,10 @@ def forget() -> None:
 def load_one(name: str) -> type[Experiment]:
     """One experiment, importing no more modules than those that seem to define it: what the process of a run uses.
 
-    A broken module elsewhere does no harm. Raises as `Registry.get`.
+    A broken module elsewhere does no harm, entry points are looked at last. Raises as `Registry.get`. That a name is
+    unique is seen to by `registry()`, where runs are launched.
     """
-    found, _ = candidates()
+    found, _ = candidates(with_entry_points=False)
     likely = build([candidate for candidate in found if candidate.mentions(name)])
     return likely.get(name) if name in likely else registry().get(name)
 

@@ -130,12 +130,11 @@ class RecordingContext(Generic[ConfigT_co]):
     def track(self, items: Iterable[ItemT], message: str = "", *, total: int | None = None) -> Iterator[ItemT]:
         if total is None and isinstance(items, Sized):
             total = len(items)
-        self.raise_if_cancelled()
         self.progress(0, total, message)
         for done, item in enumerate(items, start=1):
+            self.raise_if_cancelled()
             yield item
             self.progress(done, total, message)
-            self.raise_if_cancelled()
 
     @property
     def cancelled(self) -> bool:
