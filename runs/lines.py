@@ -113,20 +113,36 @@ class Follower:
         self.wanted = wanted
         self.seen = dict(seen or {})
 
+    def rewind(self, *, limit: int | None = None) -> list[Line]:
+        """The last lines that `read` would have given, at most `limit` (a page); `read` goes on after them."""
+        left = page = limit or runs_settings().page_size
+        found: list[Line] = []
+        _, stored = self._stored()
+        for number, upto in reversed(stored):
+            self.seen[number] = upto
+            if upto and left > 0:
+                found += _read(_of(self.run_id, number, self.wanted).filter(seq__lte=upto).order_by("-seq"), left)
+                left = page - len(found)
+        return found[::-1]
+
     def read(self, *, limit: int | None = None) -> Read:
         """What has come since the last call, at most `limit` (a page) of it; a deleted run is complete."""
         left = page = limit or runs_settings().page_size
-        status = Run.objects.filter(pk=self.run_id).values_list("status", flat=True).first()
-        final = status is None or status in FINAL  # read first: what is stored after this read is not taken for all
         found: list[Line] = []
-        stored = Attempt.objects.filter(run_id=self.run_id).order_by("number").values_list("number", "lines_stored")
-        for number, kept in stored:
-            upto = (kept[-1][1] if final and kept else ranges.high_water(kept)) if kept else 0
+        final, stored = self._stored()
+        for number, upto in stored:
             found += self._advance(number, upto, left)
             left = page - len(found)
             if left <= 0:
                 return Read(found, complete=False)
         return Read(found, complete=final)
+
+    def _stored(self) -> tuple[bool, list[tuple[int, int]]]:
+        """Whether the run is final, and for each attempt up to which line it may be read."""
+        status = Run.objects.filter(pk=self.run_id).values_list("status", flat=True).first()
+        final = status is None or status in FINAL  # asked first: what is stored after that is not taken for all
+        kept = Attempt.objects.filter(run_id=self.run_id).order_by("number").values_list("number", "lines_stored")
+        return final, [(n, r[-1][1] if final and r else ranges.high_water(r)) for n, r in kept]
 
     def _advance(self, number: int, upto: int, limit: int) -> list[Line]:
         last = self.seen.get(number, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import signal as signals
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +11,15 @@ from datetime import UTC, datetime
 from runs.states import FailureKind, Level, Status
 
 NOTHING = "—"
+_COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
+_CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"} | {0x7F: "␡"}
+_CONTROLS |= {code: f"\\x{code:02x}" for code in range(0x80, 0xA0)}
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def printable(text: str) -> str:
+    """`text` without colours, its control characters visible."""
+    return _COLOURS.sub("", text).translate(_CONTROLS)
 
 
 def duration(seconds: float | None) -> str:

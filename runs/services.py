@@ -70,6 +70,7 @@ def launch(  # noqa: PLR0913  # the one verb with many optional words; each is a
     experiment_or_instance: str | Instance | type[Experiment],
     *,
     configuration: Mapping[str, Any] | None = None,
+    is_whole: bool = False,
     name: str = "",
     tags: Iterable[str] = (),
     limits: Mapping[str, Any] | None = None,
@@ -84,11 +85,14 @@ def launch(  # noqa: PLR0913  # the one verb with many optional words; each is a
     """A new pending run of an experiment (its class or name) or of an instance (itself or its name).
 
     A name that both an instance and an experiment have is the instance. For an instance, `configuration`, `limits` and
-    `tags` are laid over its own; nested mappings are merged. Limits: experiment, then instance, then launch. The
-    wake-up is sent after the commit. Raises LaunchRefused with all problems at once; then nothing was written.
+    `tags` are laid over its own; nested mappings are merged, unless the configuration `is_whole` and replaces that of
+    the instance. Limits: experiment, then instance, then launch. The wake-up is sent after the commit. Raises
+    LaunchRefused with all problems at once; then nothing was written.
     """
     experiment, instance = _resolve(experiment_or_instance)
-    order = _checked(_order(experiment, instance, configuration, limits, tags, queue, priority))
+    below = instance.configuration if instance and not is_whole else {}
+    whole = laid_over(below, configuration or {})
+    order = _checked(_order(experiment, instance, whole, limits, tags, queue, priority))
     return _create(
         order,
         name=name or (instance.name if instance else ""),
@@ -166,7 +170,7 @@ def _experiment(name: str) -> type[Experiment]:
 def _order(
     experiment: type[Experiment],
     instance: Instance | None,
-    configuration: Mapping[str, Any] | None,
+    configuration: dict[str, Any],
     limits: Mapping[str, Any] | None,
     tags: Iterable[str],
     queue: str | None,
@@ -178,7 +182,7 @@ def _order(
         return _Order(
             experiment,
             None,
-            dict(configuration or {}),
+            configuration,
             dict(limits or {}),
             tags,
             queue or experiment.queue,
@@ -187,7 +191,7 @@ def _order(
     return _Order(
         experiment,
         instance,
-        laid_over(instance.configuration, configuration or {}),
+        configuration,
         {**instance.limits, **(limits or {})},
         list(dict.fromkeys([*instance.tags, *tags])),
         queue or instance.queue or experiment.queue,

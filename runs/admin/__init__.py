@@ -1,0 +1,8 @@
+"""The admin of runs: the list, a run's page with its lines, the launch page, workers.
+
+Importing it registers everything; Django does so by itself.
+"""
+
+from runs.admin import instances, others, runs, workers
+
+__all__ = ["instances", "others", "runs", "workers"]

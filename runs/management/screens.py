@@ -6,7 +6,6 @@ Lines are printed as data: control characters are made visible, so that no line 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TextIO
 
@@ -22,15 +21,7 @@ from runs.models import Run
 from runs.records import Line
 from runs.states import Level, Source
 
-_COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
-_CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"} | {0x7F: "␡"}
-_CONTROLS |= {code: f"\\x{code:02x}" for code in range(0x80, 0xA0)}
 _STYLES = {Level.DEBUG: "dim", Level.WARNING: "yellow", Level.ERROR: "red", Level.CRITICAL: "bold red"}
-
-
-def printable(text: str) -> str:
-    """`text` without colours, its control characters visible."""
-    return _COLOURS.sub("", text).translate(_CONTROLS)
 
 
 def line_text(line: Line) -> str:
@@ -40,14 +31,14 @@ def line_text(line: Line) -> str:
     )
     source = "" if line.source == Source.LOG else f"[{line.source}] "
     level = f"{presenting.level_name(line.level):<8}"
-    return printable(f"{presenting.clock(line.time)} {level} {source}{line.message}{metadata}")
+    return presenting.printable(f"{presenting.clock(line.time)} {level} {source}{line.message}{metadata}")
 
 
 def status_text(run: Run) -> str:
     """`Run 7 · digits: failed. It used more memory …` and the error, if there is one."""
     sentence = presenting.status_sentence(facts_of(run), timezone.now())
-    error = f"\n  {printable(run.error)}" if run.error else ""
-    return f"Run {run.pk} · {printable(run.name or run.experiment)}: {run.status}. {sentence}{error}"
+    error = f"\n  {presenting.printable(run.error)}" if run.error else ""
+    return f"Run {run.pk} · {presenting.printable(run.name or run.experiment)}: {run.status}. {sentence}{error}"
 
 
 class Screen(Protocol):
@@ -128,7 +119,7 @@ class Terminal:
             description=f"run {run.pk} {'cancelling' if run.cancel_requested_at else run.status}",
             completed=run.progress_current or 0,
             total=run.progress_total,
-            words=printable(words),
+            words=presenting.printable(words),
         )
 
     def pause(self) -> None:

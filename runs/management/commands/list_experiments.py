@@ -11,6 +11,7 @@ from django.core.management.base import CommandParser
 from experiments.base import Experiment
 from experiments.models import Instance
 from experiments.registry import registry
+from experiments.schema import describe, json_schema
 from runs.management.base import Exit, RunsCommand, add_json
 
 
@@ -40,11 +41,11 @@ list_experiments --json
         for experiment, name in Instance.objects.order_by("name").values_list("experiment", "name"):
             instances.setdefault(experiment, []).append(name)
         found = registry()
-        documents = [document(experiment, instances.get(experiment.name, [])) for experiment in found.all()]
+        pairs = [(experiment, instances.get(experiment.name, [])) for experiment in found.all()]
         if options["json"]:
-            self.print_json(documents)
+            self.print_json([document(*pair) for pair in pairs])
         else:
-            self.print("\n\n".join(text(entry) for entry in documents) or "There are no experiments.")
+            self.print("\n\n".join(text(*pair) for pair in pairs) or "There are no experiments.")
         for problem in found.problems:
             self.stderr.write(f"\nBroken: {problem.where}\n{problem.traceback}")
         return Exit.OK
@@ -57,24 +58,19 @@ def document(experiment: type[Experiment], instances: list[str]) -> ExperimentDo
         "description": inspect.cleandoc(experiment.__doc__ or ""),
         "queue": experiment.queue,
         "limits": experiment.limits.model_dump(),
-        "configuration": experiment.Config.model_json_schema(),
+        "configuration": json_schema(experiment),
         "instances": instances,
     }
 
 
-def text(entry: ExperimentDocument) -> str:
+def text(experiment: type[Experiment], instances: list[str]) -> str:
     """Name and first sentence, then one line for each field."""
-    head = f"{entry['name']}  {entry['description'].splitlines()[0] if entry['description'] else entry['title']}"
-    fields = entry["configuration"].get("properties", {})
-    required = entry["configuration"].get("required", ())
-    rows = [
-        f"  {name}" + ("" if name in required else f" = {json.dumps(field.get('default'))}") + about(field)
-        for name, field in fields.items()
-    ]
-    named = [f"  instances: {', '.join(entry['instances'])}"] if entry["instances"] else []
-    return "\n".join((head, *rows, *named))
-
-
-def about(field: dict[str, Any]) -> str:
-    description = field.get("description") or field.get("title") or ""
-    return f"  {description}" if description else ""
+    description = inspect.cleandoc(experiment.__doc__ or "")
+    lines = [f"{experiment.name}  {description.splitlines()[0] if description else experiment.title}"]
+    for field in describe(experiment):
+        value = "" if field.required else f" = {json.dumps(field.default, ensure_ascii=False)}"
+        about = "; ".join(part for part in (field.description, field.type, field.constraints) if part)
+        lines.append(f"  {field.name}{value}  {about}")
+    if instances:
+        lines.append(f"  instances: {', '.join(instances)}")
+    return "\n".join(lines)

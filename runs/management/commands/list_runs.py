@@ -10,7 +10,6 @@ from django.utils import timezone
 from runs import presenting
 from runs.documents import run_summary
 from runs.management.base import Exit, RunsCommand, add_json, table
-from runs.management.screens import printable
 from runs.models import Run
 from runs.states import Status
 
@@ -57,4 +56,12 @@ def row(run: Run) -> tuple[object, ...]:
     status = f"{run.status} ({run.failure_kind})" if run.failure_kind else run.status
     done = presenting.percent(presenting.fraction(run.progress_current, run.progress_total))
     took = presenting.duration(presenting.between(run.started_at, run.finished_at or now))
-    return run.pk, status, run.experiment, printable(run.name), done, took, presenting.age(run.created_at, now)
+    return (
+        run.pk,
+        status,
+        run.experiment,
+        presenting.printable(run.name),
+        done,
+        took,
+        presenting.age(run.created_at, now),
+    )

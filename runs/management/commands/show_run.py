@@ -11,7 +11,7 @@ from django.core.management.base import CommandParser
 from runs import presenting
 from runs.documents import AttemptDocument, RunDocument, run_document
 from runs.management.base import Exit, RunsCommand, add_json, find_run
-from runs.management.screens import printable, status_text
+from runs.management.screens import status_text
 
 SHOWN_RESULTS = 20
 
@@ -35,7 +35,7 @@ show_run 42 --json | jq .status
             return Exit.OK
         self.print(status_text(run))
         for line in details(document):
-            self.print(printable(line))
+            self.print(presenting.printable(line))
         return Exit.OK
 
 

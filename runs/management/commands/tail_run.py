@@ -7,10 +7,9 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from runs import lines
+from runs import lines, parsing
 from runs.documents import line_document
 from runs.lines import Follower, Place, Wanted
-from runs.management import parsing
 from runs.management.base import Exit, RunsCommand, add_json, find_run
 from runs.management.screens import Plain, line_text
 from runs.management.watching import Left, Watcher

@@ -1,0 +1,36 @@
+"""The way from an instance to a run: a launch button on its page and in each row of the list."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from unfold.decorators import action
+
+from experiments.admin import InstanceAdmin
+from experiments.models import Instance
+from runs.admin import permissions
+
+admin.site.unregister(Instance)
+
+
+@admin.register(Instance)
+class LaunchableInstanceAdmin(InstanceAdmin):
+    """The admin of `experiments`, which knows nothing of runs, with the launch."""
+
+    actions_detail = (*InstanceAdmin.actions_detail, "launch", "runs_of_it")
+    actions_row = (*InstanceAdmin.actions_row, "launch")
+
+    def has_launch_permission(self, request: HttpRequest, object_id: object = None) -> bool:
+        return permissions.may_launch(request) or request.user.has_perm("experiments.launch_instance")
+
+    def has_view_runs_permission(self, request: HttpRequest, object_id: object = None) -> bool:
+        return permissions.may_view(request)
+
+    @action(description="Launch", permissions=["launch"], icon="rocket_launch")
+    def launch(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        return HttpResponseRedirect(reverse("admin:runs_run_launch") + f"?instance={object_id}")
+
+    @action(description="Its runs", permissions=["view_runs"], icon="list")
+    def runs_of_it(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        return HttpResponseRedirect(reverse("admin:runs_run_changelist") + f"?instance={object_id}")

@@ -1,0 +1,105 @@
+"""The parts of a run's page that change while it is open, rendered by the same templates on load and on each look."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict
+
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+
+from runs.admin import page, permissions
+from runs.admin.lineview import LinesAsked, ShownLine, shown
+from runs.lines import Follower
+from runs.models import Attempt, Run
+
+LOOK_LINES = 1_000
+"""Lines of one answer; more come at the next look, at once."""
+
+
+class Part(TypedDict):
+    token: str
+    html: str
+
+
+class LineHtml(TypedDict):
+    place: str
+    html: str
+
+
+class Look(TypedDict):
+    """The answer to a page that asks what is new."""
+
+    parts: dict[str, Part]
+    """Those that have changed."""
+    lines: list[LineHtml]
+    seen: str
+    """To be sent with the next look."""
+    more: bool
+    """There are more lines already."""
+    done: bool
+    """The run is final and everything has been told: no need to ask again."""
+
+
+def attempts_of(run: Run) -> list[Attempt]:
+    return list(run.attempts.select_related("worker").order_by("number"))
+
+
+def parts(
+    request: HttpRequest, run: Run, attempts: Sequence[Attempt], known: frozenset[str] = frozenset()
+) -> dict[str, Part]:
+    """The parts whose token is not `known`. A part that costs much is not even rendered then."""
+    makers: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
+        "head": ("", lambda: _head(request, run, attempts)),
+        "outcome": (page.outcome_token(run, attempts), lambda: {"outcome": page.outcome(run)}),
+        "attempts": ("", lambda: {"attempts": page.attempt_views(run, attempts)}),
+    }
+    found: dict[str, Part] = {}
+    for name, (token, context) in makers.items():
+        if token and f"{name}-{token}" in known:
+            continue
+        html = render_to_string(f"runs/parts/{name}.html", {"run": run, **context()}, request).strip()
+        mark = f"{name}-{token or hashlib.sha256(html.encode()).hexdigest()[:16]}"
+        if mark not in known:
+            found[name] = {"token": mark, "html": html}
+    return found
+
+
+def _head(request: HttpRequest, run: Run, attempts: Sequence[Attempt]) -> dict[str, Any]:
+    return {
+        "head": page.head(run, attempts),
+        "may_cancel": permissions.may_cancel(request),
+        "may_launch": permissions.may_launch(request),
+        "may_delete": permissions.may_delete(request),
+    }
+
+
+def line_html(line: ShownLine) -> str:
+    return render_to_string("runs/parts/line.html", {"line": line})
+
+
+def look(request: HttpRequest, run: Run, asked: LinesAsked, seen: dict[int, int], known: frozenset[str]) -> Look:
+    """What is new since `seen` lines and `known` parts."""
+    follower = Follower(run.pk, seen=seen, wanted=asked.wanted)
+    read = follower.read(limit=LOOK_LINES)
+    return {
+        "lines": [{"place": f"{line.attempt}.{line.seq}", "html": line_html(shown(line))} for line in read.lines],
+        "seen": write_seen(follower.seen),
+        "more": len(read.lines) == LOOK_LINES,
+        "done": run.is_final and read.complete,
+        "parts": parts(request, run, attempts_of(run), known),
+    }
+
+
+def write_seen(seen: dict[int, int]) -> str:
+    return ",".join(f"{attempt}.{seq}" for attempt, seq in sorted(seen.items()))
+
+
+def read_seen(text: str) -> dict[int, int]:
+    """Attempt → last seq that the page has. Raises ValueError."""
+    pairs = (item.split(".") for item in text[:2000].split(",") if item)
+    found = {int(attempt): int(seq) for attempt, seq in pairs}
+    if any(not 0 <= number < 2**63 for pair in found.items() for number in pair):
+        raise ValueError(f"{text[:100]!r} names lines that cannot be")
+    return found

@@ -1,0 +1,57 @@
+"""Workers in the admin: where runs are executed. Read-only."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+from unfold.paginator import InfinitePaginator
+
+from runs import presenting
+from runs.conf import runs_settings
+from runs.models import Worker
+
+CHIPS = {"Up": "success", "Stopping": "warning", "Silent": "danger", "Stopped": ""}
+
+
+@admin.register(Worker)
+class WorkerAdmin(ModelAdmin):
+    """Rows are made by the workers themselves."""
+
+    list_display = ("name", "state", "host", "pid", "busy", "heard_of", "started_at")
+    search_fields = ("name", "host")
+    show_full_result_count = False
+    paginator = InfinitePaginator
+    ordering = ("-id",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
+        queryset: QuerySet[Worker] = super().get_queryset(request)
+        return queryset.annotate(busy=Count("attempts", filter=Q(attempts__finished_at=None)))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Worker | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Worker | None = None) -> bool:
+        return False
+
+    @display(description="State", label=CHIPS)
+    def state(self, worker: Worker) -> str:
+        if worker.stopped_at:
+            return "Stopped"
+        if (timezone.now() - worker.heartbeat_at).total_seconds() > runs_settings().lease_s:
+            return "Silent"
+        return "Stopping" if worker.stopping_at else "Up"
+
+    @display(description="Runs")
+    def busy(self, worker: Worker) -> str:
+        return f"{worker.busy} of {worker.slots}"  # type: ignore[attr-defined]  # annotated
+
+    @display(description="Last heard of")
+    def heard_of(self, worker: Worker) -> str:
+        return presenting.age(worker.heartbeat_at, timezone.now())
