@@ -69,6 +69,18 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"ground: {config.getoption('--database')}, {config.stash[FOLDER]}"
 
 
+@pytest.fixture(scope="session")
+def django_db_setup(django_test_environment: None, django_db_blocker: Any) -> Iterator[None]:
+    """The database with its tables, also where no test is marked as using it: other processes do."""
+    from django.test.utils import setup_databases, teardown_databases
+
+    with django_db_blocker.unblock():
+        made = setup_databases(verbosity=0, interactive=False)
+    yield
+    with django_db_blocker.unblock():
+        teardown_databases(made, verbosity=0)
+
+
 def miss(reason: object) -> None:
     """Skip the test for want of a service, or fail it where services are required."""
     if os.environ.get("ATHANOR_REQUIRE_SERVICES") == "1":

@@ -12,12 +12,14 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from runs.models import Run
 from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from runs.models import Run
 
 QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 WORKER = ("worker", "-P", "threads", "-l", "INFO", *QUIET)
@@ -148,14 +150,27 @@ def messages(run: Run, **filters: Any) -> list[str]:
 
 
 def processes_of(run: Run) -> list[psutil.Process]:
-    """Every live process of the machine that belongs to a run, by the marker in its environment."""
-    marker = f"{run.pk}."
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get("ATHANOR_ATTEMPT", "").startswith(marker) and process.status() != "zombie":
-                found.append(process)
-    return found
+    """Every live process of a run: its child, those whose pid it has told, and those it started that bear its mark."""
+    told = {
+        *run.attempts.values_list("child_pid", flat=True),
+        *run.results.filter(key="pid").values_list("value", flat=True),
+    }
+    return [process for process in psutil.process_iter() if _lives(process) and _is_of(process, run, told)]
+
+
+def _is_of(process: psutil.Process, run: Run, told: set[Any]) -> bool:
+    """A process that was forked and executes nothing new shows its forebear's environment, so the mark alone will not do."""
+    with contextlib.suppress(psutil.Error):
+        if process.create_time() < run.created_at.timestamp() - 1:
+            return False
+        return process.pid in told or process.environ().get("ATHANOR_ATTEMPT", "").startswith(f"{run.pk}.")
+    return False
+
+
+def _lives(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 from celery import Celery, bootsteps
+from celery.signals import worker_shutting_down
 from django.db import DatabaseError, connections
 from django.db.models.functions import Now
 
@@ -37,6 +38,8 @@ from runs.transitions import Renewed
 logger = logging.getLogger(__name__)
 
 SYSTEM_QUEUE = "system"
+SIGNALS_S = 0.5
+"""How soon a second signal is noticed while the runs come to their ends."""
 
 
 class Runtime:
@@ -46,6 +49,8 @@ class Runtime:
         self.conf = conf
         self.buffer = buffer()
         self.worker = register_worker(name, sorted(queues), slots)
+        self.signals = 0
+        """How often the process was asked to stop. Set by a signal's handler, which may do nothing else."""
         self.hurrying = threading.Event()
         self._stopping = threading.Event()
         self._supervisors: dict[AttemptKey, Supervisor] = {}
@@ -89,16 +94,24 @@ class Runtime:
 
     def stop(self, timeout_s: float) -> None:
         """Wait until every supervisor is through, at most `timeout_s`; then end the threads and the fork server."""
-        self.drain()
+        if not self.stopping:
+            self.drain()
         deadline = time.monotonic() + timeout_s
-        with self._idle:
-            while self._supervisors and (left := deadline - time.monotonic()) > 0:
-                self._idle.wait(min(left, 0.5))  # in slices, so that signals are handled
+        while self._wait_for_idle(min(deadline - time.monotonic(), SIGNALS_S)):
+            if self.signals > 1 and not self.hurrying.is_set():
+                self.hurrying.set()
+                self.drain()
         self.hurrying.set()
         for thread in (self.heartbeat, self._listener, self.recorder, self._resources):
             thread.end()
         self.forkserver.stop()
         _quietly("note its end", lambda: Worker.objects.filter(pk=self.worker.pk).update(stopped_at=Now()))
+
+    def _wait_for_idle(self, timeout_s: float) -> bool:
+        """Whether there still is a supervisor, and time to wait for it."""
+        with self._idle:
+            self._idle.wait_for(lambda: not self._supervisors, max(timeout_s, 0.0))
+            return bool(self._supervisors) and timeout_s > 0
 
     # Supervisors come and go
 
@@ -244,3 +257,9 @@ def run_queues(worker: Any) -> list[str]:
 def install(app: Celery) -> None:
     """Give every worker of `app` that consumes a run queue its runtime."""
     app.steps["worker"].add(SupervisorStep)
+    worker_shutting_down.connect(_count_signal, weak=False)
+
+
+def _count_signal(**_: Any) -> None:
+    if _runtime is not None:
+        _runtime.signals += 1

@@ -188,6 +188,19 @@ def unserialisable(ctx: Context) -> object:
     return {"value": object()}
 
 
+@behaviour
+def environment(ctx: Context) -> None:
+    """Tells what it was given: its environment and where its descriptors lead."""
+    ctx.result("environ", dict(os.environ))
+    descriptors = []
+    for fd in range(256):
+        try:
+            descriptors.append(os.readlink(f"/proc/self/fd/{fd}"))
+        except OSError:
+            continue
+    ctx.result("descriptors", descriptors)
+
+
 # Ways to use too much
 
 
