@@ -94,7 +94,9 @@ def test_a_seed_out_of_range_is_refused(seed: int) -> None:
 
 
 def test_a_launch_is_laid_over_its_instance_and_the_instance_over_the_experiment() -> None:
-    make_instance(configuration={"behaviour": "print"}, limits={"timeout_s": 60, "kill_grace_s": 1}, tags=["x"], priority=4)
+    make_instance(
+        configuration={"behaviour": "print"}, limits={"timeout_s": 60, "kill_grace_s": 1}, tags=["x"], priority=4
+    )
 
     run = services.launch("mine", limits={"timeout_s": 5}, tags=["y", "x"], seed=7)
 

@@ -1,0 +1,133 @@
+"""How things are said."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from runs import presenting
+from runs.states import Level, Status
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+FACTS = presenting.RunFacts(
+    status=Status.RUNNING,
+    failure_kind="",
+    error="",
+    attempt=1,
+    max_attempts=3,
+    queue="runs",
+    not_before=None,
+    started_at=NOW - timedelta(seconds=90),
+    finished_at=None,
+    cancel_requested_at=None,
+    cancel_requested_by="",
+)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "—"),
+        (0, "0.00 s"),
+        (-3, "0.00 s"),
+        (0.417, "0.42 s"),
+        (12.34, "12.3 s"),
+        (59.96, "1 min 00 s"),
+        (65, "1 min 05 s"),
+        (3599.6, "1 h 00 min"),
+        (11220, "3 h 07 min"),
+        (86400 * 2 + 4 * 3600, "2 d 04 h"),
+    ],
+)
+def test_a_duration_is_as_exact_as_is_of_use(seconds: float | None, text: str) -> None:
+    assert presenting.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(None, "—"), (0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (2 << 30, "2.0 GiB"), (1 << 62, "4096.0 PiB")],
+)
+def test_a_size_has_a_binary_unit(count: int | None, text: str) -> None:
+    assert presenting.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "—"), (48213, "48,213"), (0.97222, "0.9722"), (2.0, "2"), (1.25e-7, "1.25e-07"), (math.inf, "inf")],
+)
+def test_a_number_is_short(value: float | None, text: str) -> None:
+    assert presenting.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("current", "total", "fraction"),
+    [(None, 10, None), (1, None, None), (1, 0, None), (5, 10, 0.5), (11, 10, 1.0), (-1, 10, 0.0), (math.nan, 10, None)],
+)
+def test_progress_is_known_only_with_a_total_and_never_leaves_its_bounds(
+    current: float | None, total: float | None, fraction: float | None
+) -> None:
+    assert presenting.fraction(current, total) == fraction
+
+
+def test_a_hundred_per_cent_is_not_said_before_it_is_all() -> None:
+    assert (presenting.percent(0.999), presenting.percent(0.29), presenting.percent(1.0)) == ("99 %", "29 %", "100 %")
+
+
+def test_completeness_is_a_promise_only_once_the_attempt_has_ended() -> None:
+    assert presenting.completeness(48213, None) == "48,213 lines stored so far"
+    assert presenting.completeness(48000, 48213) == "48,000 of 48,213 lines stored"
+
+
+def test_control_characters_are_shown_and_colours_are_left_out() -> None:
+    assert presenting.printable("\x1b[31mred\x1b[0m\x1b]0;title\x07\ttab\r\x9b") == "red␛]0;title␇\ttab␍\\x9b"
+
+
+@pytest.mark.parametrize("text", ["warning", "WARNING", " 30 "])
+def test_a_level_is_read_by_name_and_number(text: str) -> None:
+    assert presenting.level_of(text) == Level.WARNING
+
+
+def test_an_unknown_level_is_told_which_there_are() -> None:
+    with pytest.raises(ValueError, match="debug, info, warning, error, critical"):
+        presenting.level_of("loud")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, "Runs for 1 min 30 s."),
+        ({"attempt": 2}, "Runs for 1 min 30 s. Attempt 2 of 3 at most."),
+        (
+            {"cancel_requested_at": NOW - timedelta(seconds=2), "cancel_requested_by": "ada"},
+            "Is being cancelled: asked for 2.0 s ago by ada.",
+        ),
+        ({"status": Status.PENDING, "attempt": 0}, "Waits for a free worker of the queue “runs”."),
+        ({"status": Status.PENDING}, "Attempt 1 did not finish it; waits for attempt 2 of 3 at most."),
+        (
+            {"status": Status.PENDING, "not_before": NOW + timedelta(minutes=5)},
+            "Starts in 5 min 00 s, not before 2026-03-01 12:05:00 UTC.",
+        ),
+        ({"status": Status.COMPLETED, "finished_at": NOW}, "Completed after 1 min 30 s."),
+        (
+            {"status": Status.COMPLETED, "finished_at": NOW, "cancel_requested_at": NOW},
+            "Completed after 1 min 30 s. The request to cancel it came too late.",
+        ),
+        (
+            {"status": Status.FAILED, "failure_kind": "memory", "finished_at": NOW},
+            "It used more memory than its limit. It failed after 1 min 30 s.",
+        ),
+        (
+            {"status": Status.CANCELLED, "started_at": None, "cancel_requested_by": "ada"},
+            "Cancelled by ada before it began.",
+        ),
+        (
+            {"status": Status.CANCELLED, "cancel_requested_at": NOW - timedelta(seconds=0.25), "finished_at": NOW},
+            "Cancelled; gone 0.25 s after the request.",
+        ),
+    ],
+)
+def test_a_status_is_a_sentence_with_its_reason(changes: dict[str, object], sentence: str) -> None:
+    assert presenting.status_sentence(replace(FACTS, **changes), NOW) == sentence  # type: ignore[arg-type]
