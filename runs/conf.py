@@ -75,9 +75,29 @@ class RunsSettings:
     resend_max: int = 100
     """Most wake-up messages sent again by one reconcile, per queue."""
 
+    # Schedules
+    schedules_every_s: float = 1.0
+    """Period of the task that fires schedules."""
+    schedules_budget_s: float = 20.0
+    """Longest time that one such task works before it leaves the rest to the next."""
+    schedules_batch: int = 50
+    """Schedules handled in one transaction."""
+    slots_batch: int = 500
+    """Slots of one schedule handled in one transaction; after a long downtime it takes several."""
+    slot_late_s: float = 30.0
+    """A slot seen later than this after it was due is a matter of the schedule's catch-up policy."""
+    slots_waiting_max: int = 1000
+    """Most slots of one schedule that wait for a running one; more are skipped."""
+    backfill_max: int = 1000
+    """Most slots of one backfill."""
+    pulse_silent_s: float = 15.0
+    """Schedules that were not looked at for so long: pages warn that the beat is silent."""
+
     # What is kept
     lines_max: int = 1_000_000_000
     """Lines stored of one attempt; what comes after is counted, not stored, and a line says so."""
+    slots_keep_days: float = 400.0
+    """Ledger rows of schedules older than this are removed."""
     end_lines: int = 50
     """Last lines kept with an attempt that did not end well."""
     page_size: int = 500

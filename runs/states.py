@@ -81,6 +81,57 @@ class Origin(TextChoices):
     RERUN = "rerun", "Rerun: starts clean"
 
 
+class TimetableKind(TextChoices):
+    """How a schedule says when."""
+
+    CRON = "cron", "Cron expression"
+    INTERVAL = "interval", "Interval"
+    DATES = "dates", "List of dates"
+
+
+class Overlap(TextChoices):
+    """What a slot does that comes while a run of its schedule is still going."""
+
+    SKIP = "skip", "Skip the slot"
+    QUEUE_ONE = "queue_one", "Let one slot wait, skip the rest"
+    QUEUE_ALL = "queue_all", "Let all slots wait, one after another"
+    CANCEL = "cancel", "Cancel the running one, then launch"
+    ALLOW = "allow", "Launch beside it"
+
+
+class CatchUp(TextChoices):
+    """What becomes of slots that nobody was there to see: the beat, the workers or the database were down."""
+
+    NONE = "none", "None: they are missed"
+    LATEST = "latest", "The latest of them, within the window"
+    ALL = "all", "All of them within the window"
+
+
+class SlotState(TextChoices):
+    """What became of a slot. Only `waiting` is followed by another."""
+
+    WAITING = "waiting", "Waiting"
+    LAUNCHED = "launched", "Launched"
+    CAUGHT_UP = "caught_up", "Caught up"
+    SKIPPED = "skipped", "Skipped"
+    MISSED = "missed", "Missed"
+    PAUSED = "paused", "Paused"
+    REFUSED = "refused", "Refused"
+
+
+RAN = frozenset({SlotState.LAUNCHED, SlotState.CAUGHT_UP})
+DID_NOT_RUN = frozenset({SlotState.SKIPPED, SlotState.MISSED, SlotState.PAUSED, SlotState.REFUSED})
+
+
+class SlotKind(TextChoices):
+    """Where a slot came from."""
+
+    TIMETABLE = "timetable", "Timetable"
+    LATE = "late", "Timetable, seen late"
+    BACKFILL = "backfill", "Backfill"
+    MANUAL = "manual", "By hand"
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class AttemptKey:
     """One attempt at one run. Its number only grows: it is the fencing token that every write of an attempt carries."""

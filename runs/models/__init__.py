@@ -3,5 +3,6 @@
 from runs.models.attempt import Attempt, Checkpoint, Worker
 from runs.models.output import Artifact, LogLine, Result
 from runs.models.run import Run
+from runs.models.schedule import Pulse, Schedule, Slot
 
-__all__ = ["Artifact", "Attempt", "Checkpoint", "LogLine", "Result", "Run", "Worker"]
+__all__ = ["Artifact", "Attempt", "Checkpoint", "LogLine", "Pulse", "Result", "Run", "Schedule", "Slot", "Worker"]

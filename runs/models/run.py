@@ -41,6 +41,7 @@ class Run(models.Model):
     not_before = models.DateTimeField(null=True, blank=True)
     on_lost = models.CharField(max_length=10, default="retry")
     max_attempts = models.PositiveSmallIntegerField(default=3)
+    schedule = models.ForeignKey("runs.Schedule", null=True, blank=True, on_delete=models.SET_NULL, related_name="runs")
     slot = models.DateTimeField(null=True, blank=True, help_text="The scheduled time this run was launched for.")
 
     origin = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="descendants")
@@ -105,6 +106,8 @@ class Run(models.Model):
             models.CheckConstraint(
                 condition=Q(origin_kind="") | Q(origin_kind__in=Origin.values), name="run_origin_kind_known"
             ),
+            # Beside the ledger's own: no slot is launched twice. A retry or rerun of its run is another matter.
+            models.UniqueConstraint("schedule", "slot", condition=Q(origin_kind=""), name="run_one_per_slot"),
         )
 
     def __str__(self) -> str:

@@ -1,0 +1,200 @@
+"""Schedules, and their ledger: one row for each slot, which says what became of it and why."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.urls import reverse
+
+from experiments.models import Instance
+from runs.models.run import Run
+from runs.states import RAN, CatchUp, Overlap, SlotKind, SlotState, Status, TimetableKind
+from runs.timetable import Timetable, TimetableError
+
+TIMING = ("kind", "cron", "every_s", "dates", "time_zone", "starts_at", "ends_at", "jitter_s")
+"""The columns that make the timetable. They change through `runs.schedules.changing` alone, which first enters in the
+ledger what was due by the old one."""
+
+
+def local_zone() -> str:
+    return str(settings.TIME_ZONE)
+
+
+class Schedule(models.Model):
+    """What to launch, and when. Slots up to `cursor` are settled, each with its row; `due_at` is when the next is."""
+
+    name = models.SlugField(max_length=200, unique=True, help_text="Unique; what commands call it.")
+    description = models.TextField(blank=True)
+
+    instance = models.ForeignKey(Instance, null=True, blank=True, on_delete=models.SET_NULL, related_name="schedules")
+    instance_name = models.CharField(
+        max_length=200, blank=True, editable=False, help_text="Finds the instance again, should it be made anew."
+    )
+    experiment = models.CharField(max_length=200, blank=True, help_text="Instead of an instance.")
+    configuration = models.JSONField(default=dict, blank=True, help_text="Of an instance: laid over its own.")
+    limits = models.JSONField(default=dict, blank=True, help_text="Overrides of the limits.")
+    queue = models.CharField(max_length=100, blank=True, help_text="Empty: the queue of what is launched.")
+    priority = models.SmallIntegerField(
+        null=True, blank=True, help_text="Higher runs first; empty: as what is launched has it."
+    )
+
+    kind = models.CharField(max_length=10, choices=TimetableKind, default=TimetableKind.CRON)
+    cron = models.CharField(
+        max_length=200, blank=True, help_text="Minute, hour, day of month, month, day of week: 30 2 * * MON-FRI"
+    )
+    every_s = models.PositiveIntegerField(null=True, blank=True, help_text="Seconds from slot to slot.")
+    dates = models.JSONField(default=list, blank=True, help_text="2026-03-29 02:30; of the time zone.")
+    time_zone = models.CharField(max_length=100, default=local_zone)
+    starts_at = models.DateTimeField(null=True, blank=True, help_text="No slot before; intervals count from here.")
+    ends_at = models.DateTimeField(null=True, blank=True, help_text="No slot after.")
+    jitter_s = models.PositiveIntegerField(
+        default=0, help_text="Each slot is launched up to so many seconds later, always the same for one slot."
+    )
+
+    overlap = models.CharField(max_length=10, choices=Overlap, default=Overlap.SKIP)
+    catch_up = models.CharField(max_length=10, choices=CatchUp, default=CatchUp.LATEST)
+    catch_up_window_s = models.PositiveIntegerField(default=3600, help_text="Seconds; what is older is missed.")
+    pause_after_failures = models.PositiveSmallIntegerField(default=0, help_text="In a row; 0 is never.")
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="In whose name it launches.",
+    )
+    owner_name = models.CharField(max_length=200, blank=True, editable=False)
+
+    paused_at = models.DateTimeField(null=True, editable=False)
+    paused_why = models.TextField(blank=True, editable=False, help_text="Who paused it, or why it paused itself.")
+    failures = models.PositiveIntegerField(default=0, editable=False, help_text="Runs that failed in a row.")
+    trouble = models.TextField(blank=True, editable=False, help_text="Why its last launch was refused.")
+
+    planned_at = models.DateTimeField(
+        db_default=Now(), editable=False, help_text="Since when the timetable is as it is; the first slot is after it."
+    )
+    cursor = models.DateTimeField(db_default=Now(), editable=False, help_text="Slots up to here are settled.")
+    due_at = models.DateTimeField(
+        null=True, editable=False, db_default=Now(), help_text="When to look at it next; empty: no slot is left."
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ("name",)
+        permissions = (
+            ("pause_schedule", "Can pause and resume schedules"),
+            ("trigger_schedule", "Can trigger and backfill schedules"),
+        )
+        indexes = (models.Index("due_at", name="schedule_due"),)
+        constraints = (
+            models.CheckConstraint(condition=Q(kind__in=TimetableKind.values), name="schedule_kind_known"),
+            models.CheckConstraint(condition=Q(overlap__in=Overlap.values), name="schedule_overlap_known"),
+            models.CheckConstraint(condition=Q(catch_up__in=CatchUp.values), name="schedule_catch_up_known"),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("admin:runs_schedule_page", args=[self.pk])
+
+    @property
+    def target(self) -> str:
+        """What it launches, as people say it."""
+        return self.instance_name or self.experiment
+
+    @property
+    def is_paused(self) -> bool:
+        return self.paused_at is not None
+
+    def timetable(self) -> Timetable:
+        """As the columns say it; not checked."""
+        anchor = self.planned_at if isinstance(self.planned_at, datetime) else None
+        return Timetable(
+            kind=TimetableKind(self.kind),
+            cron=self.cron,
+            every_s=self.every_s or 0,
+            dates=tuple(map(str, self.dates)),
+            time_zone=self.time_zone,
+            starts_at=self.starts_at,
+            ends_at=self.ends_at,
+            jitter_s=self.jitter_s,
+            key=str(self.pk),
+            **({"anchor": anchor.replace(microsecond=0)} if anchor else {}),
+        )
+
+    def clean(self) -> None:
+        """What it is made of, and its timetable. Whether it can launch is asked by `runs.schedules`."""
+        if self.instance is not None:
+            self.instance_name = self.instance.name
+        if bool(self.instance_name) == bool(self.experiment):
+            raise ValidationError({"experiment": "Name either an instance or an experiment."})
+        if not isinstance(self.dates, list):
+            raise ValidationError({"dates": "It must be a list of dates."})
+        try:
+            self.timetable().check()
+        except TimetableError as error:
+            raise ValidationError({error.field: str(error)}) from error
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save what is valid only. Raises django's ValidationError, and RuntimeError if the timetable was changed past
+        the ledger: `runs.services.change_schedule` is the way.
+        """
+        self.full_clean(validate_constraints=False, validate_unique=False)
+        stored = Schedule.objects.filter(pk=self.pk).values(*TIMING).first() if self.pk else None
+        if stored is not None and stored != {name: getattr(self, name) for name in TIMING}:
+            raise RuntimeError(f"The timetable of schedule {self.name} is changed by services.change_schedule only.")
+        super().save(*args, **kwargs)
+
+
+class Slot(models.Model):
+    """The ledger. A row is written in the transaction that launches its run, or decides that there is none."""
+
+    schedule = models.ForeignKey(Schedule, on_delete=models.CASCADE, related_name="slots")
+    slot = models.DateTimeField(help_text="Its time by the timetable: its name.")
+    due_at = models.DateTimeField(help_text="With its share of the jitter.")
+    kind = models.CharField(max_length=10, choices=SlotKind, default=SlotKind.TIMETABLE)
+    state = models.CharField(max_length=10, choices=SlotState)
+    reason = models.TextField(blank=True, help_text="Why it did not run, or ran otherwise than planned.")
+    by = models.CharField(max_length=200, blank=True, help_text="Who asked for it, if it was not the timetable.")
+    run = models.OneToOneField(Run, null=True, on_delete=models.SET_NULL, related_name="ledger")
+    decided_at = models.DateTimeField(db_default=Now(), help_text="When it got its state.")
+    outcome = models.CharField(max_length=10, blank=True, choices=Status, help_text="How its run ended.")
+    duration_s = models.FloatField(null=True, help_text="Of its run, from the first claim to the end.")
+
+    class Meta:
+        ordering = ("-slot",)
+        indexes = (
+            models.Index("schedule", "slot", name="slot_waiting", condition=Q(state="waiting")),
+            models.Index("run", name="slot_open", condition=Q(outcome="", run__isnull=False)),
+            models.Index("state", F("slot").desc(), name="slot_state"),
+        )
+        constraints = (
+            models.UniqueConstraint("schedule", "slot", name="slot_once"),
+            models.CheckConstraint(condition=Q(state__in=SlotState.values), name="slot_state_known"),
+            models.CheckConstraint(condition=Q(kind__in=SlotKind.values), name="slot_kind_known"),
+            models.CheckConstraint(condition=Q(outcome="") | Q(outcome__in=Status.values), name="slot_outcome_known"),
+            models.CheckConstraint(condition=Q(run=None) | Q(state__in=RAN), name="slot_run_only_if_launched"),
+            models.CheckConstraint(condition=Q(state__in=RAN) | ~Q(reason=""), name="slot_says_why"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.slot:%Y-%m-%d %H:%M:%S} UTC · {self.state}"
+
+
+class Pulse(models.Model):
+    """When a periodic task last did its work, by the database's clock."""
+
+    name = models.CharField(max_length=50, primary_key=True)
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.at}"

@@ -1,0 +1,126 @@
+"""A timetable in words, and what the next change of the clocks does to it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+
+from runs.states import TimetableKind
+from runs.timetable.cron import Cron
+from runs.timetable.slots import Timetable
+from runs.timetable.zones import Change, find_zone, next_change, wall
+
+SHOWN = 12
+"""Slots shown around a change."""
+_UNITS = (("week", 604_800), ("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The next change of the clocks, and what it does to a timetable."""
+
+    change: Change
+    what: str
+    """What the clocks do, in words."""
+    effect: str
+    """What that does to the slots, in words."""
+    slots: tuple[datetime, ...]
+    """The slots of that day, in UTC; the first SHOWN of them."""
+
+
+def words(timetable: Timetable) -> str:
+    """As one would say it: `At 02:30 every day, Europe/Berlin`. Raises TimetableError for a timetable that is none."""
+    timetable.check()
+    if timetable.kind == TimetableKind.INTERVAL:
+        return f"Every {span(timetable.every_s)}"
+    if timetable.kind == TimetableKind.CRON:
+        return f"{Cron.parse(timetable.cron).words()}, {timetable.time_zone}"
+    count = len(timetable.dates)
+    return f"On {count} dates, {timetable.time_zone}" if count > 1 else f"Once, {timetable.time_zone}"
+
+
+def span(seconds: int) -> str:
+    """`90 seconds`, `15 minutes`, `day`: a length in its largest whole unit."""
+    unit, size = next((unit, size) for unit, size in _UNITS if seconds % size == 0)
+    count = seconds // size
+    return unit if count == 1 else f"{count:,} {unit}s"
+
+
+def _length(seconds: int) -> str:
+    """As `span`, but `1 hour`."""
+    text = span(seconds)
+    return text if text[0].isdecimal() else f"1 {text}"
+
+
+def preview(timetable: Timetable, now: datetime) -> Preview | None:
+    """None if the zone's clocks do not change within 13 months. Raises TimetableError."""
+    timetable.check()
+    zone = find_zone(timetable.time_zone)
+    change = next_change(zone, now)
+    if change is None:
+        return None
+    midnight = wall(change.at, zone).replace(hour=0, minute=0, second=0)
+    start = midnight.replace(tzinfo=zone).astimezone(UTC) - timedelta(seconds=1)
+    end = (midnight + timedelta(days=1)).replace(tzinfo=zone).astimezone(UTC)
+    slots = tuple(timetable.between(min(start, change.at - timedelta(hours=3)), end, limit=5_000))
+    return Preview(change, _what(change), _effect(timetable, change, slots), _near(slots, change.at))
+
+
+def _near(slots: tuple[datetime, ...], at: datetime) -> tuple[datetime, ...]:
+    """All of them, or those from two hours before the change on."""
+    if len(slots) > SHOWN:
+        slots = tuple(slot for slot in slots if slot >= at - timedelta(hours=2))
+    return slots[:SHOWN]
+
+
+def _what(change: Change) -> str:
+    shift = int(abs((change.after - change.before).total_seconds()))
+    day = (change.at + change.before).strftime("%A %-d %B %Y")
+    before, after = (f"{change.at + offset:%H:%M}" for offset in (change.before, change.after))
+    way = "forward" if change.is_gap else "back"
+    return f"On {day} at {before} the clocks go {way} by {_length(shift)}, to {after}."
+
+
+def _effect(timetable: Timetable, change: Change, slots: tuple[datetime, ...]) -> str:
+    if timetable.kind == TimetableKind.INTERVAL:
+        return "Nothing: an interval counts elapsed time. On the wall clock the slots come at other times than before."
+    low, high = sorted((change.at + change.before, change.at + change.after))
+    low, high = low.replace(tzinfo=None), high.replace(tzinfo=None)
+    if timetable.kind == TimetableKind.DATES:
+        return _of_fixed(_named_dates(timetable, low, high), change)
+    cron = Cron.parse(timetable.cron)
+    touched = list(takewhile(lambda time: time < high, cron.walls(low - timedelta(seconds=1))))
+    if cron.is_fixed:
+        return _of_fixed(touched, change)
+    if not touched:
+        return _NOTHING
+    if change.is_gap:
+        return (
+            f"{_times(touched)} do not come on that day, and nothing runs in their place: the slots follow the clock."
+        )
+    again = sum(1 for slot in slots if change.at <= slot < change.at + (change.before - change.after))
+    return f"The repeated time counts twice: {again} slots more ({_times(touched)} again)."
+
+
+_NOTHING = "Nothing: no slot falls into the time that is left out or comes twice."
+
+
+def _of_fixed(touched: list[datetime], change: Change) -> str:
+    if not touched:
+        return _NOTHING
+    if change.is_gap:
+        return (
+            f"{_times(touched)} does not come on that day: it runs at {change.at + change.after:%H:%M} instead, once."
+        )
+    return f"{_times(touched)} comes twice on that day: it runs the first time only."
+
+
+def _named_dates(timetable: Timetable, low: datetime, high: datetime) -> list[datetime]:
+    dates = (datetime.fromisoformat(text.strip()) for text in timetable.dates)
+    return [date for date in dates if date.tzinfo is None and low <= date < high]
+
+
+def _times(walls: list[datetime]) -> str:
+    shown = ", ".join(f"{time:%H:%M}" for time in walls[:4])
+    return f"{shown} and {len(walls) - 4} more" if len(walls) > 4 else shown
