@@ -23,7 +23,7 @@ from experiments.validation import masked
 
 
 @admin.register(Instance)
-class InstanceAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
+class InstanceAdmin(ModelAdmin):
     form = InstanceForm
     list_display = ("name", "experiment", "shown_tags", "description", "updated_at")
     list_filter = ("experiment",)

@@ -47,6 +47,7 @@ def test_digits_are_learnt_and_the_confusion_matrix_is_a_png(tmp_path: Path) -> 
     assert [point.step for point in ctx.metrics["loss"]] == list(range(1, 9))
     assert ctx.metrics["loss"][-1].value < ctx.metrics["loss"][0].value
     assert ctx.artifacts["confusion-matrix.png"].read_bytes().startswith(b"\x89PNG")
+    assert [file.name for file in tmp_path.glob("training-*")] == ["training-8.joblib"]
 
 
 def test_an_interrupted_training_ends_exactly_as_one_that_was_not(tmp_path: Path) -> None:
