@@ -18,7 +18,7 @@ from django.db.models import Max
 from runs.buffer import buffer
 from runs.conf import runs_settings
 from runs.exceptions import BufferUnavailable
-from runs.models import Artifact, Attempt, Checkpoint, LogLine, Result, Run
+from runs.models import Artifact, Attempt, Checkpoint, LogLine, Result, Run, Slot
 from runs.states import FINAL
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ def _erase(run_id: int) -> bool:
         for model in (LogLine, Result, Artifact, Checkpoint, Attempt):
             _raw_delete(model.objects.filter(run_id=run_id))
         Run.objects.filter(origin_id=run_id).update(origin=None)
+        Slot.objects.filter(run_id=run_id).update(run=None)
         _raw_delete(Run.objects.filter(pk=run_id))
     try:
         buffer().discard(run_id)

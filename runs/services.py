@@ -8,9 +8,8 @@ is found by `runs.reconcile`. Nothing here waits for a worker.
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,16 +17,12 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
-from pydantic import ValidationError
 
 from experiments.base import Experiment
-from experiments.exceptions import ExperimentsError, InvalidDefinition
 from experiments.models import Instance
-from experiments.registry import registry
-from experiments.validation import validate_definition
-from runs import tasks, transitions
+from runs import launching, tasks, transitions
 from runs.buffer import buffer
-from runs.exceptions import BufferUnavailable, LaunchRefused, RunNotFinal, RunNotFound
+from runs.exceptions import BufferUnavailable, RunNotFinal, RunNotFound
 from runs.models import Attempt, Checkpoint, Run
 from runs.states import Origin, Status
 
@@ -35,9 +30,6 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
 
 log = logging.getLogger(__name__)
-
-SEED_MAX = 2**31 - 1
-"""numpy, scikit-learn and torch all take a seed up to here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +43,6 @@ class Whereis:
     child_pid: int | None
     attempt: int
     since: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """A launch after everything has been looked up and merged: what is validated and then written."""
-
-    experiment: type[Experiment]
-    instance: Instance | None
-    configuration: dict[str, Any]
-    limits: dict[str, Any]
-    tags: list[str]
-    queue: str
-    priority: int
 
 
 def launch(  # noqa: PLR0913  # the one verb with many optional words; each is a column of the run
@@ -89,14 +68,19 @@ def launch(  # noqa: PLR0913  # the one verb with many optional words; each is a
     the instance. Limits: experiment, then instance, then launch. The wake-up is sent after the commit. Raises
     LaunchRefused with all problems at once; then nothing was written.
     """
-    experiment, instance = _resolve(experiment_or_instance)
-    below = instance.configuration if instance and not is_whole else {}
-    whole = laid_over(below, configuration or {})
-    order = _checked(_order(experiment, instance, whole, limits, tags, queue, priority))
+    order = launching.prepare(
+        experiment_or_instance,
+        configuration=configuration,
+        is_whole=is_whole,
+        limits=limits,
+        tags=tags,
+        queue=queue,
+        priority=priority,
+    )
     return _create(
         order,
-        name=name or (instance.name if instance else ""),
-        seed=_seed(seed),
+        name=name or (order.instance.name if order.instance else ""),
+        seed=launching.choose_seed(seed),
         launched_by=by,
         launched_via=via,
         not_before=not_before,
@@ -150,102 +134,10 @@ def _leased(run_id: int) -> QuerySet[Attempt]:
     return Attempt.objects.filter(run_id=run_id, finished_at=None, lease_expires_at__gt=Now())
 
 
-def _resolve(wanted: str | Instance | type[Experiment]) -> tuple[type[Experiment], Instance | None]:
-    """The experiment's class, and the instance if one is meant."""
-    if isinstance(wanted, Instance):
-        return _experiment(wanted.experiment), wanted
-    if isinstance(wanted, str):
-        instance = Instance.objects.filter(name=wanted).first()
-        return _experiment(instance.experiment if instance else wanted), instance
-    return wanted, None
-
-
-def _experiment(name: str) -> type[Experiment]:
-    try:
-        return registry().get(name)
-    except ExperimentsError as error:
-        raise LaunchRefused(str(error), {"experiment": str(error)}) from error
-
-
-def _order(
-    experiment: type[Experiment],
-    instance: Instance | None,
-    configuration: dict[str, Any],
-    limits: Mapping[str, Any] | None,
-    tags: Iterable[str],
-    queue: str | None,
-    priority: int | None,
-) -> _Order:
-    """Lay what the launch says over what the instance and the experiment say."""
-    tags = list(tags)
-    if instance is None:
-        return _Order(
-            experiment,
-            None,
-            configuration,
-            dict(limits or {}),
-            tags,
-            queue or experiment.queue,
-            priority or 0,
-        )
-    return _Order(
-        experiment,
-        instance,
-        configuration,
-        {**instance.limits, **(limits or {})},
-        list(dict.fromkeys([*instance.tags, *tags])),
-        queue or instance.queue or experiment.queue,
-        instance.priority if priority is None else priority,
-    )
-
-
-def laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `over`; mappings in both are merged, anything else is replaced. Pure."""
-    merged = dict(base)
-    for name, value in over.items():
-        below = merged.get(name)
-        merged[name] = laid_over(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
-    return merged
-
-
-def _checked(order: _Order) -> _Order:
-    """The order with defaults filled in and all limits spelled out; raises LaunchRefused."""
-    try:
-        definition = validate_definition(order.experiment.name, order.configuration, order.limits, order.tags)
-        limits = order.experiment.limits.overridden(definition.limits)
-    except InvalidDefinition as error:
-        raise _refused(error.problems) from error
-    except ValidationError as error:
-        raise _refused({".".join(("limits", *map(str, e["loc"]))): e["msg"] for e in error.errors()}) from error
-    return replace(order, configuration=definition.configuration, limits=limits.model_dump(), tags=definition.tags)
-
-
-def _seed(seed: int | None) -> int:
-    if seed is None:
-        return secrets.randbelow(SEED_MAX)
-    if not 0 <= seed <= SEED_MAX:
-        raise _refused({"seed": f"{seed} is out of range; a seed is a whole number from 0 to {SEED_MAX}"})
-    return seed
-
-
-def _refused(problems: Mapping[str, str]) -> LaunchRefused:
-    return LaunchRefused("; ".join(f"{path}: {message}" for path, message in problems.items()), dict(problems))
-
-
-def _create(order: _Order, **values: Any) -> Run:
+def _create(order: launching.Order, **values: Any) -> Run:
     with transaction.atomic():
-        run = Run.objects.create(
-            experiment=order.experiment.name,
-            instance=order.instance,
-            configuration=order.configuration,
-            limits=order.limits,
-            tags=order.tags,
-            queue=order.queue,
-            priority=order.priority,
-            on_lost=order.experiment.on_lost,
-            max_attempts=order.experiment.max_attempts,
-            **values,
-        )
+        run = launching.new_run(order, **values)
+        run.save()
         transaction.on_commit(partial(tasks.wake, order.queue))
     run.refresh_from_db(fields=["created_at"])
     return run
@@ -258,9 +150,9 @@ def _again(run_id: int, kind: Origin, *, by: AbstractBaseUser | None, via: str) 
         raise RunNotFound(run_id)
     if not old.is_final:
         raise RunNotFinal(run_id, old.status, "retried" if kind == Origin.RETRY else "run again")
-    order = _checked(
-        _Order(
-            _experiment(old.experiment),
+    order = launching.checked(
+        launching.Order(
+            launching.find_experiment(old.experiment),
             old.instance,
             dict(old.configuration),
             dict(old.limits),
@@ -275,6 +167,7 @@ def _again(run_id: int, kind: Origin, *, by: AbstractBaseUser | None, via: str) 
             name=old.name,
             seed=old.seed,
             slot=old.slot,
+            schedule_id=old.schedule_id,
             launched_by=by,
             launched_via=via,
             origin=old,

@@ -1,0 +1,137 @@
+"""From what is to be launched to a row of `Run`: looked up, merged, validated. What `services` and `schedules` share.
+
+Nothing here writes or sends anything.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from experiments.base import Experiment
+from experiments.exceptions import ExperimentsError, InvalidDefinition
+from experiments.models import Instance
+from experiments.registry import registry
+from experiments.validation import validate_definition
+from runs.exceptions import LaunchRefused
+from runs.models import Run
+
+SEED_MAX = 2**31 - 1
+"""numpy, scikit-learn and torch all take a seed up to here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A launch after everything has been looked up and merged: what is validated and then written."""
+
+    experiment: type[Experiment]
+    instance: Instance | None
+    configuration: dict[str, Any]
+    limits: dict[str, Any]
+    tags: list[str]
+    queue: str
+    priority: int
+
+
+def resolve(wanted: str | Instance | type[Experiment]) -> tuple[type[Experiment], Instance | None]:
+    """The experiment's class, and the instance if one is meant; its name comes first. Raises LaunchRefused."""
+    if isinstance(wanted, Instance):
+        return find_experiment(wanted.experiment), wanted
+    if isinstance(wanted, str):
+        instance = Instance.objects.filter(name=wanted).first()
+        return find_experiment(instance.experiment if instance else wanted), instance
+    return wanted, None
+
+
+def find_experiment(name: str) -> type[Experiment]:
+    """Raises LaunchRefused."""
+    try:
+        return registry().get(name)
+    except ExperimentsError as error:
+        raise LaunchRefused(str(error), {"experiment": str(error)}) from error
+
+
+def prepare(
+    wanted: str | Instance | type[Experiment],
+    *,
+    configuration: Mapping[str, Any] | None = None,
+    is_whole: bool = False,
+    limits: Mapping[str, Any] | None = None,
+    tags: Iterable[str] = (),
+    queue: str | None = None,
+    priority: int | None = None,
+) -> Order:
+    """Lay what the launch says over what the instance and the experiment say, and check it; see `services.launch`.
+
+    Raises LaunchRefused with all problems at once.
+    """
+    experiment, instance = resolve(wanted)
+    configuration, tags = dict(configuration or {}), list(tags)
+    if instance is None:
+        said = queue or experiment.queue
+        return checked(Order(experiment, None, configuration, dict(limits or {}), tags, said, priority or 0))
+    return checked(
+        Order(
+            experiment,
+            instance,
+            configuration if is_whole else laid_over(instance.configuration, configuration),
+            {**instance.limits, **(limits or {})},
+            list(dict.fromkeys([*instance.tags, *tags])),
+            queue or instance.queue or experiment.queue,
+            instance.priority if priority is None else priority,
+        )
+    )
+
+
+def laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over`; mappings in both are merged, anything else is replaced. Pure."""
+    merged = dict(base)
+    for name, value in over.items():
+        below = merged.get(name)
+        merged[name] = laid_over(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def checked(order: Order) -> Order:
+    """The order with defaults filled in and all limits spelled out; raises LaunchRefused."""
+    try:
+        definition = validate_definition(order.experiment.name, order.configuration, order.limits, order.tags)
+        limits = order.experiment.limits.overridden(definition.limits)
+    except InvalidDefinition as error:
+        raise refused(error.problems) from error
+    except ValidationError as error:
+        raise refused({".".join(("limits", *map(str, e["loc"]))): e["msg"] for e in error.errors()}) from error
+    return replace(order, configuration=definition.configuration, limits=limits.model_dump(), tags=definition.tags)
+
+
+def choose_seed(seed: int | None = None) -> int:
+    """The given seed, or one at random. Raises LaunchRefused."""
+    if seed is None:
+        return secrets.randbelow(SEED_MAX)
+    if not 0 <= seed <= SEED_MAX:
+        raise refused({"seed": f"{seed} is out of range; a seed is a whole number from 0 to {SEED_MAX}"})
+    return seed
+
+
+def refused(problems: Mapping[str, str]) -> LaunchRefused:
+    return LaunchRefused("; ".join(f"{path}: {message}" for path, message in problems.items()), dict(problems))
+
+
+def new_run(order: Order, **values: Any) -> Run:
+    """The run, not yet saved; `values` are the columns that an order does not know."""
+    return Run(
+        experiment=order.experiment.name,
+        instance=order.instance,
+        configuration=order.configuration,
+        limits=order.limits,
+        tags=order.tags,
+        queue=order.queue,
+        priority=order.priority,
+        on_lost=order.experiment.on_lost,
+        max_attempts=order.experiment.max_attempts,
+        **values,
+    )
