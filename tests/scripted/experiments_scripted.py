@@ -195,7 +195,7 @@ def environment(ctx: Context) -> None:
     descriptors = []
     for fd in range(256):
         try:
-            descriptors.append(os.readlink(f"/proc/self/fd/{fd}"))
+            descriptors.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
         except OSError:
             continue
     ctx.result("descriptors", descriptors)
