@@ -80,6 +80,7 @@ class Run(models.Model):
             models.Index("queue", F("priority").desc(), "id", name="run_due", condition=Q(status="pending")),
             models.Index("status", F("id").desc(), name="run_status"),
             models.Index("experiment", F("id").desc(), name="run_experiment"),
+            models.Index("schedule", name="run_active_of_schedule", condition=Q(finished_at=None)),
         )
         constraints = (
             models.CheckConstraint(condition=Q(status__in=Status.values), name="run_status_known"),
