@@ -5,6 +5,7 @@ Nothing here writes or sends anything.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -20,6 +21,9 @@ from experiments.validation import validate_definition
 from runs.exceptions import LaunchRefused
 from runs.models import Run
 
+NAME_MAX = 200
+QUEUE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+PRIORITIES = range(-32768, 32768)
 SEED_MAX = 2**31 - 1
 """numpy, scikit-learn and torch all take a seed up to here."""
 
@@ -98,6 +102,10 @@ def laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any
 
 def checked(order: Order) -> Order:
     """The order with defaults filled in and all limits spelled out; raises LaunchRefused."""
+    if not QUEUE.fullmatch(order.queue):
+        raise refused({"queue": f"{order.queue!r} is no name of a queue: letters, digits, `_`, `-`, `.`, at most 100"})
+    if order.priority not in PRIORITIES:
+        raise refused({"priority": f"{order.priority} is out of range; it is from {PRIORITIES[0]} to {PRIORITIES[-1]}"})
     try:
         definition = validate_definition(order.experiment.name, order.configuration, order.limits, order.tags)
         limits = order.experiment.limits.overridden(definition.limits)
@@ -106,6 +114,13 @@ def checked(order: Order) -> Order:
     except ValidationError as error:
         raise refused({".".join(("limits", *map(str, e["loc"]))): e["msg"] for e in error.errors()}) from error
     return replace(order, configuration=definition.configuration, limits=limits.model_dump(), tags=definition.tags)
+
+
+def check_name(name: str) -> str:
+    """The name as it is stored. Raises LaunchRefused."""
+    if len(name) > NAME_MAX or not name.isprintable():
+        raise refused({"name": f"a name is one line of at most {NAME_MAX} characters"})
+    return name.strip()
 
 
 def choose_seed(seed: int | None = None) -> int:

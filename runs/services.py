@@ -79,7 +79,7 @@ def launch(  # noqa: PLR0913  # the one verb with many optional words; each is a
     )
     return _create(
         order,
-        name=name or (order.instance.name if order.instance else ""),
+        name=launching.check_name(name) or (order.instance.name if order.instance else ""),
         seed=launching.choose_seed(seed),
         launched_by=by,
         launched_via=via,

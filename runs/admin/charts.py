@@ -37,7 +37,7 @@ def chart(curve: Curve) -> Chart:
     pieces = [_placed(piece, curve, low, high) for piece in _pieces(thinned(curve.xs, curve.ys))]
     single = pieces[0][0] if len(pieces) == 1 and len(pieces[0]) == 1 else None
     return Chart(
-        key=curve.key,
+        key=presenting.printable(curve.key),
         last=presenting.number(curve.last) if isinstance(curve.last, float) else curve.last,
         low=presenting.number(low) if finite else presenting.NOTHING,
         high=presenting.number(high) if finite else presenting.NOTHING,

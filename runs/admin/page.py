@@ -38,6 +38,8 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class AttemptView:
     row: Attempt
+    error: str
+    traceback: str
     ended: str
     kind: str
     facts: list[tuple[str, str]]
@@ -54,6 +56,7 @@ class Head:
     """Status, reason, progress."""
 
     sentence: str
+    error: str
     fraction: float | None
     width: str
     """Of the bar, of 100."""
@@ -72,6 +75,7 @@ def head(run: Run, attempts: Sequence[Attempt]) -> Head:
     emitted, stored = emitted_and_stored(attempts)
     return Head(
         sentence=presenting.status_sentence(facts_of(run), now),
+        error=presenting.printable(run.error),
         fraction=fraction,
         width=f"{100 * (fraction or 0):.1f}",
         percent=presenting.percent(fraction),
@@ -112,6 +116,8 @@ def attempt_view(run: Run, attempt: Attempt, task: TaskResult | None) -> Attempt
     provenance = {key: value for key, value in attempt.provenance.items() if key != "packages"}
     return AttemptView(
         row=attempt,
+        error=presenting.printable(attempt.error),
+        traceback=presenting.printable(attempt.traceback),
         ended=attempt.get_end_display() if attempt.end else "Under way",
         kind=attempt.end or "running",
         facts=attempt_facts(attempt),
@@ -119,7 +125,10 @@ def attempt_view(run: Run, attempt: Attempt, task: TaskResult | None) -> Attempt
         lines=presenting.completeness(ranges.count(attempt.lines_stored), attempt.lines_emitted),
         task=task,
         provenance=[(key.replace("_", " "), text(value)) for key, value in provenance.items()],
-        packages=sorted((str(name), str(version)) for name, version in attempt.provenance.get("packages", {}).items()),
+        packages=sorted(
+            (presenting.printable(str(name)), str(version))
+            for name, version in attempt.provenance.get("packages", {}).items()
+        ),
         certificate=pretty(attempt.certificate) if attempt.certificate else "",
     )
 
@@ -135,7 +144,7 @@ def attempt_facts(attempt: Attempt) -> list[tuple[str, str]]:
         ("Most memory", presenting.size(attempt.peak_memory_bytes) if attempt.peak_memory_bytes is not None else ""),
         ("CPU time", presenting.duration(attempt.cpu_seconds) if attempt.cpu_seconds is not None else ""),
     ]
-    return [(name, value) for name, value in facts if value]
+    return [(name, presenting.printable(value)) for name, value in facts if value]
 
 
 def steps(run: Run, attempt: Attempt) -> list[Step]:
@@ -186,7 +195,10 @@ def outcome(run: Run) -> Outcome:
     artifacts = run.artifacts.order_by("-attempt", "name")[:ARTIFACTS_MAX]
     return Outcome(
         charts=[chart(curve) for curve in found],
-        values=[(value.key, "" if value.step is None else str(value.step), text(value.value)) for value in values],
+        values=[
+            (presenting.printable(value.key), "" if value.step is None else str(value.step), text(value.value))
+            for value in values
+        ],
         summary=summary(run.summary),
         artifacts=[
             ArtifactView(artifact, presenting.size(artifact.size_bytes), artifact.content_type in INLINE_IMAGES)
@@ -205,7 +217,7 @@ def summary(value: Any) -> list[tuple[str, str]]:
     if value is None:
         return []
     if isinstance(value, dict):
-        return [(str(key), text(item)) for key, item in value.items()]
+        return [(presenting.printable(str(key)), text(item)) for key, item in value.items()]
     return [("returned", text(value))]
 
 
@@ -240,7 +252,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("For the slot", f"{run.slot:%Y-%m-%d %H:%M:%S} UTC" if run.slot else ""),
         ("Tags", ", ".join(run.tags)),
     ]
-    return [(name, value) for name, value in found if value]
+    return [(name, presenting.printable(value)) for name, value in found if value]
 
 
 def limits(run: Run) -> list[tuple[str, str]]:

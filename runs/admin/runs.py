@@ -51,7 +51,7 @@ class RunAdmin(ModelAdmin):
     paginator = InfinitePaginator
     ordering = ("-id",)
     actions = ("cancel_runs", "retry_runs", "rerun_runs")
-    actions_list = ("launch",)
+    actions_list = ("go_launch",)
 
     class Media:
         css = {"all": ("runs/run.css",)}
@@ -138,8 +138,8 @@ class RunAdmin(ModelAdmin):
     def rerun_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
         verbs.again(request, verbs.chosen(request, queryset), services.rerun, "run again")[0].tell(request)
 
-    @action(description="Launch", permissions=["launch"], url_path="launch-list", icon="rocket_launch")
-    def launch(self, request: HttpRequest) -> HttpResponse:
+    @action(description="Launch", permissions=["launch"], url_path="go-launch", icon="rocket_launch")
+    def go_launch(self, request: HttpRequest) -> HttpResponse:
         return HttpResponseRedirect(reverse("admin:runs_run_launch"))
 
     # Deleting, without loading what is deleted

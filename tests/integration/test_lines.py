@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from runs import lines
 from runs.lines import Follower, Place, Wanted
 from runs.models import Attempt, LogLine
+from runs.records import Line
 from runs.states import AttemptEnd, Level
 from tests.factories import make_attempt
 from tests.output import EPOCH, end_run, store_lines
@@ -26,7 +27,7 @@ def two_attempts() -> Attempt:
     return second
 
 
-def places(found: list[lines.Line]) -> list[str]:
+def places(found: list[Line]) -> list[str]:
     return [f"{line.attempt}.{line.seq}" for line in found]
 
 

@@ -86,11 +86,22 @@ def test_an_unknown_experiment_is_refused_with_a_suggestion() -> None:
     assert set(refused.value.problems) == {"experiment"}
 
 
-@pytest.mark.parametrize("seed", [-1, 2**31])
-def test_a_seed_out_of_range_is_refused(seed: int) -> None:
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seed", -1),
+        ("seed", 2**31),
+        ("name", "x" * 201),
+        ("name", "two\nlines"),
+        ("queue", "two words"),
+        ("queue", "q" * 101),
+        ("priority", 32768),
+    ],
+)
+def test_what_no_column_can_hold_is_refused_at_its_field(field: str, value: Any) -> None:
     with pytest.raises(LaunchRefused) as refused:
-        services.launch("scripted", seed=seed)
-    assert set(refused.value.problems) == {"seed"}
+        services.launch("scripted", **{field: value})
+    assert set(refused.value.problems) == {field}
 
 
 def test_a_launch_is_laid_over_its_instance_and_the_instance_over_the_experiment() -> None:
