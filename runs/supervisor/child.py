@@ -17,6 +17,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any, NoReturn
@@ -44,6 +45,9 @@ from runs.supervisor.spec import ChildSpec
 
 NO_WORD_STATUS = 70
 """Exit status of a child that could not say how it ended."""
+
+SPAWNED_MAIN = "runs.supervisor.spawned"
+"""The main module of processes that multiprocessing spawns."""
 
 _decode_spec = msgspec.json.Decoder(ChildSpec, dec_hook=lambda kind, value: kind(value)).decode
 _OWN_FILES = frozenset({__file__, interrupts_module.__file__})
@@ -186,6 +190,7 @@ def _facts(spec: ChildSpec) -> Facts:
 def _be_main(experiment: str) -> None:
     """Look like a program of its own. `__main__` is not the fork server, so that multiprocessing can spawn."""
     main = ModuleType("__main__", f"The process of a run of {experiment}")
+    main.__spec__ = ModuleSpec(SPAWNED_MAIN, None)
     sys.modules["__main__"] = main
     sys.argv = [experiment]
 

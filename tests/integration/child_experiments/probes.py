@@ -1,0 +1,271 @@
+"""What an experiment finds and does in its process, for the tests of the child. Nothing of Django in it."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import ctypes
+import fcntl
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from experiments import Experiment, RunContext
+
+Ctx = RunContext[Any]
+HOLD_S = 60.0
+"""The longest that anything hangs: no test leaves it for ever."""
+
+
+class Probe(Experiment):
+    """Calls one function of this module."""
+
+    class Config(BaseModel):
+        do: str
+        size: int = Field(0, ge=0)
+        path: str = ""
+
+    def run(self, ctx: Ctx) -> Any:
+        action: Callable[[Ctx], Any] = globals()[ctx.config.do]
+        return action(ctx)
+
+
+class AsyncProbe(Experiment):
+    """The same as a coroutine."""
+
+    class Config(Probe.Config):
+        pass
+
+    async def run(self, ctx: Ctx) -> Any:
+        return await globals()[ctx.config.do](ctx)
+
+
+def nothing(ctx: Ctx) -> None:
+    pass
+
+
+def surroundings(ctx: Ctx) -> dict[str, Any]:
+    """What the process looks like from inside."""
+    return {
+        "environ": dict(os.environ),
+        "argv": sys.argv,
+        "cwd": str(Path.cwd()),
+        "fds": sorted(int(path.name) for path in Path("/proc/self/fd").iterdir()),
+        "oom": int(Path("/proc/self/oom_score_adj").read_text()),
+        "is_session_leader": os.getsid(0) == os.getpid() == os.getpgid(0),
+        "random": random.random(),
+        "stdin": sys.stdin.read(),
+        "signals": {
+            name: str(signal.getsignal(getattr(signal, name))) for name in ("SIGTERM", "SIGHUP", "SIGINT", "SIGCHLD")
+        },
+        "blocked": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, ())],
+        "threads": [thread.name for thread in threading.enumerate()],
+        "restored": len((ctx.restored or {}).get("blob", "")),
+        "seed": ctx.seed,
+        "slot": str(ctx.slot),
+    }
+
+
+def square(value: int) -> int:
+    return value * value
+
+
+def pools(ctx: Ctx) -> dict[str, list[int]]:
+    """Every start method of multiprocessing, with a function of this module."""
+    found = {}
+    for method in ("fork", "spawn", "forkserver"):
+        with multiprocessing.get_context(method).Pool(2) as pool:
+            found[method] = pool.map(square, range(4))
+    return found
+
+
+def order(ctx: Ctx) -> None:
+    """Lines by all ways of Python's, which come out in this order."""
+    for n in range(50):
+        print(f"print {n}")
+        ctx.log.info(f"log {n}")
+        sys.stderr.write(f"stderr {n}\n")
+        sys.stdout.buffer.write(b"bytes %d\n" % n)
+
+
+def unfinished(ctx: Ctx) -> None:
+    """Lines without an end, of two threads and of C."""
+    print("dots", end="")
+    for _ in range(3):
+        print(".", end="", flush=True)
+    thread = threading.Thread(target=print, args=("other",), kwargs={"end": ""})
+    thread.start()
+    thread.join()
+    ctypes.CDLL(None).printf(b"from C")
+
+
+def stubborn_thread(ctx: Ctx) -> str:
+    threading.Thread(target=time.sleep, args=(HOLD_S,), daemon=False).start()
+    return "returned"
+
+
+def at_exit(ctx: Ctx) -> None:
+    atexit.register(Path(ctx.config.path).write_text, "atexit ran")
+    multiprocessing.get_context("fork").Process(target=time.sleep, args=(HOLD_S,)).start()
+
+
+def wait_uninterrupted(ctx: Ctx) -> str:
+    """Swallows the first interrupt, and says how it was interrupted the second time."""
+    ctx.log.info("waiting")
+    with suppress(BaseException):
+        time.sleep(HOLD_S)
+    ctx.log.info("swallowed")
+    try:
+        time.sleep(HOLD_S)
+    finally:
+        ctx.log.info("cleaned up")
+    return "not interrupted"
+
+
+async def await_long(ctx: Ctx) -> None:
+    ctx.log.info("waiting")
+    try:
+        await asyncio.sleep(HOLD_S)
+    finally:
+        ctx.log.info("cleaned up")
+
+
+async def block_in_a_coroutine(ctx: Ctx) -> None:
+    ctx.log.info("waiting")
+    time.sleep(HOLD_S)
+
+
+async def async_value(ctx: Ctx) -> dict[str, int]:
+    await asyncio.sleep(0)
+    return {"value": 7}
+
+
+def on_term(ctx: Ctx) -> None:
+    """Handles SIGTERM, and so does a sub-process."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
+    subprocess.Popen(["sleep", str(HOLD_S)])
+    ctx.log.info("waiting")
+    time.sleep(HOLD_S)
+
+
+def tree(ctx: Ctx) -> None:
+    """Descendants of every kind; then `path` decides: return, hold, crash or stop."""
+    spawn_tree(ctx)
+    match ctx.config.path:
+        case "hold":
+            time.sleep(HOLD_S)
+        case "crash":
+            ctypes.string_at(0)
+        case "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        case "raise":
+            raise ValueError("after spawning")
+
+
+def spawn_tree(ctx: Ctx) -> None:
+    """Six processes: a plain one, one in its own session and without our environment, a deaf shell and its child,
+    daemons.
+    """
+    subprocess.Popen(["sleep", "60"])
+    subprocess.Popen(["/bin/sleep", "60"], start_new_session=True, env={})
+    subprocess.Popen(["sh", "-c", "trap '' TERM HUP INT; sleep 60; true"])
+    forked_daemon()
+    forked_daemon()
+    ctx.log.info("spawned")
+
+
+def forked_daemon() -> None:
+    """Forked twice, without exec, in a session of its own, with nothing open and deaf."""
+    if (pid := os.fork()) == 0:
+        os.setsid()
+        if os.fork() == 0:
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)
+            os.closerange(0, 2000)
+            time.sleep(HOLD_S)
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def restless(ctx: Ctx) -> None:
+    """A daemon that forks itself anew all the time."""
+    if os.fork() == 0:
+        os.setsid()
+        until = time.monotonic() + HOLD_S
+        while time.monotonic() < until:
+            if os.fork():
+                os._exit(0)
+            time.sleep(0.001)
+        os._exit(0)
+    ctx.log.info("spawned")
+
+
+def hang_in_c(ctx: Ctx) -> None:
+    """Holds the interpreter's lock in C code."""
+    ctx.log.info("hanging")
+    libc, until = ctypes.PyDLL(None), time.monotonic() + HOLD_S
+    while time.monotonic() < until:
+        libc.sleep(int(HOLD_S))  # ended early by a signal
+
+
+def close_everything(ctx: Ctx) -> None:
+    os.closerange(3, 4096)
+    time.sleep(0.5)  # the threads of ours meet what is closed
+    with suppress(Exception):
+        ctx.log.info("unheard")
+
+
+def fill_the_table(ctx: Ctx) -> str:
+    """Many files open and closed: what is ours is not hit."""
+    files = [os.open("/dev/null", os.O_RDONLY) for _ in range(200)]
+    for fd in files:
+        os.close(fd)
+    ctx.log.info("still heard")
+    return "fine"
+
+
+def records_flags(ctx: Ctx) -> list[int]:
+    """Descriptors that sub-processes of ours would inherit."""
+    return [
+        fd
+        for fd in [int(path.name) for path in Path("/proc/self/fd").iterdir()]
+        if fd > 2 and _is_open(fd) and not fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+    ]
+
+
+def _is_open(fd: int) -> bool:
+    with suppress(OSError):
+        return fcntl.fcntl(fd, fcntl.F_GETFD) >= 0
+    return False
+
+
+def big_summary(ctx: Ctx) -> str:
+    return "x" * ctx.config.size
+
+
+def deep(ctx: Ctx) -> None:
+    deep(ctx)
+
+
+def retry(ctx: Any) -> None:
+    ctx.retry_later("the service is busy", 12.5)
+
+
+class Strange(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def raise_strange(ctx: Ctx) -> None:
+    raise Strange

@@ -1,0 +1,149 @@
+"""Children for tests: spawned by a real fork server, heard to their end."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from runs.records import End
+from runs.states import AttemptKey
+from runs.supervisor.channel import Channel
+from runs.supervisor.children import Child, ChildSpec, Exit, ForkServer
+from tests.waiting import wait_until
+
+EXPERIMENTS = Path(__file__).parent / "child_experiments"
+_numbers = itertools.count(1)
+
+
+def spec(
+    folder: Path, experiment: str = "probe", *, restored: dict[str, Any] | None = None, **configuration: Any
+) -> ChildSpec:
+    return ChildSpec(
+        key=AttemptKey(next(_numbers), 1),
+        experiment=experiment,
+        configuration=configuration,
+        limits={},
+        seed=42,
+        slot="2026-01-02T03:04:05+00:00",
+        folder=folder / "run",
+        restored=restored,
+        line_max_bytes=256 * 1024,
+        record_max_bytes=2 * 1024 * 1024,
+        checkpoint_max_bytes=1024 * 1024,
+    )
+
+
+class Heard:
+    """A child, and all that came through its pipes so far."""
+
+    def __init__(self, server: ForkServer, about: ChildSpec) -> None:
+        self._exits: list[Exit] = []
+        self._ended = threading.Event()
+        self._channel = Channel(record_max_bytes=1 << 21, line_max_bytes=1 << 18, senders_max=64)
+        self.records: list[tuple[str, Any]] = []
+        self.raw = {1: b"", 2: b""}
+        self.child: Child = server.spawn(about, self._exited)
+        self._process = psutil.Process(self.child.pid)
+
+    def _exited(self, exit_: Exit) -> None:
+        self._exits.append(exit_)
+        self._ended.set()
+
+    def read(self) -> None:
+        """Take what is there."""
+        for fd, number in ((self.child.stdout_fd, 1), (self.child.stderr_fd, 2)):
+            self.raw[number] += _available(fd)
+        for record in self._channel.feed(_available(self.child.records_fd)):
+            self.records.append((chr(record[0]), json.loads(record[1:])))
+
+    def wait(self, timeout_s: float = 20.0) -> Exit:
+        """Read to the end of the child; the pipes are closed then."""
+        wait_until(self._is_over, timeout_s=timeout_s, what="the end of the child")
+        self.read()
+        self.child.close()
+        return self.exit
+
+    def _is_over(self) -> bool:
+        self.read()
+        return self._ended.is_set()
+
+    def wait_for(self, message: str, timeout_s: float = 20.0) -> None:
+        """Read until a line says this."""
+        wait_until(lambda: self.read() or message in self.lines(), timeout_s=timeout_s, what=repr(message))
+
+    @property
+    def exit(self) -> Exit:
+        (exit_,) = self._exits
+        return exit_
+
+    @property
+    def has_ended(self) -> bool:
+        return self._ended.is_set()
+
+    def payloads(self, kind: str) -> list[Any]:
+        return [payload for letter, payload in self.records if letter == kind]
+
+    def lines(self, *sources: str) -> list[str]:
+        return [line[3] for line in self.payloads("L") if not sources or line[2] in sources]
+
+    @property
+    def end(self) -> End | None:
+        ends: list[End] = self.payloads("E")
+        return ends[0] if ends else None
+
+    @property
+    def summary(self) -> Any:
+        assert self.end is not None, self.raw[2].decode()
+        assert self.end["outcome"] == "returned", self.end
+        return self.end.get("summary")
+
+    def tree(self) -> list[psutil.Process]:
+        """The processes below the child, now."""
+        with suppress(psutil.NoSuchProcess):
+            return self._process.children(recursive=True)
+        return []
+
+
+def _available(fd: int) -> bytes:
+    data = b""
+    with suppress(BlockingIOError):
+        while chunk := os.read(fd, 1 << 20):
+            data += chunk
+    return data
+
+
+def run(server: ForkServer, about: ChildSpec) -> Heard:
+    """Spawn, hear to the end."""
+    heard = Heard(server, about)
+    heard.wait()
+    return heard
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that are the same process still, and not only an exit status."""
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def seconds(action: Callable[[], Any]) -> float:
+    started = time.monotonic()
+    action()
+    return time.monotonic() - started
+
+
+def readable(fd: int, timeout_s: float) -> bool:
+    return bool(select.select([fd], [], [], timeout_s)[0])
