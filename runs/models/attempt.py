@@ -19,7 +19,7 @@ class Worker(models.Model):
     host = models.CharField(max_length=200)
     boot_id = models.CharField(max_length=64)
     pid = models.PositiveIntegerField()
-    pid_started = models.FloatField(help_text="Start time of the process, seconds since the epoch.")
+    pid_started = models.FloatField(help_text="Start of the process in seconds, as `runs.machine.started` tells it.")
     queues = models.JSONField(default=list)
     slots = models.PositiveIntegerField(default=1)
     version = models.CharField(max_length=100, blank=True)

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
-import psutil
 from celery import Celery, bootsteps
 from celery.signals import worker_shutting_down
 from django.db import DatabaseError, connections
 from django.db.models.functions import Now
 
+from runs import machine
 from runs.buffer import CancelAsked, Notice, buffer
 from runs.conf import RunsSettings, runs_settings
 from runs.models import Run, Worker
@@ -182,24 +180,15 @@ def asked_by(run_id: int) -> str:
 
 def register_worker(name: str, queues: list[str], slots: int) -> Worker:
     """The row of this very process."""
-    process = psutil.Process()
     return Worker.objects.create(
         name=name,
-        host=socket.gethostname(),
-        boot_id=boot_id(),
-        pid=process.pid,
-        pid_started=process.create_time(),
+        host=machine.host(),
+        boot_id=machine.boot_id(),
+        pid=os.getpid(),
+        pid_started=machine.started(os.getpid()) or 0.0,
         queues=queues,
         slots=slots,
     )
-
-
-def boot_id() -> str:
-    """What tells one boot of this machine from another."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return f"{psutil.boot_time():.0f}"
 
 
 def _quietly(what: str, write: Callable[[], Any]) -> None:

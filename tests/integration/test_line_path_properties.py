@@ -56,6 +56,14 @@ def steps(flush: Flush) -> Generator[None, None, None]:
     flush.unlock()
 
 
+def _has_said(self: LinePath) -> bool:
+    return self.window.emitted(Stream.LINES) > 0
+
+
+def _has_sent(self: LinePath) -> bool:
+    return self.sender._sent[Stream.LINES] > 0
+
+
 class LinePath(RuleBasedStateMachine):
     buffer: Buffer
     redis: redis.Redis
@@ -76,17 +84,22 @@ class LinePath(RuleBasedStateMachine):
         self.sender = Sender(self.window, self.buffer, batch=3, retry_s=0, check_s=0)
         self.meddled = False
 
-    @rule(lines=st.integers(1, 5), results=st.integers(0, 2), at_once=st.booleans())
-    def say(self, lines: int, results: int, at_once: bool) -> None:
+    @rule(lines=st.integers(1, 5), results=st.integers(0, 2))
+    def say(self, lines: int, results: int) -> None:
         self.window.add(Stream.LINES, [LINE] * lines)
         self.window.add(Stream.RESULTS, [RESULT] * results)
-        if at_once:
-            self.send_everything()
 
+    @rule(lines=st.integers(1, 5), results=st.integers(0, 2))
+    def say_and_send(self, lines: int, results: int) -> None:
+        self.say(lines, results)
+        self.send_everything()
+
+    @precondition(_has_said)
     @rule()
     def send_once(self) -> None:
         self.sender.run_once()
 
+    @precondition(_has_said)
     @rule()
     def send_everything(self) -> None:
         """Until the sender finds nothing more to do; then whatever happened to Redis has been mended."""
@@ -98,18 +111,21 @@ class LinePath(RuleBasedStateMachine):
     def _unsent(self) -> bool:
         return any(self.window.emitted(stream) > sent for stream, sent in self.sender._sent.items())
 
+    @precondition(_has_said)
     @rule(stream=st.sampled_from(Stream), count=st.integers(1, 4))
     def push_without_hearing_the_answer(self, stream: Stream, count: int) -> None:
         sent = self.sender._sent[stream]
         entries = self.window.after(stream, sent, count)
         self.buffer.push(self.window.key, stream, after=sent, entries=entries)
 
+    @precondition(_has_sent)
     @rule(who=st.integers(0, 1), count=st.integers(1, 6))
     def flush(self, who: int, count: int) -> None:
         for _ in range(count):
             flusher = self.flushers[who] or steps(Flush(self.attempt.run_id))
             self.flushers[who] = flusher if next(flusher, "ended") is None else None
 
+    @precondition(lambda self: any(self.flushers))
     @rule(dead=st.one_of(st.none(), st.integers(0, 1)))
     def let_the_lock_expire(self, dead: int | None) -> None:
         """Because its holder is dead, or only because it is slow."""
@@ -117,16 +133,19 @@ class LinePath(RuleBasedStateMachine):
             self.flushers[dead] = None
         self.redis.delete(keys.lock(self.attempt.run_id))
 
+    @precondition(_has_sent)
     @rule()
     def tell_the_supervisor_what_is_stored(self) -> None:
         self.attempt.refresh_from_db()
         self.window.forget(Stream.LINES, ranges.high_water(self.attempt.lines_stored))
         self.window.forget(Stream.RESULTS, ranges.high_water(self.attempt.results_stored))
 
+    @precondition(_has_sent)
     @rule()
     def save_redis(self) -> None:
         self.saved = {name: self.redis.dump(name) for name in self.redis.keys("*")}
 
+    @precondition(_has_sent)
     @rule(older=st.booleans())
     def wipe_redis_or_bring_back_an_older_one(self, older: bool) -> None:
         """What a killed supervisor left in Redis may be lost; what a living one has is sent again."""
@@ -136,6 +155,7 @@ class LinePath(RuleBasedStateMachine):
         for name, value in self.saved.items() if older else ():
             self.redis.restore(name, 0, value)
 
+    @precondition(_has_sent)
     @rule(killed=st.booleans())
     def begin_the_next_attempt(self, killed: bool) -> None:
         """A supervisor that ends stores what it has; a killed one leaves what it had sent."""

@@ -1,0 +1,207 @@
+"""What is stuck is set going again: attempts whose worker vanished, and pending runs whose wake-up message was lost.
+
+Safe to run in any number of processes at once and to die anywhere: each change is one of `runs.transitions`, which
+somebody else may have made first. One bad row never stops a sweep. After the database was away nobody is judged by a
+lease before there was the time of one to renew it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+from django.db import transaction
+from django.db.models import Count, ExpressionWrapper, Q
+from django.db.models.fields import BooleanField
+from django.db.models.functions import Now
+
+from runs import machine
+from runs.conf import runs_settings
+from runs.models import Attempt, Pulse, Run, Worker
+from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
+from runs.transitions import Ending, finish, release
+
+logger = logging.getLogger(__name__)
+
+WHO = "reconcile"
+SWEPT, JUDGING = "reconcile", "reconcile: leases are judged from"
+"""Pulses: the last sweep of anybody, and the moment from which leases tell something again."""
+
+
+class Verdict(StrEnum):
+    """What becomes of an open attempt."""
+
+    KEEP = "keep"
+    RETRY = "retry"
+    FAIL = "fail"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of an open attempt, all that is judged by."""
+
+    key: AttemptKey
+    worker: str
+    """Its name and pid, for people."""
+    process_gone: bool
+    """Its worker was a process of this host and is no more."""
+    lease_expired: bool
+    on_lost: str
+    max_attempts: int
+    cancel_by: str | None
+    """Who asked to cancel the run; None: nobody."""
+
+
+def judge(facts: Facts, *, by_lease: bool) -> Verdict:
+    """What becomes of an attempt. `by_lease`: whether an expired lease tells anything now."""
+    if not facts.process_gone and not (facts.lease_expired and by_lease):
+        return Verdict.KEEP
+    if facts.cancel_by is not None:
+        return Verdict.CANCEL
+    if facts.on_lost == "retry" and facts.key.number < facts.max_attempts:
+        return Verdict.RETRY
+    return Verdict.FAIL
+
+
+@dataclass(slots=True)
+class ReconcileReport:
+    """What one sweep did."""
+
+    by_lease: bool = True
+    """False: the database was away a moment ago, and no lease was judged."""
+    verdicts: dict[AttemptKey, Verdict] = field(default_factory=dict)
+    """Of the attempts that were ended."""
+    sent: dict[str, int] = field(default_factory=dict)
+    """Queue → wake-ups sent."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """What could not be done → why; the next sweep tries again."""
+
+
+def reconcile(wake: Callable[[str, int], None], waiting: Callable[[str], int]) -> ReconcileReport:
+    """One sweep. `wake(queue, count)` sends wake-ups, `waiting(queue)` says how many lie there; both may raise.
+
+    Raises django's database errors if the database is away.
+    """
+    report = ReconcileReport()
+    recover(report)
+    for queue, due in _due_runs():
+        _resend(queue, due, wake, waiting, report)
+    return report
+
+
+def recover(report: ReconcileReport | None = None) -> ReconcileReport:
+    """End the attempts that nobody takes care of any more; their runs are pending again, or final."""
+    report = report or ReconcileReport()
+    report.by_lease = _leases_can_be_judged()
+    for facts in _open_attempts():
+        try:
+            _settle(facts, judge(facts, by_lease=report.by_lease), report)
+        except Exception as error:  # one bad row must not stop the others
+            logger.exception("Attempt %s cannot be settled", facts.key)
+            report.failed[f"attempt {facts.key}"] = str(error)
+    return report
+
+
+def _leases_can_be_judged() -> bool:
+    """False for the length of one lease after sweeps had been failing: then workers could not renew either."""
+    conf = runs_settings()
+    gap = timedelta(seconds=max(conf.lease_s / 2, 3 * conf.reconcile_every_s))
+    with transaction.atomic():
+        for name in (SWEPT, JUDGING):
+            Pulse.objects.get_or_create(name=name, defaults={"at": Now()})
+        if Pulse.objects.filter(name=SWEPT, at__lt=Now() - gap).update(at=Now()):
+            Pulse.objects.filter(name=JUDGING).update(at=Now() + timedelta(seconds=conf.lease_s))
+        else:
+            Pulse.objects.filter(name=SWEPT).update(at=Now())
+    return Pulse.objects.filter(name=JUDGING, at__lte=Now()).exists()
+
+
+def _expired() -> Q:
+    return Q(lease_expires_at__lt=Now())
+
+
+def _open_attempts() -> list[Facts]:
+    """The open attempts that may need to be judged: of workers of this host, and those with an expired lease."""
+    found = Attempt.objects.filter(Q(worker__host=machine.host()) | _expired(), finished_at=None)
+    found = found.select_related("run", "worker").annotate(expired=ExpressionWrapper(_expired(), BooleanField()))
+    gone: dict[int, bool] = {}
+    return [_facts(attempt, gone) for attempt in found.order_by("id")]
+
+
+def _facts(attempt: Attempt, gone: dict[int, bool]) -> Facts:
+    worker, run = attempt.worker, attempt.run
+    if worker is not None and worker.pk not in gone:
+        gone[worker.pk] = _is_gone(worker)
+    return Facts(
+        key=attempt.key,
+        worker=str(worker) if worker else "which is not known any more",
+        process_gone=worker is not None and gone[worker.pk],
+        lease_expired=attempt.expired,  # type: ignore[attr-defined]  # annotated above
+        on_lost=run.on_lost,
+        max_attempts=run.max_attempts,
+        cancel_by=None if run.cancel_requested_at is None else run.cancel_requested_by,
+    )
+
+
+def _is_gone(worker: Worker) -> bool:
+    """Whether a worker's process lives no more, as far as this host can tell; its row then says so."""
+    if not machine.is_gone(worker.host, worker.boot_id, worker.pid, worker.pid_started):
+        return False
+    Worker.objects.filter(pk=worker.pk, stopped_at=None).update(stopped_at=Now())
+    return True
+
+
+def _settle(facts: Facts, verdict: Verdict, report: ReconcileReport) -> None:
+    """Carry out a verdict, unless the attempt was renewed, ended or taken over since it was looked at."""
+    if verdict is Verdict.KEEP:
+        return
+    why = f"Its worker {facts.worker} vanished."
+    with transaction.atomic():
+        if not _still_stuck(facts):
+            return
+        if verdict is Verdict.RETRY:
+            lost = Ending(Status.PENDING, FailureKind.LOST, error=why, ended_by=WHO)
+            done = release(facts.key, AttemptEnd.LOST, lost)
+        elif verdict is Verdict.CANCEL:
+            done = finish(facts.key, Ending(Status.CANCELLED, ended_by=facts.cancel_by or WHO))
+        else:
+            done = finish(facts.key, Ending(Status.FAILED, FailureKind.LOST, error=why, ended_by=WHO))
+    if done:
+        logger.warning("Attempt %s: %s %s", facts.key, why, verdict)
+        report.verdicts[facts.key] = verdict
+
+
+def _still_stuck(facts: Facts) -> bool:
+    """Hold the run and its attempt until the transaction's end, in the order in which `transitions` takes them.
+
+    A worker that renews at this moment comes either before, and then its lease is good, or after, and finds nothing.
+    """
+    Run.objects.select_for_update(no_key=True).filter(pk=facts.key.run_id).order_by("pk").first()
+    held = Attempt.objects.filter(run_id=facts.key.run_id, number=facts.key.number, finished_at=None)
+    if not facts.process_gone:
+        held = held.filter(_expired())
+    return held.order_by("pk").select_for_update(no_key=True).first() is not None
+
+
+def _due_runs() -> Iterable[tuple[str, int]]:
+    """Queue → pending runs that may start now."""
+    due = Run.objects.filter(Q(not_before=None) | Q(not_before__lte=Now()), status=Status.PENDING)
+    return due.order_by().values_list("queue").annotate(Count("pk"))
+
+
+def _resend(
+    queue: str, due: int, wake: Callable[[str, int], None], waiting: Callable[[str], int], report: ReconcileReport
+) -> None:
+    """Send what is missing for each due run to have a message, so many at once that the queue is never flooded."""
+    try:
+        missing = min(due - waiting(queue), runs_settings().resend_max)
+        if missing > 0:
+            wake(queue, missing)
+            report.sent[queue] = missing
+    except Exception as error:  # a broker that is away, or one bad queue
+        logger.warning("Queue %s cannot be looked after: %s", queue, error)
+        report.failed[f"queue {queue}"] = str(error)

@@ -1,0 +1,205 @@
+"""The reconciler on real rows: lost attempts, dead workers, vanished wake-ups."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+
+from runs import machine, reconcile, transitions
+from runs.models import Attempt, Pulse, Run, Worker
+from runs.reconcile import JUDGING, SWEPT, Verdict, recover
+from runs.tasks import waiting, wake
+from tests.factories import make_attempt, make_run, make_worker
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.django_db
+
+EXPIRED = -5.0
+
+
+class Queues:
+    """The two ways to the broker."""
+
+    def __init__(self, **waiting: int) -> None:
+        self.sent: dict[str, int] = {}
+        self._waiting = waiting
+
+    def wake(self, queue: str, count: int) -> None:
+        self.sent[queue] = self.sent.get(queue, 0) + count
+
+    def waiting(self, queue: str) -> int:
+        return self._waiting.get(queue, 0)
+
+
+def local_worker(pid: int) -> Worker:
+    return make_worker(host=machine.host(), boot_id=machine.boot_id(), pid=pid, pid_started=machine.started(pid) or 0.0)
+
+
+@pytest.fixture
+def dead() -> Worker:
+    """A worker of this host that has just been killed."""
+    process = subprocess.Popen(["sleep", "60"])
+    worker = local_worker(process.pid)
+    process.kill()
+    process.wait()
+    return worker
+
+
+def states(attempt: Attempt) -> tuple[str, str, str]:
+    """The run's status and failure kind, and the attempt's end."""
+    attempt.refresh_from_db()
+    run = Run.objects.get(pk=attempt.run_id)
+    return run.status, run.failure_kind, attempt.end
+
+
+def test_an_expired_lease_gives_the_run_back_for_its_next_attempt() -> None:
+    attempt = make_attempt(lease_s=EXPIRED)
+    assert recover().verdicts == {attempt.key: Verdict.RETRY}
+    assert states(attempt) == ("pending", "", "lost")
+    assert "vanished" in attempt.error
+    assert attempt.ended_by == "reconcile"
+    assert make_attempt(attempt.run).number == 2
+
+
+def test_a_lease_in_force_is_left_alone() -> None:
+    attempt = make_attempt()
+    assert recover().verdicts == {}
+    assert states(attempt) == ("running", "", "")
+
+
+@pytest.mark.parametrize("values", [{"on_lost": "fail"}, {"max_attempts": 1}])
+def test_a_run_that_may_not_be_tried_again_fails_as_lost(values: dict[str, Any]) -> None:
+    attempt = make_attempt(make_run(**values), lease_s=EXPIRED)
+    assert recover().verdicts == {attempt.key: Verdict.FAIL}
+    assert states(attempt) == ("failed", "lost", "lost")
+
+
+def test_a_lost_run_whose_cancel_was_asked_for_is_cancelled() -> None:
+    attempt = make_attempt(lease_s=EXPIRED)
+    transitions.request_cancel(attempt.run_id, by="ann")
+    assert recover().verdicts == {attempt.key: Verdict.CANCEL}
+    assert states(attempt) == ("cancelled", "", "cancelled")
+    assert attempt.ended_by == "ann"
+
+
+def test_a_dead_worker_of_this_host_is_noticed_at_once(dead: Worker) -> None:
+    attempt = make_attempt(worker=dead, lease_s=3600)
+    assert recover().verdicts == {attempt.key: Verdict.RETRY}
+    dead.refresh_from_db()
+    assert dead.stopped_at is not None
+
+
+def test_a_living_worker_of_this_host_is_left_alone() -> None:
+    attempt = make_attempt(worker=local_worker(os.getpid()), lease_s=3600)
+    assert recover().verdicts == {}
+    assert states(attempt)[0] == "running"
+
+
+def test_after_an_outage_leases_are_not_judged_for_the_time_of_one(dead: Worker) -> None:
+    stale, killed = make_attempt(lease_s=EXPIRED), make_attempt(worker=dead, lease_s=EXPIRED)
+    Pulse.objects.create(name=SWEPT, at=Now() - timedelta(minutes=1))
+    for _ in range(2):
+        report = recover()
+        assert not report.by_lease
+    assert states(stale)[0] == "running"
+    assert states(killed)[0] == "pending", "a dead process needs no lease to be dead"
+    Pulse.objects.filter(name=JUDGING).update(at=Now() - timedelta(seconds=1))
+    assert recover().verdicts == {stale.key: Verdict.RETRY}
+
+
+def test_a_renewal_between_the_look_and_the_verdict_saves_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt = make_attempt(lease_s=EXPIRED)
+
+    def renew_first(*_: Any, **__: Any) -> Verdict:
+        assert attempt.worker is not None
+        transitions.renew(attempt.worker, lease_s=10)
+        return Verdict.RETRY
+
+    monkeypatch.setattr(reconcile, "judge", renew_first)
+    assert recover().verdicts == {}
+    assert states(attempt) == ("running", "", "")
+
+
+def test_one_bad_row_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    bad, good = make_attempt(lease_s=EXPIRED), make_attempt(lease_s=EXPIRED)
+    real = transitions.release
+
+    def release(key: Any, *args: Any, **values: Any) -> bool:
+        if key == bad.key:
+            raise RuntimeError("a bug")
+        return real(key, *args, **values)
+
+    monkeypatch.setattr(reconcile, "release", release)
+    report = recover()
+    assert report.failed == {f"attempt {bad.key}": "a bug"}
+    assert report.verdicts == {good.key: Verdict.RETRY}
+
+
+def test_a_due_run_without_a_message_gets_one() -> None:
+    for _ in range(3):
+        make_run()
+    make_run(queue="gpu")
+    make_run(not_before=Now() + timedelta(hours=1))
+    queues = Queues(runs=1)
+    report = reconcile.reconcile(queues.wake, queues.waiting)
+    assert report.sent == queues.sent == {"runs": 2, "gpu": 1}
+
+
+def test_a_queue_is_never_flooded(configure: Any) -> None:
+    configure(resend_max=5)
+    for _ in range(8):
+        make_run()
+    queues = Queues(runs=1)
+    assert reconcile.reconcile(queues.wake, queues.waiting).sent == {"runs": 5}
+    full = Queues(runs=9)
+    assert reconcile.reconcile(full.wake, full.waiting).sent == {}
+
+
+def test_a_recovered_run_is_sent_at_once() -> None:
+    make_attempt(lease_s=EXPIRED)
+    queues = Queues()
+    assert reconcile.reconcile(queues.wake, queues.waiting).sent == {"runs": 1}
+
+
+def test_a_broker_that_is_away_is_reported_and_stops_nothing() -> None:
+    make_run()
+    attempt = make_attempt(lease_s=EXPIRED)
+
+    def away(queue: str) -> int:
+        raise ConnectionError("the broker is away")
+
+    report = reconcile.reconcile(Queues().wake, away)
+    assert report.failed == {"queue runs": "the broker is away"}
+    assert report.verdicts == {attempt.key: Verdict.RETRY}
+
+
+def test_wake_ups_are_counted_in_the_real_queue(redis_url: str) -> None:
+    assert waiting("runs") == 0
+    make_run()
+    assert reconcile.reconcile(wake, waiting).sent == {"runs": 1}
+    assert waiting("runs") == 1
+    assert reconcile.reconcile(wake, waiting).sent == {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_reconcilers_at_once_end_each_attempt_once() -> None:
+    attempts = [make_attempt(lease_s=EXPIRED) for _ in range(20)]
+    reports: list[reconcile.ReconcileReport] = []
+
+    def sweep() -> None:
+        reports.append(recover())
+        connection.close()
+
+    sweepers = [threading.Thread(target=sweep) for _ in range(2)]
+    for thread in sweepers:
+        thread.start()
+    wait_until(lambda: not any(thread.is_alive() for thread in sweepers), timeout_s=30, what="the sweeps")
+    assert not any(report.failed for report in reports)
+    assert sorted(key for report in reports for key in report.verdicts) == sorted(a.key for a in attempts)
