@@ -70,6 +70,7 @@ class InstanceForm(_ModelForm):
 
     class Meta:
         model = Instance
+        widgets = {"description": UnfoldAdminTextareaWidget(attrs={"rows": 3})}
         fields = ("experiment", "name", "description", "tags", "configuration", "limits", "queue", "priority")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
