@@ -222,7 +222,7 @@ class RunAdmin(ModelAdmin):
         self._visible(request, run_id)
         if not permissions.may_cancel(request):
             raise PermissionDenied
-        verbs.cancel(request, [run_id]).tell(request)
+        verbs.cancel(request, [run_id]).tell(request, run_id)
         return HttpResponseRedirect(reverse("admin:runs_run_change", args=[run_id]))
 
     def retry_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
@@ -236,7 +236,7 @@ class RunAdmin(ModelAdmin):
         if not permissions.may_launch(request):
             raise PermissionDenied
         outcome, made = verbs.again(request, [run_id], verb, word)
-        outcome.tell(request)
+        outcome.tell(request, run_id)
         return HttpResponseRedirect(reverse("admin:runs_run_change", args=[made[0].pk if made else run_id]))
 
     def line_view(self, request: HttpRequest, run_id: int, attempt: int, seq: int) -> HttpResponse:

@@ -28,11 +28,11 @@ class Outcome:
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
 
-    def tell(self, request: HttpRequest) -> None:
-        """As messages, with counts."""
+    def tell(self, request: HttpRequest, run_id: int | None = None) -> None:
+        """As messages, with counts unless it was about a single run."""
         if self.counts:
-            text = ", ".join(f"{count:,} {what}" for what, count in self.counts.items())
-            messages.success(request, f"{text}.")
+            said = self.counts if run_id else [f"{count:,} {what}" for what, count in self.counts.items()]
+            messages.success(request, f"{f'Run {run_id}: ' if run_id else ''}{', '.join(said)}.")
         for problem in self.problems[:5]:
             messages.warning(request, Truncator(problem).chars(500))
         if len(self.problems) > 5:

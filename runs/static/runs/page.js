@@ -10,10 +10,4 @@ for (const choice of document.querySelectorAll("[data-submits]")) {
   choice.addEventListener("change", () => choice.form.requestSubmit());
 }
 
-for (const form of document.querySelectorAll(".run-filter")) {
-  form.addEventListener("submit", () => {
-    for (const field of form.elements) field.disabled = field.name && !field.value;
-  });
-}
-
 if (lines && !location.hash.startsWith("#L")) lines.scrollTop = lines.scrollHeight;
