@@ -45,7 +45,7 @@ def test_it_is_found_by_its_name() -> None:
 
 
 def test_an_unknown_behaviour_is_refused() -> None:
-    with pytest.raises(ValidationError, match="known are .*ok, raise, fail, exit"):
+    with pytest.raises(ValidationError, match=r"known are .*ok, raise, fail, exit"):
         ScriptedConfig(behaviour="nonsense")
 
 
