@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import select
 import threading
 import time
 from collections.abc import Callable
@@ -59,12 +58,13 @@ class Heard:
         self._exits.append(exit_)
         self._ended.set()
 
-    def read(self) -> None:
+    def read(self) -> Heard:
         """Take what is there."""
         for fd, number in ((self.child.stdout_fd, 1), (self.child.stderr_fd, 2)):
             self.raw[number] += _available(fd)
         for record in self._channel.feed(_available(self.child.records_fd)):
             self.records.append((chr(record[0]), json.loads(record[1:])))
+        return self
 
     def wait(self, timeout_s: float = 20.0) -> Exit:
         """Read to the end of the child; the pipes are closed then."""
@@ -79,7 +79,7 @@ class Heard:
 
     def wait_for(self, message: str, timeout_s: float = 20.0) -> None:
         """Read until a line says this."""
-        wait_until(lambda: self.read() or message in self.lines(), timeout_s=timeout_s, what=repr(message))
+        wait_until(lambda: message in self.read().lines(), timeout_s=timeout_s, what=repr(message))
 
     @property
     def exit(self) -> Exit:
@@ -129,6 +129,11 @@ def run(server: ForkServer, about: ChildSpec) -> Heard:
     return heard
 
 
+def probe(server: ForkServer, folder: Path, do: str, **configuration: Any) -> Heard:
+    """Have the probe do something, hear to the end."""
+    return run(server, spec(folder, do=do, **configuration))
+
+
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Those that are the same process still, and not only an exit status."""
     found = []
@@ -143,7 +148,3 @@ def seconds(action: Callable[[], Any]) -> float:
     started = time.monotonic()
     action()
     return time.monotonic() - started
-
-
-def readable(fd: int, timeout_s: float) -> bool:
-    return bool(select.select([fd], [], [], timeout_s)[0])

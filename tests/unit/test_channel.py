@@ -192,7 +192,13 @@ def test_random_bytes_never_raise(data: bytes, step: int) -> None:
 def test_what_the_child_writes_is_what_the_worker_reads(texts: list[str], step: int, frame_max_bytes: int) -> None:
     read, write = os.pipe()
     pipe = RecordPipe(write, line_max_bytes=100_000, frame_max_bytes=frame_max_bytes)
-    sending = threading.Thread(target=lambda: ([pipe.line(20, "log", text) for text in texts], os.close(write)))
+
+    def send() -> None:
+        for text in texts:
+            pipe.line(20, "log", text)
+        os.close(write)
+
+    sending = threading.Thread(target=send)
     sending.start()
     with os.fdopen(read, "rb") as file:
         data = file.read()

@@ -8,7 +8,7 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -206,7 +206,12 @@ def test_threads_and_forks_never_tear_a_frame(ctx: ChildContext[Config], ends: E
     threads = [threading.Thread(target=write, args=(f"thread {n}",)) for n in range(4)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: heard.extend(ends.messages()) or len(heard) >= 1000, what="all lines")
+
+    def is_all_heard() -> bool:
+        heard.extend(ends.messages())
+        return len(heard) >= 1000
+
+    wait_until(is_all_heard, what="all lines")
     os.waitpid(pid, 0)
 
     for who in ("fork", "thread 0", "thread 3"):
@@ -246,7 +251,12 @@ def test_of_many_progresses_the_first_and_the_last_arrive(ctx: ChildContext[Conf
     for step in range(1000):
         ctx.progress(step, 1000, "working")
     found: list[Any] = []
-    wait_until(lambda: found.extend(ends.records("P")) or found[-1:] == [[999, 1000, "working"]], what="the last")
+
+    def has_come() -> bool:
+        found.extend(ends.records("P"))
+        return found[-1:] == [[999, 1000, "working"]]
+
+    wait_until(has_come, what="the last")
 
     assert found[0] == [0, 1000, "working"]
     assert len(found) < 100
@@ -403,7 +413,12 @@ def test_failing_and_retrying(ctx: ChildContext[Config]) -> None:
 
 def test_a_closed_pipe_is_a_clear_error(ctx: ChildContext[Config], ends: Ends) -> None:
     os.close(ends.pipe.fd)
-    for speak in (lambda: ctx.log.info("x"), lambda: ctx.log_batch(["x"]), lambda: ctx.result("x", 1)):
+    speaks: list[Callable[[], None]] = [
+        lambda: ctx.log.info("x"),
+        lambda: ctx.log_batch(["x"]),
+        lambda: ctx.result("x", 1),
+    ]
+    for speak in speaks:
         with pytest.raises(PipeClosed, match="descriptors"):
             speak()
 

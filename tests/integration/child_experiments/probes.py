@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from pydantic import BaseModel, Field
 
 from experiments import Experiment, RunContext
@@ -182,6 +183,9 @@ def spawn_tree(ctx: Ctx) -> None:
     subprocess.Popen(["sh", "-c", "trap '' TERM HUP INT; sleep 60; true"])
     forked_daemon()
     forked_daemon()
+    while len(below := psutil.Process().children(recursive=True)) < 6:
+        time.sleep(0.01)
+    ctx.result("tree", [process.pid for process in below])
     ctx.log.info("spawned")
 
 
@@ -251,7 +255,7 @@ def _is_open(fd: int) -> bool:
 
 
 def big_summary(ctx: Ctx) -> str:
-    return "x" * ctx.config.size
+    return "x" * int(ctx.config.size)
 
 
 def deep(ctx: Ctx) -> None:

@@ -1,0 +1,197 @@
+"""Whatever a child starts is gone with it, and whoever of worker, keeper, server and child dies first."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from runs.exceptions import SpawnFailed
+from runs.supervisor.children import ForkServer
+from runs.supervisor.clock import lease_clock
+from tests.integration.spawning import Heard, alive, probe, run, seconds, spec
+from tests.waiting import wait_until
+
+TREE = 6
+"""Processes below the child of `tree`, once all are up."""
+
+
+def with_tree(server: ForkServer, folder: Path, then: str) -> tuple[Heard, list[psutil.Process]]:
+    """A child with its whole tree up, and the tree."""
+    heard = Heard(server, spec(folder, do="tree", path=then))
+    heard.wait_for("spawned")
+    wait_until(lambda: len(heard.tree()) >= TREE, what="the tree")
+    return heard, heard.tree()
+
+
+def only_the_server_is_left(server: ForkServer) -> bool:
+    assert server.pid is not None
+    return not psutil.Process(server.pid).children()
+
+
+# Trees
+
+
+@pytest.mark.parametrize("then", ["return", "raise", "crash"])
+def test_an_end_by_itself_takes_the_tree_along(fork_server: ForkServer, tmp_path: Path, then: str) -> None:
+    heard = run(fork_server, spec(tmp_path, do="tree", path=then))
+
+    (below,) = [result[4] for result in heard.payloads("R")]
+    assert len(below) == TREE
+    assert not [pid for pid in below if psutil.pid_exists(pid)]
+    assert heard.exit.orphans_killed == TREE
+
+
+@pytest.mark.parametrize("then", ["hold", "stop"])
+def test_kill_takes_the_tree_along(fork_server: ForkServer, tmp_path: Path, then: str) -> None:
+    heard, tree = with_tree(fork_server, tmp_path, then)
+    heard.child.kill()
+
+    assert seconds(heard.wait) < 1
+    assert not alive(tree)
+    assert heard.exit.signal == signal.SIGKILL
+    assert heard.exit.orphans_killed >= TREE
+
+
+def test_a_daemon_that_forks_all_the_time_is_caught(fork_server: ForkServer, tmp_path: Path) -> None:
+    probe(fork_server, tmp_path, "restless")
+
+    assert only_the_server_is_left(fork_server)
+
+
+def test_the_end_of_one_child_is_not_that_of_another(fork_server: ForkServer, tmp_path: Path) -> None:
+    other, tree = with_tree(fork_server, tmp_path, "hold")
+    run(fork_server, spec(tmp_path, do="tree", path="crash"))
+
+    assert len(alive(tree)) == len(tree)
+    assert not other.has_ended
+    other.child.kill()
+    other.wait()
+
+
+def test_closing_the_pipes_ends_the_child(fork_server: ForkServer, tmp_path: Path) -> None:
+    heard, tree = with_tree(fork_server, tmp_path, "hold")
+    heard.child.close()
+
+    wait_until(lambda: heard.has_ended)
+    assert not alive(tree)
+
+
+# Who dies first
+
+
+def test_kill_9_of_the_server_ends_its_children_and_a_new_one_follows(
+    own_fork_server: ForkServer, tmp_path: Path
+) -> None:
+    heard, tree = with_tree(own_fork_server, tmp_path, "hold")
+    assert own_fork_server.pid is not None
+    os.kill(own_fork_server.pid, signal.SIGKILL)
+
+    exit_ = heard.wait()
+    assert (exit_.status, exit_.signal) == (None, signal.SIGKILL)
+    assert not alive(tree)
+    assert probe(own_fork_server, tmp_path, "nothing").summary is None
+
+
+def test_kill_9_of_the_keeper_ends_the_children_too(own_fork_server: ForkServer, tmp_path: Path) -> None:
+    heard, tree = with_tree(own_fork_server, tmp_path, "hold")
+    keeper = psutil.Process(own_fork_server.pid).parent()
+    assert keeper is not None
+    keeper.kill()
+
+    heard.wait()
+    wait_until(lambda: not alive(tree), timeout_s=1)
+
+
+def test_the_deadline_ends_the_children_until_there_is_a_new_one(own_fork_server: ForkServer, tmp_path: Path) -> None:
+    own_fork_server.keep_alive(lease_clock() + 60)
+    heard, tree = with_tree(own_fork_server, tmp_path, "hold")
+    own_fork_server.keep_alive(lease_clock() + 0.3)
+
+    assert seconds(heard.wait) < 1
+    assert not alive(tree)
+    with pytest.raises(SpawnFailed, match="over"):
+        Heard(own_fork_server, spec(tmp_path, do="nothing"))
+    own_fork_server.keep_alive(lease_clock() + 60)
+    assert probe(own_fork_server, tmp_path, "nothing").summary is None
+
+
+def test_a_silent_server_is_replaced(
+    own_fork_server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runs.supervisor.incarnation.PONG_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("runs.supervisor.incarnation.PING_EVERY_S", 0.1)
+    heard, tree = with_tree(own_fork_server, tmp_path, "hold")
+    assert own_fork_server.pid is not None
+    os.kill(own_fork_server.pid, signal.SIGSTOP)
+
+    heard.wait()
+    assert not alive(tree)
+    assert probe(own_fork_server, tmp_path, "nothing").summary is None
+
+
+def test_stop_ends_everything_and_tells_it(child_environment: None, tmp_path: Path) -> None:
+    server = ForkServer()
+    server.start()
+    heard, tree = with_tree(server, tmp_path, "hold")
+    pid = server.pid
+    server.stop()
+
+    assert heard.has_ended
+    assert not alive(tree)
+    assert pid is not None
+    assert not psutil.pid_exists(pid)
+    with pytest.raises(SpawnFailed):
+        Heard(server, spec(tmp_path, do="nothing"))
+
+
+def test_a_server_that_cannot_load_says_why(child_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "no_such_settings")
+    server = ForkServer()
+
+    with pytest.raises(SpawnFailed, match="No module named 'no_such_settings'"):
+        server.start()
+    monkeypatch.undo()
+    server.start()
+    server.stop()
+
+
+WORKER = """
+import sys, time
+from pathlib import Path
+import django; django.setup()
+from runs.supervisor.children import ForkServer
+from runs.supervisor.clock import lease_clock
+from tests.integration.spawning import spec
+server = ForkServer()
+server.start()
+server.keep_alive(lease_clock() + float(sys.argv[2]))
+child = server.spawn(spec(Path(sys.argv[1]), do="tree", path="hold"), print)
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("number", "within_s"), [(signal.SIGKILL, 1.0), (signal.SIGSTOP, 3.0)])
+def test_a_worker_that_dies_or_freezes_takes_everything_along(
+    child_environment: None, tmp_path: Path, number: int, within_s: float
+) -> None:
+    worker = subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path), "3"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert worker.stdout is not None
+        child = psutil.Process(int(worker.stdout.readline()))
+        wait_until(lambda: len(child.children(recursive=True)) >= TREE, what="the tree")
+        tree = [child, *child.children(recursive=True)]
+        worker.send_signal(number)
+
+        wait_until(lambda: not alive(tree), timeout_s=within_s + 1, what="the end of the tree")
+    finally:
+        worker.kill()
+        worker.wait()
+        if worker.stdout:
+            worker.stdout.close()
