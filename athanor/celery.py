@@ -81,7 +81,11 @@ JSON_ONLY: dict[str, Any] = {
 
 def beat_schedule(conf: RunsSettings) -> dict[str, dict[str, Any]]:
     """The periodic tasks. A tick expires after two periods, so that none pile up while the system worker is away."""
-    periods = {"runs.tasks.flush": conf.flush_every_s, "runs.tasks.reconcile": conf.reconcile_every_s}
+    periods = {
+        "runs.tasks.flush": conf.flush_every_s,
+        "runs.tasks.reconcile": conf.reconcile_every_s,
+        "runs.tasks.schedules": conf.schedules_every_s,
+    }
     return {
         task: {
             "task": task,

@@ -27,6 +27,19 @@ class LaunchRefused(RunsError):
         self.problems = problems or {}
 
 
+class ScheduleNotFound(RunsError):
+    def __init__(self, name: object) -> None:
+        super().__init__(f"There is no schedule {name}. `list_schedules` shows which there are.")
+
+
+class ScheduleRefused(RunsError):
+    """The schedule cannot be as asked. `problems` maps a field's dotted path to what is wrong with it."""
+
+    def __init__(self, message: str, problems: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.problems = problems or {}
+
+
 class BufferUnavailable(RunsError):
     """Redis does not answer, is full or read-only. Whoever meets it waits and tries again; nothing is lost."""
 

@@ -1,4 +1,4 @@
-"""The public verbs: launch, cancel, retry, rerun, and the two questions `is_active` and `whereis`.
+"""The public verbs: launch, cancel, retry, rerun, the two questions `is_active` and `whereis`, and those of schedules.
 
 Every way in (admin, commands, Python, later REST, MCP and schedules) comes through here. Permissions are the callers'.
 Each verb is one transaction: after a crash the run is there as a whole or not at all, and a run whose wake-up was lost
@@ -23,7 +23,9 @@ from experiments.models import Instance
 from runs import launching, tasks, transitions
 from runs.buffer import buffer
 from runs.exceptions import BufferUnavailable, RunNotFinal, RunNotFound
-from runs.models import Attempt, Checkpoint, Run
+from runs.models import Attempt, Checkpoint, Run, Schedule, Slot
+from runs.schedules import changing
+from runs.schedules.changing import Backfilled
 from runs.states import Origin, Status
 
 if TYPE_CHECKING:
@@ -128,6 +130,41 @@ def whereis(run_id: int) -> Whereis | None:
         attempt=attempt.number,
         since=attempt.claimed_at,
     )
+
+
+def create_schedule(name: str, *, owner: AbstractBaseUser | None = None, **values: Any) -> Schedule:
+    """A new schedule; `values` are columns of `Schedule`, as `experiment="digits", cron="30 2 * * *"`. Its first slot
+    is after this moment. It launches in its owner's name; without one, as the shell does. Raises ScheduleRefused."""
+    return changing.create(name=name, owner=owner, **values)
+
+
+def change_schedule(schedule_id: int, *, owner: AbstractBaseUser | None = None, **values: Any) -> Schedule:
+    """Change columns; the owner is from now on who changes it. Raises ScheduleNotFound, ScheduleRefused."""
+    return changing.change(schedule_id, wake=tasks.wake, owner=owner, **values)
+
+
+def pause_schedule(schedule_id: int, *, by: str) -> Schedule:
+    """Enter its slots as paused from now on. May be repeated. Raises ScheduleNotFound."""
+    return changing.pause(schedule_id, by=by, wake=tasks.wake)
+
+
+def resume_schedule(schedule_id: int, *, by: str) -> Schedule:
+    """Launch its slots again from now on. May be repeated. Raises ScheduleNotFound."""
+    return changing.resume(schedule_id, by=by, wake=tasks.wake)
+
+
+def trigger_schedule(schedule_id: int, *, by: str, actor: AbstractBaseUser | None = None, anyway: bool = False) -> Slot:
+    """Launch it now, paused or not, unless its overlap policy forbids; `anyway` even then. Returns the ledger's row,
+    which says what came of it. Raises ScheduleNotFound."""
+    return changing.trigger(schedule_id, by=by, actor=actor, anyway=anyway, wake=tasks.wake)
+
+
+def backfill_schedule(
+    schedule_id: int, start: datetime, end: datetime, *, by: str, dry_run: bool = False
+) -> list[Backfilled]:
+    """Run the slots from `start` to `end`, both included, that have not run. Returns all slots of that time. Raises
+    ScheduleNotFound, ScheduleRefused."""
+    return changing.backfill(schedule_id, start, end, by=by, dry_run=dry_run, wake=tasks.wake)
 
 
 def _leased(run_id: int) -> QuerySet[Attempt]:

@@ -57,6 +57,18 @@ def waiting(queue: str) -> int:
         return int(connection.default_channel.queue_declare(queue).message_count)
 
 
+@shared_task(name="runs.tasks.schedules", ignore_result=True)
+def schedules() -> None:
+    """Launch what is due by the clock, and enter in the ledger what became of every slot."""
+    from runs.conf import runs_settings
+    from runs.schedules.ticking import tick
+
+    try:
+        tick(wake, runs_settings().schedules_budget_s)
+    except DatabaseError as error:
+        logger.warning("Schedules wait for the database: %s", str(error).strip())
+
+
 def wake(queue: str, count: int = 1) -> None:
     """Send wake-ups to the workers of a queue. A broker that is away is logged, not raised: the reconciler sends them
     again.
