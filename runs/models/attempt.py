@@ -27,6 +27,10 @@ class Worker(models.Model):
     heartbeat_at = models.DateTimeField(db_default=Now())
     stopping_at = models.DateTimeField(null=True, blank=True)
     stopped_at = models.DateTimeField(null=True, blank=True)
+    claims = models.PositiveBigIntegerField(default=0, help_text="Runs that it has claimed.")
+    idle_wakes = models.PositiveBigIntegerField(
+        default=0, help_text="Wake-ups that found no due run: doubled messages, or another worker was faster."
+    )
 
     class Meta:
         ordering = ("-id",)
@@ -63,7 +67,12 @@ class Attempt(models.Model):
     signal = models.PositiveSmallIntegerField(null=True)
     peak_memory_bytes = models.BigIntegerField(null=True)
     cpu_seconds = models.FloatField(null=True)
-    certificate = models.JSONField(null=True, help_text="What was known at a bad end, see runs.supervisor.certificate.")
+    certificate = models.JSONField(null=True, help_text="What was known at a bad end, see runs.certificates.")
+    restored = models.JSONField(
+        null=True, help_text="The checkpoint that it went on from: attempt and number; null if it started clean."
+    )
+    inspection_asked_at = models.DateTimeField(null=True, help_text="Somebody wants to know where it is now.")
+    inspection = models.JSONField(null=True, help_text="The answer to the last such question, see runs.inspections.")
 
     cancel_seen_at = models.DateTimeField(null=True, help_text="The experiment has noticed the cancel request.")
     interrupted_at = models.DateTimeField(null=True)
