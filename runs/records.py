@@ -111,6 +111,8 @@ _encoder = msgspec.json.Encoder()
 _line_decoder = msgspec.json.Decoder(tuple[float, int, str, str, dict[str, Any] | None])
 _result_decoder = msgspec.json.Decoder(tuple[float, str, str, int | None, Any])
 _any_decoder = msgspec.json.Decoder()
+_ESCAPED_NUL = rb"\u0000"
+"""The only way in which JSON can hold a NUL."""
 _LEVELS = frozenset(Level.values)
 _SOURCES = frozenset(Source.values)
 
@@ -171,12 +173,11 @@ def decode_line(value: bytes) -> Line:
         time, level, source, message, metadata = _line_decoder.decode(body)
         if level not in _LEVELS or source not in _SOURCES or not math.isfinite(time):
             raise ValueError(f"level {level} or source {source} is none of ours")
-        if "\0" in message:
-            message = message.replace("\0", "␀")
-        shown = without_nul(metadata) if metadata else None
+        if _ESCAPED_NUL in body:
+            message, metadata = without_nul(message), without_nul(metadata)
     except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         return unreadable(int(attempt), int(seq), body, str(error))
-    return Line(int(attempt), int(seq), time, level, source, message, shown)
+    return Line(int(attempt), int(seq), time, level, source, message, metadata or None)
 
 
 def decode_result(value: bytes) -> ResultRecord:
