@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from runs.models import Result
 from runs.states import ResultKind
@@ -39,6 +39,15 @@ class Value:
     step: int | None
 
 
+class _Row(NamedTuple):
+    attempt: int
+    seq: int
+    kind: str
+    step: int | None
+    number: float | None
+    value: Any
+
+
 def keys(run_id: int, *, limit: int = KEYS_MAX) -> Iterator[str]:
     """The keys of a run's results in order. Skips from key to key through the index, however many points each has."""
     last = ""
@@ -54,11 +63,8 @@ def read(run_id: int) -> tuple[list[Curve], list[Value]]:
     curves: list[Curve] = []
     values: list[Value] = []
     for key in keys(run_id):
-        rows = list(
-            Result.objects.filter(run_id=run_id, key=key)
-            .order_by("-attempt", "-seq")
-            .only("attempt", "seq", "kind", "step", "number", "value", "key")[: POINTS_MAX + 1]
-        )
+        found = Result.objects.filter(run_id=run_id, key=key).order_by("-attempt", "-seq")
+        rows = [_Row(*row) for row in found.values_list(*_Row._fields)[: POINTS_MAX + 1]]
         points = [row for row in rows if row.kind == ResultKind.METRIC]
         if points:
             curves.append(_curve(key, points[:POINTS_MAX][::-1], truncated=len(rows) > POINTS_MAX))
@@ -67,7 +73,7 @@ def read(run_id: int) -> tuple[list[Curve], list[Value]]:
     return curves, values
 
 
-def _curve(key: str, points: list[Result], *, truncated: bool) -> Curve:
+def _curve(key: str, points: list[_Row], *, truncated: bool) -> Curve:
     stepped = all(point.step is not None for point in points)
     last = points[-1]
     return Curve(

@@ -31,6 +31,8 @@ class Place(NamedTuple):
         return f"{self.attempt}.{self.seq}"
 
 
+BATCH = 2_000
+"""Lines read at once when all of them are wanted."""
 START = Place(1, 0)
 """Before the first line."""
 
@@ -87,7 +89,7 @@ def before(run_id: int, place: Place | None = None, wanted: Wanted = ALL, *, lim
 
 def every(run_id: int, start: Place = START, wanted: Wanted = ALL) -> Iterator[Line]:
     """All lines after `start` that are stored when they are reached, page by page, in bounded memory."""
-    size = runs_settings().page_size
+    size = max(runs_settings().page_size, BATCH)
     while lines := after(run_id, start, wanted, limit=size):
         yield from lines
         if len(lines) < size:

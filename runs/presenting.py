@@ -165,6 +165,11 @@ def status_sentence(facts: RunFacts, now: datetime) -> str:
             return _cancelled(facts)
 
 
+def error_beside(error: str, sentence: str) -> str:
+    """The error, unless the sentence about the run has said it already."""
+    return "" if error.strip().rstrip(".") in sentence else printable(error)
+
+
 def _pending(facts: RunFacts, now: datetime) -> str:
     if facts.not_before is not None and facts.not_before > now:
         return f"Starts {age(facts.not_before, now)}, not before {facts.not_before:%Y-%m-%d %H:%M:%S} UTC."

@@ -71,11 +71,12 @@ class Head:
 
 def head(run: Run, attempts: Sequence[Attempt]) -> Head:
     now = timezone.now()
+    sentence = presenting.status_sentence(facts_of(run), now)
     fraction = presenting.fraction(run.progress_current, run.progress_total)
     emitted, stored = emitted_and_stored(attempts)
     return Head(
-        sentence=presenting.status_sentence(facts_of(run), now),
-        error=presenting.printable(run.error),
+        sentence=sentence,
+        error=presenting.error_beside(run.error, sentence),
         fraction=fraction,
         width=f"{100 * (fraction or 0):.1f}",
         percent=presenting.percent(fraction),

@@ -108,6 +108,8 @@ def refusal(error: LaunchRefused) -> str:
 def database_trouble(error: DatabaseError) -> str:
     """What a database error means for whoever typed the command."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "no such column" in text or ("column" in text and "does not exist" in text):
+        return "The database is of another version of Athanor: bring it up to date with `manage.py migrate`."
     if "no such table" in text or ("relation" in text and "does not exist" in text):
         return "The database has no tables yet: start everything with `manage.py up`, or run `manage.py migrate`."
     return (

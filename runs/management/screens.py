@@ -37,8 +37,10 @@ def line_text(line: Line) -> str:
 def status_text(run: Run) -> str:
     """`Run 7 · digits: failed. It used more memory …` and the error, if there is one."""
     sentence = presenting.status_sentence(facts_of(run), timezone.now())
-    error = f"\n  {presenting.printable(run.error)}" if run.error else ""
-    return f"Run {run.pk} · {presenting.printable(run.name or run.experiment)}: {run.status}. {sentence}{error}"
+    error = presenting.error_beside(run.error, sentence)
+    return f"Run {run.pk} · {presenting.printable(run.name or run.experiment)}: {run.status}. {sentence}" + (
+        f"\n  {error}" if error else ""
+    )
 
 
 class Screen(Protocol):

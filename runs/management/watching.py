@@ -70,9 +70,8 @@ def watch(command: RunsCommand, run_id: int, *, silent: bool = False) -> Exit:
         with screen:
             run = Watcher(run_id, screen).watch(lambda: _ask(command, run_id))
     except Left:
-        command.stderr.write(
-            f"Run {run_id} goes on. `tail_run {run_id} --follow` shows it, `cancel_run {run_id}` ends it."
-        )
+        ways = f"`tail_run {run_id} --follow` shows it, `cancel_run {run_id}` ends it."
+        command.stderr.write(f"\nRun {run_id} goes on. {ways}", style_func=str)
         return Exit.INTERRUPTED
     return exit_of(Status(run.status))
 
@@ -86,7 +85,7 @@ def _ask(command: RunsCommand, run_id: int) -> bool:
     """Whether the run is to be cancelled; without a terminal to ask on it is left running."""
     if not sys.stdin.isatty():
         return False
-    command.stderr.write(f"\nCancel run {run_id}? [y]es, or [N]o: leave it running ", ending="")
+    command.stderr.write(f"\nCancel run {run_id}? [y]es, or [N]o: leave it running ", style_func=str, ending="")
     command.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 

@@ -85,6 +85,11 @@ def test_control_characters_are_shown_and_colours_are_left_out() -> None:
     assert presenting.printable("\x1b[31mred\x1b[0m\x1b]0;title\x07\ttab\r\x9b") == "red␛]0;title␇\ttab␍\\x9b"
 
 
+def test_an_error_that_the_sentence_has_said_is_not_said_again() -> None:
+    assert presenting.error_beside("Cancelled by ada", "Cancelled by ada; gone 0.25 s after the request.") == ""
+    assert presenting.error_beside("It used 3 GiB.", "It used more memory than its limit.") == "It used 3 GiB."
+
+
 @pytest.mark.parametrize("text", ["warning", "WARNING", " 30 "])
 def test_a_level_is_read_by_name_and_number(text: str) -> None:
     assert presenting.level_of(text) == Level.WARNING
