@@ -58,6 +58,7 @@ def launch(  # noqa: PLR0913  # the one verb with many optional words; each is a
     seed: int | None = None,
     queue: str | None = None,
     priority: int | None = None,
+    retries: Mapping[str, Any] | None = None,
     by: AbstractBaseUser | None = None,
     via: str = "python",
     not_before: datetime | None = None,
@@ -67,8 +68,9 @@ def launch(  # noqa: PLR0913  # the one verb with many optional words; each is a
 
     A name that both an instance and an experiment have is the instance. For an instance, `configuration`, `limits` and
     `tags` are laid over its own; nested mappings are merged, unless the configuration `is_whole` and replaces that of
-    the instance. Limits: experiment, then instance, then launch. The wake-up is sent after the commit. Raises
-    LaunchRefused with all problems at once; then nothing was written.
+    the instance. Limits: experiment, then instance, then launch. `retries` (kind of failure → how often, or the fields
+    of a Retry) are laid over the experiment's. The wake-up is sent after the commit. Raises LaunchRefused with all
+    problems at once; then nothing was written.
     """
     order = launching.prepare(
         experiment_or_instance,
@@ -78,6 +80,7 @@ def launch(  # noqa: PLR0913  # the one verb with many optional words; each is a
         tags=tags,
         queue=queue,
         priority=priority,
+        retries=retries,
     )
     return _create(
         order,
@@ -196,6 +199,7 @@ def _again(run_id: int, kind: Origin, *, by: AbstractBaseUser | None, via: str) 
             list(old.tags),
             old.queue,
             old.priority,
+            dict(old.retries),
         )
     )
     with transaction.atomic():

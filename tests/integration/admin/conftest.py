@@ -1,0 +1,53 @@
+"""Clients of people with different permissions, for the tests of pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.test import Client
+
+from runs import tasks
+
+VIEWER = ("runs.view_run", "runs.view_worker", "experiments.view_instance")
+OPERATOR = (*VIEWER, "runs.launch_run", "runs.cancel_run", "runs.delete_run")
+
+
+@pytest.fixture
+def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The queues that were sent a wake-up; nobody hears it."""
+    queues: list[str] = []
+    monkeypatch.setattr(tasks, "wake", lambda queue, count=1: queues.append(queue))
+    return queues
+
+
+@pytest.fixture
+def as_user() -> Callable[..., Client]:
+    """A client of a new member of the staff with these permissions."""
+
+    from django.contrib.auth.models import Permission  # a conftest is read before Django is set up
+
+    def make(*permissions: str, **values: Any) -> Client:
+        user = get_user_model().objects.create(
+            username=f"user{get_user_model().objects.count()}", is_staff=True, **values
+        )
+        for name in permissions:
+            app, codename = name.split(".")
+            user.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return make
+
+
+@pytest.fixture
+def viewer(as_user: Callable[..., Client]) -> Client:
+    return as_user(*VIEWER)
+
+
+@pytest.fixture
+def operator(as_user: Callable[..., Client]) -> Client:
+    return as_user(*OPERATOR)
