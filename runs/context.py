@@ -18,28 +18,19 @@ from typing import Any, Generic, NoReturn, TypeVar
 import msgspec
 from pydantic import BaseModel
 
-from experiments.exceptions import ExperimentFailed, RunCancelled
+from experiments.exceptions import ExperimentFailed, RetryLater, RunCancelled
 from runs import artifacts, jsonable
 from runs.control import Control
 from runs.pipe import RecordPipe
-from runs.records import ARTIFACT, CHECKPOINT, PROGRESS, SEEN
+from runs.progress import ProgressSender
+from runs.records import ARTIFACT, CHECKPOINT, SEEN
 from runs.states import AttemptKey, Level, ResultKind, Source
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 ItemT = TypeVar("ItemT")
 
-PROGRESS_EVERY_S = 0.05
-"""Progress is sent at most so often; the last of what came in between follows by itself."""
 _LEVELS = {level.label: level.value for level in Level}
 _LOG = Source.LOG.value
-
-
-class RetryLater(BaseException):
-    """`ctx.retry_later`: this attempt ends, the next one begins after `after_s`. Not for `except Exception`."""
-
-    def __init__(self, reason: str, after_s: float) -> None:
-        super().__init__(reason)
-        self.after_s = after_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +72,7 @@ class ChildContext(Generic[ConfigT]):
     def __init__(self, facts: Facts, config: ConfigT, pipe: RecordPipe, control: Control) -> None:
         self._facts, self._config, self._pipe, self._control = facts, config, pipe, control
         self._log = ChildLog(pipe.line)
-        self._progress = _Progress(pipe)
+        self._progress = ProgressSender(pipe)
         self._checkpoints = 0
         self._checkpoint_lock = threading.RLock()
 
@@ -216,7 +207,6 @@ class ChildContext(Generic[ConfigT]):
         raise ExperimentFailed(message)
 
     def retry_later(self, reason: str, after_s: float = 0.0) -> NoReturn:
-        """End this attempt; the run goes on with its next one, not before `after_s` seconds."""
         raise RetryLater(reason, max(float(after_s), 0.0))
 
     # For the process that it lives in
@@ -227,7 +217,7 @@ class ChildContext(Generic[ConfigT]):
 
     def after_fork(self) -> None:
         """Called in a forked child of the experiment: forget locks that another thread may have held."""
-        self._progress = _Progress(self._pipe, every_s=0.0)
+        self._progress = ProgressSender(self._pipe, every_s=0.0)
         self._checkpoint_lock = threading.RLock()
 
     def _checked_state(self, state: Mapping[str, Any]) -> bytes:
@@ -247,30 +237,3 @@ class ChildContext(Generic[ConfigT]):
     def _tell_seen(self) -> None:
         if self._control.first_to_see():
             self._pipe.send(SEEN, msgspec.json.encode({"at": time.time()}))
-
-
-class _Progress:
-    """Sends progress at most every `every_s`, holding the last back until `flush`. Thread-safe."""
-
-    def __init__(self, pipe: RecordPipe, *, every_s: float = PROGRESS_EVERY_S) -> None:
-        self._pipe, self._every_s = pipe, every_s
-        self._lock = threading.RLock()
-        self._sent_at = float("-inf")
-        self._held: tuple[float, float | None, str] | None = None
-
-    def set(self, current: float, total: float | None, message: str) -> None:
-        with self._lock:
-            self._held = (current, total, message)
-            if time.monotonic() - self._sent_at >= self._every_s:
-                self._send()
-
-    def flush(self) -> None:
-        if self._held is not None:
-            with self._lock:
-                self._send()
-
-    def _send(self) -> None:
-        if self._held is not None:
-            current, total, message = self._held
-            self._held, self._sent_at = None, time.monotonic()
-            self._pipe.send(PROGRESS, jsonable.strict((current, total, jsonable.shown(message)[:500])))

@@ -17,6 +17,8 @@ from typing import Any
 
 import msgspec
 
+from runs.pipe import PipeClosed
+
 _CANCELLED, _STOPPING, _SEEN = range(3)
 LOOK_EVERY_S = 0.2
 """How often a forked child of the experiment looks at the flags while it sleeps."""
@@ -98,7 +100,8 @@ class Control:
             events = poll.poll(TICK_S * 1000)
             if events and not self._read(events[0][1]):
                 return
-            self.on_tick()
+            with suppress(PipeClosed):
+                self.on_tick()
 
     def _read(self, events: int) -> bool:
         """Take what has come; False when there will be nothing more."""

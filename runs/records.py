@@ -11,7 +11,8 @@ thread or process, and nothing is ever torn), ended by a newline. Its first byte
     H{"source_file", "source_digest", ...}      hello: the experiment is imported and about to run
     S{"at"}                                     the experiment has seen the cancel request
     E{"outcome", ...}                           the end, see `End`; nothing counts after it
-    +<sender>:<piece>  and  =<sender>:<piece>   a longer record in pieces, `=` the last; <sender> is pid-thread
+    +<sender>:<piece>  and  =<sender>:<piece>   a longer record in pieces, `=` the last; <sender> is
+                        pid-thread.serial, so that a record given up in the middle is told from the next
 
 A line that is none of these is garbage; it becomes a visible line of source `system`, and reading goes on at the next
 newline.

@@ -1,4 +1,4 @@
-"""The child: from the fork to its last word. User code is called here and nowhere else, by `_play`.
+"""The child: from the fork to its last word. User code is called here and nowhere else.
 
 The order of what it says: hello (`H`) when the experiment is imported and its configuration accepted, then whatever
 the experiment says, the end (`E`), and nothing after it. Then the process ends without waiting for the experiment's
@@ -127,16 +127,16 @@ class _Child:
         self._control.on_tick = context.flush_progress
         try:
             self._say_hello(experiment)
-            with self._interrupts.allowed():
-                value = experiment().run(context)
-                if inspect.isawaitable(value):
-                    value = self._interrupts.run_async(value)
+            value = self._interrupts.call(lambda: self._run(experiment, context))
             return endings.of_value(value, summary_max_bytes=self._spec.record_max_bytes // 2)
         except PipeClosed:
             raise
         except BaseException as error:
-            self._interrupts.end()
             return endings.of_exception(error, _OWN_FILES)
+
+    def _run(self, experiment: type[Experiment], context: ChildContext[Any]) -> Any:
+        value = experiment().run(context)
+        return self._interrupts.run_async(value) if inspect.isawaitable(value) else value
 
     def _say_hello(self, experiment: type[Experiment]) -> None:
         hello = {

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from runs.exceptions import SpawnFailed
-from runs.supervisor.incarnation import Incarnation, ServerGone
+from runs.supervisor.incarnation import Incarnation
 from runs.supervisor.pipes import Pipes
 from runs.supervisor.protocol import KeepAlive, Signal, Stop
 from runs.supervisor.spec import ChildSpec, Exit
@@ -33,8 +33,6 @@ START_TIMEOUT_S = 60.0
 """Longest time for a new fork server to load Django."""
 STOP_TIMEOUT_S = 10.0
 """Longest time for it to end all children and itself, before it is killed."""
-RESTARTS_PAUSE_S = 1.0
-"""Between two tries to start a server that does not come up."""
 
 
 class Child:
@@ -118,9 +116,16 @@ class ForkServer:
         it must not block. Raises SpawnFailed, and then `on_exit` is not called.
         """
         server = self._ready()
-        with Pipes.made() as pipes:
+        try:
+            pipes = Pipes()
+        except OSError as error:
+            raise SpawnFailed(f"Run {spec.key}: no pipes could be made: {error}") from error
+        try:
             number, pid = server.spawn(spec, pipes.of_child, on_exit)
-            return Child(pid, number, pipes.kept(), server, spec.stacks_path)
+        except BaseException:
+            pipes.close()
+            raise
+        return Child(pid, number, pipes, server, spec.stacks_path)
 
     def keep_alive(self, until: float) -> None:
         """Let all children live until this moment of `clock.lease_clock()`; if it passes and no later one was given,
@@ -186,11 +191,11 @@ class ForkServer:
     def _serve_one(self, server: Incarnation) -> None:
         try:
             server.launch(START_TIMEOUT_S)
-        except ServerGone as error:
+        except Exception as error:  # whatever it is, somebody waits for it
+            server.bury()
             with self._changed:
                 self._failure = SpawnFailed(str(error))
                 self._changed.notify_all()
-            server.bury()
             return
         with self._changed:
             self._server = server

@@ -8,9 +8,14 @@ from types import TracebackType
 
 import msgspec
 
-from experiments.exceptions import BrokenExperiment, ExperimentFailed, InvalidDefinition, RunCancelled
+from experiments.exceptions import (
+    BrokenExperiment,
+    ExperimentFailed,
+    InvalidDefinition,
+    RetryLater,
+    RunCancelled,
+)
 from runs import jsonable
-from runs.context import RetryLater
 from runs.records import End
 
 ERROR_MAX_CHARS = 4_000

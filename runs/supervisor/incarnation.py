@@ -143,7 +143,7 @@ class Incarnation:
         try:
             process.wait(BURIAL_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            logger.error("Processes of fork server %s cannot be killed; their runs are ended anyway", self.pid)  # noqa: TRY400
+            logger.exception("Processes of fork server %s cannot be killed; their runs are ended anyway", self.pid)
 
     def _loop(self, is_done: Callable[[], bool], deadline: float | None) -> None:
         with selectors.DefaultSelector() as selector:

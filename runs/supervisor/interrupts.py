@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable
+from types import FrameType
+from typing import Any, TypeVar
 
 from experiments.exceptions import RunCancelled
 from runs.control import Control
+
+T = TypeVar("T")
 
 
 class Interrupts:
@@ -21,27 +23,21 @@ class Interrupts:
 
     def __init__(self, control: Control) -> None:
         self._control = control
-        self._is_running = False
         self._task: asyncio.Task[Any] | None = None
-        self.happened = False
+        self._happened = False
 
     def install(self) -> None:
         signal.signal(signal.SIGUSR1, self._interrupt)
 
-    @contextmanager
-    def allowed(self) -> Iterator[None]:
-        """The block may be interrupted. An interrupt that came before it is raised at its start."""
-        self._is_running = True
-        try:
-            if self._control.cancelled and self.happened:
-                raise RunCancelled("The run was cancelled before it began.")
-            yield
-        finally:
-            self._is_running = False
+    def call(self, function: Callable[[], T]) -> T:
+        """Call a function that may be interrupted, by an interrupt that came before too.
 
-    def end(self) -> None:
-        """From now on nothing is interrupted, also if an interrupt came just at the end of the block."""
-        self._is_running = False
+        While this very frame is on the stack interrupts are raised, and never else: so there is no moment just before
+        or after in which one could hit what is ours.
+        """
+        if self._happened:
+            raise RunCancelled("The run was cancelled before it began.")
+        return function()
 
     def run_async(self, awaitable: Awaitable[Any]) -> Any:
         """Run an `async` experiment to its end. A cancelled main task becomes RunCancelled."""
@@ -56,19 +52,25 @@ class Interrupts:
         try:
             return asyncio.run(main())
         except asyncio.CancelledError as error:
-            if self.happened:
+            if self._happened:
                 raise RunCancelled("The run was interrupted.") from error
             raise
 
-    def _interrupt(self, *_: Any) -> None:
-        self.happened = True
+    def _interrupt(self, _: int, frame: FrameType | None) -> None:
+        self._happened = True
         self._control.set_cancelled()
-        if not self._is_running:
+        if not self._is_called_from(frame):
             return
-        task = self._task
-        if task is not None:
+        if (task := self._task) is not None:
             loop = task.get_loop()
             if asyncio.current_task(loop) is not task:
                 loop.call_soon_threadsafe(task.cancel)
                 return
         raise RunCancelled("The run was interrupted.")
+
+    def _is_called_from(self, frame: FrameType | None) -> bool:
+        """Whether `call` is what executes in this frame or above it."""
+        ours = Interrupts.call.__code__
+        while frame is not None and frame.f_code is not ours:
+            frame = frame.f_back
+        return frame is not None

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from runs.supervisor.protocol import close_all
 
@@ -29,27 +28,11 @@ class Pipes:
         self.records, self.stdout, self.stderr, self.control = fds[0], fds[2], fds[4], fds[7]
         self.of_child = (fds[1], fds[3], fds[5], fds[6])
         self.is_closed = False
-        self._is_kept = False
         for fd in self._own:
             os.set_blocking(fd, False)
         if hasattr(fcntl, "F_SETPIPE_SZ"):
             with suppress(OSError):  # the user's share of pipe memory is used up
                 fcntl.fcntl(self.records, fcntl.F_SETPIPE_SZ, RECORDS_PIPE_BYTES)
-
-    @classmethod
-    @contextmanager
-    def made(cls) -> Iterator[Pipes]:
-        """New pipes, closed at the end of the block unless they are `kept`."""
-        pipes = cls()
-        try:
-            yield pipes
-        finally:
-            if not pipes._is_kept:
-                pipes.close()
-
-    def kept(self) -> Pipes:
-        self._is_kept = True
-        return self
 
     def close(self) -> None:
         """Close the worker's ends. May be repeated."""

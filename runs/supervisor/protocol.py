@@ -16,6 +16,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from runs.supervisor.spec import Fate
+
 _LENGTH = struct.Struct("!I")
 _READ_BYTES = 256 * 1024
 _FDS_MAX = 16
@@ -38,6 +40,8 @@ class Spawn(msgspec.Struct, tag="spawn"):
 
     id: int
     spec: msgspec.Raw
+    before: float | None = None
+    """Not from this moment of the lease clock on: by then the attempt may be somebody else's."""
 
 
 class Signal(msgspec.Struct, tag="signal"):
@@ -81,6 +85,8 @@ class Spawned(msgspec.Struct, tag="spawned"):
 class Refused(msgspec.Struct, tag="refused"):
     id: int
     why: str
+    is_late: bool = False
+    """The time until which it could have been started is over."""
 
 
 class Exited(msgspec.Struct, tag="exited"):
@@ -92,6 +98,7 @@ class Exited(msgspec.Struct, tag="exited"):
     cpu_seconds: float
     peak_memory_bytes: int
     orphans_killed: int
+    fate: Fate = Fate.NONE
 
 
 class Pong(msgspec.Struct, tag="pong"):
@@ -147,10 +154,15 @@ class Connection:
 
     def receive(self) -> list[bytes]:
         """The messages that have come. Raises EOFError when the other side is gone (ConnectionError likewise)."""
-        data, fds, _, _ = socket.recv_fds(self._socket, _READ_BYTES, _FDS_MAX)
+        try:
+            data, fds, flags, _ = socket.recv_fds(self._socket, _READ_BYTES, _FDS_MAX)
+        except BlockingIOError:
+            return []
         self._fds.extend(fds)
         if not data:
-            raise EOFError
+            raise EOFError("the other side is gone")
+        if flags & socket.MSG_CTRUNC:
+            raise EOFError("descriptors were lost: this process may open no more files")
         self._in += data
         messages = []
         while len(self._in) >= _LENGTH.size:

@@ -18,8 +18,6 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from resource import struct_rusage
 from typing import Any
 
 import msgspec
@@ -31,7 +29,6 @@ from runs.supervisor.protocol import (
     Answer,
     Broken,
     Connection,
-    Exited,
     KeepAlive,
     Ping,
     Pong,
@@ -44,6 +41,7 @@ from runs.supervisor.protocol import (
     Stop,
     decode_request,
 )
+from runs.supervisor.reaper import Reaper
 
 logger = logging.getLogger(__name__)
 
@@ -52,21 +50,6 @@ LOOK_AT_CLOCK_S = 0.5
 SWEEP_S = 0.002
 """Between two looks whether the orphans of a child are gone."""
 
-_RSS_UNIT = 1024 if prctl.IS_LINUX else 1
-
-
-@dataclass(slots=True)
-class _Ended:
-    """A child that is dead, while what it left behind is being killed."""
-
-    number: int
-    status: int | None
-    signal: int | None
-    usage: struct_rusage
-    killed: int = 0
-    orphans: set[int] = field(default_factory=set)
-    """Not gone yet."""
-
 
 class Server:
     """One turn after another, until the worker is gone or says stop."""
@@ -74,10 +57,7 @@ class Server:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._fork: Callable[[bytes, Sequence[int]], int] | None = None
-        self._children: dict[int, int] = {}  # pid → number, of those that are not reaped
-        self._killed: dict[int, int] = {}  # pid → how many below it were killed
-        self._ended: list[_Ended] = []
-        self._orphans: set[int] = set()
+        self._reaper = Reaper()
         self._until: float | None = None
         self._is_over = False  # the moment has passed
         self._stopping = False
@@ -107,14 +87,13 @@ class Server:
         if self._connection.fileno() in ready:
             self._read()
         self._meet_deadline()
-        self._reap()
-        self._sweep()
+        self._bury()
         self._answer()
 
     def _sleep_s(self) -> float | None:
-        if self._ended:
+        if self._reaper.has_dead:
             return SWEEP_S
-        if not self._children or self._until is None or self._is_over:
+        if not self._reaper.has_children or self._until is None or self._is_over:
             return None
         return min(max(self._until - lease_clock(), 0.0), LOOK_AT_CLOCK_S)
 
@@ -135,7 +114,7 @@ class Server:
             case Spawn():
                 self._spawn(request)
             case Signal(number, how):
-                for pid in [pid for pid, other in self._children.items() if other == number]:
+                for pid in self._reaper.pids(number):
                     self._signal(pid, how)
             case KeepAlive(until):
                 self._until, self._is_over = until, False
@@ -164,7 +143,7 @@ class Server:
         except OSError as error:
             self._answer(Refused(request.id, f"No child could be started: {error}"))
         else:
-            self._children[pid] = request.id
+            self._reaper.add(pid, request.id)
             self._answer(Spawned(request.id, pid))
         finally:
             for fd in fds:
@@ -179,82 +158,29 @@ class Server:
             case "terminate":
                 trees.signal_tree(pid, signal.SIGTERM)
             case "kill":
-                self._kill([pid])
+                self._reaper.kill([pid])
 
     def _meet_deadline(self) -> None:
         if self._is_over or self._until is None or self._until > lease_clock():
             return
         self._is_over = True
-        if self._children:
-            logger.error("The worker did not renew in time; its %d children are killed", len(self._children))
-            self._kill(list(self._children))
-
-    def _kill(self, pids: list[int]) -> None:
-        for pid, killed in trees.kill_trees(pids).items():
-            self._killed[pid] = self._killed.get(pid, 0) + killed
-
-    # Ends
-
-    def _reap(self) -> None:
-        """Take the exit status of every process that has ended: children, and orphans that came to this process."""
-        with suppress(ChildProcessError):
-            while True:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-                if pid == 0:
-                    return
-                self._gone(pid, os.waitstatus_to_exitcode(status), usage)
-
-    def _gone(self, pid: int, code: int, usage: struct_rusage) -> None:
-        number = self._children.pop(pid, None)
-        if number is None:
-            self._orphans.discard(pid)
-            for ended in self._ended:
-                ended.orphans.discard(pid)
-            return
-        if not prctl.IS_LINUX:
-            with suppress(OSError):
-                os.killpg(pid, signal.SIGKILL)
-        self._ended.append(
-            _Ended(
-                number,
-                status=code if code >= 0 else None,
-                signal=-code if code < 0 else None,
-                usage=usage,
-                killed=self._killed.pop(pid, 0),
-            )
-        )
-
-    def _sweep(self) -> None:
-        """Kill this process' children that are no run's child: what the dead left. Tell the ends of those whose all
-        is gone.
-
-        An orphan counts for every child that was dead when it came, since nothing tells whose it was.
-        """
-        if not self._ended:
-            return
-        found = trees.own_children() - self._children.keys()
-        for pid in found:
-            trees.send(pid, signal.SIGKILL)
-        new = found - self._orphans
-        self._orphans |= found
-        for ended in self._ended:
-            ended.orphans |= new
-            ended.killed += len(new)
-        if new:
-            return
-        for ended in [ended for ended in self._ended if not ended.orphans]:
-            self._ended.remove(ended)
-            self._answer(_exited(ended))
+        if children := self._reaper.pids():
+            logger.error("The worker did not renew in time; its %d children are killed", len(children))
+            self._reaper.kill(children)
 
     def _end_all(self, selector: selectors.BaseSelector, wake: int) -> None:
         """Kill every child and what it left; the worker is told if it is still there."""
-        self._kill(list(self._children))
-        self._reap()
-        while self._children or self._ended:
+        self._reaper.kill(self._reaper.pids())
+        self._bury()
+        while self._reaper.has_children or self._reaper.has_dead:
             if selector.select(SWEEP_S):
                 os.read(wake, 4096)
-            self._reap()
-            self._sweep()
+            self._bury()
+
+    def _bury(self) -> None:
+        self._reaper.reap()
+        for exited in self._reaper.sweep():
+            self._answer(exited)
 
     def _answer(self, answer: Answer | None = None) -> None:
         """Send an answer, and what waits. A worker that is gone is noticed where its socket is read."""
@@ -263,17 +189,6 @@ class Server:
                 self._connection.flush()
             else:
                 self._connection.post(answer)
-
-
-def _exited(ended: _Ended) -> Exited:
-    return Exited(
-        id=ended.number,
-        status=ended.status,
-        signal=ended.signal,
-        cpu_seconds=ended.usage.ru_utime + ended.usage.ru_stime,
-        peak_memory_bytes=ended.usage.ru_maxrss * _RSS_UNIT,
-        orphans_killed=ended.killed,
-    )
 
 
 def _wake_at_signals() -> int:

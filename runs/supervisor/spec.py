@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,16 @@ class ChildSpec:
         return self.folder / f"stacks-{self.key.number}.txt"
 
 
+class Fate(StrEnum):
+    """What, besides itself, the supervisor and the machine, may end a child: then its run is lost, not failed."""
+
+    NONE = ""
+    LEASE = "lease"
+    """Its worker did not renew the lease in time, or the attempt is not its own any more."""
+    SERVER = "server"
+    """The fork server was killed, or went down."""
+
+
 @dataclass(frozen=True, slots=True)
 class Exit:
     """The end of a child, told only when no process of its tree is left."""
@@ -50,3 +61,4 @@ class Exit:
     """Of the child or the largest of those descendants, whichever is larger."""
     orphans_killed: int
     """How many of its descendants had to be killed."""
+    fate: Fate = Fate.NONE
