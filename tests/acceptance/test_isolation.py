@@ -211,7 +211,7 @@ def test_others_go_on_while_one_crashes(stack: Stack) -> None:
 
 def test_the_child_has_none_of_our_credentials(stack: Stack) -> None:
     run = ended(launch("environment"))
-    environ = run.results.get(key="environ").value
+    environ: dict[str, str] = run.results.get(key="environ").value  # type: ignore[assignment]  # JSON
     assert [name for name in environ if name in CREDENTIALS] == []
     assert environ["ATHANOR_ROLE"] == "child"
     assert environ["ATHANOR_ATTEMPT"] == f"{run.pk}.1"
@@ -220,5 +220,6 @@ def test_the_child_has_none_of_our_credentials(stack: Stack) -> None:
 def test_no_descriptor_but_its_own_reaches_the_child(stack: Stack) -> None:
     """A database or Redis connection of the worker in the child would be shared with it."""
     run = ended(launch("environment"))
-    kinds = {fd.split(":")[0] for fd in run.results.get(key="descriptors").value}
+    descriptors: list[str] = run.results.get(key="descriptors").value  # type: ignore[assignment]  # JSON
+    kinds = {fd.split(":")[0] for fd in descriptors}
     assert kinds <= {"pipe", "/dev/null", "anon_inode"}

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from experiments import ExperimentFailed, RunCancelled, RunContext
-from runs.context import ChildContext, Facts, RetryLater
+from experiments import ExperimentFailed, RetryLater, RunCancelled, RunContext
+from runs.context import ChildContext, Facts
 from runs.control import Control
 from runs.pipe import PipeClosed, RecordPipe
 from runs.records import FRAME_MAX_BYTES

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from runs.supervisor.children import Exit
 
 from experiments.limits import Limits
 from runs.records import End
 from runs.states import AttemptEnd, FailureKind, Status
 from runs.supervisor import stops
+from runs.supervisor.children import Exit
 from runs.supervisor.outcome import Observation, verdict
 from runs.supervisor.stops import Action, Reason
 
