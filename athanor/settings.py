@@ -23,7 +23,8 @@ CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("ATHANOR_TRUSTED_ORIGINS", "")
 
 INSTALLED_APPS = [
     "unfold",
-    "django.contrib.admin",
+    # A child shows no pages: it is spared the loading of all admin modules.
+    "django.contrib.admin.apps.SimpleAdminConfig" if IS_CHILD else "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
