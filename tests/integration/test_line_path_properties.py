@@ -104,8 +104,12 @@ class LinePath(RuleBasedStateMachine):
     def send_everything(self) -> None:
         """Until the sender finds nothing more to do; then whatever happened to Redis has been mended."""
         before = None
-        while before != (before := dict(self.sender._sent)) or self._unsent():
+        for _ in range(1000):
+            if before == (before := dict(self.sender._sent)) and not self._unsent():
+                break
             self.sender.run_once()
+        else:
+            raise AssertionError("the sender never comes to rest")
         self.meddled = False
 
     def _unsent(self) -> bool:
