@@ -56,6 +56,14 @@ class ExperimentFailed(Exception):
     """The experiment says itself that it failed (`ctx.fail(message)`): stored without a traceback."""
 
 
+class RetryLater(BaseException):
+    """`ctx.retry_later`: this attempt ends, the next one begins after `after_s`. Not for `except Exception`."""
+
+    def __init__(self, reason: str, after_s: float) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
+
+
 class RunCancelled(BaseException):
     """The run was cancelled. Derives from BaseException, so that `except Exception` cannot swallow it.
 
