@@ -18,7 +18,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
 from django.db import DatabaseError, connection
 
-from runs.exceptions import LaunchRefused, RunNotFinal, RunNotFound
+from runs.exceptions import LaunchRefused, RunNotFinal, RunNotFound, ScheduleNotFound, ScheduleRefused
 from runs.models import Run
 from runs.states import Status
 
@@ -79,7 +79,9 @@ class RunsCommand(BaseCommand):
             return super().execute(*args, **options)
         except LaunchRefused as error:
             raise WrongUse(refusal(error)) from error
-        except (RunNotFound, RunNotFinal) as error:
+        except ScheduleRefused as error:
+            raise WrongUse(refusal(error, "Not scheduled")) from error
+        except (RunNotFound, RunNotFinal, ScheduleNotFound) as error:
             raise WrongUse(str(error)) from error
         except DatabaseError as error:
             raise CommandError(database_trouble(error)) from error
@@ -96,13 +98,13 @@ class RunsCommand(BaseCommand):
         self.stdout.write(json.dumps(document, indent=2, ensure_ascii=False))
 
 
-def refusal(error: LaunchRefused) -> str:
+def refusal(error: LaunchRefused | ScheduleRefused, head: str = "Not launched") -> str:
     """One line for each problem, under a head."""
-    if not error.problems:
-        return f"Not launched: {error}"
+    if not error.problems or set(error.problems) <= {""}:
+        return f"{head}: {error}"
     if set(error.problems) == {"experiment"}:
-        return f"Not launched: {error.problems['experiment']}"
-    return "\n".join(("Not launched:", *(f"  {path}: {message}" for path, message in error.problems.items())))
+        return f"{head}: {error.problems['experiment']}"
+    return "\n".join((f"{head}:", *(f"  {path}: {message}" for path, message in error.problems.items())))
 
 
 def database_trouble(error: DatabaseError) -> str:

@@ -105,7 +105,7 @@ def resume(schedule_id: int, *, by: str, wake: Wake) -> Schedule:
             schedule = account.schedule
             schedule.paused_at, schedule.paused_why, schedule.failures = None, "", 0
             schedule.save(update_fields=["paused_at", "paused_why", "failures"])
-            logger.info("Schedule %s was resumed by %s", schedule.name, by)
+            logger.debug("Schedule %s was resumed by %s", schedule.name, by)
     return account.schedule
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from django.db import connection
 from django.db.models.functions import Now
 
 from runs import launching, transitions
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_AGAIN = timedelta(minutes=1)
 """After a timetable that cannot be read, its zone gone from the system for example."""
-SCHEDULE_COLUMNS = ("cursor", "due_at", "failures", "trouble", "paused_at", "paused_why", "instance")
+SCHEDULE_COLUMNS = ("cursor", "due_at", "failures", "trouble", "paused_at", "paused_why", "instance_id")
 
 
 @dataclass(slots=True)
@@ -62,7 +63,7 @@ class _Entries:
             slot.decided_at = Now()
             slot.save(update_fields=["state", "reason", "run", "decided_at"])
         Slot.objects.bulk_update(self.ended, ["outcome", "duration_s"])
-        Schedule.objects.bulk_update(schedules, SCHEDULE_COLUMNS)
+        save_schedules(schedules)
 
 
 def settle(accounts: Sequence[Account]) -> Settled:
@@ -93,6 +94,18 @@ def settle_by_hand(account: Account, due: Due, *, anyway: bool) -> tuple[Settled
     _enter(account, decide(facts), entries)
     entries.write([account.schedule])
     return entries.settled, entries.slots[0]
+
+
+def save_schedules(schedules: Sequence[Schedule]) -> None:
+    """Their SCHEDULE_COLUMNS, all rows by one statement: `bulk_update` takes longer than all the rest together."""
+    fields = [field for field in Schedule._meta.concrete_fields if field.attname in SCHEDULE_COLUMNS]
+    assignments = ", ".join(f"{connection.ops.quote_name(str(field.column))} = %s" for field in fields)
+    rows = [
+        (*(field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields), row.pk)
+        for row in schedules
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(f"UPDATE {Schedule._meta.db_table} SET {assignments} WHERE id = %s", rows)  # noqa: S608  # names of columns
 
 
 def note_endings(account: Account) -> None:

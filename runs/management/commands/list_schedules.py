@@ -1,0 +1,55 @@
+"""List schedules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+from django.utils import timezone
+
+from runs import presenting
+from runs.management.base import Exit, RunsCommand, add_json, table
+from runs.management.scheduling import week_words
+from runs.models import Schedule
+from runs.schedules import describing, health
+
+SHOWN = 1_000
+
+
+class Command(RunsCommand):
+    help = "List schedules: when they fire next, and what did not run last week and why."
+    examples = """
+list_schedules
+list_schedules --json | jq '.[] | select(.trouble != "") | .name'
+"""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add_json(parser)
+
+    def answer(self, options: dict[str, Any]) -> Exit:
+        schedules = list(Schedule.objects.select_related("instance").order_by("name")[:SHOWN])
+        if options["json"]:
+            self.print_json(describing.schedule_documents(schedules))
+            return Exit.OK
+        for warning in health.health():
+            about = f"{warning.schedule}: " if warning.schedule else ""
+            self.stderr.write(f"{warning.level.value}: {about}{warning.text}")
+        if schedules:
+            weeks = describing.weeks(schedule.pk for schedule in schedules)
+            rows = (row(schedule, weeks[schedule.pk]) for schedule in schedules)
+            self.print(table(rows, ("NAME", "LAUNCHES", "WHEN", "NEXT", "LAST WEEK")))
+        else:
+            self.print('There are no schedules. `schedule_run EXPERIMENT --cron "30 2 * * *"` makes one.')
+        return Exit.OK
+
+
+def row(schedule: Schedule, week: describing.Week) -> tuple[object, ...]:
+    fires = describing.next_fires(schedule, 1)
+    upcoming = presenting.age(fires[0].due_at, timezone.now()) if fires else "never again"
+    return (
+        schedule.name,
+        schedule.target,
+        describing.words(schedule),
+        "paused" if schedule.is_paused else upcoming,
+        week_words(week),
+    )

@@ -1,0 +1,19 @@
+"""Pause schedules."""
+
+from __future__ import annotations
+
+from runs import services
+from runs.management.pausing import PausingCommand
+from runs.models import Schedule
+
+
+class Command(PausingCommand):
+    help = "Pause schedules: their slots are entered in the ledger as paused, and nothing is launched."
+    examples = """
+pause_schedule nightly
+pause_schedule nightly hourly --json
+"""
+    done = "is paused. Its slots are entered as paused until `resume_schedule`."
+
+    def do(self, schedule_id: int, by: str) -> Schedule:
+        return services.pause_schedule(schedule_id, by=by)

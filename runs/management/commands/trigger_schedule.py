@@ -1,0 +1,39 @@
+"""Launch a schedule now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from runs import services
+from runs.management.base import Exit, RunsCommand, add_json
+from runs.management.scheduling import row_line
+from runs.management.watching import whoami
+from runs.schedules import changing
+from runs.schedules.describing import slot_document
+from runs.states import RAN, SlotState
+
+
+class Command(RunsCommand):
+    help = (
+        "Launch a schedule now, beside its timetable, paused or not; its overlap policy holds. Exit code 1: it did not."
+    )
+    examples = """
+trigger_schedule nightly
+trigger_schedule nightly --anyway --json
+"""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("schedule", metavar="NAME")
+        parser.add_argument("--anyway", action="store_true", help="whatever its overlap policy says")
+        add_json(parser)
+
+    def answer(self, options: dict[str, Any]) -> Exit:
+        schedule = changing.find(options["schedule"])
+        row = services.trigger_schedule(schedule.pk, by=whoami(), anyway=options["anyway"])
+        if options["json"]:
+            self.print_json(slot_document(row))
+        else:
+            self.print(row_line(row))
+        return Exit.OK if row.state in RAN | {SlotState.WAITING} else Exit.FAILED

@@ -1,0 +1,35 @@
+"""What `pause_schedule` and `resume_schedule` share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from runs.management.base import Exit, RunsCommand, add_json
+from runs.management.watching import whoami
+from runs.models import Schedule
+from runs.schedules import changing, describing
+
+
+class PausingCommand(RunsCommand):
+    """Subclasses write `do` and `done`."""
+
+    done = ""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("schedules", metavar="NAME", nargs="+")
+        add_json(parser)
+
+    def answer(self, options: dict[str, Any]) -> Exit:
+        found = [changing.find(name) for name in options["schedules"]]  # refuse all if one is not there
+        changed = [self.do(schedule.pk, whoami()) for schedule in found]
+        if options["json"]:
+            self.print_json(describing.schedule_documents(changed))
+        else:
+            for schedule in changed:
+                self.print(f"Schedule {schedule.name} {self.done}")
+        return Exit.OK
+
+    def do(self, schedule_id: int, by: str) -> Schedule:
+        raise NotImplementedError

@@ -1,0 +1,129 @@
+"""What the commands of schedules share: options that become columns, moments that people type, screens."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from django.contrib.auth import get_user_model
+
+from runs import parsing, presenting
+from runs.management.base import WrongUse
+from runs.models import Schedule, Slot
+from runs.schedules import describing
+from runs.states import CatchUp, Overlap, SlotState, TimetableKind
+from runs.timetable import TimetableError, find_zone, instant
+
+
+def moment(text: str) -> datetime:
+    """`2026-03-29`, `2026-03-29 02:30`, with an offset; or without one, by the wall clock, and it is returned naive."""
+    try:
+        return datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r} is no moment; write 2026-03-29, 2026-03-29T02:30 or …+02:00") from error
+
+
+def aware(when: datetime, zone: str) -> datetime:
+    """In UTC; without an offset it is of the zone."""
+    try:
+        return when.astimezone(UTC) if when.tzinfo else instant(when, find_zone(zone))
+    except TimetableError as error:
+        raise WrongUse(str(error)) from error
+
+
+def add_timetable(parser: ArgumentParser) -> None:
+    when = parser.add_argument_group("when (one of the first three)")
+    which = when.add_mutually_exclusive_group()
+    which.add_argument("--cron", metavar="EXPR", help="five fields in quotes: minute, hour, day, month, day of week")
+    which.add_argument("--every", metavar="TIME", type=parsing.seconds, help="from slot to slot: 30s, 10m, 1h, 1d")
+    which.add_argument("--at", metavar="DATE", type=moment, action="append", help="2026-03-29T02:30; may be repeated")
+    when.add_argument("--zone", metavar="ZONE", help="time zone, as Europe/Berlin; default: TIME_ZONE of the settings")
+    when.add_argument("--start", metavar="DATE", type=moment, help="no slot before; intervals count from here")
+    when.add_argument("--end", metavar="DATE", type=moment, help="no slot after")
+    when.add_argument("--jitter", metavar="TIME", type=parsing.seconds, help="launch up to so much later")
+
+
+def add_policies(parser: ArgumentParser) -> None:
+    how = parser.add_argument_group("how")
+    how.add_argument("--overlap", choices=Overlap.values, help="if a run is still going: skip (default) …")
+    how.add_argument("--catch-up", choices=CatchUp.values, help="after a downtime: latest (default) …")
+    how.add_argument("--catch-up-window", metavar="TIME", type=parsing.seconds, help="what is older is missed: 1h")
+    how.add_argument("--pause-after", metavar="N", type=int, help="failures in a row after which it pauses itself")
+    how.add_argument("--queue", help="the Celery queue whose workers may run it")
+    how.add_argument("--priority", type=int, help="higher runs first")
+    how.add_argument("--owner", metavar="USER", help="in whose name it launches; that user needs the permission to")
+    how.add_argument("--description", help="what it is for")
+
+
+def columns(options: dict[str, Any], zone: str) -> dict[str, Any]:
+    """The columns of a schedule that were said; those that were not are left out."""
+    said = {
+        "description": options["description"],
+        "time_zone": options["zone"],
+        "starts_at": aware(options["start"], zone) if options["start"] else None,
+        "ends_at": aware(options["end"], zone) if options["end"] else None,
+        "jitter_s": int(options["jitter"]) if options["jitter"] else None,
+        "overlap": options["overlap"],
+        "catch_up": options["catch_up"],
+        "catch_up_window_s": int(options["catch_up_window"]) if options["catch_up_window"] else None,
+        "pause_after_failures": options["pause_after"],
+        "queue": options["queue"],
+        "priority": options["priority"],
+    }
+    return {name: value for name, value in said.items() if value is not None} | _timetable(options)
+
+
+def _timetable(options: dict[str, Any]) -> dict[str, Any]:
+    if options["cron"]:
+        return {"kind": TimetableKind.CRON, "cron": options["cron"], "every_s": None, "dates": []}
+    if options["every"]:
+        if options["every"] != int(options["every"]):
+            raise WrongUse("An interval is a whole number of seconds.")
+        return {"kind": TimetableKind.INTERVAL, "cron": "", "every_s": int(options["every"]), "dates": []}
+    if options["at"]:
+        dates = [date.isoformat(sep=" ") for date in options["at"]]
+        return {"kind": TimetableKind.DATES, "cron": "", "every_s": None, "dates": dates}
+    return {}
+
+
+def owner_of(options: dict[str, Any]) -> Any:
+    if not options["owner"]:
+        return None
+    user = get_user_model()._default_manager.filter(username=options["owner"]).first()
+    if user is None:
+        raise WrongUse(f"There is no user {options['owner']}.")
+    return user
+
+
+def screen(schedule: Schedule, now: datetime, *, slots: int = 0) -> Iterator[str]:
+    """A schedule as lines for people."""
+    state = f"paused: {schedule.paused_why}" if schedule.is_paused else ""
+    yield f"Schedule {schedule.name} · {describing.words(schedule)}{' · ' + state if state else ''}"
+    kind = "instance" if schedule.instance_name else "experiment"
+    yield f"  launches       {kind} {schedule.target}, in the name of {schedule.owner_name or 'the shell'}"
+    yield f"  overlap        {schedule.get_overlap_display()}"
+    window = presenting.duration(schedule.catch_up_window_s)
+    yield f"  catch-up       {schedule.get_catch_up_display()}; window {window}"
+    if schedule.trouble:
+        yield f"  trouble        {schedule.trouble}"
+    yield f"  last week      {week_words(describing.weeks([schedule.pk])[schedule.pk])}"
+    zone = find_zone(schedule.time_zone)
+    for fire in describing.next_fires(schedule):
+        local = fire.due_at.astimezone(zone)
+        yield f"  next           {local:%a %Y-%m-%d %H:%M:%S %Z} ({presenting.age(fire.due_at, now)})"
+    for row in describing.last_slots(schedule, slots):
+        yield f"  {row_line(row)}"
+
+
+def row_line(row: Slot) -> str:
+    return presenting.printable(describing.row_words(row))
+
+
+def week_words(week: describing.Week) -> str:
+    """`168 ran, 2 of them failed; 3 skipped, 1 missed: Run 12 was still going.`"""
+    ran = f"{week.ran:,} ran" + (f", {week.failed:,} of them failed" if week.failed else "")
+    ran += f", {waiting:,} waiting" if (waiting := week.states[SlotState.WAITING]) else ""
+    other = ", ".join(f"{count:,} {state.label.lower()}" for state, count in week.did_not_run.items())
+    return f"{ran}; {other}: {week.why}" if other else ran
