@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import itertools
 import json
 import os
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -142,6 +145,11 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
             if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
+
+
+def unread_bytes(fd: int) -> int:
+    """How much waits in a pipe."""
+    return array.array("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0]
 
 
 def seconds(action: Callable[[], Any]) -> float:

@@ -8,11 +8,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from runs.supervisor.children import ForkServer
-from tests.integration.spawning import EXPERIMENTS, Heard, probe, run, seconds, spec
+from tests.integration.spawning import EXPERIMENTS, Heard, probe, run, seconds, spec, unread_bytes
 from tests.waiting import wait_until
 
 # The way of a child
@@ -239,8 +238,7 @@ def test_exit_functions_run_and_processes_left_behind_do_not_hold_them_up(
 
 def test_a_flooded_pipe_makes_the_child_wait(fork_server: ForkServer, tmp_path: Path) -> None:
     heard = Heard(fork_server, spec(tmp_path, "scripted", behaviour="flood", count=20_000))
-    process = psutil.Process(heard.child.pid)
-    wait_until(lambda: process.status() == psutil.STATUS_SLEEPING and process.cpu_times().user > 0)
+    wait_until(lambda: unread_bytes(heard.child.records_fd) > 50_000, what="a full pipe")
     assert not heard.has_ended
 
     heard.wait()
