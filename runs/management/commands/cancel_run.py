@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from runs import services
-from runs.management.base import Exit, RunsCommand, add_json, exit_of, find_run
+from runs.management.base import Exit, RunsCommand, add_json, find_run
 from runs.management.screens import Silence, status_text
 from runs.management.watching import Left, Watcher, whoami
 from runs.states import Status
@@ -25,7 +25,7 @@ cancel_run 42 43 44 --wait
         parser.add_argument(
             "--wait",
             action="store_true",
-            help="until no process of them is left; exit code 3: cancelled, 0: completed after all, 1: failed",
+            help="until no process of them is left; exit code 1 if one came to another end before the cancel did",
         )
         add_json(parser)
 
@@ -43,7 +43,8 @@ cancel_run 42 43 44 --wait
                 self.print(
                     f"Run {run_id} had ended already." if run_id in final_before else status_text(find_run(run_id))
                 )
-        return max((exit_of(status) for status in asked.values()), default=Exit.OK) if options["wait"] else Exit.OK
+        escaped = [run_id for run_id, status in asked.items() if status.is_final and status != Status.CANCELLED]
+        return Exit.FAILED if options["wait"] and set(escaped) - final_before else Exit.OK
 
     def _end_of(self, run_id: int) -> Status:
         try:
