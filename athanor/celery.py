@@ -7,6 +7,7 @@ ahead, none is retried or delayed by Celery. Losing one or getting it twice cost
 from __future__ import annotations
 
 import os
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,14 @@ def _say_ready(**_: Any) -> None:
         Path(path).touch()
 
 
+def _look_around(**_: Any) -> None:
+    from runs.tasks import look_around
+
+    threading.Thread(target=look_around, name="look-around", daemon=True).start()
+
+
 setup_logging.connect(_leave_logging_to_django, weak=False)
 celeryd_init.connect(_install_supervision, weak=False)
 worker_ready.connect(_say_ready, weak=False)
+worker_ready.connect(_look_around, weak=False)
 beat_init.connect(_say_ready, weak=False)

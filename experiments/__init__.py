@@ -2,7 +2,8 @@
 
 from experiments.base import Experiment
 from experiments.context import RunContext, RunLog
-from experiments.exceptions import ExperimentFailed, RunCancelled
+from experiments.exceptions import ExperimentFailed, RetryLater, RunCancelled
 from experiments.limits import Limits
+from experiments.retrying import Retry
 
-__all__ = ["Experiment", "ExperimentFailed", "Limits", "RunCancelled", "RunContext", "RunLog"]
+__all__ = ["Experiment", "ExperimentFailed", "Limits", "Retry", "RetryLater", "RunCancelled", "RunContext", "RunLog"]

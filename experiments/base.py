@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel
 
 from experiments.context import RunContext
 from experiments.limits import Limits
+from experiments.retrying import Retry
 
 
 def default_name(class_name: str) -> str:
@@ -41,7 +43,11 @@ class Experiment(ABC):
     """What happens when the worker of a run vanishes: the next attempt, or the end as `lost`."""
 
     max_attempts: ClassVar[int] = 3
-    """How many attempts a run may have in all."""
+    """How many attempts a run may have if its workers vanish, the first one included."""
+
+    retries: ClassVar[Mapping[str, Retry]] = {}
+    """Kind of failure → when to try again: `{"error": Retry(times=3, backoff_s=10)}`. Nothing is tried again but `lost`
+    runs, by `on_lost` and `max_attempts`, unless it is said here. A later attempt goes on from the last checkpoint."""
 
     class Config(BaseModel):
         """What can be configured; nothing unless a subclass says so."""

@@ -99,3 +99,8 @@ class RunContext(Protocol[ConfigT_co]):
 
     def fail(self, message: str) -> NoReturn:
         """End the run as failed with this message and no traceback."""
+
+    def retry_later(self, reason: str, after_s: float = 0.0) -> NoReturn:
+        """End this attempt without failing; the run waits, and its next attempt starts after `after_s` seconds from the
+        last checkpoint. As often as the experiment says so: it does not count among its retries.
+        """

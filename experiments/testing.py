@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 from experiments.context import ConfigT_co, ItemT, RunLog
-from experiments.exceptions import ExperimentFailed, RunCancelled
+from experiments.exceptions import ExperimentFailed, RetryLater, RunCancelled
 
 CHECKPOINT_MAX_BYTES = 1024 * 1024
 _T = TypeVar("_T")
@@ -185,6 +185,9 @@ class RecordingContext(Generic[ConfigT_co]):
 
     def fail(self, message: str) -> NoReturn:
         raise ExperimentFailed(message)
+
+    def retry_later(self, reason: str, after_s: float = 0.0) -> NoReturn:
+        raise RetryLater(reason, after_s)
 
 
 def _through_json(value: _T) -> _T:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,6 +17,7 @@ from experiments.base import Experiment
 from experiments.exceptions import ExperimentsError, InvalidDefinition
 from experiments.models import Instance
 from experiments.registry import registry
+from experiments.retrying import attempts_at_most, retries_in_force
 from experiments.validation import validate_definition
 from runs.exceptions import LaunchRefused
 from runs.models import Run
@@ -39,6 +40,8 @@ class Order:
     tags: list[str]
     queue: str
     priority: int
+    retries: dict[str, Any] = field(default_factory=dict)
+    """Kind of failure → policy; before `checked` only what the launch says."""
 
 
 def resolve(wanted: str | Instance | type[Experiment]) -> tuple[type[Experiment], Instance | None]:
@@ -59,7 +62,7 @@ def find_experiment(name: str) -> type[Experiment]:
         raise LaunchRefused(str(error), {"experiment": str(error)}) from error
 
 
-def prepare(
+def prepare(  # noqa: PLR0913  # as services.launch
     wanted: str | Instance | type[Experiment],
     *,
     configuration: Mapping[str, Any] | None = None,
@@ -68,6 +71,7 @@ def prepare(
     tags: Iterable[str] = (),
     queue: str | None = None,
     priority: int | None = None,
+    retries: Mapping[str, Any] | None = None,
 ) -> Order:
     """Lay what the launch says over what the instance and the experiment say, and check it; see `services.launch`.
 
@@ -77,7 +81,9 @@ def prepare(
     configuration, tags = dict(configuration or {}), list(tags)
     if instance is None:
         said = queue or experiment.queue
-        return checked(Order(experiment, None, configuration, dict(limits or {}), tags, said, priority or 0))
+        return checked(
+            Order(experiment, None, configuration, dict(limits or {}), tags, said, priority or 0, dict(retries or {}))
+        )
     return checked(
         Order(
             experiment,
@@ -87,6 +93,7 @@ def prepare(
             list(dict.fromkeys([*instance.tags, *tags])),
             queue or instance.queue or experiment.queue,
             instance.priority if priority is None else priority,
+            dict(retries or {}),
         )
     )
 
@@ -113,7 +120,23 @@ def checked(order: Order) -> Order:
         raise refused(error.problems) from error
     except ValidationError as error:
         raise refused({".".join(("limits", *map(str, e["loc"]))): e["msg"] for e in error.errors()}) from error
-    return replace(order, configuration=definition.configuration, limits=limits.model_dump(), tags=definition.tags)
+    return replace(
+        order,
+        configuration=definition.configuration,
+        limits=limits.model_dump(),
+        tags=definition.tags,
+        retries=checked_retries(order.experiment, order.retries),
+    )
+
+
+def checked_retries(experiment: type[Experiment], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Kind of failure → policy, as it is stored. Raises LaunchRefused."""
+    try:
+        return retries_in_force(
+            experiment.retries, overrides, on_lost=experiment.on_lost, max_attempts=experiment.max_attempts
+        )
+    except ValidationError as error:
+        raise refused({".".join(("retries", *map(str, e["loc"]))): e["msg"] for e in error.errors()}) from error
 
 
 def check_name(name: str) -> str:
@@ -147,6 +170,7 @@ def new_run(order: Order, **values: Any) -> Run:
         queue=order.queue,
         priority=order.priority,
         on_lost=order.experiment.on_lost,
-        max_attempts=order.experiment.max_attempts,
+        max_attempts=attempts_at_most(order.retries),
+        retries=order.retries,
         **values,
     )

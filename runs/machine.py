@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 DEAD = ("Z", "X")
+DEAD_STATES = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 
 
 @cache

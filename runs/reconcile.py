@@ -10,34 +10,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import timedelta
-from enum import StrEnum
+from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Count, ExpressionWrapper, Q
 from django.db.models.fields import BooleanField
 from django.db.models.functions import Now
 
-from runs import machine
+from runs import certificates, machine
+from runs.certificates import Certificate
 from runs.conf import runs_settings
-from runs.models import Attempt, Pulse, Run, Worker
-from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
-from runs.transitions import Ending, finish, release
+from runs.leftovers import end_leftovers
+from runs.models import Attempt, LogLine, Pulse, Run, Worker
+from runs.presenting import between
+from runs.records import Line
+from runs.states import AttemptKey, FailureKind, Status
+from runs.transitions import Ending, Settled, settle
+from runs.transitions import Facts as Known
 
 logger = logging.getLogger(__name__)
 
 WHO = "reconcile"
 SWEPT, JUDGING = "reconcile", "reconcile: leases are judged from"
 """Pulses: the last sweep of anybody, and the moment from which leases tell something again."""
-
-
-class Verdict(StrEnum):
-    """What becomes of an open attempt."""
-
-    KEEP = "keep"
-    RETRY = "retry"
-    FAIL = "fail"
-    CANCEL = "cancel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +45,14 @@ class Facts:
     process_gone: bool
     """Its worker was a process of this host and is no more."""
     lease_expired: bool
-    on_lost: str
-    max_attempts: int
-    cancel_by: str | None
-    """Who asked to cancel the run; None: nobody."""
+    heartbeat_age_s: float | None = None
+    """Since its worker last renewed."""
+    progress_age_s: float | None = None
 
 
-def judge(facts: Facts, *, by_lease: bool) -> Verdict:
-    """What becomes of an attempt. `by_lease`: whether an expired lease tells anything now."""
-    if not facts.process_gone and not (facts.lease_expired and by_lease):
-        return Verdict.KEEP
-    if facts.cancel_by is not None:
-        return Verdict.CANCEL
-    if facts.on_lost == "retry" and facts.key.number < facts.max_attempts:
-        return Verdict.RETRY
-    return Verdict.FAIL
+def is_lost(facts: Facts, *, by_lease: bool) -> bool:
+    """Whether nobody takes care of an attempt any more. `by_lease`: whether an expired lease tells anything now."""
+    return facts.process_gone or (facts.lease_expired and by_lease)
 
 
 @dataclass(slots=True)
@@ -73,8 +61,8 @@ class ReconcileReport:
 
     by_lease: bool = True
     """False: the database was away a moment ago, and no lease was judged."""
-    verdicts: dict[AttemptKey, Verdict] = field(default_factory=dict)
-    """Of the attempts that were ended."""
+    settled: dict[AttemptKey, Settled] = field(default_factory=dict)
+    """What became of the runs whose attempts were ended."""
     sent: dict[str, int] = field(default_factory=dict)
     """Queue → wake-ups sent."""
     failed: dict[str, str] = field(default_factory=dict)
@@ -94,12 +82,18 @@ def reconcile(wake: Callable[[str, int], None], waiting: Callable[[str], int]) -
 
 
 def recover(report: ReconcileReport | None = None) -> ReconcileReport:
-    """End the attempts that nobody takes care of any more; their runs are pending again, or final."""
+    """End the attempts that nobody takes care of any more; their runs are pending again, or final.
+
+    What a dead worker left behind on this machine is killed before: a run has one live execution at most.
+    """
     report = report or ReconcileReport()
     report.by_lease = _leases_can_be_judged()
-    for facts in _open_attempts():
+    lost = [facts for facts in _open_attempts() if is_lost(facts, by_lease=report.by_lease)]
+    if any(facts.process_gone for facts in lost):
+        end_leftovers()
+    for facts in lost:
         try:
-            _settle(facts, judge(facts, by_lease=report.by_lease), report)
+            _settle(facts, report)
         except Exception as error:  # one bad row must not stop the others
             logger.exception("Attempt %s cannot be settled", facts.key)
             report.failed[f"attempt {facts.key}"] = str(error)
@@ -127,13 +121,16 @@ def _expired() -> Q:
 def _open_attempts() -> list[Facts]:
     """The open attempts that may need to be judged: of workers of this host, and those with an expired lease."""
     found = Attempt.objects.filter(Q(worker__host=machine.host()) | _expired(), finished_at=None)
-    found = found.select_related("run", "worker").annotate(expired=ExpressionWrapper(_expired(), BooleanField()))
+    found = found.select_related("run", "worker").annotate(
+        expired=ExpressionWrapper(_expired(), BooleanField()), now=Now()
+    )
     gone: dict[int, bool] = {}
     return [_facts(attempt, gone) for attempt in found.order_by("id")]
 
 
 def _facts(attempt: Attempt, gone: dict[int, bool]) -> Facts:
     worker, run = attempt.worker, attempt.run
+    now: datetime = attempt.now  # type: ignore[attr-defined]  # annotated above
     if worker is not None and worker.pk not in gone:
         gone[worker.pk] = _is_gone(worker)
     return Facts(
@@ -141,9 +138,8 @@ def _facts(attempt: Attempt, gone: dict[int, bool]) -> Facts:
         worker=str(worker) if worker else "which is not known any more",
         process_gone=worker is not None and gone[worker.pk],
         lease_expired=attempt.expired,  # type: ignore[attr-defined]  # annotated above
-        on_lost=run.on_lost,
-        max_attempts=run.max_attempts,
-        cancel_by=None if run.cancel_requested_at is None else run.cancel_requested_by,
+        heartbeat_age_s=between(worker.heartbeat_at, now) if worker else None,
+        progress_age_s=between(run.progress_at, now),
     )
 
 
@@ -155,24 +151,44 @@ def _is_gone(worker: Worker) -> bool:
     return True
 
 
-def _settle(facts: Facts, verdict: Verdict, report: ReconcileReport) -> None:
-    """Carry out a verdict, unless the attempt was renewed, ended or taken over since it was looked at."""
-    if verdict is Verdict.KEEP:
-        return
+def _settle(facts: Facts, report: ReconcileReport) -> None:
+    """End a lost attempt, unless it was renewed, ended or taken over since it was looked at."""
     why = f"Its worker {facts.worker} vanished."
+    lost = Ending(Status.FAILED, FailureKind.LOST, error=why, ended_by=WHO)
+    certificate = {"certificate": _certificate(facts)}
     with transaction.atomic():
-        if not _still_stuck(facts):
-            return
-        if verdict is Verdict.RETRY:
-            lost = Ending(Status.PENDING, FailureKind.LOST, error=why, ended_by=WHO)
-            done = release(facts.key, AttemptEnd.LOST, lost)
-        elif verdict is Verdict.CANCEL:
-            done = finish(facts.key, Ending(Status.CANCELLED, ended_by=facts.cancel_by or WHO))
-        else:
-            done = finish(facts.key, Ending(Status.FAILED, FailureKind.LOST, error=why, ended_by=WHO))
-    if done:
-        logger.warning("Attempt %s: %s %s", facts.key, why, verdict)
-        report.verdicts[facts.key] = verdict
+        settled = settle(facts.key, lost, Known(certificate)) if _still_stuck(facts) else Settled.SUPERSEDED
+    if settled is not Settled.SUPERSEDED:
+        logger.warning("Attempt %s: %s %s", facts.key, why, settled)
+        report.settled[facts.key] = settled
+
+
+def _certificate(facts: Facts) -> Certificate:
+    """What the database and the run's folder, if it is shared, tell of an attempt whose worker vanished."""
+    conf = runs_settings()
+    attempt = Attempt.objects.get(run_id=facts.key.run_id, number=facts.key.number)
+    rows = LogLine.objects.filter(run_id=facts.key.run_id, attempt=facts.key.number).order_by("-seq")[: conf.end_lines]
+    lines = [Line(row.attempt, row.seq, row.time.timestamp(), row.level, row.source, row.message, None) for row in rows]
+    folder = conf.var / "runs" / str(facts.key.run_id)
+    return {
+        "witness": WHO,
+        "failure_kind": str(FailureKind.LOST),
+        "exit_status": None,
+        "signal": None,
+        "peak_memory_bytes": None,
+        "cpu_seconds": None,
+        "limit": None,
+        "asked_by": "",
+        "started": attempt.started_at is not None,
+        "steps": [],
+        "heartbeat_age_s": facts.heartbeat_age_s,
+        "last_sign_age_s": None,
+        "last_line_age_s": None,
+        "last_progress_age_s": facts.progress_age_s,
+        "last_lines": certificates.last_lines(reversed(lines)),
+        "stacks": certificates.stacks(folder / f"stacks-{facts.key.number}.txt"),
+        "processes": [],
+    }
 
 
 def _still_stuck(facts: Facts) -> bool:

@@ -7,8 +7,10 @@ from typing import Any
 
 from celery import current_app, shared_task
 from celery.exceptions import Ignore
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
 from kombu.exceptions import OperationalError as BrokerError
+
+from runs.transitions import Settled
 
 logger = logging.getLogger(__name__)
 
@@ -16,8 +18,11 @@ EXECUTE = "runs.tasks.execute"
 
 
 @shared_task(name=EXECUTE, bind=True, ignore_result=False, track_started=False)
-def execute(self: Any) -> dict[str, Any]:
-    """A wake-up: claim the next due run of the message's queue and see it through. Which run, the claim decides."""
+def execute(self: Any, *_: Any, **__: Any) -> dict[str, Any]:
+    """A wake-up: claim the next due run of the message's queue and see it through. Which run, the claim decides.
+
+    Whatever a message of an older or newer version carries besides is passed over.
+    """
     from runs.supervisor.runtime import runtime  # only a worker of runs needs the supervisor
     from runs.supervisor.supervise import supervise_next
 
@@ -30,6 +35,8 @@ def execute(self: Any) -> dict[str, Any]:
     if supervised is None:
         logger.info("A wake-up found no due run in queue %s: a doubled message, or somebody was faster", queue)
         raise Ignore
+    if supervised["then"] == Settled.AGAIN:
+        wake(queue)
     return dict(supervised)
 
 
@@ -48,6 +55,22 @@ def reconcile() -> None:
     from runs import reconcile as reconciling
 
     reconciling.reconcile(wake, waiting)
+
+
+def look_around() -> None:
+    """What a worker does when it starts, in a thread of its own: kill what a dead worker of this machine has left, and
+    set its runs going again, rather than leave that to the next tick.
+    """
+    from runs import reconcile as reconciling
+    from runs.leftovers import end_leftovers
+
+    try:
+        end_leftovers()
+        reconciling.reconcile(wake, waiting)
+    except Exception:
+        logger.exception("What an earlier worker left could not be looked after; the next tick does it")
+    finally:
+        connections.close_all()
 
 
 def waiting(queue: str) -> int:

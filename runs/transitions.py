@@ -7,15 +7,18 @@ The clock is the database's. A function that returns False or None changed nothi
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
+from enum import StrEnum
 from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 
+from experiments.retrying import Retry
 from runs.models import Attempt, Run, Worker
 from runs.ranges import high_water
 from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
@@ -23,7 +26,7 @@ from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an attempt, and with it the run, ended."""
+    """How an attempt ended, and the run if it has no other. `pending` is an attempt that was handed back."""
 
     status: Status
     failure_kind: FailureKind | None = None
@@ -36,7 +39,9 @@ class Ending:
 
     @property
     def attempt_end(self) -> AttemptEnd:
-        return AttemptEnd.LOST if self.failure_kind == FailureKind.LOST else AttemptEnd(self.status.value)
+        if self.failure_kind == FailureKind.LOST:
+            return AttemptEnd.LOST
+        return AttemptEnd.RELEASED if self.status == Status.PENDING else AttemptEnd(self.status.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +51,9 @@ class Facts:
     values: dict[str, Any] = field(default_factory=dict)
 
 
-def lease_end(lease_s: float) -> Any:
-    """The database's now plus the lease, as an expression."""
-    return Now() + timedelta(seconds=lease_s)
+def from_now(seconds: float) -> Any:
+    """That many seconds after the database's now (before it, if negative), as an expression."""
+    return Now() + timedelta(seconds=seconds)
 
 
 def claim(queues: Sequence[str], worker: Worker, *, lease_s: float, task_id: str = "") -> Attempt | None:
@@ -67,7 +72,7 @@ def claim(queues: Sequence[str], worker: Worker, *, lease_s: float, task_id: str
         if not claimed:
             return None
         Attempt.objects.create(
-            run_id=run.pk, number=run.attempt + 1, worker=worker, task_id=task_id, lease_expires_at=lease_end(lease_s)
+            run_id=run.pk, number=run.attempt + 1, worker=worker, task_id=task_id, lease_expires_at=from_now(lease_s)
         )
     return Attempt.objects.select_related("run").get(run_id=run.pk, number=run.attempt + 1)
 
@@ -87,6 +92,8 @@ class Renewed:
 
     cancel_requested_by: str | None
     """None: nobody asked to cancel the run."""
+    inspection_asked: bool
+    """Somebody wants to know where it is now."""
     lines_stored: int
     """All lines up to this seq are in the database."""
     results_stored: int
@@ -99,13 +106,21 @@ def renew(worker: Worker, *, lease_s: float) -> dict[AttemptKey, Renewed]:
     that nobody has taken over yet is renewed too: taking over closes the attempt, so there is no doubt whose it is.
     """
     mine = Attempt.objects.filter(worker=worker, finished_at=None)
-    mine.update(lease_expires_at=lease_end(lease_s))
+    mine.update(lease_expires_at=from_now(lease_s))
     rows = mine.values_list(
-        "run_id", "number", "run__cancel_requested_at", "run__cancel_requested_by", "lines_stored", "results_stored"
+        "run_id",
+        "number",
+        "run__cancel_requested_at",
+        "run__cancel_requested_by",
+        "inspection_asked_at",
+        "lines_stored",
+        "results_stored",
     )
     return {
-        AttemptKey(run_id, number): Renewed(None if asked_at is None else by, high_water(lines), high_water(results))
-        for run_id, number, asked_at, by, lines, results in rows
+        AttemptKey(run_id, number): Renewed(
+            None if cancel_at is None else by, inspection_at is not None, high_water(lines), high_water(results)
+        )
+        for run_id, number, cancel_at, by, inspection_at, lines, results in rows
     }
 
 
@@ -118,6 +133,12 @@ def mark(key: AttemptKey, **values: Any) -> bool:
             **values
         )
     )
+
+
+def is_open(key: AttemptKey) -> bool:
+    """Whether an attempt is under way; within a transaction it stays what it is until the transaction's end."""
+    held = Attempt.objects.filter(run_id=key.run_id, number=key.number, finished_at=None)
+    return held.select_for_update(no_key=True).exists()
 
 
 def finish(key: AttemptKey, ending: Ending, facts: Facts | None = None) -> bool:
@@ -137,52 +158,94 @@ def finish(key: AttemptKey, ending: Ending, facts: Facts | None = None) -> bool:
             run_values["cancel_requested_at"] = Coalesce("cancel_requested_at", Now())
         if not _running(key).update(**run_values):
             return False
-        _close(key, ending.attempt_end, ending, facts)
+        _close(key, ending, facts)
     return True
 
 
-def release(
-    key: AttemptKey, end: AttemptEnd, ending: Ending, facts: Facts | None = None, *, not_before: datetime | None = None
-) -> bool:
-    """Hand a running run back as pending for its next attempt. False unless it is still running this very attempt.
+def release(key: AttemptKey, ending: Ending, facts: Facts | None = None, *, pause_s: float = 0.0) -> bool:
+    """Make a running run pending for its next attempt, which starts after `pause_s` at the earliest.
 
-    A run whose cancel was requested is not handed back: the caller finishes it as cancelled.
+    False unless it is still running this very attempt. A run whose cancel was requested is not handed back: the caller
+    finishes it as cancelled.
     """
+    not_before = from_now(pause_s) if pause_s > 0 else None
     with transaction.atomic():
         released = _running(key).filter(cancel_requested_at=None).update(status=Status.PENDING, not_before=not_before)
         if not released:
             return False
-        _close(key, end, ending, facts)
+        _close(key, ending, facts)
     return True
 
 
-def hand_back(
-    key: AttemptKey, end: AttemptEnd, ending: Ending, facts: Facts | None = None, *, not_before: datetime | None = None
-) -> bool:
-    """Hand a run back for its next attempt, or end it where it must not have one.
+class Settled(StrEnum):
+    """What became of a run whose attempt ended."""
 
-    It ends as cancelled if that was asked for, and as `lost` if its attempts were lost `max_attempts` times or its
-    experiment wants no other attempt (`on_lost="fail"`). False unless the run is still running this very attempt.
+    FINAL = "final"
+    AGAIN = "again"
+    """It is pending, for its next attempt."""
+    SUPERSEDED = "superseded"
+    """Nothing was changed: somebody else was first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How an attempt is entered, and whether its run has another."""
+
+    ending: Ending
+    again: bool
+    pause_s: float = 0.0
+    """Before the next attempt."""
+
+
+def settle(key: AttemptKey, ending: Ending, facts: Facts | None = None, *, after_s: float = 0.0) -> Settled:
+    """End an attempt, and with it the run unless that has another: the one place where this is decided, see `decide`.
+
+    `after_s` is the pause that a handed-back run asks for.
     """
-    kind = FailureKind.LOST if end == AttemptEnd.LOST else None
     for _ in range(2):  # a cancel may be asked for between the look and the guarded update
         run = Run.objects.filter(pk=key.run_id).first()
         if run is None:
-            return False
-        if run.cancel_requested_at is not None:
-            by = f"Cancelled by {run.cancel_requested_by}"
-            return finish(key, replace(ending, status=Status.CANCELLED, failure_kind=None, ended_by=by), facts)
-        if end == AttemptEnd.LOST and not _may_try_again(run):
-            return finish(key, replace(ending, status=Status.FAILED, failure_kind=kind), facts)
-        if release(key, end, replace(ending, failure_kind=kind), facts, not_before=not_before):
-            return True
-    return False
+            return Settled.SUPERSEDED
+        cancel_by = None if run.cancel_requested_at is None else run.cancel_requested_by
+        policy, before = _policy(run, ending.failure_kind), _failures(run, key, ending.failure_kind)
+        decision = decide(ending, cancel_by, policy, before, after_s=after_s, chance=random.random())  # noqa: S311
+        if not decision.again:
+            return Settled.FINAL if finish(key, decision.ending, facts) else Settled.SUPERSEDED
+        if release(key, decision.ending, facts, pause_s=decision.pause_s):
+            return Settled.AGAIN
+    return Settled.SUPERSEDED
 
 
-def _may_try_again(run: Run) -> bool:
-    """Whether a lost run may have another attempt: those that were handed back do not count."""
-    lost = Attempt.objects.filter(run=run, end=AttemptEnd.LOST).count()
-    return run.on_lost == "retry" and lost + 1 < run.max_attempts
+def decide(
+    ending: Ending, cancel_by: str | None, policy: Retry, before: int, *, after_s: float = 0.0, chance: float = 0.5
+) -> Decision:
+    """Pure. `policy` is that of the ending's failure kind, `before` how many earlier attempts failed that way.
+
+    A run whose cancel was asked for (`cancel_by` is not None) has no further attempt: if it was handed back or lost it
+    is cancelled, and any other failure is its end.
+    """
+    handed_back = ending.status == Status.PENDING
+    if cancel_by is not None and (handed_back or ending.failure_kind == FailureKind.LOST):
+        ended_by = f"Cancelled by {cancel_by}" if cancel_by else "Cancelled"
+        return Decision(replace(ending, status=Status.CANCELLED, failure_kind=None, ended_by=ended_by), again=False)
+    if handed_back:
+        return Decision(ending, again=True, pause_s=after_s)
+    if ending.status == Status.FAILED and cancel_by is None and before < policy.times:
+        return Decision(ending, again=True, pause_s=policy.pause_s(before + 1, chance))
+    return Decision(ending, again=False)
+
+
+def _policy(run: Run, kind: FailureKind | None) -> Retry:
+    if kind is not None and kind.value in run.retries:
+        return Retry.model_validate(run.retries[kind.value])
+    if kind == FailureKind.LOST and run.on_lost == "retry":  # a row that says nothing of retries
+        return Retry(times=run.max_attempts - 1)
+    return Retry()
+
+
+def _failures(run: Run, key: AttemptKey, kind: FailureKind | None) -> int:
+    """Earlier attempts that failed that way."""
+    return Attempt.objects.filter(run=run, number__lt=key.number, failure_kind=kind).count() if kind else 0
 
 
 def request_cancel(run_id: int, *, by: str) -> Status | None:
@@ -201,13 +264,21 @@ def request_cancel(run_id: int, *, by: str) -> Status | None:
     return None if status is None else Status(status)
 
 
+def request_inspection(run_id: int) -> AttemptKey | None:
+    """Ask where a running run is now; the attempt that will answer, or None if the run is not executed now."""
+    asked = Attempt.objects.filter(run_id=run_id, finished_at=None)
+    asked.update(inspection_asked_at=Now())
+    attempt = asked.only("run_id", "number").first()
+    return attempt.key if attempt else None
+
+
 def _running(key: AttemptKey) -> Any:
     return Run.objects.filter(pk=key.run_id, status=Status.RUNNING, attempt=key.number)
 
 
-def _close(key: AttemptKey, end: AttemptEnd, ending: Ending, facts: Facts | None) -> None:
+def _close(key: AttemptKey, ending: Ending, facts: Facts | None) -> None:
     closed = Attempt.objects.filter(run_id=key.run_id, number=key.number, finished_at=None).update(
-        end=end,
+        end=ending.attempt_end,
         finished_at=Now(),
         failure_kind=ending.failure_kind or "",
         error=ending.error,

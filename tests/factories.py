@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from runs.models import Attempt, Run, Worker
 from runs.states import Status
-from runs.transitions import lease_end
+from runs.transitions import from_now
 
 _numbers = itertools.count(1)
 
@@ -36,4 +36,4 @@ def make_attempt(
     Run.objects.filter(pk=run.pk).update(status=Status.RUNNING, attempt=F("attempt") + 1, started_at=Now())
     run.refresh_from_db()
     columns = {"run": run, "number": run.attempt, "worker": worker or make_worker()}
-    return Attempt.objects.create(**columns | {"lease_expires_at": lease_end(lease_s)} | values)
+    return Attempt.objects.create(**columns | {"lease_expires_at": from_now(lease_s)} | values)

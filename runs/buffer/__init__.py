@@ -12,9 +12,9 @@ from django.conf import settings
 from runs.buffer.client import connect
 from runs.buffer.keys import Stream
 from runs.buffer.lists import Lists, Pushed
-from runs.buffer.notices import CancelAsked, Notice, Notices, StoredUpTo
+from runs.buffer.notices import CancelAsked, InspectionAsked, Notice, Notices, StoredUpTo
 
-__all__ = ["Buffer", "CancelAsked", "Notice", "Pushed", "StoredUpTo", "Stream", "buffer"]
+__all__ = ["Buffer", "CancelAsked", "InspectionAsked", "Notice", "Pushed", "StoredUpTo", "Stream", "buffer"]
 
 
 class Buffer(Lists, Notices):

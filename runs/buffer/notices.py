@@ -35,13 +35,22 @@ class StoredUpTo:
     results: int
 
 
-Notice = CancelAsked | StoredUpTo
+@dataclass(frozen=True, slots=True)
+class InspectionAsked:
+    """Somebody wants to know where this run is now."""
+
+    run_id: int
+
+
+Notice = CancelAsked | StoredUpTo | InspectionAsked
 
 
 def encode(notice: Notice) -> str:
-    """`cancel:<run>` or `stored:<run>:<attempt>:<lines>:<results>`."""
+    """`cancel:<run>`, `inspect:<run>` or `stored:<run>:<attempt>:<lines>:<results>`."""
     if isinstance(notice, CancelAsked):
         return f"cancel:{notice.run_id}"
+    if isinstance(notice, InspectionAsked):
+        return f"inspect:{notice.run_id}"
     return f"stored:{notice.key.run_id}:{notice.key.number}:{notice.lines}:{notice.results}"
 
 
@@ -52,6 +61,8 @@ def decode(data: bytes) -> Notice | None:
         run_id, *rest = map(int, numbers)
         if kind == "cancel" and not rest:
             return CancelAsked(run_id)
+        if kind == "inspect" and not rest:
+            return InspectionAsked(run_id)
         if kind == "stored":
             attempt, lines, results = rest
             return StoredUpTo(AttemptKey(run_id, attempt), lines, results)
@@ -72,6 +83,11 @@ class Notices:
             pipeline: Any = self._notices_client.pipeline(transaction=False)
             pipeline.set(keys.cancel(run_id), 1, ex=FLAG_LIFE_S)
             pipeline.publish(keys.NOTICES, encode(CancelAsked(run_id))).execute()
+
+    def ask_inspection(self, run_id: int) -> None:
+        """Tell the run's supervisor that somebody wants to know where it is."""
+        with available(f"ask where run {run_id} is"):
+            self._notices_client.publish(keys.NOTICES, encode(InspectionAsked(run_id)))
 
     def flagged(self, run_ids: Sequence[int]) -> set[int]:
         """Those whose flag is up."""

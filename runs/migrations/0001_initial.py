@@ -32,7 +32,7 @@ class Migration(migrations.Migration):
                 ('not_before', models.DateTimeField(blank=True, null=True)),
                 ('on_lost', models.CharField(default='retry', max_length=10)),
                 ('max_attempts', models.PositiveSmallIntegerField(default=3)),
-                ('retries', models.JSONField(blank=True, default=dict, help_text='Failure kind → how often and when it is tried again, see runs.retrying.')),
+                ('retries', models.JSONField(blank=True, default=dict, help_text='Failure kind → how often and when it is tried again, see experiments.retrying.')),
                 ('slot', models.DateTimeField(blank=True, help_text='The scheduled time this run was launched for.', null=True)),
                 ('origin_kind', models.CharField(blank=True, choices=[('retry', 'Retry: goes on from its last checkpoint'), ('rerun', 'Rerun: starts clean')], max_length=10)),
                 ('launched_via', models.CharField(blank=True, help_text='admin, shell, python, schedule …', max_length=100)),

@@ -42,7 +42,9 @@ class Run(models.Model):
     on_lost = models.CharField(max_length=10, default="retry")
     max_attempts = models.PositiveSmallIntegerField(default=3)
     retries = models.JSONField(
-        default=dict, blank=True, help_text="Failure kind → how often and when it is tried again, see runs.retrying."
+        default=dict,
+        blank=True,
+        help_text="Failure kind → how often and when it is tried again, see experiments.retrying.",
     )
     schedule = models.ForeignKey("runs.Schedule", null=True, blank=True, on_delete=models.SET_NULL, related_name="runs")
     slot = models.DateTimeField(null=True, blank=True, help_text="The scheduled time this run was launched for.")

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from runs.marks import ATTEMPT_MARK, SERVER_MARK
+
 if TYPE_CHECKING:
     from runs.states import AttemptKey  # which loads Django: too much for the keeper
-
-SERVER_MARK = "ATHANOR_FORKSERVER"
-"""Marks every process that descends from one fork server."""
-ATTEMPT_MARK = "ATHANOR_ATTEMPT"
-"""Tells an experiment's own sub-processes which attempt they belong to."""
 
 _SECRET_WORDS = frozenset({"URL", "URI", "DSN", "SECRET", "PASSWORD", "TOKEN", "KEY", "CREDENTIALS"})
 _SECRETS = frozenset(

@@ -23,9 +23,9 @@ from runs.exceptions import SpawnFailed
 from runs.supervisor.incarnation import Incarnation
 from runs.supervisor.pipes import Pipes
 from runs.supervisor.protocol import KeepAlive, Signal, Stop
-from runs.supervisor.spec import ChildSpec, Exit
+from runs.supervisor.spec import ChildSpec, Exit, Fate
 
-__all__ = ["Child", "ChildSpec", "Exit", "ForkServer", "SpawnFailed"]
+__all__ = ["Child", "ChildSpec", "Exit", "Fate", "ForkServer", "SpawnFailed"]
 
 logger = logging.getLogger(__name__)
 
@@ -111,9 +111,11 @@ class ForkServer:
                 self._thread.start()
         self._ready()
 
-    def spawn(self, spec: ChildSpec, on_exit: Callable[[Exit], None]) -> Child:
-        """Start a child (some 5 ms). `on_exit` is called once, from the reader thread, perhaps before this returns;
-        it must not block. Raises SpawnFailed, and then `on_exit` is not called.
+    def spawn(self, spec: ChildSpec, on_exit: Callable[[Exit], None], *, before: float | None = None) -> Child:
+        """Start a child (some 5 ms), unless the lease clock is at `before` or beyond when the server comes to it.
+
+        `on_exit` is called once, from the reader thread, perhaps before this returns; it must not block. Raises
+        SpawnFailed, and then `on_exit` is not called.
         """
         server = self._ready()
         try:
@@ -121,7 +123,7 @@ class ForkServer:
         except OSError as error:
             raise SpawnFailed(f"Run {spec.key}: no pipes could be made: {error}") from error
         try:
-            number, pid = server.spawn(spec, pipes.of_child, on_exit)
+            number, pid = server.spawn(spec, pipes.of_child, on_exit, before)
         except BaseException:
             pipes.close()
             raise

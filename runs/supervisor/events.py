@@ -48,7 +48,12 @@ class Measured:
     usage: Usage
 
 
-Event = Exited | CancelRequested | LeaseLost | Draining | StoredUpTo | Measured
+@dataclass(frozen=True, slots=True)
+class InspectionAsked:
+    """Somebody wants to know where the run is now."""
+
+
+Event = Exited | CancelRequested | LeaseLost | Draining | StoredUpTo | Measured | InspectionAsked
 
 
 class Inbox:

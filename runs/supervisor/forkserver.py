@@ -16,8 +16,8 @@ import signal
 import sys
 from contextlib import suppress
 
+from runs.marks import SERVER_MARK
 from runs.supervisor import prctl, trees
-from runs.supervisor.childenv import SERVER_MARK
 from runs.supervisor.prctl import PARENT_GONE
 
 

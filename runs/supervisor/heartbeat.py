@@ -23,10 +23,10 @@ class Heartbeat(threading.Thread):
 
     `until` is on the lease clock, reckoned from the moment before the renewal was sent and less `margin_s`: whatever
     happens to this process, the fork server ends the children by then, so that no other worker can start the run while
-    one lives.
+    one lives. `counts` are the columns of the worker's row that are written along.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it tells and asks are four questions
         self,
         worker: Worker,
         *,
@@ -36,13 +36,15 @@ class Heartbeat(threading.Thread):
         mine: Callable[[], set[AttemptKey]],
         kept: Callable[[float], None],
         learned: Callable[[set[AttemptKey], dict[AttemptKey, Renewed]], None],
+        counts: Callable[[], dict[str, int]] = dict,
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._worker, self._lease_s, self._margin_s, self._every_s = worker, lease_s, margin_s, every_s
-        self._mine, self._kept, self._learned = mine, kept, learned
+        self._mine, self._kept, self._learned, self._counts = mine, kept, learned, counts
         self._beating = threading.Lock()
         self._ending = threading.Event()
-        self._fresh_at = float("-inf")
+        self._sent_at = float("-inf")
+        """When the last successful renewal was sent."""
         self._failing = False
 
     def run(self) -> None:
@@ -52,27 +54,53 @@ class Heartbeat(threading.Thread):
 
     def run_once(self) -> bool:
         """Renew once; False if the database did not answer, which the next beat tries again."""
+        return self._renew() is not None
+
+    def _renew(self) -> dict[AttemptKey, Renewed] | None:
         with self._beating:
             attempts = self._mine()
             sent = lease_clock()
             try:
                 renewed = transitions.renew(self._worker, lease_s=self._lease_s)
-                Worker.objects.filter(pk=self._worker.pk).update(heartbeat_at=Now())
+                Worker.objects.filter(pk=self._worker.pk).update(heartbeat_at=Now(), **self._counts())
             except DatabaseError as error:
                 if not self._failing:
                     logger.warning("Leases cannot be renewed: %s", str(error).strip())
                 self._failing = True
-                return False
+                return None
             if self._failing:
                 logger.warning("Leases are renewed again")
-            self._failing, self._fresh_at = False, sent
-            self._kept(sent + self._lease_s - self._margin_s)
+            self._failing, self._sent_at = False, sent
+            self._kept(self.until)
         self._learned(attempts, renewed)
-        return True
+        return renewed
 
-    def ensure_fresh(self) -> bool:
-        """Renew now unless that was done of late: a child must not start under a deadline that is about to pass."""
-        return lease_clock() - self._fresh_at < 2 * self._every_s or self.run_once()
+    @property
+    def until(self) -> float:
+        """Up to this moment of the lease clock every attempt that was this worker's at the last renewal still is."""
+        return self._sent_at + self._lease_s - self._margin_s
+
+    @property
+    def holds(self) -> bool:
+        """Whether this worker may still write for its attempts. False after it stood still for too long, until it has
+        found out what is its own.
+        """
+        return lease_clock() < self.until
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the last successful renewal."""
+        return lease_clock() - self._sent_at
+
+    def hold(self, key: AttemptKey) -> float | None:
+        """Until when an attempt that was claimed a moment ago may be started; None if it is not this worker's any more,
+        or if the database does not answer. A child must not start under a deadline that is about to pass, so the lease
+        is renewed unless that was done of late.
+        """
+        if self.age_s < 2 * self._every_s:
+            return self.until
+        renewed = self._renew()
+        return self.until if renewed is not None and key in renewed else None
 
     def end(self) -> None:
         self._ending.set()

@@ -22,7 +22,9 @@ from typing import Any
 import msgspec
 
 import runs
+from runs import machine
 from runs.exceptions import SpawnFailed
+from runs.marks import SERVER_MARK, ServerMark
 from runs.supervisor import childenv, trees
 from runs.supervisor.protocol import (
     Broken,
@@ -40,7 +42,7 @@ from runs.supervisor.protocol import (
     close_all,
     decode_answer,
 )
-from runs.supervisor.spec import ChildSpec, Exit
+from runs.supervisor.spec import ChildSpec, Exit, Fate
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +70,8 @@ class _Ward:
     answered: threading.Event = field(default_factory=threading.Event)
     pid: int | None = None
     refusal: str | None = None
+    fate: Fate = Fate.NONE
+    """For what it was refused, if not for what it is."""
 
 
 class Incarnation:
@@ -100,7 +104,7 @@ class Incarnation:
         environ = childenv.for_children(os.environ)
         python_path = environ.get("PYTHONPATH")
         environ["PYTHONPATH"] = os.pathsep.join([str(_PROJECT), *([python_path] if python_path else [])])
-        environ[childenv.SERVER_MARK] = secrets.token_hex(16)
+        environ[SERVER_MARK] = str(_own_mark())
         try:
             self._process = subprocess.Popen(  # noqa: S603  # our own program
                 command + arguments,
@@ -113,7 +117,7 @@ class Incarnation:
             raise ServerGone(f"The fork server could not be started: {error}") from error
         finally:
             self._theirs.close()
-        self.post(Start([path for path in sys.path if path], python_path, self._until))
+        self.post(Start([path or str(Path.cwd()) for path in sys.path], python_path, self._until))
         self._loop(lambda: self.pid is not None, time.monotonic() + timeout_s)
         if self.pid is None:
             raise ServerGone(f"The fork server did not come up: {self._trouble or self._how_it_ended()}")
@@ -132,9 +136,10 @@ class Incarnation:
             self._wait_for_the_keeper(self._process)
         for ward in wards.values():
             if ward.pid is not None:
-                _tell(ward, Exit(None, signal.SIGKILL, 0.0, 0, 0))
+                _tell(ward, Exit(None, signal.SIGKILL, 0.0, 0, 0, Fate.SERVER))
             else:
                 ward.refusal = "The fork server died before it answered; the next run starts a new one."
+                ward.fate = Fate.SERVER
             ward.answered.set()
         self._connection.close()
         close_all([self._wake_read, self._wake_write])
@@ -170,8 +175,10 @@ class Incarnation:
             if events & selectors.EVENT_WRITE:
                 with self._lock:
                     self._connection.flush()
-        except (EOFError, OSError, msgspec.MsgspecError) as error:
-            self._trouble = self._trouble or str(error)
+        except (EOFError, OSError):
+            return False
+        except msgspec.MsgspecError as error:
+            self._trouble = f"it answered what is no answer: {error}"
             return False
         return self._is_responsive()
 
@@ -189,21 +196,25 @@ class Incarnation:
             self.post(Ping())
         return True
 
+    def _answered(self) -> None:
+        self._pinged_at, self._ping_due_at = None, time.monotonic() + PING_EVERY_S
+
     def _take(self, answer: Any) -> None:
         match answer:
             case Ready(pid):
                 self.pid = pid
+                self._answered()
             case Broken(traceback):
                 self._trouble = traceback
             case Pong():
-                self._pinged_at, self._ping_due_at = None, time.monotonic() + PING_EVERY_S
+                self._answered()
             case Spawned(number, pid):
                 self._spawned(number, pid)
-            case Refused(number, why):
+            case Refused(number, why, is_late):
                 with self._lock:
                     ward = self._wards.pop(number, None)
                 if ward is not None:
-                    ward.refusal = why
+                    ward.refusal, ward.fate = why, Fate.LEASE if is_late else Fate.NONE
                     ward.answered.set()
             case Exited(number):
                 with self._lock:
@@ -221,12 +232,19 @@ class Incarnation:
             self.post(Signal(number, "kill"))
 
     def _how_it_ended(self) -> str:
-        status = self._process.poll() if self._process else None
-        return "it did not answer in time" if status is None else f"it ended with exit status {status}"
+        if self._process is None:
+            return "it was not started"
+        try:
+            status = self._process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            return "it did not answer in time"
+        return f"it ended with exit status {status}; its last words are on this worker's standard error"
 
     # Any thread
 
-    def spawn(self, spec: ChildSpec, fds: Sequence[int], on_exit: Callable[[Exit], None]) -> tuple[int, int]:
+    def spawn(
+        self, spec: ChildSpec, fds: Sequence[int], on_exit: Callable[[Exit], None], before: float | None
+    ) -> tuple[int, int]:
         """Have a child forked; returns its number and pid. Takes the descriptors over. Raises SpawnFailed."""
         try:
             raw = msgspec.Raw(msgspec.json.encode(spec, enc_hook=str))
@@ -238,16 +256,18 @@ class Incarnation:
             number = next(self._numbers)
             if self._gone:
                 close_all(fds)
-                raise SpawnFailed(f"Run {spec.key}: the fork server died; the next run starts a new one.")
+                raise SpawnFailed(f"Run {spec.key}: the fork server died; the next run starts a new one.", Fate.SERVER)
             self._wards[number] = ward
-        self.post(Spawn(number, raw), fds)
+        self.post(Spawn(number, raw, before), fds)
         if not ward.answered.wait(SPAWN_TIMEOUT_S):
             with self._lock:
                 given_up = ward.pid is None and self._wards.pop(number, None) is not None
             if given_up:
-                raise SpawnFailed(f"Run {spec.key}: the fork server did not answer within {SPAWN_TIMEOUT_S:g} s.")
+                raise SpawnFailed(
+                    f"Run {spec.key}: the fork server did not answer within {SPAWN_TIMEOUT_S:g} s.", Fate.SERVER
+                )
         if ward.refusal is not None or ward.pid is None:
-            raise SpawnFailed(f"Run {spec.key}: {ward.refusal}")
+            raise SpawnFailed(f"Run {spec.key}: {ward.refusal}", ward.fate)
         return number, ward.pid
 
     def post(self, message: Request, give: Sequence[int] = ()) -> None:
@@ -271,6 +291,12 @@ class Incarnation:
                 trees.send(self.pid, signal.SIGKILL)
 
 
+def _own_mark() -> ServerMark:
+    """A new one of this worker."""
+    pid = os.getpid()
+    return ServerMark(machine.boot_id(), pid, machine.started(pid) or 0.0, secrets.token_hex(8))
+
+
 def _exit_of(answer: Exited) -> Exit:
     return Exit(
         status=answer.status,
@@ -278,6 +304,7 @@ def _exit_of(answer: Exited) -> Exit:
         cpu_seconds=answer.cpu_seconds,
         peak_memory_bytes=answer.peak_memory_bytes,
         orphans_killed=answer.orphans_killed,
+        fate=answer.fate,
     )
 
 

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.utils import timezone
-
 from runs import records
 from runs.buffer import Stream
 from runs.conf import RunsSettings
@@ -19,6 +17,7 @@ from runs.states import Level, Source
 from runs.supervisor.capture import RawStream
 from runs.supervisor.channel import Channel
 from runs.supervisor.children import Child
+from runs.supervisor.moments import Moment
 from runs.supervisor.recorder import RunRecords
 from runs.supervisor.window import Window
 
@@ -28,6 +27,8 @@ class Said:
     """What the child has said of itself. Times are monotonic seconds."""
 
     last_sign_at: float = field(default_factory=time.monotonic)
+    last_line_at: float | None = None
+    last_progress_at: float | None = None
     started_at: float | None = None
     cancel_seen: bool = False
     end: End | None = None
@@ -103,6 +104,7 @@ class Intake:
             return False
         self.said.last_sign_at = time.monotonic()
         if fd in self._raw:
+            self.said.last_line_at = time.monotonic()
             self._window.add(Stream.LINES, self._raw[fd].feed(data, time.time()))
         else:
             self._take(self._channel.feed(data))
@@ -119,6 +121,8 @@ class Intake:
                 results.append(record)
             else:
                 lines += self._control(kind, record)
+        if lines:
+            self.said.last_line_at = time.monotonic()
         self._window.add(Stream.LINES, lines)
         self._window.add(Stream.RESULTS, results)
 
@@ -134,6 +138,7 @@ class Intake:
     def _take_control(self, kind: int, payload: Any) -> None:
         writes = self._writes
         if kind == records.PROGRESS:
+            self.said.last_progress_at = time.monotonic()
             current, total, message = payload
             writes.progress(Progress(float(current), None if total is None else float(total), str(message)))
         elif kind == records.CHECKPOINT:
@@ -142,11 +147,11 @@ class Intake:
             writes.artifact(records.artifact(payload))
         elif kind == records.HELLO:
             self.said.started_at = time.monotonic()
-            writes.mark(started_at=timezone.now())
+            writes.mark(started_at=Moment.now())
             writes.provenance(dict(payload))
         elif kind == records.SEEN:
             self.said.cancel_seen = True
-            writes.mark(cancel_seen_at=timezone.now())
+            writes.mark(cancel_seen_at=Moment.now())
         elif kind == records.END and self.said.end is None:
             self.said.end = records.end(payload)
             self.said.ended_at = time.monotonic()

@@ -8,8 +8,8 @@ import signal as signals
 from dataclasses import dataclass, field
 
 from runs.records import End
-from runs.states import AttemptEnd, FailureKind, Status
-from runs.supervisor.children import Exit
+from runs.states import FailureKind, Status
+from runs.supervisor.children import Exit, Fate
 from runs.supervisor.stops import Action, Reason, Stop
 from runs.transitions import Ending
 
@@ -29,17 +29,19 @@ class Observation:
     """Whether the experiment has noticed a cancel request."""
     done: frozenset[Action] = field(default_factory=frozenset)
     """The steps of the stop that were taken."""
-    last_sign_age_s: float = 0.0
+    last_sign_age_s: float | None = None
     """Seconds since the child's last line, result or progress."""
+    last_line_age_s: float | None = None
+    last_progress_age_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Either the run's end, or (`handed_back`) the attempt's alone, with the run pending again."""
+    """How the attempt ended. Whether the run has another is decided by `transitions.settle`."""
 
     ending: Ending
-    handed_back: AttemptEnd | None = None
     retry_after_s: float = 0.0
+    """The pause that a run which is handed back asks for."""
 
 
 _FORCEFUL = frozenset({Action.INTERRUPT, Action.TERMINATE, Action.KILL})
@@ -48,6 +50,13 @@ _FAILURES = {
     Reason.STALLED: FailureKind.STALLED,
     Reason.MEMORY: FailureKind.MEMORY,
     Reason.START_TIMEOUT: FailureKind.START,
+    Reason.LEASE_LOST: FailureKind.LOST,
+}
+
+
+_FATES = {
+    Fate.LEASE: "Its worker could not renew its lease in time: the database was away, or the worker stood still",
+    Fate.SERVER: "The process that it was forked from was killed or went down",
 }
 
 
@@ -63,9 +72,7 @@ def verdict(seen: Observation) -> Verdict:
     if stop.reason == Reason.CANCEL:
         return Verdict(_ending(seen, Status.CANCELLED, None, stop.message))
     if stop.reason == Reason.DRAIN:
-        return Verdict(_ending(seen, Status.PENDING, None, stop.message), AttemptEnd.RELEASED)
-    if stop.reason == Reason.LEASE_LOST:
-        return Verdict(_ending(seen, Status.PENDING, FailureKind.LOST, stop.message), AttemptEnd.LOST)
+        return Verdict(_ending(seen, Status.PENDING, None, stop.message))
     return Verdict(_ending(seen, Status.FAILED, _FAILURES[stop.reason], stop.message))
 
 
@@ -86,7 +93,7 @@ def _by_itself(seen: Observation) -> Verdict:
         return Verdict(_ending(seen, Status.COMPLETED, None, "", summary=seen.end.get("summary")))
     if outcome == "retry_later":
         after_s = float(seen.end.get("after_s", 0.0))
-        return Verdict(_ending(seen, Status.PENDING, None, error), AttemptEnd.RELEASED, retry_after_s=after_s)
+        return Verdict(_ending(seen, Status.PENDING, None, error), retry_after_s=after_s)
     if outcome == "cancelled":
         error = "RunCancelled was raised although nobody asked to cancel the run"
     kinds = {"config": FailureKind.CONFIG, "start": FailureKind.START}
@@ -94,6 +101,8 @@ def _by_itself(seen: Observation) -> Verdict:
 
 
 def _without_a_word(seen: Observation) -> Ending:
+    if seen.exit is not None and seen.exit.fate:
+        return _ending(seen, Status.FAILED, FailureKind.LOST, _FATES[seen.exit.fate])
     how = describe_exit(seen.exit)
     if not seen.started:
         return _ending(seen, Status.FAILED, FailureKind.START, f"The process {how} before the experiment began")

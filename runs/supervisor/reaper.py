@@ -15,6 +15,7 @@ from resource import struct_rusage
 
 from runs.supervisor import prctl, trees
 from runs.supervisor.protocol import Exited
+from runs.supervisor.spec import Fate
 
 _RSS_UNIT = 1024 if prctl.IS_LINUX else 1
 
@@ -28,6 +29,7 @@ class _Ended:
     signal: int | None
     usage: struct_rusage
     killed: int = 0
+    fate: Fate = Fate.NONE
     orphans: set[int] = field(default_factory=set)
     """Not gone yet."""
 
@@ -38,6 +40,7 @@ class Reaper:
     def __init__(self) -> None:
         self._children: dict[int, int] = {}  # pid → number, of those that are not reaped
         self._killed: dict[int, int] = {}  # pid → how many below it were killed
+        self._fates: dict[int, Fate] = {}  # pid → what it was killed for
         self._ended: list[_Ended] = []
         self._orphans: set[int] = set()
 
@@ -58,8 +61,10 @@ class Reaper:
         """Of the child with this number, if it lives; of all living children without one."""
         return [pid for pid, other in self._children.items() if number in (None, other)]
 
-    def kill(self, pids: Collection[int]) -> None:
+    def kill(self, pids: Collection[int], fate: Fate = Fate.NONE) -> None:
         """Kill these children and everything below them."""
+        for pid in pids:
+            self._fates.setdefault(pid, fate)
         for pid, killed in trees.kill_trees(pids).items():
             self._killed[pid] = self._killed.get(pid, 0) + killed
 
@@ -111,6 +116,7 @@ class Reaper:
                 signal=-code if code < 0 else None,
                 usage=usage,
                 killed=self._killed.pop(pid, 0),
+                fate=self._fates.pop(pid, Fate.NONE),
             )
         )
 
@@ -123,4 +129,5 @@ def _exited(ended: _Ended) -> Exited:
         cpu_seconds=ended.usage.ru_utime + ended.usage.ru_stime,
         peak_memory_bytes=ended.usage.ru_maxrss * _RSS_UNIT,
         orphans_killed=ended.killed,
+        fate=ended.fate if ended.signal == signal.SIGKILL else Fate.NONE,
     )

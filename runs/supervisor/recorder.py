@@ -14,12 +14,13 @@ from typing import Any
 
 from django.db import DatabaseError, close_old_connections, transaction
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from runs import provenance, transitions
+from runs.inspections import Inspection
 from runs.models import Artifact, Attempt, Checkpoint, Run
 from runs.records import ArtifactRecord, CheckpointRecord, Progress, without_nul
 from runs.states import AttemptKey
+from runs.supervisor.moments import in_database
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +31,9 @@ PENDING_MAX = 1000
 class RunRecords:
     """Pending writes of one attempt. Thread-safe; `write` is done by one thread at a time."""
 
-    def __init__(self, key: AttemptKey, acknowledge: Callable[[int], None]) -> None:
+    def __init__(self, key: AttemptKey, acknowledge: Callable[[int], None], hurry: Callable[[], None]) -> None:
         self.key = key
-        self._acknowledge = acknowledge
+        self._acknowledge, self._hurry = acknowledge, hurry
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._columns: dict[str, Any] = {}
@@ -42,17 +43,26 @@ class RunRecords:
         self._source_file: str | None = None
 
     def mark(self, **columns: Any) -> None:
-        """Set columns of the attempt; the first time that a column is given counts."""
+        """Set columns of the attempt; the first time that a column is given counts. A Moment is written as a time."""
         with self._lock:
             self._columns = {**columns, **self._columns}
+
+    def inspected(self, inspection: Inspection) -> None:
+        """Keep the newest inspection, soon: somebody waits."""
+        with self._lock:
+            self._columns |= {"inspection": inspection, "inspection_asked_at": None}
+        self._hurry()
 
     def progress(self, progress: Progress) -> None:
         with self._lock:
             self._progress = progress
 
     def checkpoint(self, record: CheckpointRecord) -> None:
+        """Keep the last one soon; at once if the experiment waits for it."""
         with self._lock:
             self._checkpoint = record
+        if record["sync"]:
+            self._hurry()
 
     def artifact(self, record: ArtifactRecord) -> None:
         with self._lock:
@@ -128,7 +138,7 @@ class RunRecords:
         if not row.exists():
             logger.warning("Attempt %s is no longer open: its late writes are dropped", self.key)
             return False
-        return transitions.mark(self.key, **columns) if columns else True
+        return transitions.mark(self.key, **in_database(columns)) if columns else True
 
 
 def _store_progress(key: AttemptKey, progress: Progress) -> None:
@@ -147,7 +157,7 @@ def _store_checkpoint(key: AttemptKey, record: CheckpointRecord) -> None:
             "attempt": key.number,
             "number": record["id"],
             "state": without_nul(record["state"]),
-            "saved_at": timezone.now(),
+            "saved_at": Now(),
         },
     )
 
@@ -179,7 +189,7 @@ class Recorder(threading.Thread):
 
     def open(self, key: AttemptKey, acknowledge: Callable[[int], None]) -> RunRecords:
         with self._lock:
-            return self._all.setdefault(key, RunRecords(key, acknowledge))
+            return self._all.setdefault(key, RunRecords(key, acknowledge, self.hurry))
 
     def close(self, key: AttemptKey) -> None:
         """Forget an attempt whose last write is done by its own supervisor."""

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 
 import psutil
 
+from runs.certificates import ProcessSeen
+
 logger = logging.getLogger(__name__)
+
+PROCESSES_MAX = 200
+"""Most processes of one tree that are looked at closely."""
+COMMAND_MAX_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,33 @@ def _usage(pids: list[int]) -> Usage:
             continue
         alive.append(pid)
     return Usage(memory, cpu, tuple(alive))
+
+
+def look(root: int) -> list[ProcessSeen]:
+    """A process tree, parents before children, at most PROCESSES_MAX. Processes that end meanwhile are left out."""
+    children: dict[int, list[int]] = defaultdict(list)
+    for process in psutil.process_iter(["ppid"]):
+        children[process.info["ppid"]].append(process.pid)
+    found = []
+    for pid in _tree(root, children)[:PROCESSES_MAX]:
+        try:
+            found.append(_seen(psutil.Process(pid)))
+        except psutil.Error:
+            continue
+    return found
+
+
+def _seen(process: psutil.Process) -> ProcessSeen:
+    with process.oneshot():
+        times = process.cpu_times()
+        command = " ".join(process.cmdline()) or process.name()
+        return {
+            "pid": process.pid,
+            "parent": process.ppid(),
+            "command": command[:COMMAND_MAX_CHARS].replace("\0", "␀"),
+            "memory_bytes": process.memory_info().rss,
+            "cpu_seconds": round(times.user + times.system, 2),
+        }
 
 
 def proportional_memory(usage: Usage) -> int:

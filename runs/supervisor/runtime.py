@@ -20,10 +20,11 @@ from django.db import DatabaseError, connections
 from django.db.models.functions import Now
 
 from runs import machine
-from runs.buffer import CancelAsked, Notice, buffer
+from runs.buffer import CancelAsked, InspectionAsked, Notice, buffer
 from runs.conf import RunsSettings, runs_settings
 from runs.models import Run, Worker
 from runs.states import AttemptKey
+from runs.supervisor import events
 from runs.supervisor.children import ForkServer
 from runs.supervisor.events import CancelRequested, Draining, LeaseLost, StoredUpTo
 from runs.supervisor.heartbeat import Heartbeat
@@ -49,6 +50,8 @@ class Runtime:
         self.worker = register_worker(name, sorted(queues), slots)
         self.signals = 0
         """How often the process was asked to stop. Set by a signal's handler, which may do nothing else."""
+        self.claims = self.idle_wakes = 0
+        """Wake-ups that found a run, and that found none."""
         self.hurrying = threading.Event()
         self._stopping = threading.Event()
         self._supervisors: dict[AttemptKey, Supervisor] = {}
@@ -64,6 +67,7 @@ class Runtime:
             mine=self._keys,
             kept=self.forkserver.keep_alive,
             learned=self._learned,
+            counts=lambda: {"claims": self.claims, "idle_wakes": self.idle_wakes},
         )
         self._listener = Listener(
             self.buffer, poll_s=conf.cancel_poll_s, run_ids=self._run_ids, heard=self._heard, flagged=self._flagged
@@ -122,6 +126,12 @@ class Runtime:
             self._supervisors.pop(supervisor.key, None)
             self._idle.notify_all()
 
+    def count(self, *, claimed: bool) -> None:
+        """Count a wake-up."""
+        with self._lock:
+            self.claims += claimed
+            self.idle_wakes += not claimed
+
     def tell_at_start(self, supervisor: Supervisor) -> None:
         """What a supervisor may have missed between its claim and its watch: a drain, a cancel."""
         if self.stopping:
@@ -154,15 +164,22 @@ class Runtime:
             supervisor.post(StoredUpTo(news.lines_stored, news.results_stored))
             if news.cancel_requested_by is not None:
                 supervisor.post(CancelRequested(news.cancel_requested_by))
+            if news.inspection_asked:
+                supervisor.post(events.InspectionAsked())
 
     def _heard(self, notice: Notice) -> None:
         if isinstance(notice, CancelAsked):
             self._flagged({notice.run_id})
             return
+        if isinstance(notice, InspectionAsked):
+            for supervisor in self._all():
+                if supervisor.key.run_id == notice.run_id:
+                    supervisor.post(events.InspectionAsked())
+            return
         with self._lock:
-            supervisor = self._supervisors.get(notice.key)
-        if supervisor is not None:
-            supervisor.post(StoredUpTo(notice.lines, notice.results))
+            addressed = self._supervisors.get(notice.key)
+        if addressed is not None:
+            addressed.post(StoredUpTo(notice.lines, notice.results))
 
     def _flagged(self, run_ids: set[int]) -> None:
         for supervisor in self._all():

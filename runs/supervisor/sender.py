@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 from runs.buffer import Buffer, Stream
 from runs.exceptions import BufferUnavailable
@@ -17,12 +18,22 @@ class Sender(threading.Thread):
 
     Each push names the seq that Redis should have last (compare and append). Where Redis has another one, the push was
     already done (a time-out), or Redis was wiped, restarted or failed over, and what is not yet stored is sent again.
+    Nothing is sent while `may_send` says no: the attempt may be somebody else's.
     """
 
-    def __init__(self, window: Window, buffer: Buffer, *, batch: int, retry_s: float, check_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        window: Window,
+        buffer: Buffer,
+        *,
+        batch: int,
+        retry_s: float,
+        check_s: float = 1.0,
+        may_send: Callable[[], bool] = lambda: True,
+    ) -> None:
         super().__init__(name=f"sender-{window.key}", daemon=True)
         self._window, self._buffer = window, buffer
-        self._batch, self._retry_s, self._check_s = batch, retry_s, check_s
+        self._batch, self._retry_s, self._check_s, self._may_send = batch, retry_s, check_s, may_send
         self._sent = dict.fromkeys(Stream, 0)
         self._reset = dict.fromkeys(Stream, False)
         self._ending = threading.Event()
@@ -36,6 +47,9 @@ class Sender(threading.Thread):
         """Wait a moment for something to send, send it, and make sure that Redis still has what is not stored."""
         grown = self._window.wait_for_more(self._sent, self._check_s)
         if self._ending.is_set():
+            return
+        if not self._may_send():
+            self._ending.wait(self._retry_s)
             return
         try:
             for stream in Stream:

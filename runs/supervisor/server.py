@@ -42,6 +42,7 @@ from runs.supervisor.protocol import (
     decode_request,
 )
 from runs.supervisor.reaper import Reaper
+from runs.supervisor.spec import Fate
 
 logger = logging.getLogger(__name__)
 
@@ -137,9 +138,11 @@ class Server:
     def _spawn(self, request: Spawn) -> None:
         fds = self._connection.take_fds(4)
         try:
-            if self._fork is None or self._is_over or (self._until is not None and self._until <= lease_clock()):
-                raise TimeoutError("the time until which this worker's children may live is over")
+            if self._fork is None or self._is_late(request):
+                raise TimeoutError("the time until which it may be started is over")
             pid = self._fork(bytes(request.spec), fds)
+        except TimeoutError as error:
+            self._answer(Refused(request.id, f"No child was started: {error}", is_late=True))
         except OSError as error:
             self._answer(Refused(request.id, f"No child could be started: {error}"))
         else:
@@ -148,6 +151,10 @@ class Server:
         finally:
             for fd in fds:
                 os.close(fd)
+
+    def _is_late(self, request: Spawn) -> bool:
+        now = lease_clock()
+        return self._is_over or any(at is not None and at <= now for at in (self._until, request.before))
 
     def _signal(self, pid: int, how: str) -> None:
         match how:
@@ -166,11 +173,11 @@ class Server:
         self._is_over = True
         if children := self._reaper.pids():
             logger.error("The worker did not renew in time; its %d children are killed", len(children))
-            self._reaper.kill(children)
+            self._reaper.kill(children, Fate.LEASE)
 
     def _end_all(self, selector: selectors.BaseSelector, wake: int) -> None:
         """Kill every child and what it left; the worker is told if it is still there."""
-        self._reaper.kill(self._reaper.pids())
+        self._reaper.kill(self._reaper.pids(), Fate.SERVER)
         self._bury()
         while self._reaper.has_children or self._reaper.has_dead:
             if selector.select(SWEEP_S):

@@ -9,28 +9,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
-from django.db import InterfaceError, OperationalError, close_old_connections
-from django.utils import timezone
+from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, transaction
 
-from runs import store, transitions
+from runs import flush, store, transitions
 from runs.buffer import Stream
+from runs.certificates import ProcessSeen
 from runs.conf import RunsSettings
 from runs.exceptions import BufferUnavailable, SpawnFailed
 from runs.models import Attempt, Checkpoint
-from runs.supervisor import certificate
-from runs.supervisor.children import ChildSpec, Exit
+from runs.supervisor.children import Child, ChildSpec, Exit, Fate
 from runs.supervisor.events import Event, Exited, Inbox, Measured
 from runs.supervisor.outcome import Observation, Verdict, verdict
 from runs.supervisor.resources import Usage
 from runs.supervisor.sender import Sender
 from runs.supervisor.watch import Watch
 from runs.supervisor.window import Window
-from runs.transitions import Facts
+from runs.supervisor.witness import Seen, Spent, certify
+from runs.transitions import Facts, Settled
 
 if TYPE_CHECKING:
     from runs.supervisor.runtime import Runtime
@@ -49,16 +47,11 @@ class Supervised(TypedDict):
     run: int
     attempt: int
     end: str
-    """A status, or "released" / "lost" for an attempt that was handed back, or "superseded" if another was faster."""
+    """How the attempt ended, see runs.states.AttemptEnd."""
     failure_kind: str
-
-
-@dataclass(slots=True)
-class Spent:
-    """What the child used."""
-
-    peak_memory_bytes: int | None = None
-    cpu_seconds: float | None = None
+    then: str
+    """What became of the run, see runs.transitions.Settled."""
+    queue: str
 
 
 def supervise_next(runtime: Runtime, queues: Sequence[str], task_id: str) -> Supervised | None:
@@ -68,6 +61,7 @@ def supervise_next(runtime: Runtime, queues: Sequence[str], task_id: str) -> Sup
     if runtime.stopping:
         return None
     attempt = transitions.claim(queues, runtime.worker, lease_s=runtime.conf.lease_s, task_id=task_id)
+    runtime.count(claimed=attempt is not None)
     if attempt is None:
         return None
     supervisor = Supervisor(runtime, attempt)
@@ -103,35 +97,39 @@ class Supervisor:
     def run(self) -> Supervised:
         """See the attempt through to its end."""
         sender = Sender(
-            self._window, self._runtime.buffer, batch=self._conf.push_batch, retry_s=self._conf.push_retry_s
+            self._window,
+            self._runtime.buffer,
+            batch=self._conf.push_batch,
+            retry_s=self._conf.push_retry_s,
+            may_send=lambda: self._runtime.heartbeat.holds,
         )
         sender.start()
         try:
-            observation, spent = self._observe()
+            observation, seen = self._observe()
             found = verdict(observation)
             self._drain()
-            written = self._finish(found, observation, spent)
+            settled = self._finish(found, observation, seen)
         finally:
             sender.end()
             self._inbox.close()
             self._runtime.recorder.close(self.key)
-        self._forget_buffer(written)
+        self._forget_buffer(settled)
         return {
             "run": self.key.run_id,
             "attempt": self.key.number,
-            "end": _end_word(found) if written else "superseded",
+            "end": str(found.ending.attempt_end),
             "failure_kind": found.ending.failure_kind or "",
+            "then": str(settled),
+            "queue": self._run.queue,
         }
 
     # spawn, watch
 
-    def _observe(self) -> tuple[Observation, Spent]:
+    def _observe(self) -> tuple[Observation, Seen]:
         try:
-            if not self._runtime.heartbeat.ensure_fresh():
-                raise SpawnFailed("The database went away between the claim and the start.")
-            child = self._runtime.forkserver.spawn(self._spec(), self._exited)
+            child = self._spawn()
         except SpawnFailed as error:
-            return Observation(None, {"outcome": "start", "error": str(error)}, started=False), Spent()
+            return self._not_started(error), self._seen()
         self.pid = child.pid
         self._child = child
         self._writes.mark(child_pid=child.pid)
@@ -145,11 +143,38 @@ class Supervisor:
             raise
         finally:
             child.close()
-        return observation, Spent(watch.peak_memory_bytes, watch.cpu_seconds)
+        return observation, self._seen(Spent(watch.peak_memory_bytes, watch.cpu_seconds), watch.inspector.processes)
+
+    def _spawn(self) -> Child:
+        """Start the child while the attempt is certainly this worker's. Raises SpawnFailed."""
+        before = self._runtime.heartbeat.hold(self.key)
+        if before is None:
+            raise SpawnFailed("The lease could not be renewed between the claim and the start", Fate.LEASE)
+        return self._runtime.forkserver.spawn(self._spec(), self._exited, before=before)
+
+    def _not_started(self, error: SpawnFailed) -> Observation:
+        """What has nothing to do with the run is not its failure: it is lost, and has another attempt."""
+        logger.warning("Run %s could not be started: %s", self.key, error)
+        if error.fate:
+            return Observation(Exit(None, None, 0.0, 0, 0, Fate(error.fate)), None, started=False)
+        return Observation(None, {"outcome": "start", "error": str(error)}, started=False)
+
+    def _seen(self, spent: Spent | None = None, processes: list[ProcessSeen] | None = None) -> Seen:
+        return Seen(
+            limits=self._limits,
+            start_timeout_s=self._conf.start_timeout_s,
+            stacks_file=run_folder(self._conf, self.key.run_id) / f"stacks-{self.key.number}.txt",
+            tail=self._window.tail,
+            spent=spent or Spent(),
+            heartbeat_age_s=self._runtime.heartbeat.age_s,
+            processes=processes or [],
+        )
 
     def _spec(self) -> ChildSpec:
         run = self._run
-        checkpoint = Checkpoint.objects.filter(run=run).values_list("state", flat=True).first()
+        checkpoint = Checkpoint.objects.filter(run=run).first()
+        if checkpoint is not None:
+            self._writes.mark(restored={"attempt": checkpoint.attempt, "number": checkpoint.number})
         return ChildSpec(
             key=self.key,
             experiment=run.experiment,
@@ -158,15 +183,11 @@ class Supervisor:
             seed=run.seed,
             slot=run.slot.isoformat() if run.slot else None,
             folder=run_folder(self._conf, run.pk),
-            restored=checkpoint,
+            restored=checkpoint.state if checkpoint else None,
             line_max_bytes=self._conf.line_max_bytes,
             record_max_bytes=self._conf.record_max_bytes,
             checkpoint_max_bytes=self._conf.checkpoint_max_bytes,
         )
-
-    @property
-    def _stacks_file(self) -> Path:
-        return run_folder(self._conf, self.key.run_id) / f"stacks-{self.key.number}.txt"
 
     def _exited(self, exit_: Exit) -> None:
         self.post(Exited(exit_))
@@ -178,38 +199,49 @@ class Supervisor:
 
     def _drain(self) -> None:
         """Store what the window holds straight into the database, and what the recorder holds."""
+        if self.key.number > 1:
+            self._store_earlier()
         self._persist("its last lines", self._store_window)
         self._persist("its last records", self._writes.write)
 
+    def _store_earlier(self) -> None:
+        """Store what Redis still has of earlier attempts, whose supervisors are gone. What does not work now is left to
+        the flush.
+        """
+        try:
+            flush.flush_run(self.key.run_id)
+        except (BufferUnavailable, DatabaseError) as error:
+            logger.info("Run %s: lines of earlier attempts are left to the flush: %s", self.key, error)
+
     def _store_window(self) -> None:
+        """Nothing is written once the attempt has been taken over: a worker that stood still has no say any more."""
         batch = self._conf.flush_batch
         while True:
             lines = self._window.after(Stream.LINES, 0, batch)
             results = self._window.after(Stream.RESULTS, 0, batch)
             if not lines and not results:
                 return
-            store.store_entries(self.key.run_id, lines, results)
+            with transaction.atomic():
+                if transitions.is_open(self.key):
+                    store.store_entries(self.key.run_id, lines, results)
+                else:
+                    logger.warning("Run %s: it was taken over, %d late lines are dropped", self.key, len(lines))
             for stream, entries in ((Stream.LINES, lines), (Stream.RESULTS, results)):
                 self._window.forget(stream, self._window.stored(stream) + len(entries))
 
-    def _finish(self, found: Verdict, observation: Observation, spent: Spent) -> bool:
+    def _finish(self, found: Verdict, observation: Observation, seen: Seen) -> Settled:
         facts = Facts(
             {
-                "certificate": certificate.of(found, observation, self._window.tail, self._stacks_file),
-                "peak_memory_bytes": spent.peak_memory_bytes,
-                "cpu_seconds": spent.cpu_seconds,
+                "certificate": certify(found, observation, seen),
+                "peak_memory_bytes": seen.spent.peak_memory_bytes,
+                "cpu_seconds": seen.spent.cpu_seconds,
                 "lines_emitted": self._window.emitted(Stream.LINES),
                 "results_emitted": self._window.emitted(Stream.RESULTS),
             }
         )
-        return self._persist("its end", lambda: self._write_end(found, facts))
-
-    def _write_end(self, found: Verdict, facts: Facts) -> bool:
-        ending = found.ending
-        if found.handed_back is None:
-            return transitions.finish(self.key, ending, facts)
-        not_before = timezone.now() + timedelta(seconds=found.retry_after_s) if found.retry_after_s else None
-        return transitions.hand_back(self.key, found.handed_back, ending, facts, not_before=not_before)
+        return self._persist(
+            "its end", lambda: transitions.settle(self.key, found.ending, facts, after_s=found.retry_after_s)
+        )
 
     def _persist(self, what: str, write: Callable[[], T]) -> T:
         """Do `write`, again and again while the database is away: what has happened is not lost for that."""
@@ -222,20 +254,16 @@ class Supervisor:
                 if self._runtime.hurrying.wait(RETRY_S):
                     raise
 
-    def _forget_buffer(self, written: bool) -> None:
-        """Everything is stored: what Redis still has of this run is not needed. If it cannot be told, the flush finds
-        out.
+    def _forget_buffer(self, settled: Settled) -> None:
+        """Everything of a first attempt is stored: what Redis still has is not needed. If it cannot be told, and where
+        earlier attempts may have left something, the flush finds out.
         """
-        if not written:
+        if settled is Settled.SUPERSEDED or self.key.number > 1:
             return
         try:
             self._runtime.buffer.discard(self.key.run_id)
         except BufferUnavailable as error:
             logger.info("Run %s: its buffer is left to the flush: %s", self.key, error)
-
-
-def _end_word(found: Verdict) -> str:
-    return str(found.handed_back or found.ending.status)
 
 
 def run_folder(conf: RunsSettings, run_id: int) -> Path:

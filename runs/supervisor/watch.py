@@ -8,8 +8,6 @@ import selectors
 import time
 from collections.abc import Callable
 
-from django.utils import timezone
-
 from experiments.limits import Limits
 from runs.buffer import Stream
 from runs.conf import RunsSettings
@@ -22,11 +20,14 @@ from runs.supervisor.events import (
     Event,
     Exited,
     Inbox,
+    InspectionAsked,
     LeaseLost,
     Measured,
     StoredUpTo,
 )
+from runs.supervisor.inspecting import Inspector
 from runs.supervisor.intake import Intake, system_line
+from runs.supervisor.moments import Moment
 from runs.supervisor.outcome import Observation
 from runs.supervisor.recorder import RunRecords
 from runs.supervisor.resources import Usage, proportional_memory
@@ -42,6 +43,8 @@ _SAID = {
     Action.TERMINATE: "It goes on: sending SIGTERM",
     Action.KILL: "Killing it and all its processes",
 }
+_INSPECTED = frozenset({Reason.STALLED, Reason.TIMEOUT, Reason.MEMORY})
+"""Stops before which the child is looked at closely."""
 
 
 class Watch:
@@ -52,6 +55,7 @@ class Watch:
     ) -> None:
         self._child, self._limits, self._conf = child, limits, conf
         self._inbox, self._window, self._writes = inbox, window, writes
+        self.inspector = Inspector(child, lambda: window.emitted(Stream.LINES), writes.inspected)
         self._selector = selectors.DefaultSelector()
         self._intake = Intake(child, conf, window, writes, self._selector)
         self._spawned_at = time.monotonic()
@@ -87,7 +91,7 @@ class Watch:
             self._climb(time.monotonic())
 
     def _observation(self) -> Observation:
-        said = self._intake.said
+        said, now = self._intake.said, time.monotonic()
         return Observation(
             exit=self._exit,
             end=said.end,
@@ -95,7 +99,9 @@ class Watch:
             stop=self._ladder.stop if self._ladder else None,
             seen=said.cancel_seen,
             done=frozenset(self._forced),
-            last_sign_age_s=time.monotonic() - said.last_sign_at,
+            last_sign_age_s=now - said.last_sign_at,
+            last_line_age_s=None if said.last_line_at is None else now - said.last_line_at,
+            last_progress_age_s=None if said.last_progress_at is None else now - said.last_progress_at,
         )
 
     # What others say
@@ -104,7 +110,7 @@ class Watch:
         match event:
             case Exited(exit_):
                 self._exit = exit_
-                self._writes.mark(gone_at=timezone.now())
+                self._writes.mark(gone_at=Moment.now())
             case CancelRequested(by):
                 self._begin(Reason.CANCEL, f"Cancelled by {by}" if by else "Cancelled")
             case LeaseLost():
@@ -118,6 +124,8 @@ class Watch:
                 self._window.forget(Stream.RESULTS, results)
             case Measured(usage):
                 self._measured(usage)
+            case InspectionAsked():
+                self.inspector.ask("asked")
 
     def _measured(self, usage: Usage) -> None:
         self.peak_memory_bytes = max(self.peak_memory_bytes, usage.memory_bytes)
@@ -170,6 +178,8 @@ class Watch:
         if self._exit is not None or (self._ladder and not self._ladder.stop.yields_to(reason)):
             return
         self._say(message)
+        if reason in _INSPECTED:
+            self.inspector.ask(str(reason))
         self._forced.clear()
         self._ladder = Ladder(stops.plan(reason, message, self._limits, time.monotonic(), drain_s=self._conf.drain_s))
 
@@ -183,7 +193,7 @@ class Watch:
         if action in _SAID:
             self._say(_SAID[action])
             self._forced.add(action)
-            self._writes.mark(**{_COLUMNS[action]: timezone.now()})
+            self._writes.mark(**{_COLUMNS[action]: Moment.now()})
         match action:
             case Action.TELL_CANCEL:
                 child.send({"do": "cancel"})

@@ -14,8 +14,10 @@ from django.db.models.functions import Now
 
 from runs import machine, reconcile, transitions
 from runs.models import Attempt, Pulse, Run, Worker
-from runs.reconcile import JUDGING, SWEPT, Verdict, recover
+from runs.reconcile import JUDGING, SWEPT, recover
+from runs.store import store_entries
 from runs.tasks import waiting, wake
+from runs.transitions import Settled
 from tests.factories import make_attempt, make_run, make_worker
 from tests.waiting import wait_until
 
@@ -61,7 +63,7 @@ def states(attempt: Attempt) -> tuple[str, str, str]:
 
 def test_an_expired_lease_gives_the_run_back_for_its_next_attempt() -> None:
     attempt = make_attempt(lease_s=EXPIRED)
-    assert recover().verdicts == {attempt.key: Verdict.RETRY}
+    assert recover().settled == {attempt.key: Settled.AGAIN}
     assert states(attempt) == ("pending", "", "lost")
     assert "vanished" in attempt.error
     assert attempt.ended_by == "reconcile"
@@ -70,35 +72,35 @@ def test_an_expired_lease_gives_the_run_back_for_its_next_attempt() -> None:
 
 def test_a_lease_in_force_is_left_alone() -> None:
     attempt = make_attempt()
-    assert recover().verdicts == {}
+    assert recover().settled == {}
     assert states(attempt) == ("running", "", "")
 
 
 @pytest.mark.parametrize("values", [{"on_lost": "fail"}, {"max_attempts": 1}])
 def test_a_run_that_may_not_be_tried_again_fails_as_lost(values: dict[str, Any]) -> None:
     attempt = make_attempt(make_run(**values), lease_s=EXPIRED)
-    assert recover().verdicts == {attempt.key: Verdict.FAIL}
+    assert recover().settled == {attempt.key: Settled.FINAL}
     assert states(attempt) == ("failed", "lost", "lost")
 
 
 def test_a_lost_run_whose_cancel_was_asked_for_is_cancelled() -> None:
     attempt = make_attempt(lease_s=EXPIRED)
     transitions.request_cancel(attempt.run_id, by="ann")
-    assert recover().verdicts == {attempt.key: Verdict.CANCEL}
+    assert recover().settled == {attempt.key: Settled.FINAL}
     assert states(attempt) == ("cancelled", "", "cancelled")
-    assert attempt.ended_by == "ann"
+    assert attempt.ended_by == "Cancelled by ann"
 
 
 def test_a_dead_worker_of_this_host_is_noticed_at_once(dead: Worker) -> None:
     attempt = make_attempt(worker=dead, lease_s=3600)
-    assert recover().verdicts == {attempt.key: Verdict.RETRY}
+    assert recover().settled == {attempt.key: Settled.AGAIN}
     dead.refresh_from_db()
     assert dead.stopped_at is not None
 
 
 def test_a_living_worker_of_this_host_is_left_alone() -> None:
     attempt = make_attempt(worker=local_worker(os.getpid()), lease_s=3600)
-    assert recover().verdicts == {}
+    assert recover().settled == {}
     assert states(attempt)[0] == "running"
 
 
@@ -111,35 +113,47 @@ def test_after_an_outage_leases_are_not_judged_for_the_time_of_one(dead: Worker)
     assert states(stale)[0] == "running"
     assert states(killed)[0] == "pending", "a dead process needs no lease to be dead"
     Pulse.objects.filter(name=JUDGING).update(at=Now() - timedelta(seconds=1))
-    assert recover().verdicts == {stale.key: Verdict.RETRY}
+    assert recover().settled == {stale.key: Settled.AGAIN}
 
 
 def test_a_renewal_between_the_look_and_the_verdict_saves_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     attempt = make_attempt(lease_s=EXPIRED)
 
-    def renew_first(*_: Any, **__: Any) -> Verdict:
+    def renew_first(*_: Any, **__: Any) -> bool:
         assert attempt.worker is not None
         transitions.renew(attempt.worker, lease_s=10)
-        return Verdict.RETRY
+        return True
 
-    monkeypatch.setattr(reconcile, "judge", renew_first)
-    assert recover().verdicts == {}
+    monkeypatch.setattr(reconcile, "is_lost", renew_first)
+    assert recover().settled == {}
     assert states(attempt) == ("running", "", "")
 
 
 def test_one_bad_row_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     bad, good = make_attempt(lease_s=EXPIRED), make_attempt(lease_s=EXPIRED)
-    real = transitions.release
+    real = transitions.settle
 
-    def release(key: Any, *args: Any, **values: Any) -> bool:
+    def settle(key: Any, *args: Any, **values: Any) -> Settled:
         if key == bad.key:
             raise RuntimeError("a bug")
         return real(key, *args, **values)
 
-    monkeypatch.setattr(reconcile, "release", release)
+    monkeypatch.setattr(reconcile, "settle", settle)
     report = recover()
     assert report.failed == {f"attempt {bad.key}": "a bug"}
-    assert report.verdicts == {good.key: Verdict.RETRY}
+    assert report.settled == {good.key: Settled.AGAIN}
+
+
+def test_a_vanished_worker_leaves_a_certificate_of_what_is_known() -> None:
+    attempt = make_attempt(lease_s=EXPIRED)
+    store_entries(attempt.run_id, [b'1:1:[1.5,20,"log","its last word",null]'], [])
+    recover()
+    attempt.refresh_from_db()
+    certificate = attempt.certificate
+    assert certificate is not None
+    assert (certificate["witness"], certificate["failure_kind"]) == ("reconcile", "lost")
+    assert [line["message"] for line in certificate["last_lines"]] == ["its last word"]
+    assert certificate["heartbeat_age_s"] >= 0
 
 
 def test_a_due_run_without_a_message_gets_one() -> None:
@@ -177,7 +191,7 @@ def test_a_broker_that_is_away_is_reported_and_stops_nothing() -> None:
 
     report = reconcile.reconcile(Queues().wake, away)
     assert report.failed == {"queue runs": "the broker is away"}
-    assert report.verdicts == {attempt.key: Verdict.RETRY}
+    assert report.settled == {attempt.key: Settled.AGAIN}
 
 
 def test_wake_ups_are_counted_in_the_real_queue(redis_url: str) -> None:
@@ -202,4 +216,4 @@ def test_two_reconcilers_at_once_end_each_attempt_once() -> None:
         thread.start()
     wait_until(lambda: not any(thread.is_alive() for thread in sweepers), timeout_s=30, what="the sweeps")
     assert not any(report.failed for report in reports)
-    assert sorted(key for report in reports for key in report.verdicts) == sorted(a.key for a in attempts)
+    assert sorted(key for report in reports for key in report.settled) == sorted(a.key for a in attempts)

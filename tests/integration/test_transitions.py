@@ -12,13 +12,13 @@ from django.utils import timezone
 from runs import transitions
 from runs.models import Attempt, Run
 from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
-from runs.transitions import Ending, Facts
+from runs.transitions import Ending, Facts, Settled
 from tests.factories import make_attempt, make_run, make_worker
 
 pytestmark = pytest.mark.django_db
 
 COMPLETED = Ending(Status.COMPLETED, summary={"a": 1})
-LOST = Ending(Status.PENDING, FailureKind.LOST, "its worker vanished")
+LOST = Ending(Status.FAILED, FailureKind.LOST, "its worker vanished")
 
 
 def fresh(run: Run) -> Run:
@@ -86,7 +86,7 @@ def test_finish_writes_the_end_once() -> None:
 
 def test_an_attempt_that_was_taken_over_writes_nothing() -> None:
     attempt = claimed()
-    assert transitions.release(attempt.key, AttemptEnd.LOST, LOST)
+    assert transitions.release(attempt.key, LOST)
     second = transitions.claim(["runs"], make_worker(), lease_s=10)
     assert second is not None
     assert second.key == AttemptKey(attempt.run_id, 2)
@@ -123,7 +123,7 @@ def test_the_cancel_of_no_run_is_told() -> None:
 
 def test_a_lost_run_goes_back_for_its_next_attempt() -> None:
     attempt = claimed()
-    assert transitions.hand_back(attempt.key, AttemptEnd.LOST, LOST)
+    assert transitions.settle(attempt.key, LOST) is Settled.AGAIN
     assert fresh(attempt.run).status == Status.PENDING
     attempt.refresh_from_db()
     assert (attempt.end, attempt.failure_kind) == (AttemptEnd.LOST, FailureKind.LOST)
@@ -132,22 +132,22 @@ def test_a_lost_run_goes_back_for_its_next_attempt() -> None:
 @pytest.mark.parametrize("values", [{"on_lost": "fail"}, {"max_attempts": 1}])
 def test_a_lost_run_that_must_not_be_tried_again_fails_as_lost(values: dict[str, object]) -> None:
     attempt = claimed(**values)
-    assert transitions.hand_back(attempt.key, AttemptEnd.LOST, LOST)
+    assert transitions.settle(attempt.key, LOST) is Settled.FINAL
     run = fresh(attempt.run)
     assert (run.status, run.failure_kind) == (Status.FAILED, FailureKind.LOST)
 
 
 def test_handing_back_does_not_use_up_attempts() -> None:
     attempt = claimed(max_attempts=1)
-    assert transitions.hand_back(attempt.key, AttemptEnd.RELEASED, Ending(Status.PENDING))
+    assert transitions.settle(attempt.key, Ending(Status.PENDING)) is Settled.AGAIN
     assert fresh(attempt.run).status == Status.PENDING
 
 
 def test_a_run_to_be_cancelled_is_not_handed_back() -> None:
     attempt = claimed()
     transitions.request_cancel(attempt.run_id, by="ada")
-    assert not transitions.release(attempt.key, AttemptEnd.RELEASED, Ending(Status.PENDING))
-    assert transitions.hand_back(attempt.key, AttemptEnd.LOST, LOST)
+    assert not transitions.release(attempt.key, Ending(Status.PENDING))
+    assert transitions.settle(attempt.key, LOST) is Settled.FINAL
     assert fresh(attempt.run).status == Status.CANCELLED
 
 
@@ -168,7 +168,7 @@ def test_a_renewal_keeps_what_is_its_own_and_brings_the_news() -> None:
 def test_a_renewal_leaves_out_what_was_taken_over() -> None:
     worker = make_worker()
     attempt = make_attempt(worker=worker)
-    transitions.release(attempt.key, AttemptEnd.LOST, LOST)
+    transitions.release(attempt.key, LOST)
     assert transitions.renew(worker, lease_s=60) == {}
 
 

@@ -1,4 +1,4 @@
-"""What becomes of an attempt, by what is known of it."""
+"""Whether an attempt is lost, by what is known of it and of its worker's process."""
 
 from __future__ import annotations
 
@@ -10,42 +10,25 @@ from typing import Any
 import pytest
 
 from runs import machine
-from runs.reconcile import Facts, Verdict, judge
+from runs.reconcile import Facts, is_lost
 from runs.states import AttemptKey
 from tests.waiting import wait_until
 
-LOST = Facts(
-    key=AttemptKey(1, 1),
-    worker="runs@here (pid 1)",
-    process_gone=False,
-    lease_expired=True,
-    on_lost="retry",
-    max_attempts=3,
-    cancel_by=None,
-)
+EXPIRED = Facts(key=AttemptKey(1, 1), worker="runs@here (pid 1)", process_gone=False, lease_expired=True)
 
 
 @pytest.mark.parametrize(
-    ("known", "by_lease", "verdict"),
+    ("known", "by_lease", "expected"),
     [
-        ({}, True, Verdict.RETRY),
-        ({}, False, Verdict.KEEP),
-        ({"lease_expired": False}, True, Verdict.KEEP),
-        ({"lease_expired": False, "process_gone": True}, True, Verdict.RETRY),
-        ({"lease_expired": False, "process_gone": True}, False, Verdict.RETRY),
-        ({"key": AttemptKey(1, 2)}, True, Verdict.RETRY),
-        ({"key": AttemptKey(1, 3)}, True, Verdict.FAIL),
-        ({"on_lost": "fail"}, True, Verdict.FAIL),
-        ({"cancel_by": "ann"}, True, Verdict.CANCEL),
-        ({"cancel_by": ""}, True, Verdict.CANCEL),
-        ({"cancel_by": "ann", "on_lost": "fail"}, True, Verdict.CANCEL),
-        ({"cancel_by": "ann", "lease_expired": False}, True, Verdict.KEEP),
+        ({}, True, True),
+        ({}, False, False),
+        ({"lease_expired": False}, True, False),
+        ({"lease_expired": False, "process_gone": True}, True, True),
+        ({"lease_expired": False, "process_gone": True}, False, True),
     ],
 )
-def test_an_attempt_is_judged_by_its_worker_its_lease_and_what_was_asked(
-    known: dict[str, Any], by_lease: bool, verdict: Verdict
-) -> None:
-    assert judge(dataclasses.replace(LOST, **known), by_lease=by_lease) is verdict
+def test_an_attempt_is_lost_by_its_worker_or_its_lease(known: dict[str, Any], by_lease: bool, expected: bool) -> None:
+    assert is_lost(dataclasses.replace(EXPIRED, **known), by_lease=by_lease) is expected
 
 
 def test_this_process_is_not_gone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from experiments.limits import Limits
 from runs.records import End
 from runs.states import AttemptEnd, FailureKind, Status
 from runs.supervisor import stops
-from runs.supervisor.children import Exit
+from runs.supervisor.children import Exit, Fate
 from runs.supervisor.outcome import Observation, verdict
 from runs.supervisor.stops import Action, Reason
 
@@ -43,7 +44,7 @@ def seen(end: End | None = None, exit_: Exit | None = CLEAN, reason: Reason | No
 )
 def test_an_end_of_its_own(end: End | None, exit_: Exit, status: Status, kind: FailureKind | None) -> None:
     found = verdict(seen(end, exit_))
-    assert (found.ending.status, found.ending.failure_kind, found.handed_back) == (status, kind, None)
+    assert (found.ending.status, found.ending.failure_kind) == (status, kind)
 
 
 def test_a_process_that_dies_before_the_experiment_began_could_not_be_started() -> None:
@@ -93,17 +94,29 @@ def test_a_run_that_crashed_before_anything_was_done_to_it_has_crashed() -> None
 
 def test_a_drained_run_is_handed_back() -> None:
     found = verdict(seen({"outcome": "cancelled"}, CLEAN, Reason.DRAIN, done=frozenset({Action.INTERRUPT})))
-    assert found.handed_back == AttemptEnd.RELEASED
+    assert (found.ending.status, found.ending.attempt_end) == (Status.PENDING, AttemptEnd.RELEASED)
 
 
 def test_a_drained_run_that_finished_in_time_is_completed() -> None:
     assert verdict(seen({"outcome": "returned"}, CLEAN, Reason.DRAIN)).ending.status == Status.COMPLETED
 
 
-def test_a_run_whose_lease_was_lost_is_handed_back_as_lost() -> None:
-    assert verdict(seen(None, KILLED, Reason.LEASE_LOST, done=frozenset({Action.KILL}))).handed_back == AttemptEnd.LOST
+def test_a_run_whose_lease_was_lost_is_lost() -> None:
+    found = verdict(seen(None, KILLED, Reason.LEASE_LOST, done=frozenset({Action.KILL})))
+    assert (found.ending.failure_kind, found.ending.attempt_end) == (FailureKind.LOST, AttemptEnd.LOST)
+
+
+@pytest.mark.parametrize("fate", [Fate.LEASE, Fate.SERVER])
+def test_a_child_that_was_killed_for_what_is_not_its_own_doing_is_lost_not_crashed(fate: Fate) -> None:
+    found = verdict(seen(None, dataclasses.replace(KILLED, fate=fate)))
+    assert (found.ending.status, found.ending.failure_kind) == (Status.FAILED, FailureKind.LOST)
+
+
+def test_a_child_that_said_its_last_word_before_the_lease_ended_has_ended_by_itself() -> None:
+    found = verdict(seen({"outcome": "returned"}, dataclasses.replace(KILLED, fate=Fate.LEASE)))
+    assert found.ending.status == Status.COMPLETED
 
 
 def test_retry_later_hands_back_with_a_delay() -> None:
     found = verdict(seen({"outcome": "retry_later", "after_s": 30.0}))
-    assert (found.handed_back, found.retry_after_s) == (AttemptEnd.RELEASED, 30.0)
+    assert (found.ending.attempt_end, found.retry_after_s) == (AttemptEnd.RELEASED, 30.0)
