@@ -55,7 +55,6 @@ class Heard:
         self.records: list[tuple[str, Any]] = []
         self.raw = {1: b"", 2: b""}
         self.child: Child = server.spawn(about, self._exited)
-        self._process = psutil.Process(self.child.pid)
 
     def _exited(self, exit_: Exit) -> None:
         self._exits.append(exit_)
@@ -113,7 +112,7 @@ class Heard:
     def tree(self) -> list[psutil.Process]:
         """The processes below the child, now."""
         with suppress(psutil.NoSuchProcess):
-            return self._process.children(recursive=True)
+            return psutil.Process(self.child.pid).children(recursive=True)
         return []
 
 
