@@ -52,13 +52,14 @@ def audit(start: datetime, end: datetime, *, schedules: Iterable[Schedule] | Non
     less than SLACK ago are not missed; so let the beat go on for so long before asking about the last moments."""
     result = Audit()
     for schedule in schedules if schedules is not None else Schedule.objects.order_by("pk").iterator():
+        runs = list(_launched(schedule, start, end))  # before the rows: each of these has its row by then
         rows = list(Slot.objects.filter(schedule=schedule, slot__range=(start, end)).select_related("run"))
         result.slots += len(rows)
         result.states.update(row.state for row in rows)
         found = [
             *_without_row(schedule, rows, start, end),
             *(finding for row in rows for finding in _row(schedule, row)),
-            *_runs(schedule, rows, start, end),
+            *_runs(runs, rows),
         ]
         result.findings += [Finding(schedule.name, slot, text) for slot, text in found]
         result.latest_s = max([result.latest_s, *(_lateness(row) for row in rows)])
@@ -72,16 +73,16 @@ def _without_row(schedule: Schedule, rows: list[Slot], start: datetime, end: dat
     """Slots of the timetable that nobody settled, and settled slots that the timetable does not have."""
     now = Schedule.objects.filter(pk=schedule.pk).values_list(Now(), flat=True)[0]
     begin = max(start - TICK, schedule.planned_at)
-    fires = takewhile(lambda fire: fire.slot <= end, schedule.timetable().fires(begin))
-    fires = takewhile(lambda fire: fire.due_at <= now, fires)
-    due = {fire.slot: fire.due_at for fire in fires}
     settled = {row.slot for row in rows}
+    until = min(end, max([now, *settled]))  # what is settled may lie ahead of a clock that was set back
+    fires = takewhile(lambda fire: fire.slot <= until, schedule.timetable().fires(begin))
+    due = {fire.slot: fire.due_at for fire in fires}
     for slot, due_at in due.items():
         if slot not in settled and due_at <= now - SLACK:
             yield slot, "it was due and has no row in the ledger"
     for row in rows:
         if row.kind in (SlotKind.TIMETABLE, SlotKind.LATE) and row.slot > begin and row.slot not in due:
-            yield row.slot, f"it is in the ledger ({row.state}), but is none of the timetable's, or not yet due"
+            yield row.slot, f"it is in the ledger ({row.state}), but is none of the timetable's"
 
 
 def _row(schedule: Schedule, row: Slot) -> Iterator[Found]:
@@ -91,17 +92,22 @@ def _row(schedule: Schedule, row: Slot) -> Iterator[Found]:
         yield row.slot, f"its row names run {row.run_id}, which is of another slot"
 
 
-def _runs(schedule: Schedule, rows: list[Slot], start: datetime, end: datetime) -> Iterator[Found]:
-    """Slots that ran twice, and runs that the ledger does not know. Retries and reruns are no launches of a slot."""
-    launched = Run.objects.filter(schedule=schedule, slot__range=(start, end), origin_kind="")
-    for slot, count in Counter(launched.values_list("slot", flat=True)).items():
+def _launched(schedule: Schedule, start: datetime, end: datetime) -> Iterable[tuple[int, datetime]]:
+    """(run, slot) of every launch. Retries and reruns are no launches of a slot."""
+    runs = Run.objects.filter(schedule=schedule, slot__gte=start, slot__lte=end, origin_kind="")
+    return ((run_id, slot) for run_id, slot in runs.values_list("pk", "slot") if slot is not None)
+
+
+def _runs(runs: list[tuple[int, datetime]], rows: list[Slot]) -> Iterator[Found]:
+    """Slots that ran twice, and runs that the ledger does not know."""
+    for slot, count in Counter(slot for _, slot in runs).items():
         if count > 1:
             yield slot, f"it was launched {count} times"
     for slot, count in Counter(row.slot for row in rows).items():
         if count > 1:
             yield slot, f"it has {count} rows in the ledger"
     known = {row.run_id for row in rows}
-    for run_id, slot in launched.values_list("pk", "slot"):
+    for run_id, slot in runs:
         if run_id not in known:
             yield slot, f"run {run_id} was launched for it, and the ledger does not know of it"
 

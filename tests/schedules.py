@@ -1,0 +1,83 @@
+"""Schedules for tests, and a clock of the database that tests can set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+from unittest.mock import patch
+
+from django.db.models import DateTimeField, Value
+from django.db.models.functions import Now
+
+from runs import services
+from runs.models import Run, Schedule
+from runs.schedules import ticking
+from runs.states import Status, TimetableKind
+
+READS_THE_CLOCK = ("accounts", "audit", "describing", "health", "settling", "ticking")
+
+
+def make_schedule(name: str = "minutely", **values: Any) -> Schedule:
+    """Every minute the scripted experiment."""
+    columns: dict[str, Any] = {"experiment": "scripted", "kind": TimetableKind.INTERVAL, "every_s": 60}
+    return services.create_schedule(name, **columns | values)
+
+
+def database_now() -> datetime:
+    now: datetime = Schedule.objects.annotate(now=Now()).values_list("now", flat=True)[0]
+    return now
+
+
+def aged(schedule: Schedule, **ago: float) -> Schedule:
+    """The schedule as if it had been made and looked at so long ago."""
+    return since(schedule, database_now() - timedelta(**ago))
+
+
+def since(schedule: Schedule, then: datetime) -> Schedule:
+    """The schedule as if it had been made and looked at then."""
+    Schedule.objects.filter(pk=schedule.pk).update(planned_at=then, cursor=then, due_at=then)
+    schedule.refresh_from_db()
+    return schedule
+
+
+def tick() -> ticking.TickReport:
+    return ticking.tick(lambda queue, count: None, budget_s=10)
+
+
+def states(schedule: Schedule) -> list[str]:
+    """Of its ledger, in the order of the slots."""
+    return list(schedule.slots.order_by("slot").values_list("state", flat=True))
+
+
+def end_runs(status: Status = Status.COMPLETED) -> None:
+    """All that have not ended."""
+    failed = {"failure_kind": "error"} if status == Status.FAILED else {}
+    asked = {"cancel_requested_at": Now()} if status == Status.CANCELLED else {}
+    Run.objects.filter(finished_at=None).update(
+        status=status, started_at=Now(), finished_at=Now(), attempt=1, **failed, **asked
+    )
+
+
+class Clock:
+    """What the database's clock shows."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def expression(self) -> Value:
+        return Value(self.now, DateTimeField())
+
+
+@contextmanager
+def clock_at(now: datetime) -> Iterator[Clock]:
+    """Everything that settles slots reads this clock for the database's; it stands until it is set."""
+    clock, patches = Clock(now), [patch(f"runs.schedules.{module}.Now") for module in READS_THE_CLOCK]
+    for each in patches:
+        each.start().side_effect = clock.expression
+    try:
+        yield clock
+    finally:
+        for each in patches:
+            each.stop()
