@@ -32,6 +32,8 @@ class RunsSettings:
     """How long a child may live on after its last word before its tree is killed."""
     drain_s: float = 20.0
     """How long runs may go on after their worker was asked to stop, before they are handed back."""
+    deaf_after_s: float = 20.0
+    """A worker that takes no work for so long, though it could and there is some, ends itself to be started again."""
 
     # The child's channel
     line_max_bytes: int = 256 * 1024

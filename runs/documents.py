@@ -81,9 +81,17 @@ class AttemptDocument(TypedDict):
     signal: int | None
     peak_memory_bytes: int | None
     cpu_seconds: float | None
+    restored: dict[str, int] | None
+    """The checkpoint that it went on from; null if it started clean."""
+    certificate: dict[str, Any] | None
+    """What was known at a bad end, see runs.certificates."""
+    inspection: dict[str, Any] | None
+    """Where it was when it was last looked at closely, see runs.inspections."""
     cancel: dict[str, str | None]
     lines: CountDocument
     results: CountDocument
+    missing_lines: list[list[int]]
+    """Closed ranges of line numbers that were emitted and are not stored."""
     provenance: dict[str, Any]
 
 
@@ -201,6 +209,9 @@ def attempt_document(attempt: Attempt) -> AttemptDocument:
         "signal": attempt.signal,
         "peak_memory_bytes": attempt.peak_memory_bytes,
         "cpu_seconds": attempt.cpu_seconds,
+        "restored": attempt.restored,
+        "certificate": attempt.certificate,
+        "inspection": attempt.inspection,
         "cancel": {
             "seen_at": iso(attempt.cancel_seen_at),
             "interrupted_at": iso(attempt.interrupted_at),
@@ -208,10 +219,34 @@ def attempt_document(attempt: Attempt) -> AttemptDocument:
             "killed_at": iso(attempt.killed_at),
             "gone_at": iso(attempt.gone_at),
         },
-        "lines": {"emitted": attempt.lines_emitted, "stored": ranges.count(attempt.lines_stored)},
-        "results": {"emitted": attempt.results_emitted, "stored": ranges.count(attempt.results_stored)},
+        "lines": {"emitted": lines_emitted(attempt), "stored": ranges.count(attempt.lines_stored)},
+        "results": {"emitted": results_emitted(attempt), "stored": ranges.count(attempt.results_stored)},
+        "missing_lines": missing_lines(attempt),
         "provenance": attempt.provenance,
     }
+
+
+def lines_emitted(attempt: Attempt) -> int | None:
+    """How many lines an attempt has emitted; None while it has not ended.
+
+    Where its worker vanished, nobody knows what it had not sent yet: what is known are the lines up to the last one.
+    """
+    return _emitted(attempt, attempt.lines_emitted, attempt.lines_stored)
+
+
+def results_emitted(attempt: Attempt) -> int | None:
+    """The same of results."""
+    return _emitted(attempt, attempt.results_emitted, attempt.results_stored)
+
+
+def _emitted(attempt: Attempt, said: int | None, stored: ranges.Ranges) -> int | None:
+    return ranges.last(stored) if said is None and attempt.finished_at is not None else said
+
+
+def missing_lines(attempt: Attempt) -> ranges.Ranges:
+    """The gaps in what is stored of an attempt that has ended; of one that lives some lines are always on their way."""
+    emitted = lines_emitted(attempt)
+    return ranges.gaps(attempt.lines_stored, emitted) if emitted and attempt.finished_at else []
 
 
 def run_summary(run: Run) -> RunSummary:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from experiments.retrying import RETRIED_KINDS
 from runs import lines, presenting
 
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
@@ -49,6 +50,14 @@ def place(text: str) -> lines.Place:
         return lines.place(text)
     except ValueError as error:
         raise ArgumentTypeError(f"{text!r} is no line number; write 500, or with its attempt 2.500") from error
+
+
+def retry(text: str) -> tuple[str, int]:
+    """`error=3` as ("error", 3)."""
+    kind, _, times = text.partition("=")
+    if kind.strip() not in RETRIED_KINDS or not times.strip().isdecimal():
+        raise ArgumentTypeError(f"{text!r} is no retry; write KIND=TIMES, the kinds are {', '.join(RETRIED_KINDS)}")
+    return kind.strip(), int(times)
 
 
 def assignment(text: str) -> tuple[list[str], Any]:

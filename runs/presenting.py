@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 import re
 import signal as signals
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from runs.states import FailureKind, Level, Status
 
 NOTHING = "—"
+GAPS_MAX = 10
+"""Most gaps that are told one by one."""
 _COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"} | {0x7F: "␡"}
 _CONTROLS |= {code: f"\\x{code:02x}" for code in range(0x80, 0xA0)}
@@ -121,6 +125,22 @@ def completeness(stored: int, emitted: int | None) -> str:
     if emitted is None:
         return f"{stored:,} lines stored so far"
     return f"{stored:,} of {emitted:,} lines stored"
+
+
+def missing(gaps: Sequence[Sequence[int]]) -> str:
+    """`missing: 12 to 14, 20`; empty if nothing is. Gaps are closed ranges."""
+    shown = [f"{first:,}" if first == last else f"{first:,} to {last:,}" for first, last in gaps[:GAPS_MAX]]
+    more = [f"and {len(gaps) - GAPS_MAX:,} more gaps"] if len(gaps) > GAPS_MAX else []
+    return f"missing: {', '.join(shown + more)}" if shown else ""
+
+
+def start(restored: Mapping[str, Any] | None) -> str:
+    """From where an attempt began: `restored` as it is stored on it."""
+    if restored is None:
+        return "started clean"
+    if not restored.get("attempt"):
+        return "went on from the last checkpoint of the run that it retries"
+    return f"went on from checkpoint {restored.get('number')} of attempt {restored['attempt']}"
 
 
 def signal_name(value: int | None) -> str:

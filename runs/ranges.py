@@ -47,6 +47,11 @@ def high_water(ranges: Sequence[Sequence[int]]) -> int:
     return ranges[0][1] if ranges and ranges[0][0] <= 1 else 0
 
 
+def last(ranges: Sequence[Sequence[int]]) -> int:
+    """The greatest number in it; 0 if it is empty."""
+    return ranges[-1][1] if ranges else 0
+
+
 def gaps(ranges: Sequence[Sequence[int]], emitted: int) -> Ranges:
     """What of 1..emitted is missing."""
     missing: Ranges = []

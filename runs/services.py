@@ -2,12 +2,14 @@
 
 Every way in (admin, commands, Python, later REST, MCP and schedules) comes through here. Permissions are the callers'.
 Each verb is one transaction: after a crash the run is there as a whole or not at all, and a run whose wake-up was lost
-is found by `runs.reconcile`. Nothing here waits for a worker.
+is found by `runs.reconcile`. Nothing here waits for a worker, but for `inspect`, which asks one.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +25,7 @@ from experiments.models import Instance
 from runs import launching, tasks, transitions
 from runs.buffer import buffer
 from runs.exceptions import BufferUnavailable, RunNotFinal, RunNotFound
+from runs.inspections import Inspection
 from runs.models import Attempt, Checkpoint, Run, Schedule, Slot
 from runs.schedules import changing
 from runs.schedules.changing import Backfilled
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
 
 log = logging.getLogger(__name__)
+
+ANSWER_EVERY_S = 0.1
+"""How often an inspection's answer is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +174,31 @@ def backfill_schedule(
     """Run the slots from `start` to `end`, both included, that have not run. Returns all slots of that time. Raises
     ScheduleNotFound, ScheduleRefused."""
     return changing.backfill(schedule_id, start, end, by=by, dry_run=dry_run, wake=tasks.wake)
+
+
+def inspect(run_id: int, *, timeout_s: float = 5.0) -> Inspection | None:
+    """Where a run is right now: the Python stacks of its threads and its process tree. The run goes on meanwhile.
+
+    Blocks until its supervisor has answered, `timeout_s` at most. None if it is not being executed, or if there was no
+    answer in time; a later one is kept on the attempt. Raises RunNotFound.
+    """
+    if not Run.objects.filter(pk=run_id).exists():
+        raise RunNotFound(run_id)
+    key = transitions.request_inspection(run_id)
+    if key is None:
+        return None
+    try:
+        buffer().ask_inspection(run_id)
+    except BufferUnavailable as error:
+        log.info("the heartbeat of run %s will hear that it is asked for: %s", run_id, error)
+    asked = Attempt.objects.filter(run_id=run_id, number=key.number)
+    deadline, pause = time.monotonic() + timeout_s, threading.Event()
+    while time.monotonic() < deadline:
+        attempt = asked.only("inspection", "inspection_asked_at").first()
+        if attempt is None or attempt.inspection_asked_at is None:
+            return attempt.inspection if attempt else None
+        pause.wait(ANSWER_EVERY_S)
+    return None
 
 
 def _leased(run_id: int) -> QuerySet[Attempt]:

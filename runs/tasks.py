@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from celery import current_app, shared_task
+from celery import shared_task
 from celery.exceptions import Ignore
 from django.db import DatabaseError, connections
 from kombu.exceptions import OperationalError as BrokerError
 
+from runs.queues import waiting
 from runs.transitions import Settled
+
+__all__ = ["execute", "flush", "look_around", "reconcile", "schedules", "waiting", "wake"]
 
 logger = logging.getLogger(__name__)
 
@@ -71,13 +74,6 @@ def look_around() -> None:
         logger.exception("What an earlier worker left could not be looked after; the next tick does it")
     finally:
         connections.close_all()
-
-
-def waiting(queue: str) -> int:
-    """How many wake-ups lie in a queue. Raises kombu's and redis' errors if the broker is away."""
-    with current_app.connection_or_acquire() as connection:
-        # Not passive: kombu 5.7 looks for the queue without the key prefix then, and finds none.
-        return int(connection.default_channel.queue_declare(queue).message_count)
 
 
 @shared_task(name="runs.tasks.schedules", ignore_result=True)

@@ -12,9 +12,9 @@ from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from experiments.validation import masked
-from runs import curves, presenting, ranges
+from runs import certificates, curves, presenting, ranges
 from runs.admin.charts import Chart, chart
-from runs.documents import facts_of
+from runs.documents import facts_of, lines_emitted, missing_lines
 from runs.models import Artifact, Attempt, Run
 from runs.services import Whereis, whereis
 from runs.states import Status
@@ -49,6 +49,8 @@ class AttemptView:
     provenance: list[tuple[str, str]]
     packages: list[tuple[str, str]]
     certificate: str
+    known: list[str]
+    """The certificate in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def head(run: Run, attempts: Sequence[Attempt]) -> Head:
 
 def emitted_and_stored(attempts: Sequence[Attempt]) -> tuple[int | None, int]:
     """Lines of all attempts; emitted is None while one of them has not said how many."""
-    emitted = [attempt.lines_emitted for attempt in attempts]
+    emitted = [lines_emitted(attempt) for attempt in attempts]
     known = None if None in emitted else sum(count for count in emitted if count is not None)
     return known, sum(ranges.count(attempt.lines_stored) for attempt in attempts)
 
@@ -123,7 +125,7 @@ def attempt_view(run: Run, attempt: Attempt, task: TaskResult | None) -> Attempt
         kind=attempt.end or "running",
         facts=attempt_facts(attempt),
         steps=steps(run, attempt),
-        lines=presenting.completeness(ranges.count(attempt.lines_stored), attempt.lines_emitted),
+        lines=stored_lines(attempt),
         task=task,
         provenance=[(key.replace("_", " "), text(value)) for key, value in provenance.items()],
         packages=sorted(
@@ -131,7 +133,14 @@ def attempt_view(run: Run, attempt: Attempt, task: TaskResult | None) -> Attempt
             for name, version in attempt.provenance.get("packages", {}).items()
         ),
         certificate=pretty(attempt.certificate) if attempt.certificate else "",
+        known=[presenting.printable(word) for word in certificates.words(attempt.certificate or {})],
     )
+
+
+def stored_lines(attempt: Attempt) -> str:
+    """How many of its lines are stored, and which are not."""
+    counted = presenting.completeness(ranges.count(attempt.lines_stored), lines_emitted(attempt))
+    return "; ".join(part for part in (counted, presenting.missing(missing_lines(attempt))) if part)
 
 
 def attempt_facts(attempt: Attempt) -> list[tuple[str, str]]:
@@ -139,6 +148,7 @@ def attempt_facts(attempt: Attempt) -> list[tuple[str, str]]:
     facts = [
         ("Worker", f"{worker.name} (pid {worker.pid})" if worker else ""),
         ("Process", str(attempt.child_pid or "")),
+        ("Start", presenting.start(attempt.restored) if attempt.started_at or attempt.restored else ""),
         ("Exit status", "" if attempt.exit_status is None else str(attempt.exit_status)),
         ("Signal", presenting.signal_name(attempt.signal)),
         ("Ended by", attempt.ended_by),

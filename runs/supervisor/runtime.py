@@ -18,15 +18,19 @@ from celery import Celery, bootsteps
 from celery.signals import worker_shutting_down
 from django.db import DatabaseError, connections
 from django.db.models.functions import Now
+from kombu.exceptions import KombuError
+from redis import RedisError
 
 from runs import machine
 from runs.buffer import CancelAsked, InspectionAsked, Notice, buffer
 from runs.conf import RunsSettings, runs_settings
 from runs.models import Run, Worker
+from runs.queues import waiting
 from runs.states import AttemptKey
 from runs.supervisor import events
 from runs.supervisor.children import ForkServer
 from runs.supervisor.events import CancelRequested, Draining, LeaseLost, StoredUpTo
+from runs.supervisor.hearing import DEAF_STATUS, Hearing, Look
 from runs.supervisor.heartbeat import Heartbeat
 from runs.supervisor.listener import Listener
 from runs.supervisor.recorder import Recorder
@@ -37,6 +41,8 @@ from runs.transitions import Renewed
 logger = logging.getLogger(__name__)
 
 SYSTEM_QUEUE = "system"
+DEAF_GRACE_S = 30.0
+"""How long a deaf worker's runs may take to end after they were asked to, before they are left to the reconciler."""
 SIGNALS_S = 0.5
 """How soon a second signal is noticed while the runs come to their ends."""
 
@@ -50,8 +56,9 @@ class Runtime:
         self.worker = register_worker(name, sorted(queues), slots)
         self.signals = 0
         """How often the process was asked to stop. Set by a signal's handler, which may do nothing else."""
-        self.claims = self.idle_wakes = 0
-        """Wake-ups that found a run, and that found none."""
+        self.heard = self.claims = self.idle_wakes = 0
+        """Wake-ups; those that found a run, and those that found none."""
+        self._slots = slots
         self.hurrying = threading.Event()
         self._stopping = threading.Event()
         self._supervisors: dict[AttemptKey, Supervisor] = {}
@@ -73,13 +80,18 @@ class Runtime:
             self.buffer, poll_s=conf.cancel_poll_s, run_ids=self._run_ids, heard=self._heard, flagged=self._flagged
         )
         self._resources = ResourceWatch(self._roots, every_s=conf.resource_poll_s)
+        self._hearing = Hearing(self._look, self._end_deaf, patience_s=conf.deaf_after_s)
 
     def start(self) -> None:
         """Start the fork server and the threads. Raises SpawnFailed if the fork server does not come up."""
         self.forkserver.start()
         self.heartbeat.run_once()
-        for thread in (self.heartbeat, self._listener, self.recorder, self._resources):
+        for thread in self._threads:
             thread.start()
+
+    @property
+    def _threads(self) -> tuple[Heartbeat | Listener | Recorder | ResourceWatch | Hearing, ...]:
+        return (self.heartbeat, self._listener, self.recorder, self._resources, self._hearing)
 
     @property
     def stopping(self) -> bool:
@@ -104,7 +116,7 @@ class Runtime:
                 self.hurrying.set()
                 self.drain()
         self.hurrying.set()
-        for thread in (self.heartbeat, self._listener, self.recorder, self._resources):
+        for thread in self._threads:
             thread.end()
         self.forkserver.stop()
         _quietly("note its end", lambda: Worker.objects.filter(pk=self.worker.pk).update(stopped_at=Now()))
@@ -114,6 +126,25 @@ class Runtime:
         with self._idle:
             self._idle.wait_for(lambda: not self._supervisors, max(timeout_s, 0.0))
             return bool(self._supervisors) and timeout_s > 0
+
+    def hurry(self) -> None:
+        """Give the runs no more time. Set by a signal's handler, which may do nothing else."""
+        self.signals += 2
+
+    # Whether it still hears
+
+    def _look(self) -> Look:
+        try:
+            found = sum(waiting(queue) for queue in self.worker.queues)
+        except (KombuError, RedisError, OSError):
+            found = 0
+        free = 0 if self.stopping else self._slots - len(self._all())
+        return Look(heard=self.heard, free=free, waiting=found)
+
+    def _end_deaf(self) -> None:
+        logger.critical("Wake-ups wait for %g s and this worker takes none: it ends itself", self.conf.deaf_after_s)
+        self.stop(timeout_s=self.conf.drain_s + DEAF_GRACE_S)
+        os._exit(DEAF_STATUS)
 
     # Supervisors come and go
 
@@ -252,7 +283,11 @@ class SupervisorStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery i
         if _runtime is not None:
             _runtime.stop(timeout_s=float("inf"))
 
-    terminate = stop
+    def terminate(self, parent: Any) -> None:
+        """A cold shutdown (SIGQUIT, a second Ctrl-C)."""
+        if _runtime is not None:
+            _runtime.hurry()
+        self.stop(parent)
 
 
 def run_queues(worker: Any) -> list[str]:

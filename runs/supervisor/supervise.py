@@ -58,6 +58,7 @@ def supervise_next(runtime: Runtime, queues: Sequence[str], task_id: str) -> Sup
     """Claim the next due run of `queues` and see it through to its end; None if there is none. Blocks as long as it
     takes.
     """
+    runtime.heard += 1
     if runtime.stopping:
         return None
     attempt = transitions.claim(queues, runtime.worker, lease_s=runtime.conf.lease_s, task_id=task_id)

@@ -47,6 +47,15 @@ launch_run digits --config digits.toml --name nightly --tag baseline --json
         parser.add_argument(
             "--memory-limit", type=parsing.size_bytes, metavar="SIZE", help="most memory of its processes: 512M, 4G"
         )
+        parser.add_argument(
+            "--retry",
+            dest="retries",
+            metavar="KIND=TIMES",
+            type=parsing.retry,
+            action="append",
+            default=[],
+            help="try again so often after failures of this kind, as error=3; may be given more than once",
+        )
         parser.add_argument("--seed", type=int, help="a whole number; chosen at random without it")
         parser.add_argument("--queue", help="the Celery queue whose workers may run it")
         parser.add_argument("--priority", type=int, help="higher runs first")
@@ -65,6 +74,7 @@ launch_run digits --config digits.toml --name nightly --tag baseline --json
             seed=options["seed"],
             queue=options["queue"],
             priority=options["priority"],
+            retries=dict(options["retries"]),
             via="shell",
         )
         return launched(self, run, options)

@@ -8,12 +8,14 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from runs import presenting
+from runs import certificates, presenting, services
 from runs.documents import AttemptDocument, RunDocument, run_document
 from runs.management.base import Exit, RunsCommand, add_json, find_run
 from runs.management.screens import status_text
 
 SHOWN_RESULTS = 20
+SHOWN_LINES = 10
+"""Of those that an attempt which ended badly keeps; --json has them all."""
 
 
 class Command(RunsCommand):
@@ -21,14 +23,21 @@ class Command(RunsCommand):
     examples = """
 show_run 42
 show_run 42 --json | jq .status
+show_run 42 --stack
 """
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("run", metavar="ID", type=int)
+        parser.add_argument(
+            "--stack",
+            action="store_true",
+            help="where it is right now: Python stacks and processes; it goes on meanwhile",
+        )
         add_json(parser)
 
     def answer(self, options: dict[str, Any]) -> Exit:
         run = find_run(options["run"])
+        answered = services.inspect(run.pk) is not None if options["stack"] else False
         document = run_document(run)
         if options["json"]:
             self.print_json(document)
@@ -36,7 +45,9 @@ show_run 42 --json | jq .status
         self.print(status_text(run))
         for line in details(document):
             self.print(presenting.printable(line))
-        return Exit.OK
+        if options["stack"]:
+            self.print("\n".join(presenting.printable(line) for line in whereabouts(document, answered)))
+        return Exit.OK if answered or not options["stack"] else Exit.FAILED
 
 
 def details(run: RunDocument) -> Iterator[str]:
@@ -77,7 +88,37 @@ def attempt_details(attempt: AttemptDocument) -> Iterator[str]:
         f"{presenting.size(attempt['peak_memory_bytes'])} at most, {presenting.duration(attempt['cpu_seconds'])} of CPU"
     )
     yield f"                 {attempt['claimed_at']} to {attempt['finished_at'] or 'now'}; {usage}"
+    yield f"                 {presenting.start(attempt['restored'])}"
+    if gaps := presenting.missing(attempt["missing_lines"]):
+        yield f"                 {gaps}"
     yield from (f"    {line}" for line in attempt["traceback"].splitlines())
+    if certificate := attempt["certificate"]:
+        yield from certificate_details(certificate)
+
+
+def certificate_details(certificate: dict[str, Any]) -> Iterator[str]:
+    """What was known at a bad end: in words, then the last lines and the stacks."""
+    yield from (f"    {word}" for word in certificates.words(certificate))
+    if lines := certificate.get("last_lines"):
+        yield "    its last lines:"
+        yield from (f"      {line['seq']:>6}  {line['message']}" for line in lines[-SHOWN_LINES:])
+    if processes := certificate.get("processes"):
+        yield "    its processes:"
+        yield from (f"      {line}" for line in certificates.processes(processes))
+    if stacks := certificate.get("stacks"):
+        yield "    its stacks:"
+        yield from (f"      {line}" for line in stacks.splitlines())
+
+
+def whereabouts(run: RunDocument, answered: bool) -> Iterator[str]:
+    """The last look at it, and whether that is of now."""
+    seen = [attempt["inspection"] for attempt in run["attempts"] if attempt["inspection"]]
+    if not answered:
+        yield f"Run {run['id']} did not say where it is now: it is not being executed, or its worker does not answer."
+    if seen:
+        yield f"Looked at {seen[-1]['at']} ({seen[-1]['why']}):"
+        yield from (f"  {line}" for line in certificates.processes(seen[-1]["processes"]))
+        yield from (f"  {line}" for line in (seen[-1]["stacks"] or "It wrote no stacks in time.").splitlines())
 
 
 def compact(value: Any) -> str:
