@@ -145,6 +145,11 @@ def end(payload: Any) -> End:
     return known
 
 
+def checkpoint(payload: Any) -> CheckpointRecord:
+    """The CheckpointRecord that a C record's payload is. Raises TypeError, KeyError or ValueError for what is none."""
+    return {"id": int(payload["id"]), "sync": bool(payload["sync"]), "state": dict(payload["state"])}
+
+
 def artifact(payload: Any) -> ArtifactRecord:
     """The ArtifactRecord that an A record's payload is. Raises TypeError, KeyError or ValueError for what is none."""
     return {

@@ -130,7 +130,7 @@ class Intake:
         """Take a control record; a hostile one becomes a line that shows it."""
         try:
             self._take_control(kind, records.decode(record))
-        except (ValueError, TypeError, KeyError, LookupError) as error:
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
             shown = record[:200].decode(errors="replace")
             return [system_line(Level.WARNING, f"unreadable record ({error}): {shown}")]
         return []
@@ -138,17 +138,18 @@ class Intake:
     def _take_control(self, kind: int, payload: Any) -> None:
         writes = self._writes
         if kind == records.PROGRESS:
-            self.said.last_progress_at = time.monotonic()
             current, total, message = payload
             writes.progress(Progress(float(current), None if total is None else float(total), str(message)))
+            self.said.last_progress_at = time.monotonic()
         elif kind == records.CHECKPOINT:
-            writes.checkpoint({"id": int(payload["id"]), "sync": bool(payload["sync"]), "state": payload["state"]})
+            writes.checkpoint(records.checkpoint(payload))
         elif kind == records.ARTIFACT:
             writes.artifact(records.artifact(payload))
         elif kind == records.HELLO:
+            hello = dict(payload)
             self.said.started_at = time.monotonic()
             writes.mark(started_at=Moment.now())
-            writes.provenance(dict(payload))
+            writes.provenance(hello)
         elif kind == records.SEEN:
             self.said.cancel_seen = True
             writes.mark(cancel_seen_at=Moment.now())

@@ -1,0 +1,60 @@
+"""Control records from a hostile child: each becomes a line that shows it, and the supervisor goes on."""
+
+from __future__ import annotations
+
+import selectors
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from runs import records
+from runs.conf import RunsSettings
+from runs.states import AttemptKey
+from runs.supervisor.children import Child
+from runs.supervisor.intake import Intake
+from runs.supervisor.recorder import RunRecords
+from runs.supervisor.window import Window
+
+
+class Refusing:
+    """Stands for the recorder where nothing may reach it."""
+
+    def __getattr__(self, name: str) -> Any:
+        def refuse(*_: Any, **__: Any) -> None:
+            raise AssertionError(f"{name} was called for a hostile record")
+
+        return refuse
+
+
+@pytest.fixture
+def intake() -> Intake:
+    """Without a child: its descriptors are never read here, only what came through them is taken."""
+    child = SimpleNamespace(records_fd=-1, stdout_fd=-2, stderr_fd=-3)
+    window = Window(AttemptKey(1, 1), max_entries=10, max_bytes=10_000, tail=5)
+    writes = cast("RunRecords", Refusing())
+    return Intake(cast("Child", child), RunsSettings(), window, writes, selectors.SelectSelector())
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"C" + b"[" * 100_000,
+        b"C{}",
+        b'C{"id":"x","sync":true,"state":{}}',
+        b"P[1]",
+        b'P["much",null,""]',
+        b'A{"name":"x"}',
+        b"E[]",
+        b"Eno json",
+        b"H5",
+        b'C{"id":1,"sync":true,"state":5}',
+    ],
+)
+def test_a_hostile_record_becomes_a_line(intake: Intake, record: bytes) -> None:
+    lines = intake._control(record[0], record)
+    assert len(lines) == 1
+    assert lines[0][0] == records.LINE
+    assert b"unreadable record" in lines[0]
+    assert intake.said.end is None
+    assert intake.said.started_at is None
