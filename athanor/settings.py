@@ -97,6 +97,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     navigation.item("Runs", "play_circle", "runs", "run"),
                     navigation.item("Instances", "science", "experiments", "instance"),
+                    navigation.item("Schedules", "schedule", "runs", "schedule"),
                 ],
             },
             {

@@ -130,9 +130,16 @@ def weeks(ids: Iterable[int]) -> dict[int, Week]:
 
 
 def shown_configuration(schedule: Schedule) -> dict[str, Any]:
-    """With its secrets masked."""
+    """What the schedule says, its secrets masked; not the defaults of what it leaves out."""
     experiment = schedule.instance.experiment if schedule.instance else schedule.experiment
-    return masked(experiment, schedule.configuration) if schedule.configuration else {}
+    shown: dict[str, Any] = _only(masked(experiment, schedule.configuration), schedule.configuration)
+    return shown
+
+
+def _only(shown: Any, said: Any) -> Any:
+    if isinstance(shown, dict) and isinstance(said, dict):
+        return {key: _only(shown[key], value) for key, value in said.items() if key in shown}
+    return shown
 
 
 def words(schedule: Schedule) -> str:

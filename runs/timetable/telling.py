@@ -96,9 +96,7 @@ def _effect(timetable: Timetable, change: Change, slots: tuple[datetime, ...]) -
     if not touched:
         return _NOTHING
     if change.is_gap:
-        return (
-            f"{_times(touched)} do not come on that day, and nothing runs in their place: the slots follow the clock."
-        )
+        return f"{_times(touched)}: not on that day, and nothing runs in their place. The slots follow the clock."
     again = sum(1 for slot in slots if change.at <= slot < change.at + (change.before - change.after))
     return f"The repeated time counts twice: {again} slots more ({_times(touched)} again)."
 

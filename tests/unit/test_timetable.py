@@ -197,7 +197,7 @@ def test_a_timetable_in_words(timetable: Timetable, expected: str) -> None:
     ("expression", "now", "effect"),
     [
         ("30 2 * * *", "2026-01-01", "it runs at 03:00 instead, once"),
-        ("*/20 * * * *", "2026-01-01", "nothing runs in their place"),
+        ("*/20 * * * *", "2026-01-01", "not on that day, and nothing runs in their place"),
         ("30 2 * * *", "2026-06-01", "it runs the first time only"),
         ("*/20 * * * *", "2026-06-01", "3 slots more"),
         ("0 9 * * *", "2026-06-01", "Nothing"),

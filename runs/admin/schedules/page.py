@@ -1,0 +1,198 @@
+"""What a schedule's page shows, gathered from the rows. Reads only."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.utils import timezone
+
+from runs import presenting, timetable
+from runs.documents import iso
+from runs.models import Schedule, Slot
+from runs.schedules import describing, health
+from runs.schedules.deciding import moment
+from runs.states import RAN, SlotState
+from runs.timetable import Preview, TimetableError, find_zone
+
+CHART_HEIGHT = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A slot of the strip."""
+
+    row: Slot
+    look: str
+    """How it is drawn, and what the legend calls it."""
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """The duration of one run in the chart, of 100 high."""
+
+    x: int
+    y: float
+    height: float
+    look: str
+    words: str
+    run_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    bars: list[Bar]
+    longest: str
+    median: str
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class FireView:
+    at: datetime
+    local: str
+    """By the clock of the schedule's zone."""
+    jitter: str
+
+
+def look(row: Slot) -> str:
+    """`completed`, `failed`, `cancelled`, `running` for what was launched; else the state."""
+    if row.state not in RAN:
+        return row.state
+    if row.outcome:
+        return row.outcome
+    return "running" if row.run_id else "gone"
+
+
+LEGEND = (
+    ("completed", "completed"),
+    ("failed", "failed"),
+    ("cancelled", "cancelled"),
+    ("running", "not ended"),
+    (SlotState.WAITING, "waiting"),
+    (SlotState.SKIPPED, "skipped"),
+    (SlotState.MISSED, "missed"),
+    (SlotState.PAUSED, "paused"),
+    (SlotState.REFUSED, "refused"),
+)
+
+
+def marks(rows: list[Slot]) -> list[Mark]:
+    """Oldest first."""
+    return [Mark(row, look(row), describing.row_words(row)) for row in reversed(rows)]
+
+
+def durations(rows: list[Slot]) -> Durations | None:
+    """Of the runs that ended, oldest first; None if there are none."""
+    ended = [row for row in reversed(rows) if row.duration_s is not None]
+    if not ended:
+        return None
+    seconds = [row.duration_s or 0.0 for row in ended]
+    longest = max([0.001, *seconds])
+    heights = [max(2.0, CHART_HEIGHT * each / longest) for each in seconds]
+    bars = [
+        Bar(
+            index * 10,
+            CHART_HEIGHT - height,
+            height,
+            look(row),
+            f"{moment(row.slot)}: {presenting.duration(row.duration_s)}, {row.get_outcome_display().lower()}",
+            row.run_id,
+        )
+        for index, (row, height) in enumerate(zip(ended, heights, strict=True))
+    ]
+    middle = sorted(seconds)[len(seconds) // 2]
+    return Durations(bars, presenting.duration(max(seconds)), presenting.duration(middle), len(bars) * 10)
+
+
+def fires(schedule: Schedule) -> list[FireView]:
+    zone = find_zone(schedule.time_zone)
+    return [
+        FireView(
+            fire.due_at,
+            clock(fire.due_at, zone),
+            f"slot {fire.slot.astimezone(zone):%H:%M}" if fire.due_at != fire.slot else "",
+        )
+        for fire in describing.next_fires(schedule)
+    ]
+
+
+def clock(at: datetime, zone: ZoneInfo) -> str:
+    """`Wed 25 Nov 02:30 CET`; with the year if it is not this one, with seconds if there are any."""
+    local = at.astimezone(zone)
+    year = f" {local.year}" if local.year != timezone.now().year else ""
+    return f"{local:%a %-d %b}{year} {local:%H:%M:%S}".removesuffix(":00") + f" {local:%Z}"
+
+
+def facts(schedule: Schedule) -> list[tuple[str, str]]:
+    """The plain facts, those that are empty left out."""
+    zone = find_zone(schedule.time_zone)
+    found = [
+        ("In the name of", schedule.owner_name or "the shell"),
+        ("Overlap", schedule.get_overlap_display()),
+        ("Catch-up", f"{schedule.get_catch_up_display()} ({presenting.duration(schedule.catch_up_window_s)})"),
+        ("Pauses after", f"{schedule.pause_after_failures} failures in a row" if schedule.pause_after_failures else ""),
+        ("Starts", f"{schedule.starts_at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}" if schedule.starts_at else ""),
+        ("Ends", f"{schedule.ends_at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}" if schedule.ends_at else ""),
+        ("Jitter", f"up to {presenting.duration(schedule.jitter_s)}" if schedule.jitter_s else ""),
+        ("Queue", schedule.queue),
+        ("Priority", "" if schedule.priority is None else str(schedule.priority)),
+        ("Timetable since", f"{schedule.planned_at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"),
+    ]
+    return [(name, value) for name, value in found if value]
+
+
+def preview(schedule: Schedule) -> Preview | None:
+    return timetable.preview(schedule.timetable(), timezone.now())
+
+
+def context(schedule: Schedule) -> dict[str, Any]:
+    """Everything of the page but permissions and what was asked for by its query."""
+    rows = describing.last_slots(schedule)
+    try:
+        ahead = {"fires": fires(schedule), "preview": preview(schedule), "facts": facts(schedule)}
+    except TimetableError:
+        ahead = {"fires": [], "preview": None, "facts": []}
+    found = marks(rows)
+    used = {mark.look for mark in found}
+    return {
+        "schedule": schedule,
+        "words": describing.words(schedule),
+        "week": describing.weeks([schedule.pk])[schedule.pk],
+        "warnings": health.of_schedule(schedule),
+        "beat": health.beat().words,
+        "marks": found,
+        "legend": [(name, text) for name, text in LEGEND if name in used],
+        "durations": durations(rows),
+        "rows": rows[:30],
+        "configuration": presenting.printable(_json(describing.shown_configuration(schedule))),
+        "limits": _json(schedule.limits) if schedule.limits else "",
+        **ahead,
+    }
+
+
+def answer(values: dict[str, Any], key: str) -> dict[str, Any]:
+    """What the form is told as one types: words, the next fires, what daylight saving does; or what is wrong."""
+    table = timetable.Timetable(**values, key=key)
+    try:
+        words = timetable.words(table)
+        now, zone = timezone.now(), find_zone(table.time_zone)
+        ahead = list(islice(table.fires(now), describing.NEXT))
+        change = timetable.preview(table, now)
+    except TimetableError as error:
+        return {"field": error.field, "problem": str(error)}
+    return {
+        "words": words,
+        "next": [{"at": iso(fire.due_at), "local": clock(fire.due_at, zone)} for fire in ahead],
+        "change": f"{change.what} {change.effect}" if change else "The clocks of this zone do not change.",
+        "slots": [f"{slot.astimezone(zone):%a %H:%M %Z}" for slot in change.slots] if change else [],
+    }
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)

@@ -1,0 +1,341 @@
+"""The admin of schedules. Everything that changes one goes through `services`, which keeps the ledger true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.text import Truncator
+from django.views.decorators.http import require_GET, require_POST
+from unfold.admin import ModelAdmin
+from unfold.decorators import action, display
+
+from runs import presenting, services
+from runs.admin import permissions
+from runs.admin.schedules import page
+from runs.admin.schedules.forms import DatesField, MomentField, ScheduleForm, SecondsField
+from runs.exceptions import ScheduleRefused
+from runs.models import Schedule
+from runs.schedules import describing, health
+from runs.schedules.changing import Backfilled
+from runs.states import RAN, SlotState, TimetableKind
+from runs.timetable import TimetableError, find_zone, instant
+from runs.timetable.zones import zone_names
+
+WARNED_MAX = 1_000
+"""Schedules that are looked through for what did not run last week."""
+CHIPS = {"Paused": "warning", "Refused": "danger", "Failing": "danger", "Ended": "", "Active": "success"}
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(ModelAdmin):
+    """The list says what did not run last week and why; a schedule's page says it slot by slot."""
+
+    form = ScheduleForm
+    list_display = ("title", "chip", "launches", "when", "upcoming", "last_week")
+    list_display_links = None
+    list_filter = ("kind", "overlap")
+    search_fields = ("name", "description", "experiment", "instance_name")
+    list_select_related = ("instance",)
+    list_per_page = 50
+    list_fullwidth = True
+    show_full_result_count = False
+    list_before_template = "runs/schedules/before_list.html"
+    change_form_before_template = "runs/schedules/preview.html"
+    warn_unsaved_form = True
+    actions = ("pause_all", "resume_all")
+    fieldsets = (
+        (None, {"fields": ("name", "description")}),
+        ("What", {"fields": ("instance", "experiment", "configuration")}),
+        ("When", {"fields": ("kind", "cron", "every_s", "dates", "time_zone", "starts_at", "ends_at", "jitter_s")}),
+        (
+            "If a run is still going, or nobody was there",
+            {"fields": ("overlap", "catch_up", "catch_up_window_s", "pause_after_failures")},
+        ),
+        ("Limits and queue", {"fields": ("limits", "queue", "priority")}),
+    )
+
+    class Media:
+        css = {"all": ("runs/run.css", "runs/schedule.css")}
+        js = ("runs/schedule.js",)
+
+    # Permissions: who makes or changes a schedule has things launched, in their own name
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return super().has_add_permission(request) and self._may_launch(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Schedule | None = None) -> bool:
+        return super().has_change_permission(request, obj) and self._may_launch(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Schedule | None = None) -> bool:
+        return request.user.has_perm("runs.view_schedule") or request.user.has_perm("runs.change_schedule")
+
+    def has_pause_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("runs.pause_schedule")
+
+    def has_trigger_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("runs.trigger_schedule")
+
+    @staticmethod
+    def _may_launch(request: HttpRequest) -> bool:
+        return permissions.may_launch(request) or request.user.has_perm("experiments.launch_instance")
+
+    # The list
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        schedules = {each.pk: each for each in Schedule.objects.order_by("name")[:WARNED_MAX]}
+        weeks = describing.weeks(schedules)
+        context = {
+            "health": health.health(),
+            "idle": [(schedules[key], week) for key, week in weeks.items() if week.did_not_run],
+        }
+        answer: HttpResponse = super().changelist_view(request, context | (extra_context or {}))
+        return answer
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Each schedule of the page with its last week."""
+        changelist = super().get_changelist_instance(request)
+        weeks = describing.weeks(schedule.pk for schedule in changelist.result_list)
+        for schedule in changelist.result_list:
+            schedule.week = weeks[schedule.pk]
+        return changelist
+
+    @display(description="Schedule", ordering="name")
+    def title(self, schedule: Schedule) -> str:
+        return format_html('<a class="sched-name" href="{}">{}</a>', schedule.get_absolute_url(), schedule.name)
+
+    @display(description="State", label=CHIPS)
+    def chip(self, schedule: Schedule) -> str:
+        if schedule.is_paused:
+            return "Paused"
+        if schedule.trouble:
+            return "Refused"
+        if schedule.failures:
+            return "Failing"
+        return "Active" if schedule.due_at else "Ended"
+
+    @display(description="Launches")
+    def launches(self, schedule: Schedule) -> str:
+        return schedule.target
+
+    @display(description="When")
+    def when(self, schedule: Schedule) -> str:
+        return describing.words(schedule)
+
+    @display(description="Next")
+    def upcoming(self, schedule: Schedule) -> str:
+        fires = describing.next_fires(schedule, 1)
+        if schedule.is_paused or not fires:
+            return presenting.NOTHING
+        ago = presenting.age(fires[0].due_at, timezone.now())
+        return format_html('<time datetime="{}" data-title>{}</time>', fires[0].due_at.isoformat(), ago)
+
+    @display(description="Last week")
+    def last_week(self, schedule: Any) -> str:
+        week: describing.Week = schedule.week
+        ran = f"{week.ran:,} ran" + (f", {week.failed:,} failed" if week.failed else "")
+        other = ", ".join(f"{count:,} {state.label.lower()}" for state, count in week.did_not_run.items())
+        if not other:
+            return ran
+        return format_html('{}<br><span class="run-why" title="{}">{}</span>', ran, week.why, other)
+
+    # Actions on many
+
+    @action(description="Pause", permissions=["pause"])
+    def pause_all(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
+        for schedule in queryset:
+            self._pause(request, schedule)
+
+    @action(description="Resume", permissions=["pause"])
+    def resume_all(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
+        for schedule in queryset:
+            self._resume(request, schedule)
+
+    # The form
+
+    def get_form(self, request: HttpRequest, obj: Schedule | None = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change, **kwargs)
+        form.user = request.user
+        return form
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        context |= {"zones": zone_names(), "preview_url": reverse("admin:runs_schedule_preview")}
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Schedule, form: ScheduleForm, change: bool) -> None:
+        owner: Any = request.user
+        if change:
+            services.change_schedule(obj.pk, owner=owner, **form.columns())
+        else:
+            obj.pk = services.create_schedule(owner=owner, **form.columns()).pk
+
+    def response_add(self, request: HttpRequest, obj: Schedule, post_url_continue: str | None = None) -> HttpResponse:
+        messages.success(request, f"Schedule {obj.name} is made.")
+        return HttpResponseRedirect(obj.get_absolute_url())
+
+    def response_change(self, request: HttpRequest, obj: Schedule) -> HttpResponse:
+        messages.success(request, f"Schedule {obj.name} is changed; it launches in your name.")
+        return HttpResponseRedirect(obj.get_absolute_url())
+
+    # Pages
+
+    def get_urls(self) -> list[URLPattern]:
+        def named(route: str, view: Callable[..., HttpResponseBase], name: str) -> Any:
+            return path(route, self.admin_site.admin_view(view), name=f"runs_schedule_{name}")
+
+        own = [
+            named("preview/", require_GET(self.preview_view), "preview"),
+            named("<int:pk>/", require_GET(self.page_view), "page"),
+            named("<int:pk>/pause/", require_POST(self.pause_view), "pause"),
+            named("<int:pk>/resume/", require_POST(self.resume_view), "resume"),
+            named("<int:pk>/trigger/", require_POST(self.trigger_view), "trigger"),
+            named("<int:pk>/backfill/", require_POST(self.backfill_view), "backfill"),
+        ]
+        return [*own, *super().get_urls()]
+
+    def page_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        schedule = self._visible(request, pk)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": schedule.name,
+            "original": schedule,
+            "media": self.media,
+            "may_change": self.has_change_permission(request, schedule),
+            "may_delete": self.has_delete_permission(request, schedule),
+            "may_pause": self.has_pause_permission(request),
+            "may_trigger": self.has_trigger_permission(request),
+            "asked": request.GET,
+            "backfill": self._dry_run(request, schedule),
+            **page.context(schedule),
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "runs/schedules/page.html", context)
+
+    def preview_view(self, request: HttpRequest) -> JsonResponse:
+        """The timetable of the query in words, with its next fires; or `field` and `problem`."""
+        if not (self.has_add_permission(request) or self.has_change_permission(request)):
+            raise PermissionDenied
+        try:
+            values = typed(request.GET.dict())
+        except (ValueError, TimetableError) as error:
+            return JsonResponse({"field": getattr(error, "field", "time_zone"), "problem": str(error)})
+        return JsonResponse(page.answer(values, request.GET.get("name", "")))
+
+    def pause_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return self._verb(request, pk, self.has_pause_permission(request), self._pause)
+
+    def resume_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return self._verb(request, pk, self.has_pause_permission(request), self._resume)
+
+    def trigger_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return self._verb(request, pk, self.has_trigger_permission(request), self._trigger)
+
+    def backfill_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return self._verb(request, pk, self.has_trigger_permission(request), self._backfill)
+
+    def _verb(
+        self, request: HttpRequest, pk: int, is_permitted: bool, verb: Callable[[HttpRequest, Schedule], None]
+    ) -> HttpResponse:
+        schedule = self._visible(request, pk)
+        if not is_permitted:
+            raise PermissionDenied
+        verb(request, schedule)
+        return HttpResponseRedirect(schedule.get_absolute_url())
+
+    def _visible(self, request: HttpRequest, pk: int) -> Schedule:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return get_object_or_404(Schedule.objects.select_related("instance", "owner"), pk=pk)
+
+    # What the buttons do
+
+    def _pause(self, request: HttpRequest, schedule: Schedule) -> None:
+        services.pause_schedule(schedule.pk, by=request.user.get_username())
+        note(request, schedule, "Paused")
+        messages.success(request, f"Schedule {schedule.name} is paused.")
+
+    def _resume(self, request: HttpRequest, schedule: Schedule) -> None:
+        services.resume_schedule(schedule.pk, by=request.user.get_username())
+        note(request, schedule, "Resumed")
+        messages.success(request, f"Schedule {schedule.name} is not paused any more.")
+
+    def _trigger(self, request: HttpRequest, schedule: Schedule) -> None:
+        user: Any = request.user
+        anyway = request.POST.get("anyway") == "1"
+        row = services.trigger_schedule(schedule.pk, by=user.get_username(), actor=user, anyway=anyway)
+        note(request, schedule, "Triggered")
+        good = row.state in RAN | {SlotState.WAITING}
+        messages.add_message(request, messages.SUCCESS if good else messages.WARNING, describing.row_words(row))
+
+    def _backfill(self, request: HttpRequest, schedule: Schedule) -> None:
+        by = request.user.get_username()
+        try:
+            start, end = asked_span(request.POST, schedule)
+            found = services.backfill_schedule(schedule.pk, start, end, by=by)
+        except (ScheduleRefused, ValueError) as error:
+            messages.error(request, Truncator(str(error)).chars(500))
+            return
+        note(request, schedule, f"Backfilled {start} to {end}")
+        messages.success(request, f"{sum(each.is_taken for each in found):,} slots are to run, one after another.")
+
+    def _dry_run(self, request: HttpRequest, schedule: Schedule) -> list[Backfilled] | None:
+        if not request.GET.get("from") or not self.has_trigger_permission(request):
+            return None
+        try:
+            start, end = asked_span(request.GET, schedule)
+            return services.backfill_schedule(schedule.pk, start, end, by="", dry_run=True)
+        except (ScheduleRefused, ValueError) as error:
+            messages.error(request, Truncator(str(error)).chars(500))
+            return None
+
+
+def asked_span(said: Any, schedule: Schedule) -> tuple[datetime, datetime]:
+    """`from` and `to` by the clock of the schedule's zone; a day alone is its whole day. Raises ValueError."""
+    zone = find_zone(schedule.time_zone)
+    start, end = (datetime.fromisoformat(said.get(name, "").strip()) for name in ("from", "to"))
+    if len(said.get("to", "").strip()) == len("2026-03-29"):
+        end += timedelta(days=1) - timedelta(microseconds=1)
+    spans = [each if each.tzinfo else instant(each, zone) for each in (start, end)]
+    return spans[0], spans[1]
+
+
+def typed(said: dict[str, str]) -> dict[str, Any]:
+    """The fields of the form, as they are being typed, as values of a `Timetable`. Raises ValueError."""
+    zone = find_zone(said.get("time_zone", ""))
+
+    def moment(name: str) -> datetime | None:
+        found = MomentField(required=False).to_python(said.get(name, ""))
+        return found if found is None or found.tzinfo else instant(found, zone)
+
+    return {
+        "kind": TimetableKind(said.get("kind", "")),
+        "cron": said.get("cron", "")[:200],
+        "every_s": SecondsField(required=False).to_python(said.get("every_s", "")) or 0,
+        "dates": tuple(DatesField(required=False).to_python(said.get("dates", ""))),
+        "time_zone": said.get("time_zone", ""),
+        "anchor": timezone.now().replace(microsecond=0),
+        "starts_at": moment("starts_at"),
+        "ends_at": moment("ends_at"),
+        "jitter_s": SecondsField(required=False).to_python(said.get("jitter_s", "")) or 0,
+    }
+
+
+def note(request: HttpRequest, schedule: Schedule, text: str) -> None:
+    """Keep in Django's log who did this, and from where."""
+    address = request.META.get("REMOTE_ADDR") or "unknown"
+    user: Any = request.user
+    LogEntry.objects.log_actions(
+        user.pk, Schedule.objects.filter(pk=schedule.pk), CHANGE, f"{text}, from {address}", single_object=True
+    )
