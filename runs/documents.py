@@ -126,6 +126,10 @@ class RunDocument(RunSummary):
     attempt: int
     max_attempts: int
     origin: dict[str, Any] | None
+    schedule: str | None
+    """Name of the schedule that launched it."""
+    slot: str | None
+    """The time that it was launched for."""
     cancel_requested_at: str | None
     cancel_requested_by: str
     summary: Any
@@ -284,6 +288,8 @@ def run_document(run: Run) -> RunDocument:
         "attempt": run.attempt,
         "max_attempts": run.max_attempts,
         "origin": {"id": run.origin_id, "kind": run.origin_kind} if run.origin_id else None,
+        "schedule": run.schedule.name if run.schedule else None,
+        "slot": iso(run.slot),
         "cancel_requested_at": iso(run.cancel_requested_at),
         "cancel_requested_by": run.cancel_requested_by,
         "summary": run.summary,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -14,7 +14,7 @@ from runs.management.base import WrongUse
 from runs.models import Schedule, Slot
 from runs.schedules import describing
 from runs.states import CatchUp, Overlap, SlotState, TimetableKind
-from runs.timetable import TimetableError, find_zone, instant
+from runs.timetable import TimetableError, find_zone, resolved
 
 
 def moment(text: str) -> datetime:
@@ -28,7 +28,7 @@ def moment(text: str) -> datetime:
 def aware(when: datetime, zone: str) -> datetime:
     """In UTC; without an offset it is of the zone."""
     try:
-        return when.astimezone(UTC) if when.tzinfo else instant(when, find_zone(zone))
+        return resolved(when, find_zone(zone))
     except TimetableError as error:
         raise WrongUse(str(error)) from error
 

@@ -19,7 +19,7 @@ from django.db import transaction
 
 from runs.conf import runs_settings
 from runs.exceptions import LaunchRefused, ScheduleNotFound, ScheduleRefused
-from runs.models import Schedule, Slot
+from runs.models import Run, Schedule, Slot
 from runs.models.schedule import TIMING
 from runs.schedules.accounts import Account, lock_one, may_launch, prepared
 from runs.schedules.deciding import Due, moment
@@ -143,13 +143,14 @@ def backfill(
         account = _locked(schedule_id)
         if account.schedule.is_paused:
             raise ScheduleRefused(f"Schedule {account.schedule.name} is paused: resume it, then backfill.")
-        if not dry_run:
-            account = _settled(account, wake)
+        account = _settled(account, wake)
         slots = _slots_of(account, start, end)
         rows = {row.slot: row for row in Slot.objects.filter(schedule=schedule_id, slot__range=(start, end))}
-        found = [_backfilled(slot, rows.get(slot)) for slot in slots]
-        if not dry_run:
-            _enter_backfill(account.schedule, [each for each in found if each.is_taken], rows, by)
+        runs = Run.objects.filter(schedule=schedule_id, slot__range=(start, end), origin_kind="")
+        ran = set(runs.values_list("slot", flat=True))  # also of rows that are older than the ledger is kept
+        found = [_backfilled(slot, rows.get(slot), has_run=slot in ran) for slot in slots]
+        _enter_backfill(account.schedule, [each for each in found if each.is_taken], rows, by)
+        transaction.set_rollback(dry_run)
     return found
 
 
@@ -162,9 +163,9 @@ def _slots_of(account: Account, start: datetime, end: datetime) -> list[datetime
     return slots
 
 
-def _backfilled(slot: datetime, row: Slot | None) -> Backfilled:
+def _backfilled(slot: datetime, row: Slot | None, *, has_run: bool) -> Backfilled:
     state = SlotState(row.state) if row else None
-    return Backfilled(slot, state, is_taken=state is None or state not in RAN | {SlotState.WAITING})
+    return Backfilled(slot, state, is_taken=not has_run and state not in RAN | {SlotState.WAITING})
 
 
 def _enter_backfill(schedule: Schedule, taken: list[Backfilled], rows: dict[datetime, Slot], by: str) -> None:

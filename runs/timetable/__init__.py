@@ -16,7 +16,7 @@ from runs.timetable.cron import Cron
 from runs.timetable.errors import TimetableError
 from runs.timetable.slots import Fire, Timetable
 from runs.timetable.telling import Preview, preview, words
-from runs.timetable.zones import Change, changes, find_zone, instant, next_change
+from runs.timetable.zones import Change, changes, find_zone, instant, next_change, resolved
 
 __all__ = [
     "Change",
@@ -30,5 +30,6 @@ __all__ = [
     "instant",
     "next_change",
     "preview",
+    "resolved",
     "words",
 ]

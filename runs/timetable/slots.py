@@ -12,7 +12,7 @@ from typing import NamedTuple
 from runs.states import TimetableKind
 from runs.timetable.cron import Cron
 from runs.timetable.errors import TimetableError
-from runs.timetable.zones import find_zone, instant
+from runs.timetable.zones import find_zone, resolved
 
 EVERY_MAX_S = 366 * 24 * 3600
 DATES_MAX = 10_000
@@ -112,7 +112,7 @@ class Timetable:
                 date = datetime.fromisoformat(text.strip())
             except ValueError as error:
                 raise TimetableError("dates", f"{text!r} is no date; write 2026-03-29 02:30.") from error
-            found.add(date.astimezone(UTC) if date.tzinfo else instant(date, zone))
+            found.add(resolved(date, zone))
         return sorted(found)
 
     def _delay(self, slot: datetime, following: datetime | None) -> timedelta:

@@ -13,6 +13,8 @@ from runs.timetable.errors import TimetableError
 
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
+YEARS = (1900, 9000)
+"""Of what people write."""
 LAST_YEAR = 9990
 """Nothing is looked for near the end of what a datetime can hold."""
 
@@ -62,6 +64,13 @@ def instant(wall_time: datetime, zone: ZoneInfo) -> datetime:
         return moment
     leap = next_change(zone, moment - DAY * 2, is_gap=True)
     return moment if leap is None else leap.at
+
+
+def resolved(when: datetime, zone: ZoneInfo) -> datetime:
+    """A moment that people wrote, in UTC: with an offset, or by the clock of the zone. Raises TimetableError."""
+    if not YEARS[0] <= when.year <= YEARS[1]:
+        raise TimetableError("dates", f"The year must be from {YEARS[0]} to {YEARS[1]}, not {when.year}.")
+    return when.astimezone(UTC) if when.tzinfo else instant(when, zone)
 
 
 def offset(moment: datetime, zone: ZoneInfo) -> timedelta:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -18,7 +18,7 @@ from runs.exceptions import LaunchRefused
 from runs.models import Schedule
 from runs.schedules.changing import check
 from runs.schedules.describing import shown_configuration
-from runs.timetable import TimetableError, find_zone, instant
+from runs.timetable import TimetableError, find_zone, resolved
 
 if TYPE_CHECKING:
     _ModelForm = forms.ModelForm[Schedule]
@@ -150,11 +150,10 @@ class ScheduleForm(_ModelForm):
         except TimetableError:
             zone = None  # told at its field by the model
         for name in ("starts_at", "ends_at"):
-            moment = said.get(name)
-            if moment and zone:
-                said[name] = moment.astimezone(UTC) if moment.tzinfo else instant(moment, zone)
-            elif moment:
-                said[name] = None
+            try:
+                said[name] = resolved(said[name], zone) if said.get(name) and zone else None
+            except TimetableError as error:
+                self.add_error(name, str(error))
 
     def _post_clean(self) -> None:
         """What the model finds wrong, then what the launch would: nobody saves what could not be launched."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
 from django.shortcuts import get_object_or_404
@@ -30,7 +30,7 @@ from runs.models import Schedule
 from runs.schedules import describing, health
 from runs.schedules.changing import Backfilled
 from runs.states import RAN, SlotState, TimetableKind
-from runs.timetable import TimetableError, find_zone, instant
+from runs.timetable import TimetableError, find_zone, resolved
 from runs.timetable.zones import zone_names
 
 WARNED_MAX = 1_000
@@ -229,8 +229,12 @@ class ScheduleAdmin(ModelAdmin):
             raise PermissionDenied
         try:
             values = typed(request.GET.dict())
-        except (ValueError, TimetableError) as error:
-            return JsonResponse({"field": getattr(error, "field", "time_zone"), "problem": str(error)})
+        except TimetableError as error:
+            return JsonResponse({"field": error.field, "problem": str(error)})
+        except ValidationError as error:
+            return JsonResponse({"field": "", "problem": " ".join(error.messages)})
+        except ValueError as error:
+            return JsonResponse({"field": "kind", "problem": str(error)})
         return JsonResponse(page.answer(values, request.GET.get("name", "")))
 
     def pause_view(self, request: HttpRequest, pk: int) -> HttpResponse:
@@ -307,8 +311,7 @@ def asked_span(said: Any, schedule: Schedule) -> tuple[datetime, datetime]:
     start, end = (datetime.fromisoformat(said.get(name, "").strip()) for name in ("from", "to"))
     if len(said.get("to", "").strip()) == len("2026-03-29"):
         end += timedelta(days=1) - timedelta(microseconds=1)
-    spans = [each if each.tzinfo else instant(each, zone) for each in (start, end)]
-    return spans[0], spans[1]
+    return resolved(start, zone), resolved(end, zone)
 
 
 def typed(said: dict[str, str]) -> dict[str, Any]:
@@ -317,7 +320,7 @@ def typed(said: dict[str, str]) -> dict[str, Any]:
 
     def moment(name: str) -> datetime | None:
         found = MomentField(required=False).to_python(said.get(name, ""))
-        return found if found is None or found.tzinfo else instant(found, zone)
+        return None if found is None else resolved(found, zone)
 
     return {
         "kind": TimetableKind(said.get("kind", "")),

@@ -55,6 +55,8 @@ def details(run: RunDocument) -> Iterator[str]:
     yield f"  experiment     {run['experiment']}" + (f" (instance {run['instance']})" if run["instance"] else "")
     by = run["launched_by"] or "nobody by name"
     yield f"  launched       {run['created_at']} by {by}, from {run['launched_via']}"
+    if run["slot"]:
+        yield f"  for the slot   {run['slot']}" + (f" of schedule {run['schedule']}" if run["schedule"] else "")
     yield f"  configuration  {compact(run['configuration'])}"
     yield f"  seed           {run['seed']}"
     if run["progress"]:

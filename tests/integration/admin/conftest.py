@@ -9,8 +9,6 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
 
-from runs import tasks
-
 VIEWER = ("runs.view_run", "runs.view_worker", "experiments.view_instance")
 OPERATOR = (*VIEWER, "runs.launch_run", "runs.cancel_run", "runs.delete_run")
 
@@ -18,6 +16,8 @@ OPERATOR = (*VIEWER, "runs.launch_run", "runs.cancel_run", "runs.delete_run")
 @pytest.fixture
 def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The queues that were sent a wake-up; nobody hears it."""
+    from runs import tasks  # a conftest is read before Django is set up
+
     queues: list[str] = []
     monkeypatch.setattr(tasks, "wake", lambda queue, count=1: queues.append(queue))
     return queues

@@ -1,0 +1,149 @@
+"""The commands of schedules: what they answer, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+
+from experiments.models import Instance
+from runs import tasks
+from runs.management.base import WrongUse
+from runs.models import Run, Schedule
+from runs.states import SlotState
+from tests.schedules import aged, database_now, make_schedule, states, tick
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _nobody_is_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "wake", lambda queue, count=1: None)
+
+
+def run(command: str, *arguments: str) -> str:
+    out = StringIO()
+    call_command(command, *arguments, stdout=out)
+    return out.getvalue()
+
+
+def answer(command: str, *arguments: str) -> Any:
+    return json.loads(run(command, *arguments, "--json"))
+
+
+def test_an_experiment_is_scheduled_and_told_in_words_with_its_next_fires() -> None:
+    text = run("schedule_run", "scripted", "--cron", "30 2 * * MON-FRI", "--zone", "Europe/Berlin", "-c", "count=5")
+    schedule = Schedule.objects.get(name="scripted")
+    assert "At 02:30 on Monday through Friday, Europe/Berlin" in text
+    assert text.count("  next  ") == 10
+    assert (schedule.configuration, schedule.owner) == ({"count": 5}, None)
+
+
+def test_everything_can_be_said() -> None:
+    get_user_model().objects.create_superuser("ada")
+    Instance.objects.create(name="mine", experiment="scripted")
+    said = "--every 6h --jitter 5m --start 2026-01-01 --end 2030-01-01 --zone Europe/Berlin --overlap queue_all"
+    more = "--catch-up all --catch-up-window 1d --pause-after 3 --queue gpu --priority 5 --owner ada --timeout 2h"
+    found = answer("schedule_run", "mine", "--name", "nightly", *said.split(), *more.split())
+    assert (found["instance"], found["every_s"], found["jitter_s"], found["owner"]) == ("mine", 21600, 300, "ada")
+    assert (found["starts_at"], found["overlap"]) == ("2025-12-31T23:00:00+00:00", "queue_all")
+    assert (found["catch_up_window_s"], found["limits"], found["priority"]) == (86400, {"timeout_s": 7200.0}, 5)
+
+
+def test_a_list_of_dates() -> None:
+    found = answer("schedule_run", "scripted", "--at", "2030-12-24T18:00", "--at", "2030-12-31", "--zone", "UTC")
+    assert found["next"] == ["2030-12-24T18:00:00+00:00", "2030-12-31T00:00:00+00:00"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["scripted"], "Say when"),
+        (["nothing", "--every", "1h"], "There is no experiment 'nothing'"),
+        (["scripted", "--cron", "61 * * * *"], "cron: The minute"),
+        (["scripted", "--every", "1h", "--zone", "Europe/Berln"], "did you mean Europe/Berlin"),
+        (["scripted", "--every", "1h", "-c", "count=many"], "configuration.count"),
+        (["scripted", "--every", "1h", "--owner", "nobody"], "There is no user nobody"),
+        (["scripted", "--every", "1h", "--change"], "There is no schedule scripted to change"),
+        (["scripted", "--every", "1h", "--name", "minutely"], "already"),
+    ],
+)
+def test_wrong_use_is_refused_in_a_sentence(arguments: list[str], complaint: str) -> None:
+    make_schedule()
+    with pytest.raises(WrongUse, match=complaint):
+        run("schedule_run", *arguments)
+    assert Schedule.objects.count() == 1
+
+
+def test_a_change_keeps_what_is_not_said() -> None:
+    run("schedule_run", "scripted", "--every", "1h", "--overlap", "allow", "-c", "count=5")
+    found = answer("schedule_run", "scripted", "--change", "--cron", "0 4 * * *")
+    assert (found["cron"], found["every_s"], found["overlap"]) == ("0 4 * * *", None, "allow")
+    assert found["configuration"] == {"count": 5}
+
+
+def test_the_list_says_what_did_not_run_and_why() -> None:
+    aged(make_schedule(every_s=600), minutes=35)
+    tick()
+    assert "1 ran; 2 missed: Nobody looked when it was due" in run("list_schedules")
+    assert answer("list_schedules")[0]["week"]["did_not_run"] == {"missed": 2}
+
+
+def test_a_schedule_is_shown_with_its_last_slots() -> None:
+    schedule = aged(make_schedule(every_s=600), minutes=35)
+    tick()
+    text = run("show_schedule", schedule.name)
+    assert "Caught up, run" in text
+    assert [slot["state"] for slot in answer("show_schedule", schedule.name)["slots"]] == [
+        "caught_up",
+        "missed",
+        "missed",
+    ]
+    with pytest.raises(WrongUse, match="There is no schedule nothing"):
+        run("show_schedule", "nothing")
+
+
+def test_pause_and_resume() -> None:
+    make_schedule()
+    assert "shell" in answer("pause_schedule", "minutely")[0]["paused"]
+    assert answer("resume_schedule", "minutely")[0]["paused"] == ""
+
+
+def test_a_trigger_says_what_came_of_it_by_its_exit_code_too() -> None:
+    make_schedule()
+    assert answer("trigger_schedule", "minutely")["state"] == "launched"
+    with pytest.raises(SystemExit) as exit_:
+        run("trigger_schedule", "minutely")
+    assert exit_.value.code == 1
+    assert answer("trigger_schedule", "minutely", "--anyway")["state"] == "launched"
+    assert Run.objects.count() == 2
+
+
+def test_a_backfill_is_dry_first() -> None:
+    schedule = make_schedule(every_s=3600)
+    now = database_now()
+    span = (str(now - timedelta(hours=3, minutes=5)), str(now - timedelta(minutes=5)))
+    assert "3 of 3 slots would run" in run("backfill_schedule", schedule.name, *span, "--dry-run")
+    assert states(schedule) == []
+    assert [each["runs"] for each in answer("backfill_schedule", schedule.name, *span)] == [True] * 3
+    assert states(schedule) == [SlotState.WAITING] * 3
+    assert "0 of 3 slots" in run("backfill_schedule", schedule.name, *span)
+    run("pause_schedule", schedule.name)
+    with pytest.raises(WrongUse, match="is paused"):
+        run("backfill_schedule", schedule.name, *span)
+
+
+def test_a_day_alone_is_the_whole_day() -> None:
+    run("schedule_run", "scripted", "--cron", "0 */6 * * *", "--zone", "Europe/Berlin")
+    found = answer("backfill_schedule", "scripted", "2026-03-28", "2026-03-28", "--dry-run")
+    assert [each["slot"][:16] for each in found] == [
+        "2026-03-27T23:00",
+        "2026-03-28T05:00",
+        "2026-03-28T11:00",
+        "2026-03-28T17:00",
+    ]
