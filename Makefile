@@ -41,7 +41,9 @@ lock: ## Pin the requirements anew, with hashes, from the .in files (needs uv)
 	$(LOCK) --upgrade requirements-dev.in -o requirements-dev.txt
 
 bench: $(VENV)/.installed-dev ## Measure what the README's figures say
-	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for script in $$(grep -l __main__ benchmarks/*.py); do \
+	    echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py); \
+	done
 
 clean: ## Remove the environment and all caches; data in var/ is kept
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
