@@ -88,6 +88,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Athanor",
     "SITE_HEADER": "Athanor",
     "SITE_SYMBOL": "local_fire_department",
+    "DASHBOARD_CALLBACK": "runs.admin.schedules.home.with_warnings",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/favicon.ico"}],
     "SIDEBAR": {
         "show_search": True,

@@ -196,6 +196,15 @@ def test_a_runs_page_shows_the_schedule_it_came_from(viewer: Client) -> None:
     assert f'href="{schedule.get_absolute_url()}"' in page
 
 
+def test_the_home_page_warns_when_the_beat_is_silent(viewer: Client, as_user: Callable[..., Client]) -> None:
+    make_schedule()
+    home = reverse("admin:index")
+    assert "No beat has looked after schedules" in text(viewer.get(home))
+    assert "No beat" not in text(as_user("runs.view_run").get(home))
+    tick()
+    assert "No beat" not in text(viewer.get(home))
+
+
 def test_a_silent_beat_and_a_refusal_are_warned_of(viewer: Client) -> None:
     schedule = aged(make_schedule(), seconds=70)
     Schedule.objects.update(experiment="gone")
