@@ -22,6 +22,11 @@ class LogLine(models.Model):
     message = models.TextField(blank=True)
     metadata = models.JSONField(null=True)
 
+    class Meta:
+        indexes = (
+            models.Index("run", "attempt", "seq", name="line_warning", condition=models.Q(level__gte=Level.WARNING)),
+        )
+
     def __str__(self) -> str:
         return self.message
 
