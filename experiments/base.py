@@ -36,6 +36,9 @@ class Experiment(ABC):
     limits: ClassVar[Limits] = Limits()
     """What each run may use unless its instance or launch says otherwise."""
 
+    hidden: ClassVar[bool] = False
+    """Offered nowhere; whoever knows the name can launch it."""
+
     queue: ClassVar[str] = "runs"
     """The Celery queue whose workers may run it."""
 

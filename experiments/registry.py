@@ -41,11 +41,12 @@ class Registry:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(self._experiments)
+        """Of what is offered."""
+        return tuple(experiment.name for experiment in self.all())
 
     def all(self) -> tuple[type[Experiment], ...]:
-        """Every experiment, by name."""
-        return tuple(self._experiments.values())
+        """Every experiment that is offered, by name; hidden ones are found by `get` alone."""
+        return tuple(experiment for experiment in self._experiments.values() if not experiment.hidden)
 
     def get(self, name: str) -> type[Experiment]:
         """Raises BrokenExperiment if a problem probably keeps it out, otherwise UnknownExperiment with a suggestion."""
@@ -54,7 +55,7 @@ class Registry:
         for problem in self.problems:
             if name in problem.names:
                 raise BrokenExperiment(name, problem.where, problem.traceback)
-        raise UnknownExperiment(name, self._experiments, broken=len(self.problems))
+        raise UnknownExperiment(name, self.names, broken=len(self.problems))
 
 
 def registry() -> Registry:

@@ -85,7 +85,7 @@ def acquire(files: Files) -> IO[str]:
 def current(files: Files) -> GroupStatus:
     """The status as it is now, from whichever process."""
     stored = read(files)
-    if stored and _alive(stored["pid"], stored["born"]):
+    if stored and alive(stored["pid"], stored["born"]):
         return stored
     return GroupStatus(up=False, pid=None, born=None, since=None, url=None, processes=[])
 
@@ -148,13 +148,13 @@ def end_leftovers(files: Files) -> int:
     """End the processes of a group that was killed; for the holder of the lock. Returns how many there were."""
     stored = read(files)
     entries = stored["processes"] if stored else []
-    left = [found for entry in entries if (found := _alive(entry["pid"], entry["born"]))]
+    left = [found for entry in entries if (found := alive(entry["pid"], entry["born"]))]
     end_all(left, signal.SIGTERM)
     end_all(wait_gone(left, 0), signal.SIGKILL)
     return len(left)
 
 
-def _alive(pid: int | None, born: float | None) -> psutil.Process | None:
+def alive(pid: int | None, born: float | None) -> psutil.Process | None:
     """The living process of a stored entry; a number that was given to another process meanwhile does not count."""
     if pid is None or born is None:
         return None

@@ -1,0 +1,194 @@
+"""One campaign: load, faults by the plan, calm, and the question what held."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from django.db import close_old_connections
+from django.db.models import Count
+
+from athanor.chaos.faults import FAULTS
+from athanor.chaos.invariants import Invariant, check_runs
+from athanor.chaos.load import AWAY, Beside, Load, Sampler
+from athanor.chaos.plan import Planned, planned
+from athanor.chaos.slots import Ledger
+from athanor.chaos.stage import NoTarget, Stage
+from athanor.up import status
+from athanor.up.process import State
+from runs.conf import runs_settings
+from runs.models import Attempt, LogLine
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_S, LOAD_S = 0.25, 0.25
+LOOK_S = 0.2
+CALM_S = 60.0
+"""How long runs may take to come to their ends after the last fault, besides that of many leases."""
+LEASES = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    duration_s: float
+    seed: int
+    faults: tuple[str, ...]
+    every_s: float
+    """Between two faults, on average."""
+    at_once: int
+    """Runs that are kept going."""
+    schedules: int = 0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What was done, and what held."""
+
+    seed: int
+    database: str
+    duration_s: float
+    done: Counter[str] = field(default_factory=Counter)
+    skipped: dict[str, Counter[str]] = field(default_factory=dict)
+    """Fault → why it was not done, how often."""
+    invariants: list[Invariant] = field(default_factory=list)
+    runs: Counter[str] = field(default_factory=Counter)
+    """Status → how many."""
+    attempts: int = 0
+    lines: int = 0
+    calm_s: float = 0.0
+    """From the last fault until every run had its end."""
+
+    @property
+    def holds(self) -> bool:
+        return all(invariant.holds for invariant in self.invariants)
+
+
+class Campaign:
+    """`run` may be called once."""
+
+    def __init__(self, stage: Stage, options: Options, say: Callable[[str], None]) -> None:
+        self._stage, self._options, self._say = stage, options, say
+        self._outcome = Outcome(options.seed, stage.database, options.duration_s)
+        self._undos: list[tuple[float, int, str, Callable[[], None]]] = []
+        self._pause = threading.Event()
+        self._began = 0.0
+
+    def run(self) -> Outcome:
+        """Everything; raises what a thread beside the faults has failed with, if that is no fault of the stack."""
+        options, stage = self._options, self._stage
+        ledger = Ledger(stage, count=options.schedules, seed=options.seed)
+        ledger.create()
+        load = Beside("load", Load(stage, seed=options.seed, at_once=options.at_once).once, LOAD_S)
+        sampler = Beside("sampler", Sampler(stage).once, SAMPLE_S)
+        load.start()
+        sampler.start()
+        try:
+            self._play(self._plan())
+        finally:
+            self._calm_down()
+            load.end()
+        self._await_ends(ledger)
+        sampler.end()
+        for thread in (load, sampler):
+            if thread.failure:
+                raise thread.failure
+        self._judge()
+        self._outcome.invariants += ledger.check()
+        if stage.place is None:
+            ledger.remove()
+        return self._outcome
+
+    def _plan(self) -> list[Planned]:
+        options, lease_s = self._options, runs_settings().lease_s
+        specs = {name: FAULTS[name].spec(lease_s) for name in options.faults}
+        return planned(specs, seed=options.seed, duration_s=options.duration_s, every_s=options.every_s)
+
+    # Faults
+
+    def _play(self, plan: list[Planned]) -> None:
+        self._began = time.monotonic()
+        for one in plan:
+            self._undo_until(one.at_s)
+            self._do(one)
+        self._undo_until(self._options.duration_s)
+
+    def _do(self, one: Planned) -> None:
+        fault = FAULTS[one.fault]
+        close_old_connections()
+        try:
+            undo = fault.begin(self._stage, one)
+        except (NoTarget, *AWAY) as error:
+            self._outcome.skipped.setdefault(one.fault, Counter())[str(error).strip() or type(error).__name__] += 1
+            return
+        self._outcome.done[one.fault] += 1
+        lasts = f" for {one.length_s:.1f} s" if one.length_s else ""
+        self._say(f"{self._now_s():7.1f} s  {one.fault}{lasts}: {fault.text}")
+        if undo is not None:
+            heapq.heappush(self._undos, (self._now_s() + one.length_s, one.number, one.fault, undo))
+
+    def _undo_until(self, until_s: float) -> None:
+        """Wait until that moment of the plan, and undo what is over by then."""
+        while self._undos and self._undos[0][0] <= until_s:
+            self._wait_until(self._undos[0][0])
+            self._undo(*heapq.heappop(self._undos)[2:])
+        self._wait_until(until_s)
+
+    def _undo(self, name: str, undo: Callable[[], None]) -> None:
+        try:
+            undo()
+        except Exception:
+            logger.exception("%s cannot be undone", name)
+
+    def _now_s(self) -> float:
+        return time.monotonic() - self._began
+
+    def _wait_until(self, at_s: float) -> None:
+        self._pause.wait(max(at_s - self._now_s(), 0.0))
+
+    def _calm_down(self) -> None:
+        """Nothing is broken, frozen or away any more."""
+        while self._undos:
+            self._undo(*heapq.heappop(self._undos)[2:])
+        self._stage.thaw()
+
+    # Calm
+
+    def _await_ends(self, ledger: Ledger) -> None:
+        began = time.monotonic()
+        self._say("Faults are over: waiting for every run to end.")
+        self._wait(ledger.pause, CALM_S)
+        self._wait(lambda: not self._stage.active(), CALM_S + LEASES * runs_settings().lease_s)
+        self._wait(self._is_whole, CALM_S)
+        self._wait(ledger.is_settled, CALM_S)
+        self._outcome.calm_s = time.monotonic() - began
+
+    def _is_whole(self) -> bool:
+        now = status.current(status.Files(self._stage.var))
+        return now["up"] and all(entry["state"] == State.RUNNING for entry in now["processes"])
+
+    def _wait(self, is_so: Callable[[], bool], timeout_s: float) -> bool:
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            with suppress(*AWAY):
+                close_old_connections()
+                if is_so():
+                    return True
+            self._pause.wait(LOOK_S)
+        return False
+
+    def _judge(self) -> None:
+        close_old_connections()
+        outcome, runs = self._outcome, self._stage.runs()
+        outcome.runs.update(dict(runs.order_by().values_list("status").annotate(Count("pk"))))
+        outcome.attempts = Attempt.objects.filter(run__in=runs).count()
+        outcome.lines = LogLine.objects.filter(run__in=runs).count()
+        whole = Invariant("whole", "every process of the stack is back", 1)
+        if not self._is_whole():
+            whole.broken.append(str({live.role: live.pid for live in self._stage.group()}))
+        outcome.invariants += [*check_runs(self._stage), whole]

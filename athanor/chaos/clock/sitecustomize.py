@@ -1,0 +1,66 @@
+"""For the processes of a throwaway stack, with this folder on PYTHONPATH: Python's wall clock is off by as many seconds
+as a file says, which chaos writes while they run. Monotonic clocks, and those of servers, are left alone.
+
+Imported by the interpreter before anything else. The file is `$ATHANOR_TEST_CLOCKS/<role>`; of which role a process is
+tells the file that it makes when it is ready.
+"""
+
+from __future__ import annotations
+
+import datetime
+import mmap
+import os
+import struct
+import time
+from datetime import datetime as _real_datetime
+from pathlib import Path
+from typing import Any
+
+_real_time, _real_time_ns = time.time, time.time_ns
+_seconds = struct.Struct("d")
+
+
+class _Meta(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, _real_datetime)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return issubclass(subclass, _real_datetime)
+
+
+def _shift(shared: mmap.mmap) -> None:
+    """Replace what tells the wall clock, once and for all modules that are imported later."""
+
+    def off() -> float:
+        return float(_seconds.unpack_from(shared)[0])
+
+    class ShiftedDatetime(_real_datetime, metaclass=_Meta):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> Any:
+            return _real_datetime.now(tz) + datetime.timedelta(seconds=off())
+
+        @classmethod
+        def utcnow(cls) -> Any:
+            return _real_datetime.now(datetime.UTC).replace(tzinfo=None) + datetime.timedelta(seconds=off())
+
+        @classmethod
+        def today(cls) -> Any:
+            return cls.now()
+
+    time.time = lambda: _real_time() + off()
+    time.time_ns = lambda: _real_time_ns() + int(off() * 1e9)
+    datetime.datetime = ShiftedDatetime  # type: ignore[misc]
+
+
+def _install() -> None:
+    folder, ready = os.environ.get("ATHANOR_TEST_CLOCKS"), os.environ.get("ATHANOR_READY_FILE")
+    if not (folder and ready):
+        return
+    path = Path(folder) / Path(ready).name
+    if not path.exists():
+        path.write_bytes(_seconds.pack(0.0))
+    with path.open("rb") as file:
+        _shift(mmap.mmap(file.fileno(), _seconds.size, access=mmap.ACCESS_READ))
+
+
+_install()

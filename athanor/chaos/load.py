@@ -1,0 +1,109 @@
+"""The threads beside the faults: one keeps runs going, one watches what the database and Redis say of them."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+from django.db import DatabaseError, close_old_connections, connections
+from kombu.exceptions import KombuError
+from redis import RedisError
+
+from athanor.chaos.sampling import told_by
+from athanor.chaos.stage import NoTarget, Stage
+from runs import services
+from runs.buffer import Stream, keys
+from runs.exceptions import RunsError
+from runs.states import ACTIVE, AttemptKey
+
+logger = logging.getLogger(__name__)
+
+PROBE = "chaos_probe"
+AWAY = (DatabaseError, KombuError, RedisError, RunsError, NoTarget, OSError)
+"""What is to be expected of a stack in chaos."""
+
+
+def configuration(dice: random.Random) -> dict[str, Any]:
+    """Of the next run: most are plain, some leave processes behind, some do not want to end, some speak much. Pure."""
+    kind = dice.choices(("plain", "family", "stubborn", "loud"), (6, 2, 1, 1))[0]
+    base = {
+        "steps": dice.randint(10, 40),
+        "pause_s": round(dice.uniform(0.05, 0.3), 3),
+        "sync_every": dice.randint(1, 5),
+    }
+    more: dict[str, dict[str, Any]] = {
+        "plain": {"lines": dice.randint(1, 10)},
+        "family": {"lines": 2, "family": dice.randint(1, 4)},
+        "stubborn": {"lines": 2, "family": 1, "stubborn": True},
+        "loud": {"lines": dice.randint(200, 1000)},
+    }
+    return base | more[kind]
+
+
+class Beside(threading.Thread):
+    """Does `once` again and again until it is ended. That something is away is no failure here."""
+
+    def __init__(self, name: str, once: Callable[[], None], every_s: float) -> None:
+        super().__init__(name=name, daemon=True)
+        self._once, self._every_s = once, every_s
+        self._ending = threading.Event()
+        self.failure: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while not self._ending.wait(self._every_s):
+                close_old_connections()
+                with suppress(*AWAY):
+                    self._once()
+        except BaseException as error:
+            logger.exception("%s failed", self.name)
+            self.failure = error
+        finally:
+            connections.close_all()
+
+    def end(self) -> None:
+        self._ending.set()
+        self.join(30)
+
+
+class Load:
+    """Keeps so many runs going."""
+
+    def __init__(self, stage: Stage, *, seed: int, at_once: int) -> None:
+        self._stage, self._at_once = stage, at_once
+        self._dice = random.Random(f"load {seed}")  # noqa: S311  # repeated, not guessed
+        self.launched = 0
+
+    def once(self) -> None:
+        """Launch what is missing, one after another."""
+        for _ in range(self._at_once - len(self._stage.active())):
+            wanted = configuration(self._dice)
+            services.launch(PROBE, configuration=wanted, seed=self._dice.randrange(2**31), via=self._stage.via)
+            self.launched += 1
+
+
+class Sampler:
+    """Looks at every run of chaos."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    def once(self) -> None:
+        told = {run.pk: told_by(run) for run in self._stage.runs()}
+        self._stage.samples.observe(told)
+        going = [run_id for run_id, run in told.items() if run.status in ACTIVE]
+        if going and self._stage.has_own_redis:
+            self._stage.samples.take(lambda: self._tails(going))
+
+    def _tails(self, run_ids: list[int]) -> Iterable[tuple[AttemptKey, Stream, int]]:
+        wanted = [(run_id, stream) for run_id in run_ids for stream in Stream]
+        with self._stage.redis() as client:
+            found: Any = client.mget([keys.tail(run_id, stream) for run_id, stream in wanted])
+        for (run_id, stream), tail in zip(wanted, found, strict=True):
+            if tail:
+                attempt, _, seq = tail.decode().partition(":")
+                yield AttemptKey(run_id, int(attempt)), stream, int(seq)

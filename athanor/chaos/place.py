@@ -1,0 +1,149 @@
+"""A stack that is thrown away: a folder of its own, its Redis, its database, and a group of processes by `up`.
+
+Everything is below one folder and ends with the process that made it; what survives a kill of that is ended by the
+kernel (Linux).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from athanor.embedded.postgres import PostgresServer
+from athanor.embedded.server import free_port
+from athanor.up import status
+from athanor.up.process import LEASH, State, last_lines, wait_gone
+
+BASE = Path(__file__).resolve().parent.parent.parent
+KEPT_PREFIX = "ATHANOR_TEST_"
+DATABASE = "athanor"
+START_TIMEOUT_S, STOP_TIMEOUT_S = 120.0, 60.0
+
+SHORT: dict[str, str] = {
+    "ATHANOR_RUNS_LEASE_S": "4",
+    "ATHANOR_RUNS_HEARTBEAT_S": "0.5",
+    "ATHANOR_RUNS_LEASE_MARGIN_S": "1.5",
+    "ATHANOR_RUNS_RECONCILE_EVERY_S": "0.5",
+    "ATHANOR_RUNS_DRAIN_S": "2",
+    "ATHANOR_RUNS_FLUSH_EVERY_S": "0.3",
+    "ATHANOR_RUNS_FLUSH_BATCH": "500",
+    "ATHANOR_RUNS_FLUSH_LOCK_S": "3",
+    "ATHANOR_RUNS_LIST_MAX": "2000",
+    "ATHANOR_RUNS_WINDOW_MAX_LINES": "4000",
+    "ATHANOR_RUNS_PUSH_BATCH": "200",
+}
+"""What takes seconds in production takes less here, and what is large is soon full."""
+
+
+class PlaceFailed(Exception):
+    """The throwaway stack does not come up. The message says why."""
+
+
+def new_folder() -> Path:
+    """A folder whose path is short enough for a unix socket, and which the database's user may enter."""
+    folder = Path(tempfile.mkdtemp(prefix="athanor-chaos-", dir="/tmp"))  # made by mkdtemp
+    folder.chmod(0o711)
+    return folder
+
+
+def environment(folder: Path, database: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of everything that belongs to the place: nothing of the user's own stack is in it. Pure but for
+    the choice of a port.
+    """
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith("ATHANOR_") or name.startswith(KEPT_PREFIX)
+    }
+    path = [str(BASE / "athanor" / "chaos" / "clock"), str(BASE), *filter(None, [environ.get("PYTHONPATH")])]
+    place = {
+        **SHORT,
+        **{name: value for name, value in environ.items() if name in SHORT},
+        "ATHANOR_VAR": str(folder / "var"),
+        "ATHANOR_TEST_CLOCKS": str(folder / "clocks"),
+        "DJANGO_SETTINGS_MODULE": "athanor.settings",
+        "PYTHONPATH": os.pathsep.join(path),
+    }
+    if database == "postgresql":
+        place["ATHANOR_DATABASE_URL"] = PostgresServer(folder / "postgres").url(DATABASE)
+    return {**kept, **place}
+
+
+class Place:
+    """The stack of a folder, for a process whose environment is that of `environment`."""
+
+    def __init__(self, folder: Path, *, workers: int, slots: int) -> None:
+        self.folder, self._workers, self._slots = folder, workers, slots
+        self.clocks = folder / "clocks"
+        self.postgres = self._postgres()
+        self._up: subprocess.Popen[bytes] | None = None
+
+    def _postgres(self) -> PostgresServer | None:
+        from django.conf import settings
+
+        database = settings.DATABASES["default"]
+        if not database["ENGINE"].endswith("postgresql"):
+            return None
+        return PostgresServer(self.folder / "postgres", int(database["PORT"]))
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "up.log"
+
+    def start(self) -> None:
+        """Start everything and wait until it is up. Raises PlaceFailed, ServerMissing, ServerFailed."""
+        self.clocks.mkdir(exist_ok=True)
+        if self.postgres:
+            self.postgres.start()
+            self.postgres.create_database(DATABASE)
+        leash = (sys.executable, "-I", "-S", str(LEASH), str(int(signal.SIGTERM)), str(os.getpid()))
+        wanted = ("--workers", str(self._workers), "--slots", str(self._slots), "--port", str(free_port()))
+        with self.log.open("ab") as log:
+            self._up = subprocess.Popen(  # noqa: S603  # our own command
+                [*leash, sys.executable, "-m", "django", "up", "--no-demo", *wanted],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True,
+            )  # fmt: skip
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self._is_up():
+            if self._up.poll() is not None or time.monotonic() > deadline:
+                raise PlaceFailed("The throwaway stack does not come up:\n" + "\n".join(last_lines(self.log)))
+            time.sleep(0.1)
+
+    def _is_up(self) -> bool:
+        now = status.current(status.Files(self.folder / "var"))
+        return now["up"] and all(entry["state"] == State.RUNNING for entry in now["processes"])
+
+    def stop(self) -> None:
+        """End everything, in order if that is possible."""
+        if self._up is not None:
+            self._up.send_signal(signal.SIGTERM)
+            try:
+                self._up.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._up.kill()
+                self._up.wait()
+        if self.postgres:
+            self.postgres.stop()
+
+    def left(self, patience_s: float = 3.0) -> list[psutil.Process]:
+        """Living processes that belong to the stack, to be asked for when it was stopped."""
+        return wait_gone([process for process in psutil.process_iter() if self._owns(process)], patience_s)
+
+    def _owns(self, process: psutil.Process) -> bool:
+        with suppress(psutil.Error, OSError):
+            is_ours = process.environ().get("ATHANOR_VAR") == str(self.folder / "var")
+            return is_ours and process.pid != os.getpid()
+        return False
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
