@@ -23,6 +23,7 @@ from runs.conf import runs_settings
 from runs.leftovers import end_leftovers
 from runs.models import Attempt, LogLine, Pulse, Run, Worker
 from runs.presenting import between
+from runs.protections import is_off
 from runs.records import Line
 from runs.states import AttemptKey, FailureKind, Status
 from runs.transitions import Ending, Settled, settle
@@ -88,7 +89,7 @@ def recover(report: ReconcileReport | None = None) -> ReconcileReport:
     """
     report = report or ReconcileReport()
     report.by_lease = _leases_can_be_judged()
-    lost = [facts for facts in _open_attempts() if is_lost(facts, by_lease=report.by_lease)]
+    lost = [facts for facts in _open_attempts() if is_lost(facts, by_lease=report.by_lease) and not is_off("recovery")]
     if any(facts.process_gone for facts in lost):
         end_leftovers()
     for facts in lost:
@@ -215,7 +216,7 @@ def _resend(
     """Send what is missing for each due run to have a message, so many at once that the queue is never flooded."""
     try:
         missing = min(due - waiting(queue), runs_settings().resend_max)
-        if missing > 0:
+        if missing > 0 and not is_off("resend"):
             wake(queue, missing)
             report.sent[queue] = missing
     except Exception as error:  # a broker that is away, or one bad queue

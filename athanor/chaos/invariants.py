@@ -205,7 +205,9 @@ def check_runs(stage: Stage) -> list[Invariant]:
         if before is not None and before != told_by(run):
             final.broken.append(f"run {run.pk} was {before.status}, and is {run.status} in attempt {run.attempt}")
     final.broken += stage.samples.changes
-    return [*found.values(), taken, gone, final]
+    agreed = Invariant("agreed", "exactly the runs that are running have an open attempt, at any moment")
+    agreed.checked, agreed.broken = stage.samples.rounds, stage.samples.disagreements
+    return [*found.values(), taken, gone, final, agreed]
 
 
 def _check_taken(stage: Stage, evidence: Evidence, taken: Invariant) -> None:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from django.db import DatabaseError, close_old_connections, connections
+from django.db.models import Exists, OuterRef
 from kombu.exceptions import KombuError
 from redis import RedisError
 
@@ -18,6 +19,7 @@ from athanor.chaos.stage import NoTarget, Stage
 from runs import services
 from runs.buffer import Stream, keys
 from runs.exceptions import RunsError
+from runs.models import Attempt
 from runs.states import ACTIVE, AttemptKey
 
 logger = logging.getLogger(__name__)
@@ -93,8 +95,11 @@ class Sampler:
         self._stage = stage
 
     def once(self) -> None:
-        told = {run.pk: told_by(run) for run in self._stage.runs()}
+        open_attempts = Attempt.objects.filter(run=OuterRef("pk"), finished_at=None)
+        runs = list(self._stage.runs().annotate(is_executed=Exists(open_attempts)))
+        told = {run.pk: told_by(run) for run in runs}
         self._stage.samples.observe(told)
+        self._stage.samples.compare({run.pk: (run.status, run.is_executed) for run in runs})
         going = [run_id for run_id, run in told.items() if run.status in ACTIVE]
         if going and self._stage.has_own_redis:
             self._stage.samples.take(lambda: self._tails(going))

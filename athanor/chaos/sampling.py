@@ -38,6 +38,8 @@ class Samples:
     """Run → the highest attempt that was seen."""
     changes: list[str] = field(default_factory=list)
     """Ends that were other ends later, and attempts that were counted down."""
+    disagreements: list[str] = field(default_factory=list)
+    """Runs whose status and attempts did not say the same."""
     taken: dict[tuple[AttemptKey, Stream], int] = field(default_factory=dict)
     """How far Redis had taken a stream, since it may last have forgotten anything."""
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -47,6 +49,14 @@ class Samples:
             self.rounds += 1
             for run_id, now in told.items():
                 self._observe(run_id, now)
+
+    def compare(self, executed: Mapping[int, tuple[str, bool]]) -> None:
+        """Run → its status, and whether an attempt of it is open: one snapshot."""
+        with self.lock:
+            for run_id, (said, is_executed) in executed.items():
+                if is_executed != (said == Status.RUNNING):
+                    have = "an attempt is open" if is_executed else "no attempt is open"
+                    self.disagreements.append(f"run {run_id} was {said}, and {have}")
 
     def _observe(self, run_id: int, now: Told) -> None:
         before = self.ends.get(run_id)

@@ -18,6 +18,7 @@ from runs.buffer.client import available, script
 from runs.buffer.keys import Stream
 from runs.conf import runs_settings
 from runs.exceptions import BufferFull
+from runs.protections import is_off
 from runs.records import position
 from runs.states import AttemptKey
 
@@ -98,6 +99,8 @@ class Lists:
         if not entries:
             return True
         with available(f"trim {stream} of run {run_id}"):
+            if is_off("trim_check"):
+                return bool(self._client.ltrim(keys.entries(run_id, stream), len(entries), -1))
             return bool(
                 self._trim(
                     keys=[keys.lock(run_id), keys.entries(run_id, stream)],
@@ -113,7 +116,7 @@ class Lists:
             holder = self._client.set(
                 keys.lock(run_id), token, nx=True, px=int(runs_settings().flush_lock_s * 1000), get=True
             )
-        return token if holder in (None, token.encode()) else None
+        return token if holder in (None, token.encode()) or is_off("trim_check") else None
 
     def unlock(self, run_id: int, token: str) -> None:
         """Give the lock back; nothing happens if it has passed to another."""

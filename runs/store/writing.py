@@ -13,6 +13,7 @@ from typing import Any
 
 from django.db import DataError, IntegrityError, InternalError, NotSupportedError, connection, transaction
 
+from runs.protections import is_off
 from runs.store.rows import Row, Table
 
 logger = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 REFUSALS = (DataError, IntegrityError, InternalError, NotSupportedError, ValueError, TypeError, OverflowError)
 """What says that a value does not fit, rather than that the database is away."""
 
-ADDRESS = "ON CONFLICT (run_id, attempt, seq) DO NOTHING"
+ADDRESS = "ON CONFLICT (run_id, attempt, seq) DO NOTHING" if not is_off("idempotent_rows") else ""
 
 
 def write(table: Table, rows: Sequence[Row]) -> None:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from resource import struct_rusage
 
+from runs.protections import is_off
 from runs.supervisor import prctl, trees
 from runs.supervisor.protocol import Exited
 from runs.supervisor.spec import Fate
@@ -85,7 +86,7 @@ class Reaper:
         """
         if not self._ended:
             return []
-        found = trees.own_children() - self._children.keys()
+        found = trees.own_children() - self._children.keys() if not is_off("tree_kill") else set()
         for pid in found:
             trees.send(pid, signal.SIGKILL)
         new = found - self._orphans

@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from runs.protections import is_off
 from runs.supervisor import prctl, trees
 from runs.supervisor.clock import lease_clock
 from runs.supervisor.prctl import PARENT_GONE
@@ -168,7 +169,7 @@ class Server:
                 self._reaper.kill([pid])
 
     def _meet_deadline(self) -> None:
-        if self._is_over or self._until is None or self._until > lease_clock():
+        if self._is_over or self._until is None or self._until > lease_clock() or is_off("lease_deadline"):
             return
         self._is_over = True
         if children := self._reaper.pids():
