@@ -120,7 +120,13 @@ class Intake:
             elif kind == records.RESULT:
                 results.append(record)
             else:
+                if kind == records.CHECKPOINT:  # it is kept with all that was said before it
+                    self._add(lines, results)
+                    lines, results = [], []
                 lines += self._control(kind, record)
+        self._add(lines, results)
+
+    def _add(self, lines: list[bytes], results: list[bytes]) -> None:
         if lines:
             self.said.last_line_at = time.monotonic()
         self._window.add(Stream.LINES, lines)

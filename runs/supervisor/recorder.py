@@ -29,11 +29,21 @@ PENDING_MAX = 1000
 
 
 class RunRecords:
-    """Pending writes of one attempt. Thread-safe; `write` is done by one thread at a time."""
+    """Pending writes of one attempt. Thread-safe; `write` is done by one thread at a time.
 
-    def __init__(self, key: AttemptKey, acknowledge: Callable[[int], None], hurry: Callable[[], None]) -> None:
+    `store_said` is called within the transaction of a checkpoint, and stores what was said before it: an attempt that
+    goes on from there does not say it again.
+    """
+
+    def __init__(
+        self,
+        key: AttemptKey,
+        acknowledge: Callable[[int], None],
+        hurry: Callable[[], None],
+        store_said: Callable[[], None],
+    ) -> None:
         self.key = key
-        self._acknowledge, self._hurry = acknowledge, hurry
+        self._acknowledge, self._hurry, self._store_said = acknowledge, hurry, store_said
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._columns: dict[str, Any] = {}
@@ -126,6 +136,7 @@ class RunRecords:
             if progress is not None:
                 _store_progress(self.key, progress)
             if checkpoint is not None:
+                self._store_said()
                 _store_checkpoint(self.key, checkpoint)
             for artifact in artifacts:
                 _store_artifact(self.key, artifact)
@@ -187,9 +198,9 @@ class Recorder(threading.Thread):
         self._wake = threading.Event()
         self._ending = threading.Event()
 
-    def open(self, key: AttemptKey, acknowledge: Callable[[int], None]) -> RunRecords:
+    def open(self, key: AttemptKey, acknowledge: Callable[[int], None], store_said: Callable[[], None]) -> RunRecords:
         with self._lock:
-            return self._all.setdefault(key, RunRecords(key, acknowledge, self.hurry))
+            return self._all.setdefault(key, RunRecords(key, acknowledge, self.hurry, store_said))
 
     def close(self, key: AttemptKey) -> None:
         """Forget an attempt whose last write is done by its own supervisor."""

@@ -8,6 +8,7 @@ what was said by then is in Redis or the database but for what the pipe and the 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, TypeVar
@@ -20,6 +21,8 @@ from runs.certificates import ProcessSeen
 from runs.conf import RunsSettings
 from runs.exceptions import BufferUnavailable, SpawnFailed
 from runs.models import Attempt, Checkpoint
+from runs.protections import is_off
+from runs.records import position
 from runs.supervisor.children import Child, ChildSpec, Exit, Fate
 from runs.supervisor.events import Event, Exited, Inbox, Measured
 from runs.supervisor.outcome import Observation, Verdict, verdict
@@ -85,7 +88,9 @@ class Supervisor:
         self._window = Window(
             self.key, max_entries=conf.window_max_lines, max_bytes=conf.window_max_bytes, tail=conf.end_lines
         )
-        self._writes = runtime.recorder.open(self.key, self._acknowledge)
+        self._writes = runtime.recorder.open(self.key, self._acknowledge, self._store_said)
+        self._kept = dict.fromkeys(Stream, 0)
+        """Up to here everything was stored with a checkpoint."""
         self.pid: int | None = None
 
     def post(self, event: Event) -> None:
@@ -196,13 +201,22 @@ class Supervisor:
     def _acknowledge(self, checkpoint: int) -> None:
         self._child.send({"do": "ack", "id": checkpoint})
 
+    def _store_said(self) -> None:
+        """What was said so far, in the transaction of a checkpoint. The window keeps it: only its way is shorter."""
+        found = {stream: self._window.after(stream, self._kept[stream], sys.maxsize) for stream in Stream}
+        upto = {stream: position(entries[-1])[1] for stream, entries in found.items() if entries}
+        if upto:
+            store.store_entries(self.key.run_id, found[Stream.LINES], found[Stream.RESULTS])
+            transaction.on_commit(lambda: self._kept.update(upto))
+
     # drain, finish
 
     def _drain(self) -> None:
         """Store what the window holds straight into the database, and what the recorder holds."""
         if self.key.number > 1:
             self._store_earlier()
-        self._persist("its last lines", self._store_window)
+        if not is_off("final_drain"):
+            self._persist("its last lines", self._store_window)
         self._persist("its last records", self._writes.write)
 
     def _store_earlier(self) -> None:
