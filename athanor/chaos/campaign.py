@@ -29,9 +29,8 @@ logger = logging.getLogger(__name__)
 
 SAMPLE_S, LOAD_S = 0.25, 0.25
 LOOK_S = 0.2
-CALM_S = 60.0
-"""How long runs may take to come to their ends after the last fault, besides that of many leases."""
-LEASES = 15
+WHOLE_S = 60.0
+"""How long the stack itself may take to be whole again, after a restart was put off for some time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,8 @@ class Options:
     """Between two faults, on average."""
     at_once: int
     """Runs that are kept going."""
+    patience_s: float
+    """How long runs may take to come to their ends after the last fault."""
     schedules: int = 0
 
 
@@ -162,10 +163,10 @@ class Campaign:
     def _await_ends(self, ledger: Ledger) -> None:
         began = time.monotonic()
         self._say("Faults are over: waiting for every run to end.")
-        self._wait(ledger.pause, CALM_S)
-        self._wait(lambda: not self._stage.active(), CALM_S + LEASES * runs_settings().lease_s)
-        self._wait(self._is_whole, CALM_S)
-        self._wait(ledger.is_settled, CALM_S)
+        self._wait(ledger.pause, WHOLE_S)
+        self._wait(lambda: not self._stage.active(), self._options.patience_s)
+        self._wait(self._is_whole, WHOLE_S)
+        self._wait(ledger.is_settled, WHOLE_S)
         self._outcome.calm_s = time.monotonic() - began
 
     def _is_whole(self) -> bool:

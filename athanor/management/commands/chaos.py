@@ -6,6 +6,7 @@ import argparse
 import os
 import random
 import secrets
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,6 +54,13 @@ class Command(RunsCommand):
         parser.add_argument("--every", type=float, metavar="S", help="seconds between two faults, on average")
         parser.add_argument("--at-once", type=int, default=AT_ONCE, help="runs that are kept going (%(default)s)")
         parser.add_argument("--schedules", type=int, default=0, metavar="N", help="also N schedules of every policy")
+        parser.add_argument(
+            "--patience",
+            type=float,
+            default=120.0,
+            metavar="S",
+            help="seconds for runs to end (%(default)g)",
+        )
         parser.add_argument("--throwaway", action="store_true", help="on a stack that is started for this alone")
         parser.add_argument("--workers", type=int, default=2, help="of the throwaway stack (%(default)s)")
         parser.add_argument(
@@ -72,6 +80,7 @@ class Command(RunsCommand):
             self.print("\n".join(f"{name:20} {fault.text}" for name, fault in sorted(FAULTS.items())))
             return Exit.OK
         _check(options)
+        signal.signal(signal.SIGTERM, _interrupt)  # so that everything is thawed and ended also then
         if options["folder"]:
             outcome = self._in_place(Path(options["folder"]), options)
         elif options["throwaway"]:
@@ -125,6 +134,7 @@ class Command(RunsCommand):
             faults=tuple(chosen),
             every_s=options["every"] or (EVERY_S if stage.place else EVERY_ON_OWN_S),
             at_once=options["at_once"],
+            patience_s=options["patience"],
             schedules=options["schedules"],
         )
         say(f"Seed {seed}, {wanted.duration_s:g} s on {stage.database}")
@@ -147,6 +157,10 @@ def _check(options: dict[str, Any]) -> None:
                 unprivileged()
         except ServerMissing as error:
             raise WrongUse(str(error)) from error
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def _names(only: str | None) -> Sequence[str]:

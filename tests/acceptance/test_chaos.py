@@ -1,0 +1,131 @@
+"""Chaos itself: a short campaign with fixed seeds holds, and with any protection switched off it does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from athanor.embedded.server import ServerMissing
+from runs.protections import PROTECTIONS
+from tests.conftest import miss
+from tests.servers import postgres_folder, unprivileged
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(420)]
+
+MANAGE = Path(__file__).parent.parent.parent / "manage.py"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the command answered."""
+
+    code: int
+    document: dict[str, Any]
+    stderr: str
+
+    @property
+    def broken(self) -> set[str]:
+        return {name for name, found in self.document["invariants"].items() if not found["holds"]}
+
+
+def chaos(*arguments: str, **environ: str) -> Answer:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("ATHANOR_", "DJANGO_"))}
+    done = subprocess.run(
+        [sys.executable, str(MANAGE), "chaos", "--json", *arguments],
+        env=clean | environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+    return Answer(done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr)
+
+
+def throwaway(*arguments: str, **environ: str) -> Answer:
+    return chaos("--throwaway", *arguments, **environ)
+
+
+@pytest.mark.parametrize(("database", "seed"), [("sqlite", 11), ("postgresql", 12)])
+def test_everything_holds_for_a_minute_of_faults(database: str, seed: int) -> None:
+    if database == "postgresql":
+        try:
+            postgres_folder()
+            unprivileged()
+        except ServerMissing as missing:
+            miss(missing)
+
+    answer = throwaway("--workers=2", "--duration=60", f"--seed={seed}", f"--database={database}", "--schedules=10")
+
+    assert answer.code == 0, (answer.broken, answer.document.get("invariants"), answer.stderr[-3000:])
+    assert answer.document["database"] == database
+    assert answer.document["faults"] >= 20
+    assert len(answer.document["done"]) >= 15
+    assert answer.document["runs"]["completed"] >= 20
+
+
+NOTICED: dict[str, tuple[str, set[str]]] = {
+    "lease_deadline": ("freeze_worker", {"one_execution"}),
+    "fencing": ("freeze_worker", {"agreed"}),
+    "idempotent_rows": ("kill_child", {"complete", "ended"}),
+    "trim_check": ("kill_worker,flood", {"in_order"}),
+    "tree_kill": ("kill_worker,cancel_run", {"no_process"}),
+    "replay": ("wipe_redis", {"complete", "in_order"}),
+    "final_drain": ("kill_child", {"complete"}),
+    "recovery": ("kill_worker", {"ended"}),
+    "resend": ("lose_messages", {"ended"}),
+}
+"""Protection → the faults that it protects from, and what does not hold without it, at least one of these."""
+
+
+def test_every_protection_has_its_scenario() -> None:
+    assert NOTICED.keys() == PROTECTIONS.keys()
+
+
+@pytest.mark.parametrize("protection", NOTICED)
+def test_without_a_protection_something_is_broken(protection: str) -> None:
+    faults, missed = NOTICED[protection]
+    arguments = (f"--only={faults}", "--duration=15", "--every=1.5", "--patience=15", "--seed=1")
+
+    answer = throwaway(*arguments, ATHANOR_TEST_WITHOUT=protection)
+
+    assert answer.code == 1, answer.stderr[-3000:]
+    assert answer.broken & missed, (answer.broken, answer.document["invariants"])
+
+
+def test_with_all_protections_the_same_scenarios_hold() -> None:
+    faults = ",".join(sorted({name for faults, _ in NOTICED.values() for name in faults.split(",")}))
+
+    answer = throwaway(f"--only={faults}", "--duration=25", "--every=1", "--seed=1")
+
+    assert answer.code == 0, (answer.broken, answer.document.get("invariants"), answer.stderr[-3000:])
+
+
+def test_it_is_not_begun_where_production_is_declared(short_folder: Path) -> None:
+    answer = chaos("--yes", ATHANOR_PRODUCTION="1", ATHANOR_VAR=str(short_folder))
+    assert answer.code == 2
+    assert "production" in answer.stderr
+
+
+def test_it_is_not_begun_where_nothing_is_up(short_folder: Path) -> None:
+    answer = chaos("--yes", ATHANOR_VAR=str(short_folder))
+    assert answer.code == 2
+    assert "Nothing is up" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["--only=kill_wroker"], "kill_worker"), (["--duration=1"], "--duration"), (["--workers=0"], "--workers")],
+)
+def test_wrong_use_is_told(short_folder: Path, arguments: list[str], said: str) -> None:
+    answer = chaos("--throwaway", *arguments, ATHANOR_VAR=str(short_folder))
+    assert answer.code == 2
+    assert said in answer.stderr
+
+
+def test_no_protection_can_be_switched_off_in_production(short_folder: Path) -> None:
+    answer = chaos("--list", ATHANOR_PRODUCTION="1", ATHANOR_TEST_WITHOUT="fencing", ATHANOR_VAR=str(short_folder))
+    assert answer.code == 2
+    assert "ATHANOR_TEST_WITHOUT is for tests" in answer.stderr
