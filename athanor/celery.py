@@ -81,7 +81,7 @@ JSON_ONLY: dict[str, Any] = {
 
 
 def beat_schedule(conf: RunsSettings) -> dict[str, dict[str, Any]]:
-    """The periodic tasks. A tick expires after two periods, so that none pile up while the system worker is away."""
+    """The periodic tasks, see athanor.beat. No tick has an expiry: it would compare the clocks of two machines."""
     periods = {
         "runs.tasks.flush": conf.flush_every_s,
         "runs.tasks.reconcile": conf.reconcile_every_s,
@@ -91,7 +91,7 @@ def beat_schedule(conf: RunsSettings) -> dict[str, dict[str, Any]]:
         task: {
             "task": task,
             "schedule": timedelta(seconds=period),
-            "options": {"queue": SYSTEM_QUEUE, "expires": 2 * period},
+            "options": {"queue": SYSTEM_QUEUE},
         }
         for task, period in periods.items()
     }
@@ -104,7 +104,7 @@ app.conf.update(
     task_default_queue=SYSTEM_QUEUE,
     beat_schedule=beat_schedule(runs_settings()),
     # Intervals need no memory of earlier ticks, and a file that is never written cannot be torn.
-    beat_scheduler="celery.beat:Scheduler",
+    beat_scheduler="athanor.beat:Scheduler",
     timezone="UTC",
     **EARLY_ACKNOWLEDGEMENT,
     **RECONNECT,

@@ -8,14 +8,16 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import psutil
 
+from tests.servers import free_port
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ WORKER = ("worker", "-P", "threads", "-l", "INFO", *QUIET)
 class Process:
     """One process of the stack."""
 
+    program: ClassVar[tuple[str, ...]] = (sys.executable, "-m", "celery", "-A", "athanor")
+
     def __init__(self, name: str, arguments: tuple[str, ...], folder: Path, environ: Mapping[str, str]) -> None:
         self.name, self._arguments, self._folder = name, arguments, folder
         self._environ = dict(environ)
@@ -39,7 +43,7 @@ class Process:
         self._ready.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "athanor", *self._arguments],
+                [*self.program, *self._arguments],
                 env={**os.environ, **self._environ, "ATHANOR_READY_FILE": str(self._ready)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -52,6 +56,10 @@ class Process:
     def _is_ready(self) -> bool:
         if not self.is_running:
             raise AssertionError(f"{self.name} ended at its start:\n{self.log.read_text(errors='replace')[-3000:]}")
+        return self.answers()
+
+    def answers(self) -> bool:
+        """Whether it has begun its work."""
         return self._ready.exists()
 
     @property
@@ -91,6 +99,17 @@ class Process:
         return self._process.wait(timeout_s)
 
 
+class Web(Process):
+    """The web application on a port of its own."""
+
+    program = (sys.executable, "-m", "uvicorn", "athanor.asgi:application")
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(self._arguments[-1])), 1):
+            return True
+        return False
+
+
 class Stack:
     """Processes that share a folder and an environment. Use it as a context manager: none outlives it."""
 
@@ -114,11 +133,14 @@ class Stack:
     def worker(self, name: str = "runs1", *, slots: int = 4, queues: str = "runs", **environ: str) -> Process:
         return self._start(name, (*WORKER, "-c", str(slots), "-Q", queues, "-n", f"{name}@%h"), environ)
 
-    def system(self, name: str = "system1") -> Process:
-        return self._start(name, (*WORKER, "-c", "4", "-Q", "system", "-n", f"{name}@%h"), {})
+    def system(self, name: str = "system1", **environ: str) -> Process:
+        return self._start(name, (*WORKER, "-c", "4", "-Q", "system", "-n", f"{name}@%h"), environ)
 
     def beat(self, name: str = "beat1") -> Process:
         return self._start(name, ("beat", "-l", "INFO"), {})
+
+    def web(self, name: str = "web1") -> Process:
+        return self._start(name, ("--port", str(free_port())), {}, Web)
 
     def whole(self, *, slots: int = 4) -> Stack:
         """A worker of runs, a system worker and a beat."""
@@ -127,8 +149,10 @@ class Stack:
         self.beat()
         return self
 
-    def _start(self, name: str, arguments: tuple[str, ...], environ: Mapping[str, str]) -> Process:
-        process = Process(name, arguments, self.folder, {**self.environ, **environ})
+    def _start(
+        self, name: str, arguments: tuple[str, ...], environ: Mapping[str, str], kind: type[Process] = Process
+    ) -> Process:
+        process = kind(name, arguments, self.folder, {**self.environ, **environ})
         self.processes.append(process)
         return process.start()
 

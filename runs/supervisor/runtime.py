@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 SYSTEM_QUEUE = "system"
 DEAF_GRACE_S = 30.0
 """How long a deaf worker's runs may take to end after they were asked to, before they are left to the reconciler."""
+STOPS_MAX = 5
+"""How often the wait for the runs' ends may be interrupted."""
 SIGNALS_S = 0.5
 """How soon a second signal is noticed while the runs come to their ends."""
 
@@ -280,8 +282,16 @@ class SupervisorStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery i
             _runtime.drain()
 
     def stop(self, parent: Any) -> None:  # noqa: ARG002
-        if _runtime is not None:
-            _runtime.stop(timeout_s=float("inf"))
+        for _ in range(STOPS_MAX):
+            try:
+                if _runtime is not None:
+                    _runtime.stop(timeout_s=float("inf"))
+            except BaseException as error:  # Celery's handler of SIGQUIT raises in the middle of the wait
+                logger.warning("Stopping was interrupted by %r: hurrying", error)
+                if _runtime is not None:
+                    _runtime.hurry()
+            else:
+                return
 
     def terminate(self, parent: Any) -> None:
         """A cold shutdown (SIGQUIT, a second Ctrl-C)."""

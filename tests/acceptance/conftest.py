@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.core.management import call_command
 
 from tests.servers import RedisServer
 from tests.stack import Stack
+
+if TYPE_CHECKING:
+    from tests.recovery import Team
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,27 @@ def stack(ground_of_module: Path) -> Iterator[Stack]:
     """A worker of runs, a system worker and a beat, for tests that leave them alive."""
     with Stack(ground_of_module) as whole:
         yield whole.whole()
+
+
+@pytest.fixture(scope="module")
+def hasty_stack(ground_of_module: Path) -> Iterator[Stack]:
+    """A system worker and a beat with the short times of tests.recovery, for tests that bring their own workers."""
+    from tests.recovery import SHORT  # Django is not set up when this module is imported
+
+    with Stack(ground_of_module, **SHORT) as hasty:
+        hasty.system()
+        hasty.beat()
+        yield hasty
+
+
+@pytest.fixture
+def team(hasty_stack: Stack, tmp_path: Path) -> Iterator[Team]:
+    """No workers yet, and a queue that nobody else uses."""
+    from tests.recovery import Team  # as above
+
+    found = Team(hasty_stack, tmp_path)
+    yield found
+    found.disband()
 
 
 @pytest.fixture

@@ -214,6 +214,30 @@ def checkpoint(ctx: Context) -> dict[str, int]:
     return {"steps": ctx.config.count, "total": total, "resumed_from": resumed_from, "attempt": ctx.attempt}
 
 
+@behaviour
+def retry_later(ctx: Context) -> dict[str, int]:
+    """Asks for another attempt `count` times, `pause_s` from then."""
+    if ctx.attempt <= ctx.config.count:
+        ctx.log.info("not yet")
+        ctx.retry_later(f"{ctx.config.text}: not yet", ctx.config.pause_s)
+    return {"attempt": ctx.attempt}
+
+
+@behaviour
+def stop_kindly(ctx: Context) -> dict[str, Any]:
+    """Counts until its worker goes down, keeps a last checkpoint and leaves; the next attempt returns what was kept."""
+    if ctx.restored is None:
+        steps = 0
+        ctx.log.info("counting")
+        while not ctx.stopping:
+            steps += 1
+            ctx.sleep(0.02)
+        ctx.checkpoint({"steps": steps}, sync=True)
+        ctx.log.info(f"kept {steps}")
+        ctx.retry_later("the worker goes down")
+    return {"kept": ctx.restored["steps"], "attempt": ctx.attempt}
+
+
 def die(ctx: Context) -> None:
     ctx.log.warning(f"dying by {ctx.config.die_by}")
     if ctx.config.die_by == "raise":

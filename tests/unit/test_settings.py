@@ -143,10 +143,10 @@ def test_each_public_variable_is_in_the_example_file() -> None:
     assert [name for name in environment.PUBLIC if f"\n{name}=" not in text and f"\n#{name}=" not in text] == []
 
 
-def test_ticks_expire_after_two_periods_in_the_queue_of_the_system() -> None:
+def test_ticks_go_to_the_queue_of_the_system() -> None:
     schedule = beat_schedule(RunsSettings(flush_every_s=0.25))
 
-    assert schedule["runs.tasks.flush"]["options"] == {"queue": "system", "expires": 0.5}
+    assert schedule["runs.tasks.flush"]["options"] == {"queue": "system"}
 
 
 def test_messages_are_acknowledged_early_and_never_fetched_ahead() -> None:

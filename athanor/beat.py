@@ -1,0 +1,52 @@
+"""The beat's scheduler: ticks by a clock that nobody moves, and no more of them than somebody works off.
+
+Celery's own goes by the wall clock: when that is set back by an hour, nothing is sent for an hour. And its way to keep
+messages from piling up, an expiry, compares the clocks of two machines: a worker whose clock is ahead drops every tick.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from celery.beat import Scheduler as CelerysScheduler
+from celery.schedules import schedstate
+from kombu.exceptions import KombuError
+from redis import RedisError
+
+from runs.queues import waiting
+
+TICKS_MAX = 30
+"""Most ticks that wait for a system worker. Each is safe to be left out: the next one does its work."""
+
+
+class Scheduler(CelerysScheduler):  # type: ignore[misc]  # celery is untyped
+    """Knows intervals only. The first tick of each task is sent after its period."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._due_at: dict[str, float] = {}
+        super().__init__(*args, **kwargs)
+
+    def is_due(self, entry: Any) -> Any:
+        """Whether an entry is due, and in how many seconds it is due again."""
+        now, period = time.monotonic(), entry.schedule.run_every.total_seconds()
+        due_at = self._due_at.setdefault(entry.name, now)
+        if now < due_at:
+            return schedstate(False, due_at - now)
+        self._due_at[entry.name] = max(due_at + period, now)
+        return schedstate(True, self._due_at[entry.name] - now)
+
+    def _when(self, entry: Any, next_time_to_run: Any, **_: Any) -> float:  # noqa: ARG002  # as Celery's
+        """The place of an entry in the heap."""
+        return time.monotonic() + float(self.adjust(next_time_to_run) or 0.0)
+
+    def apply_entry(self, entry: Any, producer: Any = None) -> None:
+        """Send a tick, unless many wait already."""
+        if not self._is_backed_up(entry.options["queue"]):
+            super().apply_entry(entry, producer=producer)
+
+    def _is_backed_up(self, queue: str) -> bool:
+        try:
+            return waiting(queue) >= TICKS_MAX
+        except (KombuError, RedisError, OSError):
+            return False  # sending it will say what is wrong

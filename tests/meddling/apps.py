@@ -1,0 +1,34 @@
+"""What the environment asks for is broken.
+
+MEDDLING_DEAF=file: once the file exists, the worker's consumer asks for no message any more, as after some outages;
+then file.done is made.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from celery.signals import worker_ready
+from django.apps import AppConfig
+
+from tests.waiting import wait_until
+
+
+class Meddling(AppConfig):
+    name = "tests.meddling"
+
+    def ready(self) -> None:
+        if file := os.environ.get("MEDDLING_DEAF"):
+            worker_ready.connect(lambda sender, **_: _deafen_once(Path(file), sender), weak=False)
+
+
+def _deafen_once(file: Path, consumer: Any) -> None:
+    def deafen() -> None:
+        wait_until(file.exists, timeout_s=3600, what=str(file))
+        consumer.task_consumer.cancel()
+        file.with_suffix(".done").touch()
+
+    threading.Thread(target=deafen, daemon=True).start()

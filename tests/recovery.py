@@ -1,0 +1,156 @@
+"""What the tests of recovery share: short leases, runs that prove who executed what, and how it is read."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from runs import services
+from runs.models import Attempt, Checkpoint, Run
+from runs.ranges import gaps
+from runs.states import ACTIVE, Source, Status
+from tests.scripted.experiments_scripted import read_marks
+from tests.stack import Process, Stack, messages
+from tests.waiting import wait_until
+
+_numbers = itertools.count(1)
+
+LEASE_S = 4.0
+SHORT = {
+    "ATHANOR_RUNS_LEASE_S": f"{LEASE_S:g}",
+    "ATHANOR_RUNS_HEARTBEAT_S": "0.5",
+    "ATHANOR_RUNS_LEASE_MARGIN_S": "1.5",
+    "ATHANOR_RUNS_RECONCILE_EVERY_S": "0.5",
+    "ATHANOR_RUNS_DRAIN_S": "1",
+}
+"""Settings of the stack: what takes seconds in production takes less here."""
+PATIENCE_S = 45.0
+"""Longest wait for an effect: the machine may be busy."""
+
+
+class Team:
+    """The workers of one test, on a queue of their own, beside a system worker and a beat that many tests share."""
+
+    def __init__(self, stack: Stack, folder: Path) -> None:
+        self.queue = f"q{next(_numbers)}"
+        self._stack, self._folder = stack, folder
+        self.workers: list[Process] = []
+
+    def worker(self, *, slots: int = 4, **environ: str) -> Process:
+        worker = self._stack.worker(f"{self.queue}-{len(self.workers)}", slots=slots, queues=self.queue, **environ)
+        self.workers.append(worker)
+        return worker
+
+    def launch(self, behaviour: str, **config: Any) -> Run:
+        """A scripted run; `limits` and `retries` are the launch's, the rest is its configuration."""
+        own = {name: config.pop(name) for name in ("limits", "retries") if name in config}
+        return services.launch("scripted", configuration={"behaviour": behaviour, **config}, queue=self.queue, **own)
+
+    def counting(self, *, count: int = 50, pause_s: float = 0.1, **config: Any) -> Run:
+        """A run that counts to `count`, keeps each step in a checkpoint, and marks each in the file `marks(run)`."""
+        append_to = str(self._folder / "marks-{run_id}")
+        return self.launch("checkpoint", count=count, pause_s=pause_s, append_to=append_to, **config)
+
+    def marks(self, run: Run) -> Path:
+        return self._folder / f"marks-{run.pk}"
+
+    def is_counted(self, run: Run, *, count: int = 50) -> bool:
+        """It completed with the result of a run that nothing happened to, and never ran twice at once."""
+        assert (run.status, run.error) == (Status.COMPLETED, "")
+        assert summary(run)["total"] == sum(range(count))
+        assert overlaps(self.marks(run)) == []
+        return True
+
+    def disband(self) -> None:
+        """End all its runs and workers."""
+        for run in Run.objects.filter(queue=self.queue, status__in=ACTIVE):
+            services.cancel(run.pk, by="the end of the test")
+        for worker in self.workers:
+            with contextlib.suppress(ProcessLookupError):
+                worker.send(signal.SIGCONT)
+            worker.kill()
+            self._stack.processes.remove(worker)
+
+
+def under_way(run: Run, *, attempt: int = 1, steps: int = 3) -> Run:
+    """The run, once an attempt of it has taken some steps and kept the last checkpoint."""
+
+    def kept() -> bool:
+        checkpoint = Checkpoint.objects.filter(run=run, attempt=attempt).first()
+        return checkpoint is not None and checkpoint.number >= steps
+
+    wait_until(kept, timeout_s=PATIENCE_S, what=f"a checkpoint of attempt {attempt} of {run}")
+    run.refresh_from_db()
+    return run
+
+
+def taken_over(run: Run, attempt: int = 2) -> Run:
+    """The run, once that attempt has said something that is stored."""
+    wait_until(
+        lambda: run.lines.filter(attempt=attempt).exists(), timeout_s=PATIENCE_S, what=f"attempt {attempt} of {run}"
+    )
+    run.refresh_from_db()
+    return run
+
+
+def has_said(run: Run, text: str, *, attempt: int | None = None, timeout_s: float = PATIENCE_S) -> Run:
+    """The run, once `text` is among its stored lines."""
+    filters = {} if attempt is None else {"attempt": attempt}
+    wait_until(
+        lambda: text in messages(run, **filters), timeout_s=timeout_s, what=f"{text!r} of attempt {attempt} of {run}"
+    )
+    return run
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """What the experiment returned."""
+    assert isinstance(run.summary, dict)
+    return run.summary
+
+
+def attempts(run: Run) -> list[Attempt]:
+    return list(run.attempts.select_related("worker").order_by("number"))
+
+
+def ends(run: Run) -> list[str]:
+    """How each attempt ended."""
+    return [attempt.end for attempt in attempts(run)]
+
+
+def overlaps(marks: Path) -> list[dict[str, Any]]:
+    """Marks of executions that began while another of the same run was alive: there must be none."""
+    return [mark for mark in read_marks(marks) if mark["mark"] == "overlap"]
+
+
+def starts(marks: Path) -> list[int]:
+    """The attempts that were executed, in order."""
+    return [mark["attempt"] for mark in read_marks(marks) if mark["mark"] == "start"]
+
+
+def own_lines(run: Run, attempt: int) -> list[str]:
+    """What the experiment logged in one attempt, in order."""
+    return messages(run, source=Source.LOG, attempt=attempt)
+
+
+def is_whole(attempt: Attempt) -> bool:
+    """Every line that an attempt is known to have emitted is stored, once: the counts agree and no seq is missing."""
+    stored = attempt.run.lines.filter(attempt=attempt.number)
+    seqs = list(stored.order_by("seq").values_list("seq", flat=True))
+    emitted = len(seqs) if attempt.lines_emitted is None else attempt.lines_emitted
+    return seqs == list(range(1, emitted + 1)) and not gaps(attempt.lines_stored, emitted)
+
+
+def alive(pids: Iterable[int | None]) -> list[int]:
+    """Those of the pids that are still processes."""
+    return [pid for pid in pids if pid is not None and Path(f"/proc/{pid}").exists() and not _is_zombie(pid)]
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
+    except OSError:
+        return True
