@@ -101,11 +101,11 @@ class RunRecords:
                 taken = (self._columns, self._progress, self._checkpoint, self._artifacts)
                 self._columns, self._progress, self._checkpoint, self._artifacts = {}, None, None, []
             try:
-                self._store(*taken)
+                stored = self._store(*taken)
             except BaseException:
                 self._put_back(*taken)
                 raise
-            if taken[2] is not None:
+            if stored and taken[2] is not None:
                 self._acknowledge(taken[2]["id"])
 
     def _put_back(
@@ -127,12 +127,13 @@ class RunRecords:
         progress: Progress | None,
         checkpoint: CheckpointRecord | None,
         artifacts: list[ArtifactRecord],
-    ) -> None:
+    ) -> bool:
+        """False: nothing was stored, since the attempt is closed."""
         if self._source_file is not None and "provenance" in columns:
             columns = {**columns, "provenance": provenance.complete(columns["provenance"], Path(self._source_file))}
         with transaction.atomic():
             if not self._still_ours(columns):
-                return
+                return False
             if progress is not None:
                 _store_progress(self.key, progress)
             if checkpoint is not None:
@@ -140,6 +141,7 @@ class RunRecords:
                 _store_checkpoint(self.key, checkpoint)
             for artifact in artifacts:
                 _store_artifact(self.key, artifact)
+        return True
 
     def _still_ours(self, columns: dict[str, Any]) -> bool:
         """Lock the attempt's row, so that it is not taken over meanwhile; write its columns."""
