@@ -22,17 +22,23 @@ from starlette.routing import BaseRoute, Mount, Route  # noqa: E402
 from starlette.types import ASGIApp  # noqa: E402
 
 from athanor import health, icon, static  # noqa: E402
+from runs.live.hub import Hub  # noqa: E402
+from runs.live.stream import Streams  # noqa: E402
+
+hub = Hub()
 
 
 @asynccontextmanager
 async def lifespan(_: Starlette) -> AsyncIterator[None]:
     """What lives as long as the server does."""
     yield
+    await hub.close()
 
 
 routes: list[BaseRoute] = [
     Route("/healthz", health.healthz),
     Route("/favicon.ico", icon.favicon),
+    Route("/admin/runs/run/{run_id:int}/stream/", Streams(hub)),
     Mount("/static", static.AppStaticFiles()),
     Mount("/", cast(ASGIApp, django_application)),  # everything else; so it stays last
 ]

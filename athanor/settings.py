@@ -28,6 +28,7 @@ CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("ATHANOR_TRUSTED_ORIGINS", "")
 
 INSTALLED_APPS = [
     "unfold",
+    "unfold.contrib.filters",
     # A child shows no pages: it is spared the loading of all admin modules.
     "django.contrib.admin.apps.SimpleAdminConfig" if IS_CHILD else "django.contrib.admin",
     "django.contrib.auth",
@@ -43,6 +44,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "athanor.middleware.ContentSecurityPolicy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -85,7 +87,6 @@ LOGGING = logs.configuration(os.environ.get("ATHANOR_LOG_LEVEL", "INFO").upper()
 
 X_FRAME_OPTIONS = "DENY"
 if PRODUCTION:
-    MIDDLEWARE.append("athanor.middleware.ContentSecurityPolicy")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SECURE_HSTS_SECONDS = 30 * 24 * 3600
 
@@ -93,7 +94,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Athanor",
     "SITE_HEADER": "Athanor",
     "SITE_SYMBOL": "local_fire_department",
-    "DASHBOARD_CALLBACK": "runs.admin.schedules.home.with_warnings",
+    "DASHBOARD_CALLBACK": "runs.admin.home.context",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/favicon.ico"}],
     "SIDEBAR": {
         "show_search": True,
@@ -104,6 +105,7 @@ UNFOLD: dict[str, Any] = {
                     navigation.item("Runs", "play_circle", "runs", "run"),
                     navigation.item("Instances", "science", "experiments", "instance"),
                     navigation.item("Schedules", "schedule", "runs", "schedule"),
+                    navigation.item("Workers", "memory", "runs", "worker"),
                 ],
             },
             {

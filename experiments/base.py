@@ -52,6 +52,10 @@ class Experiment(ABC):
     """Kind of failure → when to try again: `{"error": Retry(times=3, backoff_s=10)}`. Nothing is tried again but `lost`
     runs, by `on_lost` and `max_attempts`, unless it is said here. A later attempt goes on from the last checkpoint."""
 
+    comparable: ClassVar[Mapping[str, float]] = {}
+    """Results that a reproduction must give again: key of a result, metric (its last value) or returned value → by how
+    much a number may differ (0: not at all). Empty: everything that is returned, exactly."""
+
     class Config(BaseModel):
         """What can be configured; nothing unless a subclass says so."""
 

@@ -105,6 +105,16 @@ class RunsSettings:
     page_size: int = 500
     """Lines on one page or in one answer."""
 
+    # Open pages
+    streams_max: int = 2000
+    """Streams of open pages in one web process; more are asked to come again."""
+    stream_life_s: float = 600.0
+    """About so long one stream lasts; its page comes back by itself, and is asked again whether it may."""
+    stream_poll_s: float = 0.5
+    """How often a web process looks at the runs whose pages are open, all of them at once."""
+    search_s: float = 1.5
+    """Longest time that one search through lines takes before it shows what it has found."""
+
     # Where
     var: Path = Path("var")
     """Folder of run data (artifacts, work folders), logs, sockets; shared by all workers that share runs."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
+from runs import following
 from runs.models import Result
+from runs.records import ResultRecord
 from runs.states import ResultKind
 
 KEYS_MAX = 60
 """Keys shown of one run; `export_results` has them all."""
-POINTS_MAX = 1000
+POINTS_MAX = 5000
 """Last points read of one curve."""
 
 
@@ -21,6 +24,8 @@ class Curve:
 
     key: str
     xs: list[int]
+    times: list[float]
+    """Seconds since the epoch."""
     ys: list[float | None]
     """None where the value is not finite."""
     last: float | str
@@ -46,6 +51,7 @@ class _Row(NamedTuple):
     step: int | None
     number: float | None
     value: Any
+    time: datetime
 
 
 def keys(run_id: int, *, limit: int = KEYS_MAX) -> Iterator[str]:
@@ -79,7 +85,21 @@ def _curve(key: str, points: list[_Row], *, truncated: bool) -> Curve:
     return Curve(
         key=key,
         xs=[point.step if stepped and point.step is not None else index for index, point in enumerate(points)],
+        times=[point.time.timestamp() for point in points],
         ys=[point.number for point in points],
         last=last.number if last.number is not None else str(last.value),
         truncated=truncated,
     )
+
+
+class Follower(following.Reading[ResultRecord]):
+    """Gives each result of a run once, in the order of each attempt, as they are stored; see `runs.following`."""
+
+    column = "results_stored"
+
+    def rows(self, number: int, after: int, upto: int, limit: int) -> list[ResultRecord]:
+        rows = Result.objects.filter(run_id=self.run_id, attempt=number, seq__gt=after, seq__lte=upto).order_by("seq")
+        return [
+            ResultRecord(row.attempt, row.seq, row.time.timestamp(), row.kind, row.key, row.step, row.number, row.value)
+            for row in rows[:limit]
+        ]

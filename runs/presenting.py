@@ -120,6 +120,14 @@ def progress_words(current: float | None, total: float | None, message: str) -> 
     return " · ".join(part for part in (count, message) if part)
 
 
+def remaining(status: str, part: float | None, started_at: datetime | None, at: datetime) -> str:
+    """`about 2 min 05 s left`, from the pace until `at`; empty where there is none."""
+    if status != Status.RUNNING or not part or part >= 1 or started_at is None:
+        return ""
+    elapsed = (at - started_at).total_seconds()
+    return f"about {duration(elapsed * (1 - part) / part)} left"
+
+
 def completeness(stored: int, emitted: int | None) -> str:
     """`48,213 of 48,213 lines stored`; while the attempt lives only what is stored is known."""
     if emitted is None:

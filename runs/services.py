@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+TAGS_MAX = 50
+TAG_MAX_CHARS = 100
 ANSWER_EVERY_S = 0.1
 """How often an inspection's answer is looked for."""
 
@@ -118,6 +120,26 @@ def retry(run_id: int, *, by: AbstractBaseUser | None = None, via: str = "python
 def rerun(run_id: int, *, by: AbstractBaseUser | None = None, via: str = "python") -> Run:
     """A new run with the same configuration, limits and seed, which starts clean."""
     return _again(run_id, Origin.RERUN, by=by, via=via)
+
+
+def reproduce(run_id: int, *, by: AbstractBaseUser | None = None, via: str = "python") -> Run:
+    """As `rerun`; once the new run has completed, `runs.comparing.verdict` says whether its results are the same."""
+    return _again(run_id, Origin.REPRODUCE, by=by, via=via)
+
+
+def tag(run_id: int, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> bool:
+    """Change the tags of a run; whether that changed anything. Raises RunNotFound."""
+    with transaction.atomic():
+        run = Run.objects.select_for_update(no_key=True).only("tags").filter(pk=run_id).first()
+        if run is None:
+            raise RunNotFound(run_id)
+        gone = set(remove)
+        names = dict.fromkeys([*run.tags, *(str(name)[:TAG_MAX_CHARS] for name in add)])
+        tags = [name for name in names if name not in gone]
+        if tags == run.tags:
+            return False
+        Run.objects.filter(pk=run_id).update(tags=tags[:TAGS_MAX])
+    return True
 
 
 def is_active(run_id: int) -> bool:

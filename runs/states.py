@@ -79,6 +79,7 @@ class Origin(TextChoices):
 
     RETRY = "retry", "Retry: goes on from its last checkpoint"
     RERUN = "rerun", "Rerun: starts clean"
+    REPRODUCE = "reproduce", "Reproduction: starts clean, and is compared"
 
 
 class TimetableKind(TextChoices):

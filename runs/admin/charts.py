@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from runs import presenting
 from runs.curves import Curve
@@ -50,12 +51,25 @@ def chart(curve: Curve) -> Chart:
     )
 
 
-def thinned(xs: Sequence[int], ys: Sequence[float | None]) -> list[tuple[int, float | None]]:
-    """At most about BUCKETS points, of which each bucket gives its least and its greatest: no spike is lost."""
+SERIES_MAX = 600
+"""Points of one curve that a page's charts get."""
+
+
+def series(curve: Curve) -> dict[str, Any]:
+    """A curve for a page's charts: `{key, points: [[step, time, value], ...]}`."""
+    points = list(zip(curve.xs, curve.times, curve.ys, strict=True))
+    if len(points) > SERIES_MAX:
+        kept = thinned(range(len(points)), curve.ys, SERIES_MAX)
+        points = [points[index] for index, _ in kept]
+    return {"key": presenting.printable(curve.key), "truncated": curve.truncated, "points": points}
+
+
+def thinned(xs: Sequence[int], ys: Sequence[float | None], buckets: int = BUCKETS) -> list[tuple[int, float | None]]:
+    """At most about `buckets` points, of which each bucket gives its least and its greatest: no spike is lost."""
     points = list(zip(xs, ys, strict=True))
-    if len(points) <= BUCKETS:
+    if len(points) <= buckets:
         return points
-    step = math.ceil(len(points) / (BUCKETS // 2))
+    step = math.ceil(len(points) / (buckets // 2))
     kept: list[tuple[int, float | None]] = []
     for start in range(0, len(points), step):
         bucket = points[start : start + step]

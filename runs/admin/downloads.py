@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils.http import content_disposition_header
 
+from runs import presenting
 from runs.admin.page import INLINE_IMAGES
+from runs.documents import line_document
 from runs.erasing import run_folder
-from runs.models import Artifact, LogLine
+from runs.lines import Wanted, every
+from runs.models import Artifact, LogLine, Run
+from runs.records import Line
 
 CHUNK_BYTES = 256 * 1024
+PIECE_LINES = 1_000
 
 
 def artifact(request: HttpRequest, row: Artifact) -> HttpResponseBase:
@@ -51,6 +60,50 @@ async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
     with file:
         while piece := await asyncio.to_thread(file.read, CHUNK_BYTES):
             yield piece
+
+
+def lines(request: HttpRequest, run: Run, form: str, wanted: Wanted) -> HttpResponseBase:
+    """All lines as a file, `txt` or `jsonl`, page by page: its size does not matter to the server."""
+    if form not in WRITERS:
+        raise Http404(f"Lines are given as {' or '.join(WRITERS)}, not as {form}.")
+    write, content_type = WRITERS[form]
+    pieces: Any = _written(run.pk, wanted, write)
+    if isinstance(request, ASGIRequest):
+        pieces = _from_thread(pieces)
+    response = StreamingHttpResponse(pieces, content_type=content_type)
+    response["Content-Disposition"] = content_disposition_header(True, f"run-{run.pk}.{form}") or "attachment"
+    return safe(response)
+
+
+def _as_text(line: Line) -> str:
+    moment = datetime.fromtimestamp(line.time, UTC).isoformat(timespec="milliseconds")
+    metadata = f"  {json.dumps(line.metadata, ensure_ascii=False)}" if line.metadata else ""
+    return f"{moment} {presenting.level_name(line.level):8} {line.source:8} {line.message}{metadata}\n"
+
+
+def _as_json(line: Line) -> str:
+    return json.dumps(line_document(line), ensure_ascii=False) + "\n"
+
+
+WRITERS: dict[str, tuple[Callable[[Line], str], str]] = {
+    "txt": (_as_text, "text/plain; charset=utf-8"),
+    "jsonl": (_as_json, "application/x-ndjson; charset=utf-8"),
+}
+
+
+def _written(run_id: int, wanted: Wanted, write: Callable[[Line], str]) -> Iterator[str]:
+    found = every(run_id, wanted=wanted)
+    while piece := "".join(write(line) for line in islice(found, PIECE_LINES)):
+        yield piece
+
+
+async def _from_thread(pieces: Iterator[str]) -> AsyncIterator[str]:
+    while piece := await sync_to_async(_next)(pieces):
+        yield piece
+
+
+def _next(pieces: Iterator[str]) -> str:
+    return next(pieces, "")
 
 
 def whole_line(row: LogLine) -> HttpResponse:

@@ -1,41 +1,164 @@
-"""Filters of the list of runs. None of them asks the big table which values there are."""
+"""Filters of the list of runs. None of them asks the big table which values there are, or counts."""
 
 from __future__ import annotations
 
+from datetime import datetime, time
 from typing import Any
 
 from django.contrib.admin import SimpleListFilter
-from django.db.models import QuerySet
+from django.contrib.auth import get_user_model
+from django.db.models import QuerySet, TextField
+from django.db.models.functions import Cast
 from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.dateparse import parse_date
+from unfold.contrib.filters.admin import TextFilter
 
 from experiments.models import Instance
 from experiments.registry import registry
-from runs.models import Run
+from runs.models import Attempt, Run, Worker
 
 CHOICES_MAX = 200
+SEARCHED = 200_000
+"""A text or a tag, which no index answers, is looked for among so many newest runs."""
 
 
-class ExperimentFilter(SimpleListFilter):
+def newest(queryset: QuerySet[Run]) -> QuerySet[Run]:
+    """Those that are searched."""
+    last = Run.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+    return queryset.filter(pk__gt=last - SEARCHED)
+
+
+class ChoiceFilter(SimpleListFilter):
+    """Choices from small tables; one that was chosen and is no longer there stays to be seen."""
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        found = self.choices_of()[:CHOICES_MAX]
+        chosen = self.used_parameters.get(self.parameter_name or "")
+        return found + ([(str(chosen), str(chosen))] if chosen and chosen not in {name for name, _ in found} else [])
+
+    def choices_of(self) -> list[tuple[str, str]]:
+        raise NotImplementedError
+
+    @property
+    def number(self) -> int | None:
+        value = self.value() or ""
+        return int(value) if value.isdecimal() and len(value) < 19 else None
+
+
+class ExperimentFilter(ChoiceFilter):
     title = "experiment"
     parameter_name = "experiment"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        names = [(experiment.name, experiment.title) for experiment in registry().all()][:CHOICES_MAX]
-        chosen = self.used_parameters.get(self.parameter_name)  # also one that is no longer there
-        known = {name for name, _ in names}
-        return names + ([(str(chosen), str(chosen))] if chosen and chosen not in known else [])
+    def choices_of(self) -> list[tuple[str, str]]:
+        return [(experiment.name, experiment.title) for experiment in registry().all()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
         return queryset.filter(experiment=self.value()) if self.value() else queryset
 
 
-class InstanceFilter(SimpleListFilter):
+class InstanceFilter(ChoiceFilter):
     title = "instance"
     parameter_name = "instance"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+    def choices_of(self) -> list[tuple[str, str]]:
         return [(str(pk), name) for pk, name in Instance.objects.values_list("pk", "name")[:CHOICES_MAX]]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
-        value = self.value()
-        return queryset.filter(instance_id=int(value)) if value and value.isdecimal() else queryset
+        return queryset if self.number is None else queryset.filter(instance_id=self.number)
+
+
+class WorkerFilter(ChoiceFilter):
+    title = "worker"
+    parameter_name = "worker"
+
+    def choices_of(self) -> list[tuple[str, str]]:
+        return [(str(worker.pk), str(worker)) for worker in Worker.objects.order_by("-pk")[:50]]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
+        if self.number is None:
+            return queryset
+        return queryset.filter(pk__in=Attempt.objects.filter(worker_id=self.number).values("run_id"))
+
+
+class LauncherFilter(ChoiceFilter):
+    title = "launched by"
+    parameter_name = "by"
+
+    def choices_of(self) -> list[tuple[str, str]]:
+        names = get_user_model().objects.order_by("username").values_list("pk", "username")
+        return [(str(pk), name) for pk, name in names[:CHOICES_MAX]]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
+        return queryset if self.number is None else queryset.filter(launched_by_id=self.number)
+
+
+class TagFilter(TextFilter):
+    title = "tag"
+    parameter_name = "tag"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
+        tag = (self.value() or "").strip()
+        if not tag:
+            return queryset
+        texts = newest(queryset).annotate(tags_text=Cast("tags", TextField()))
+        return texts.filter(tags_text__contains=f'"{tag}"')
+
+
+class DayFilter(TextFilter):
+    """A day by the index of `created_at`; runs are numbered in the order of their creation, so it bounds numbers."""
+
+    def day(self) -> datetime | None:
+        try:
+            found = parse_date((self.value() or "").strip())
+        except ValueError:
+            return None
+        return None if found is None else timezone.make_aware(datetime.combine(found, time.min))
+
+    @staticmethod
+    def first_since(moment: datetime) -> QuerySet[Run, int]:
+        return Run.objects.filter(created_at__gte=moment).order_by("created_at").values_list("pk", flat=True)[:1]
+
+
+class SinceFilter(DayFilter):
+    title = "launched since (2026-03-01)"
+    parameter_name = "since"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
+        day = self.day()
+        return queryset if day is None else queryset.filter(created_at__gte=day, pk__gte=self.first_since(day))
+
+
+class BeforeFilter(DayFilter):
+    title = "launched before (2026-03-01)"
+    parameter_name = "before"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
+        day = self.day()
+        if day is None:
+            return queryset
+        after = list(self.first_since(day))
+        return queryset.filter(created_at__lt=day, **({"pk__lt": after[0]} if after else {}))
+
+
+class Remembered(SimpleListFilter):
+    """A word of the query that is no filter, but has to be let through."""
+
+    title = "-"
+
+    def has_output(self) -> bool:
+        return False
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
+        return queryset
+
+
+class ColumnsWord(Remembered):
+    parameter_name = "columns"
+
+
+class SortWord(Remembered):
+    parameter_name = "by"

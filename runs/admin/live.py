@@ -9,9 +9,11 @@ from typing import Any, TypedDict
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 
+from runs import comparing, following
 from runs.admin import page, permissions
-from runs.admin.lineview import LinesAsked, ShownLine, shown
-from runs.lines import Follower
+from runs.admin.lineview import LinesAsked
+from runs.lines import Follower, Read
+from runs.live.markup import line_html
 from runs.models import Attempt, Run
 
 LOOK_LINES = 1_000
@@ -23,17 +25,13 @@ class Part(TypedDict):
     html: str
 
 
-class LineHtml(TypedDict):
-    place: str
-    html: str
-
-
 class Look(TypedDict):
     """The answer to a page that asks what is new."""
 
     parts: dict[str, Part]
     """Those that have changed."""
-    lines: list[LineHtml]
+    lines: str
+    """HTML of new lines."""
     seen: str
     """To be sent with the next look."""
     more: bool
@@ -69,37 +67,23 @@ def parts(
 def _head(request: HttpRequest, run: Run, attempts: Sequence[Attempt]) -> dict[str, Any]:
     return {
         "head": page.head(run, attempts),
+        "verdict": comparing.verdict(run),
         "may_cancel": permissions.may_cancel(request),
         "may_launch": permissions.may_launch(request),
         "may_delete": permissions.may_delete(request),
     }
 
 
-def line_html(line: ShownLine) -> str:
-    return render_to_string("runs/parts/line.html", {"line": line})
-
-
-def look(request: HttpRequest, run: Run, asked: LinesAsked, seen: dict[int, int], known: frozenset[str]) -> Look:
-    """What is new since `seen` lines and `known` parts."""
+def look(
+    request: HttpRequest, run: Run, asked: LinesAsked, seen: dict[int, int], known: frozenset[str], limit: int
+) -> Look:
+    """What is new since `seen` lines and `known` parts. Lines are for pages whose stream of events cannot be had."""
     follower = Follower(run.pk, seen=seen, wanted=asked.wanted)
-    read = follower.read(limit=LOOK_LINES)
+    read = follower.read(limit=limit) if limit else Read([], complete=False)
     return {
-        "lines": [{"place": f"{line.attempt}.{line.seq}", "html": line_html(shown(line))} for line in read.lines],
-        "seen": write_seen(follower.seen),
-        "more": len(read.lines) == LOOK_LINES,
+        "lines": "".join(map(line_html, read.lines)),
+        "seen": following.write(follower.seen),
+        "more": len(read.lines) == limit,
         "done": run.is_final and read.complete,
         "parts": parts(request, run, attempts_of(run), known),
     }
-
-
-def write_seen(seen: dict[int, int]) -> str:
-    return ",".join(f"{attempt}.{seq}" for attempt, seq in sorted(seen.items()))
-
-
-def read_seen(text: str) -> dict[int, int]:
-    """Attempt → last seq that the page has. Raises ValueError."""
-    pairs = (item.split(".") for item in text[:2000].split(",") if item)
-    found = {int(attempt): int(seq) for attempt, seq in pairs}
-    if any(not 0 <= number < 2**63 for pair in found.items() for number in pair):
-        raise ValueError(f"{text[:100]!r} names lines that cannot be")
-    return found

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
@@ -36,6 +37,14 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class InspectionView:
+    at: str
+    why: str
+    stacks: str
+    processes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptView:
     row: Attempt
     error: str
@@ -51,6 +60,19 @@ class AttemptView:
     certificate: str
     known: list[str]
     """The certificate in words."""
+    last_words: list[str]
+    stacks: str
+    inspection: InspectionView | None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelStep:
+    """One step on the way from a cancel request to its end."""
+
+    label: str
+    at: datetime
+    """When it happened, or when it is due."""
+    happened: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +91,7 @@ class Head:
     is_complete: bool
     where: Whereis | None
     can_cancel: bool
+    cancelling: list[CancelStep]
 
 
 def head(run: Run, attempts: Sequence[Attempt]) -> Head:
@@ -83,11 +106,12 @@ def head(run: Run, attempts: Sequence[Attempt]) -> Head:
         width=f"{100 * (fraction or 0):.1f}",
         percent=presenting.percent(fraction),
         words=presenting.progress_words(run.progress_current, run.progress_total, run.progress_message),
-        remaining=remaining(run, fraction, now),
+        remaining=presenting.remaining(run.status, fraction, run.started_at, run.progress_at or now),
         lines=presenting.completeness(stored, emitted),
         is_complete=emitted is not None and emitted == stored,
         where=whereis(run.pk) if run.status == Status.RUNNING else None,
         can_cancel=not run.is_final and run.cancel_requested_at is None,
+        cancelling=cancel_steps(run, attempts[-1] if attempts else None),
     )
 
 
@@ -96,14 +120,6 @@ def emitted_and_stored(attempts: Sequence[Attempt]) -> tuple[int | None, int]:
     emitted = [lines_emitted(attempt) for attempt in attempts]
     known = None if None in emitted else sum(count for count in emitted if count is not None)
     return known, sum(ranges.count(attempt.lines_stored) for attempt in attempts)
-
-
-def remaining(run: Run, fraction: float | None, now: datetime) -> str:
-    """`about 2 min 05 s left`, from the pace so far."""
-    if run.status != Status.RUNNING or not fraction or fraction >= 1 or run.started_at is None:
-        return ""
-    elapsed = ((run.progress_at or now) - run.started_at).total_seconds()
-    return f"about {presenting.duration(elapsed * (1 - fraction) / fraction)} left"
 
 
 def attempt_views(run: Run, attempts: Sequence[Attempt]) -> list[AttemptView]:
@@ -134,6 +150,25 @@ def attempt_view(run: Run, attempt: Attempt, task: TaskResult | None) -> Attempt
         ),
         certificate=pretty(attempt.certificate) if attempt.certificate else "",
         known=[presenting.printable(word) for word in certificates.words(attempt.certificate or {})],
+        last_words=[
+            presenting.printable(f"{presenting.clock(line['time'])} {line['message']}")
+            for line in (attempt.certificate or {}).get("last_lines", [])
+        ],
+        stacks=presenting.printable((attempt.certificate or {}).get("stacks", "")),
+        inspection=inspection_view(attempt),
+    )
+
+
+def inspection_view(attempt: Attempt) -> InspectionView | None:
+    """The answer to the last "where is it now?"."""
+    kept = attempt.inspection
+    if not kept:
+        return None
+    return InspectionView(
+        at=str(kept.get("at", "")),
+        why="it had been silent for long" if kept.get("why") == "stalled" else "somebody asked",
+        stacks=presenting.printable(kept.get("stacks", "")) or "The process did not answer in time.",
+        processes=[presenting.printable(line) for line in certificates.processes(kept.get("processes", []))],
     )
 
 
@@ -184,6 +219,38 @@ def steps(run: Run, attempt: Attempt) -> list[Step]:
     ]
 
 
+def cancel_steps(run: Run, attempt: Attempt | None) -> list[CancelStep]:
+    """Of a running run whose end is asked for: what was done, and what comes next and when."""
+    asked_at = run.cancel_requested_at
+    if run.status != Status.RUNNING or asked_at is None or attempt is None:
+        return []
+    limits = run.effective_limits()
+    interrupt_at = attempt.interrupted_at or asked_at + timedelta(seconds=limits.interrupt_after_s)
+    terminate_at = attempt.terminated_at or interrupt_at + timedelta(seconds=limits.cancel_grace_s)
+    kill_at = attempt.killed_at or terminate_at + timedelta(seconds=limits.kill_grace_s)
+    return [
+        CancelStep("told", asked_at, happened=True),
+        CancelStep("interrupted", interrupt_at, attempt.interrupted_at is not None),
+        CancelStep("SIGTERM", terminate_at, attempt.terminated_at is not None),
+        CancelStep("SIGKILL to all its processes", kill_at, attempt.killed_at is not None),
+    ]
+
+
+def command(run: Run, attempts: Sequence[Attempt]) -> str:
+    """What does the same again from a shell."""
+    provenance = attempts[-1].provenance if attempts else {}
+    words = ["python manage.py launch_run", shlex.quote(run.experiment)]
+    for key, value in masked(run.experiment, run.configuration).items():
+        words.append(f"-c {shlex.quote(f'{key}={json.dumps(value, ensure_ascii=False)}')}")
+    lines = [" ".join([*words, f"--seed {run.seed}"])]
+    if commit := provenance.get("git_commit"):
+        lines.insert(
+            0,
+            f"git checkout {commit}" + ("  # and changes that were not committed" * bool(provenance.get("git_dirty"))),
+        )
+    return presenting.printable("\n".join(lines))
+
+
 @dataclass(frozen=True, slots=True)
 class ArtifactView:
     row: Artifact
@@ -197,6 +264,8 @@ class Outcome:
 
     charts: list[Chart]
     values: list[tuple[str, str, str]]
+    tree: str
+    """The same values and the summary as indented JSON."""
     summary: list[tuple[str, str]]
     artifacts: list[ArtifactView]
 
@@ -210,6 +279,7 @@ def outcome(run: Run) -> Outcome:
             (presenting.printable(value.key), "" if value.step is None else str(value.step), text(value.value))
             for value in values
         ],
+        tree=pretty({value.key: value.value for value in values}) if values else "",
         summary=summary(run.summary),
         artifacts=[
             ArtifactView(artifact, presenting.size(artifact.size_bytes), artifact.content_type in INLINE_IMAGES)

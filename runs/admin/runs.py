@@ -2,59 +2,117 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
-from django.shortcuts import get_object_or_404
+from django.forms import CharField, Script
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
-from django.views.decorators.http import require_GET, require_POST
+from django.utils.html import escape, format_html
+from django.views.decorators.http import require_GET
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
+from unfold.forms import ActionForm
 from unfold.paginator import InfinitePaginator
+from unfold.views import ChangeList
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from experiments.registry import registry
 from runs import erasing, presenting, services
-from runs.admin import downloads, launching, lineview, live, page, permissions, verbs
-from runs.admin.filters import ExperimentFilter, InstanceFilter
-from runs.models import Artifact, LogLine, Run
-from runs.states import Level, Source, Status
+from runs.admin import columns, home, launching, permissions, verbs
+from runs.admin.compare import Comparing
+from runs.admin.filters import (
+    BeforeFilter,
+    ColumnsWord,
+    ExperimentFilter,
+    InstanceFilter,
+    LauncherFilter,
+    SinceFilter,
+    SortWord,
+    TagFilter,
+    WorkerFilter,
+    newest,
+)
+from runs.admin.views import RunPages
+from runs.comparing import RUNS_MAX
+from runs.models import Run
+from runs.states import Status
 
-CHIPS = {
-    Status.PENDING.label: "",
-    Status.RUNNING.label: "info",
-    Status.COMPLETED.label: "success",
-    Status.FAILED.label: "danger",
-    Status.CANCELLED.label: "warning",
-}
+
+class RunChangeList(ChangeList):
+    """With the chosen columns."""
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: list[str | None] | None = None) -> QuerySet[Run]:
+        return columns.with_values(request, super().get_queryset(request, exclude_parameters))
+
+
+class TagForm(ActionForm):
+    """Choose an action; and the tags, for the one that needs them."""
+
+    tags = CharField(
+        required=False,
+        max_length=200,
+        label="",
+        widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "tags, or -tag to remove", "aria-label": "Tags"}),
+    )
+
+
+def chips(request: HttpRequest) -> list[dict[str, Any]]:
+    """Links to each status, with the rest of what is asked for kept."""
+    now = request.GET.get("status__exact", "")
+    found = []
+    for value, label in [("", "All"), *Status.choices]:
+        query = request.GET.copy()
+        query.pop("p", None)
+        query.pop("status__exact", None)
+        if value:
+            query["status__exact"] = value
+        found.append({"value": value, "label": label, "query": f"?{query.urlencode()}", "is_chosen": value == now})
+    return found
 
 
 @admin.register(Run)
-class RunAdmin(ModelAdmin):
+class RunAdmin(RunPages, Comparing, ModelAdmin):
     """Read-only. Who may view sees, who may cancel cancels, who may launch retries; finished runs can be deleted."""
 
     list_display = ("title", "chip", "progress", "experiment", "took", "by", "launched")
     list_display_links = ("title",)
-    list_filter = ("status", "failure_kind", ExperimentFilter, InstanceFilter)
+    list_filter = (
+        "status",
+        "failure_kind",
+        ExperimentFilter,
+        InstanceFilter,
+        TagFilter,
+        WorkerFilter,
+        LauncherFilter,
+        SinceFilter,
+        BeforeFilter,
+        ColumnsWord,
+        SortWord,
+    )
+    list_filter_submit = True
+    list_filter_sheet = True
+    list_before_template = "runs/list_before.html"
     list_select_related = ("launched_by",)
     list_per_page = 50
     list_fullwidth = True
     search_fields = ("name", "experiment")
-    search_help_text = "Number, name or experiment"
+    search_help_text = "Number; or name or experiment, among the newest 200,000"
     show_full_result_count = False
     paginator = InfinitePaginator
     ordering = ("-id",)
-    actions = ("cancel_runs", "retry_runs", "rerun_runs")
+    actions = ("compare_runs", "cancel_runs", "retry_runs", "rerun_runs", "tag_runs")
+    action_form = TagForm
     actions_list = ("go_launch",)
 
     class Media:
         css = {"all": ("runs/run.css",)}
+        js = (Script("runs/list.js", type="module"),)
 
     # Permissions
 
@@ -73,6 +131,9 @@ class RunAdmin(ModelAdmin):
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         return permissions.may_cancel(request)
 
+    def has_tag_permission(self, request: HttpRequest) -> bool:
+        return permissions.may_tag(request)
+
     def has_launch_permission(self, request: HttpRequest) -> bool:
         return permissions.may_launch(request)
 
@@ -82,9 +143,9 @@ class RunAdmin(ModelAdmin):
     def title(self, run: Run) -> str:
         return format_html('<span class="run-number">{}</span> {}', run.pk, run.name)
 
-    @display(description="Status", ordering="status", label=CHIPS)
+    @display(description="Status", ordering="status")
     def chip(self, run: Run) -> str:
-        return run.get_status_display()
+        return render_to_string("runs/parts/chip.html", {"run": run}).strip()
 
     @display(description="Progress")
     def progress(self, run: Run) -> str:
@@ -121,8 +182,44 @@ class RunAdmin(ModelAdmin):
         term = search_term.strip()
         if term.isdecimal() and len(term) < 19:
             return queryset.filter(pk=int(term)), False
-        found: tuple[QuerySet[Run], bool] = super().get_search_results(request, queryset, search_term)
+        found: tuple[QuerySet[Run], bool] = super().get_search_results(
+            request, newest(queryset) if term else queryset, search_term
+        )
         return found
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        return [*self.list_display, *columns.displays(request)]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[RunChangeList]:
+        return RunChangeList
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        more = {
+            "chips": chips(request),
+            "suggestions": columns.suggestions() if permissions.may_view(request) else [],
+            "columns": request.GET.get("columns", ""),
+            "by": request.GET.get("by", ""),
+            "kept": [item for item in request.GET.items() if item[0] not in ("columns", "by", "p", "e")],
+        }
+        response: HttpResponse = super().changelist_view(request, {**(extra_context or {}), **more})
+        return response
+
+    def rows_view(self, request: HttpRequest) -> HttpResponse:
+        """What has changed in rows that are on somebody's screen: `?ids=1,2,3`."""
+        permissions.must_view(request)
+        texts = request.GET.get("ids", "")[:4000].split(",")
+        ids = [int(text) for text in texts if text.isdecimal() and len(text) < 19][: 2 * self.list_per_page]
+        rows = {
+            run.pk: {
+                "chip": render_to_string("runs/parts/chip.html", {"run": run}).strip(),
+                "progress": escape(self.progress(run)),
+                "took": escape(self.took(run)),
+                "active": not run.is_final,
+            }
+            for run in Run.objects.filter(pk__in=ids)
+        }
+        newest_pk = Run.objects.order_by("-pk").values_list("pk", flat=True).first()
+        return JsonResponse({"rows": rows, "newest": newest_pk or 0})
 
     # Actions on many
 
@@ -137,6 +234,18 @@ class RunAdmin(ModelAdmin):
     @action(description="Run again, clean", permissions=["launch"])
     def rerun_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
         verbs.again(request, verbs.chosen(request, queryset), services.rerun, "run again")[0].tell(request)
+
+    @action(description="Compare", permissions=["view"])
+    def compare_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> HttpResponse | None:
+        ids = verbs.chosen(request, queryset)
+        if not 2 <= len(ids) <= RUNS_MAX:
+            messages.warning(request, f"Choose 2 to {RUNS_MAX} runs to compare; these are {len(ids):,}.")
+            return None
+        return HttpResponseRedirect(reverse("admin:runs_run_compare") + "?runs=" + ",".join(map(str, ids)))
+
+    @action(description="Tag (write the tags beside)", permissions=["tag"])
+    def tag_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
+        verbs.tag(request, verbs.chosen(request, queryset), request.POST.get("tags", "")).tell(request)
 
     @action(description="Launch", permissions=["launch"], url_path="go-launch", icon="rocket_launch")
     def go_launch(self, request: HttpRequest) -> HttpResponse:
@@ -161,94 +270,11 @@ class RunAdmin(ModelAdmin):
     # Pages
 
     def get_urls(self) -> list[URLPattern]:
-        def named(route: str, view: Callable[..., HttpResponseBase], name: str) -> URLPattern:
-            wrapped: URLPattern = path(route, self.admin_site.admin_view(view), name=f"runs_run_{name}")
-            return wrapped
-
-        own = [
-            named("launch/", self.launch_view, "launch"),
-            named("<int:run_id>/live/", require_GET(self.live_view), "live"),
-            named("<int:run_id>/cancel/", require_POST(self.cancel_view), "cancel"),
-            named("<int:run_id>/retry/", require_POST(self.retry_view), "retry"),
-            named("<int:run_id>/rerun/", require_POST(self.rerun_view), "rerun"),
-            named("<int:run_id>/line/<int:attempt>.<int:seq>/", require_GET(self.line_view), "line"),
-            named("artifact/<int:artifact_id>/", require_GET(self.artifact_view), "artifact"),
+        own = {"launch": self.launch_view, "rows": require_GET(self.rows_view), "home": require_GET(home.status_view)}
+        urls: list[URLPattern] = [
+            path(f"{name}/", self.admin_site.admin_view(view), name=f"runs_run_{name}") for name, view in own.items()
         ]
-        return [*own, *super().get_urls()]
-
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """The record page."""
-        if request.method not in ("GET", "HEAD"):
-            raise PermissionDenied
-        run = self._visible(request, int(object_id) if object_id.isdecimal() and len(object_id) < 19 else 0)
-        attempts = live.attempts_of(run)
-        asked = lineview.asked(request.GET)
-        shown = lineview.read(run.pk, asked)
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": str(run),
-            "original": run,
-            "run": run,
-            "media": self.media,
-            "parts": live.parts(request, run, attempts),
-            "page": shown,
-            "seen": live.write_seen(shown.seen),
-            "is_live": asked.follows and not (run.is_final and page.head(run, attempts).is_complete),
-            "levels": [Level(level).label for level in (Level.INFO, Level.WARNING, Level.ERROR)],
-            "level": presenting.level_name(asked.wanted.level) if asked.wanted.level else "",
-            "sources": Source.choices,
-            "facts": page.facts(run),
-            "limits": page.limits(run),
-            "configuration": page.configuration(run),
-            **(extra_context or {}),
-        }
-        request.current_app = self.admin_site.name
-        return TemplateResponse(request, "runs/run.html", context)
-
-    def live_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
-        """What is new, for a page that is open."""
-        run = self._visible(request, run_id)
-        try:
-            seen = live.read_seen(request.GET.get("seen", ""))
-        except ValueError:
-            return JsonResponse({"error": "`seen` must be attempt.seq, comma separated"}, status=400)
-        known = frozenset(request.GET.get("known", "").split(","))
-        return JsonResponse(live.look(request, run, lineview.asked(request.GET), seen, known))
-
-    def cancel_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
-        self._visible(request, run_id)
-        if not permissions.may_cancel(request):
-            raise PermissionDenied
-        verbs.cancel(request, [run_id]).tell(request, run_id)
-        return HttpResponseRedirect(reverse("admin:runs_run_change", args=[run_id]))
-
-    def retry_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
-        return self._again(request, run_id, services.retry, "retried")
-
-    def rerun_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
-        return self._again(request, run_id, services.rerun, "run again")
-
-    def _again(self, request: HttpRequest, run_id: int, verb: Callable[..., Run], word: str) -> HttpResponse:
-        self._visible(request, run_id)
-        if not permissions.may_launch(request):
-            raise PermissionDenied
-        outcome, made = verbs.again(request, [run_id], verb, word)
-        outcome.tell(request, run_id)
-        return HttpResponseRedirect(reverse("admin:runs_run_change", args=[made[0].pk if made else run_id]))
-
-    def line_view(self, request: HttpRequest, run_id: int, attempt: int, seq: int) -> HttpResponse:
-        self._visible(request, run_id)
-        if attempt >= 2**31 or seq >= 2**63:
-            raise Http404
-        return downloads.whole_line(get_object_or_404(LogLine, run_id=run_id, attempt=attempt, seq=seq))
-
-    def artifact_view(self, request: HttpRequest, artifact_id: int) -> HttpResponseBase:
-        if not permissions.may_view(request):
-            raise PermissionDenied
-        return downloads.artifact(request, get_object_or_404(Artifact, pk=artifact_id))
+        return [*urls, *self.compare_urls(), *self.page_urls(), *super().get_urls()]
 
     def launch_view(self, request: HttpRequest) -> HttpResponse:
         """Choose an experiment, then say its configuration."""
@@ -272,12 +298,6 @@ class RunAdmin(ModelAdmin):
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "runs/launch.html", context, status=422 if form and form.errors else 200)
-
-    def _visible(self, request: HttpRequest, run_id: int) -> Run:
-        """The run, for somebody who may see it."""
-        if not permissions.may_view(request):
-            raise PermissionDenied
-        return get_object_or_404(Run.objects.select_related("instance", "launched_by", "origin"), pk=run_id)
 
 
 def may_launch_this(request: HttpRequest, target: launching.Target | None) -> bool:

@@ -85,6 +85,32 @@ def again(
     return outcome, made
 
 
+def inspect(request: HttpRequest, run_id: int, timeout_s: float) -> None:
+    """Ask where a run is now; the message says whether there was an answer."""
+    found = services.inspect(run_id, timeout_s=timeout_s)
+    note(request, run_id, "Asked where it is")
+    if found is None:
+        messages.warning(request, f"Run {run_id} is not being executed now, or its worker did not answer in time.")
+    else:
+        messages.success(request, f"Run {run_id} was looked at; see its newest attempt.")
+
+
+def tag(request: HttpRequest, run_ids: Iterable[int], text: str) -> Outcome:
+    """Add the tags that `text` names; with a minus before it, one is removed."""
+    outcome = Outcome()
+    words = [word.strip() for word in text.split(",") if word.strip().lstrip("-")]
+    if not words:
+        outcome.problems.append("Write the tags, separated by commas, beside the action.")
+        return outcome
+    for run_id in run_ids:
+        if services.tag(run_id, add=[w for w in words if w[0] != "-"], remove=[w[1:] for w in words if w[0] == "-"]):
+            outcome.counts["tagged"] += 1
+            note(request, run_id, f"Tags: {', '.join(words)}")
+        else:
+            outcome.counts["had them already"] += 1
+    return outcome
+
+
 def note(request: HttpRequest, run_id: int, text: str) -> None:
     """Keep in Django's log who did this, and from where."""
     address = request.META.get("REMOTE_ADDR") or "unknown"

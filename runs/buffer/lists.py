@@ -8,6 +8,7 @@ stored. Every call takes a bounded time and raises BufferUnavailable if Redis ca
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -36,6 +37,22 @@ class Pushed(NamedTuple):
     """Last seq of this attempt that Redis has seen; 0 if none, if it was wiped, or if a later attempt is writing."""
     length: int
     """Entries in the list."""
+
+
+class Backlog(NamedTuple):
+    """What waits to be stored, over all runs."""
+
+    runs: int
+    entries: int
+    """Of the first BACKLOG_RUNS runs."""
+    lag_s: float
+    """Age of the oldest of their entries, by the clock of its child; 0 if there is none."""
+    memory_share: float
+    """How full Redis is; 0 where it has no limit."""
+
+
+BACKLOG_RUNS = 50
+"""Runs that are looked at."""
 
 
 class Lists:
@@ -128,6 +145,22 @@ class Lists:
         with available("tell which runs have something to store"):
             return [int(run_id) for run_id in cast("set[bytes]", self._client.smembers(keys.DIRTY))]
 
+    def backlog(self) -> Backlog:
+        """How much waits, and for how long."""
+        runs = self.dirty()
+        lists = [keys.entries(run_id, stream) for run_id in runs[:BACKLOG_RUNS] for stream in Stream]
+        with available("tell what waits to be stored"):
+            pipeline: Any = self._client.pipeline(transaction=False)
+            pipeline.info("memory")
+            for name in lists:
+                pipeline.llen(name).lindex(name, 0)
+            memory, *found = pipeline.execute()
+        heads = [entry for entry in found[1::2] if entry is not None]
+        oldest = min((_time_of(head) for head in heads), default=0.0)
+        limit = memory.get("maxmemory", 0)
+        share = memory["used_memory"] / limit if limit else 0.0
+        return Backlog(len(runs), sum(found[::2]), max(0.0, time.time() - oldest) if oldest else 0.0, share)
+
     def clean(self, run_id: int) -> bool:
         """Forget that a run has work, if both its lists are empty; whether they were."""
         with available(f"clean run {run_id}"):
@@ -140,3 +173,11 @@ class Lists:
         with available(f"discard run {run_id}"):
             pipeline: Any = self._client.pipeline(transaction=True)
             pipeline.delete(*names, keys.lock(run_id), keys.cancel(run_id)).srem(keys.DIRTY, run_id).execute()
+
+
+def _time_of(entry: bytes) -> float:
+    """When the record of an entry was written: the first item of its array; now, if it cannot be read."""
+    try:
+        return float(entry.split(b":", 2)[2][1:].split(b",", 1)[0])
+    except (ValueError, IndexError):
+        return time.time()

@@ -34,7 +34,7 @@ class Migration(migrations.Migration):
                 ('max_attempts', models.PositiveSmallIntegerField(default=3)),
                 ('retries', models.JSONField(blank=True, default=dict, help_text='Failure kind → how often and when it is tried again, see experiments.retrying.')),
                 ('slot', models.DateTimeField(blank=True, help_text='The scheduled time this run was launched for.', null=True)),
-                ('origin_kind', models.CharField(blank=True, choices=[('retry', 'Retry: goes on from its last checkpoint'), ('rerun', 'Rerun: starts clean')], max_length=10)),
+                ('origin_kind', models.CharField(blank=True, choices=[('retry', 'Retry: goes on from its last checkpoint'), ('rerun', 'Rerun: starts clean'), ('reproduce', 'Reproduction: starts clean, and is compared')], max_length=10)),
                 ('launched_via', models.CharField(blank=True, help_text='admin, shell, python, schedule …', max_length=100)),
                 ('status', models.CharField(choices=[('pending', 'Pending'), ('running', 'Running'), ('completed', 'Completed'), ('failed', 'Failed'), ('cancelled', 'Cancelled')], default='pending', max_length=10)),
                 ('attempt', models.PositiveIntegerField(default=0, help_text='Number of the newest attempt: the fencing token.')),
@@ -290,6 +290,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='run',
+            index=models.Index(fields=['created_at'], name='run_created'),
+        ),
+        migrations.AddIndex(
+            model_name='run',
             index=models.Index(models.F('schedule'), condition=models.Q(('finished_at', None)), name='run_active_of_schedule'),
         ),
         migrations.AddConstraint(
@@ -318,7 +322,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(('origin_kind', ''), ('origin_kind__in', ['retry', 'rerun']), _connector='OR'), name='run_origin_kind_known'),
+            constraint=models.CheckConstraint(condition=models.Q(('origin_kind', ''), ('origin_kind__in', ['retry', 'rerun', 'reproduce']), _connector='OR'), name='run_origin_kind_known'),
         ),
         migrations.AddConstraint(
             model_name='run',

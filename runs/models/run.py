@@ -85,6 +85,7 @@ class Run(models.Model):
             models.Index("queue", F("priority").desc(), "id", name="run_due", condition=Q(status="pending")),
             models.Index("status", F("id").desc(), name="run_status"),
             models.Index("experiment", F("id").desc(), name="run_experiment"),
+            models.Index(fields=["created_at"], name="run_created"),
             models.Index("schedule", name="run_active_of_schedule", condition=Q(finished_at=None)),
         )
         constraints = (

@@ -8,7 +8,17 @@ from runs.curves import Curve
 
 def curve(ys: list[float | None], **values: object) -> Curve:
     last = ys[-1] if ys[-1] is not None else "nan"
-    return Curve(**{"key": "loss", "xs": list(range(len(ys))), "ys": ys, "last": last, "truncated": False} | values)  # type: ignore[arg-type]
+    return Curve(
+        **{
+            "key": "loss",
+            "xs": list(range(len(ys))),
+            "times": [0.0] * len(ys),
+            "ys": ys,
+            "last": last,
+            "truncated": False,
+        }
+        | values
+    )  # type: ignore[arg-type]
 
 
 def test_a_line_goes_from_corner_to_corner() -> None:

@@ -39,7 +39,7 @@ def test_lines_are_data_and_never_markup(viewer: Client) -> None:
         provenance={"host": HOSTILE, "packages": {HOSTILE: "1"}},
     )
     look = viewer.get(page_of(run, "live")).json()
-    parts = "".join(part["html"] for part in look["parts"].values()) + "".join(line["html"] for line in look["lines"])
+    parts = "".join(part["html"] for part in look["parts"].values()) + look["lines"]
     for text in (shown(viewer, run), parts):
         assert "alert(1)</script>" not in text
         assert "<img src=x" not in text
@@ -134,19 +134,19 @@ def test_a_look_brings_what_is_new_once(viewer: Client) -> None:
     store_lines(attempt, [1, 2])
     url = page_of(attempt.run, "live")
     first = viewer.get(url).json()
-    assert [line["place"] for line in first["lines"]] == ["1.1", "1.2"]
+    assert line_places(first["lines"]) == ["1.1", "1.2"]
     assert not first["done"]
     known = ",".join(part["token"] for part in first["parts"].values())
 
     store_lines(attempt, [3])
     store_metric(attempt, "loss", [1.0])
     second = viewer.get(url, {"seen": first["seen"], "known": known}).json()
-    assert [line["place"] for line in second["lines"]] == ["1.3"]
+    assert line_places(second["lines"]) == ["1.3"]
     assert "outcome" in second["parts"]
 
     end_run(attempt)
     last = viewer.get(url, {"seen": second["seen"]}).json()
-    assert (last["lines"], last["done"]) == ([], True)
+    assert (last["lines"], last["done"]) == ("", True)
     assert "Completed" in last["parts"]["head"]["html"]
 
 
@@ -161,12 +161,12 @@ def test_parts_that_have_not_changed_are_not_sent_again(viewer: Client) -> None:
 def test_a_page_goes_on_from_what_it_has(viewer: Client) -> None:
     attempt = make_attempt()
     store_lines(attempt, range(1, 6))
-    seen = re.search(r'data-seen="([^"]*)"', shown(viewer, attempt.run))
+    seen = re.search(r'data-at="([^"]*)"', shown(viewer, attempt.run))
     assert seen is not None
-    assert seen[1] == "1.5"
-    assert viewer.get(page_of(attempt.run, "live"), {"seen": seen[1]}).json()["lines"] == []
+    assert seen[1] == "1:5/1:0"
+    assert viewer.get(page_of(attempt.run, "live"), {"seen": seen[1]}).json()["lines"] == ""
 
 
-@pytest.mark.parametrize("seen", ["x", "1", "1.x", "1.-4", f"1.{10**30}"])
+@pytest.mark.parametrize("seen", ["x", "1", "1:x", "1:-4", f"1:{10**30}"])
 def test_a_look_that_makes_no_sense_is_refused(viewer: Client, seen: str) -> None:
     assert viewer.get(page_of(finished(), "live"), {"seen": seen}).status_code == 400

@@ -1,0 +1,118 @@
+"""Columns of the list that somebody chooses: values of the configuration and results, and the list sorted by them.
+
+`config.optimizer.rate` is a value of the configuration, `result.accuracy` what was returned under that key, or else the
+latest result or point of a metric of that key. Sorting looks at the newest SORTED runs of those that are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib.admin import display
+from django.db.models import F, OuterRef, QuerySet, Subquery
+from django.db.models.fields.json import KeyTransform
+from django.http import HttpRequest
+
+from experiments.validation import masked
+from runs.comparing import flat, shown
+from runs.models import Result, Run
+
+COLUMNS_MAX = 8
+SORTED = 5_000
+SUGGESTED_FROM = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    group: str
+    """config or result."""
+    key: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.group}.{self.key}"
+
+    @property
+    def alias(self) -> str:
+        return "column_" + self.name.encode().hex()
+
+    def value(self, run: Run) -> Any:
+        """None if the run has none. A secret stays one."""
+        if self.group == "config":
+            return flat(masked(run.experiment, run.configuration)).get(self.key)
+        returned = flat(run.summary).get(self.key) if isinstance(run.summary, dict) else None
+        if returned is not None:
+            return returned
+        number = getattr(run, f"{self.alias}_number", None)
+        return number if number is not None else getattr(run, f"{self.alias}_value", None)
+
+    def orders(self, *, descending: bool) -> list[Any]:
+        source = "configuration" if self.group == "config" else "summary"
+        path: Any = F(source)
+        for part in self.key.split("."):
+            path = KeyTransform(part, path)
+        numbers = [path] if self.group == "config" else [path, F(f"{self.alias}_number")]
+        return [n.desc(nulls_last=True) if descending else n.asc(nulls_last=True) for n in numbers]
+
+
+def column(name: str) -> Column | None:
+    group, _, key = name.strip().partition(".")
+    return Column(group, key[:200]) if group in ("config", "result") and key and "\0" not in key else None
+
+
+def chosen(request: HttpRequest) -> list[Column]:
+    names = request.GET.get("columns", "")[:1000].split(",")
+    found = [column(name) for name in names]
+    return list(dict.fromkeys(each for each in found if each))[:COLUMNS_MAX]
+
+
+def sort_of(request: HttpRequest) -> tuple[Column, bool] | None:
+    """(column, descending)."""
+    name = request.GET.get("by", "")[:300]
+    found = column(name.removeprefix("-"))
+    return (found, name.startswith("-")) if found else None
+
+
+def with_values(request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
+    """`queryset` with the results that are shown, and in the order that is asked for."""
+    sort = sort_of(request)
+    if sort:
+        newest = queryset.order_by("-pk").values("pk")[:SORTED]
+        queryset = Run.objects.select_related("launched_by").filter(pk__in=newest)
+    wanted = dict.fromkeys([*chosen(request), *([sort[0]] if sort else [])])
+    for each in wanted:
+        if each.group == "result":
+            latest = Result.objects.filter(run=OuterRef("pk"), key=each.key).order_by("-attempt", "-seq")
+            queryset = queryset.annotate(
+                **{
+                    f"{each.alias}_number": Subquery(latest.values("number")[:1]),
+                    f"{each.alias}_value": Subquery(latest.values("value")[:1]),
+                }
+            )
+    return queryset.order_by(*sort[0].orders(descending=sort[1]), "-pk") if sort else queryset
+
+
+def displays(request: HttpRequest) -> list[Callable[[Run], str]]:
+    """The columns as Django's list wants them."""
+    return [_display(each) for each in chosen(request)]
+
+
+def _display(each: Column) -> Callable[[Run], str]:
+    @display(description=each.key)
+    def cell(run: Run) -> str:
+        return shown(each.value(run))[:200]
+
+    cell.__name__ = each.alias
+    return cell
+
+
+def suggestions() -> list[str]:
+    """Names of columns, from the newest runs."""
+    names: dict[str, None] = {}
+    rows = Run.objects.order_by("-pk").values_list("configuration", "summary")[:SUGGESTED_FROM]
+    for configuration, summary in rows:
+        names |= dict.fromkeys(f"config.{key}" for key in flat(configuration))
+        names |= dict.fromkeys(f"result.{key}" for key in flat(summary if isinstance(summary, dict) else {}))
+    return sorted(names)[:200]

@@ -1,0 +1,100 @@
+"""The page that compares runs, its charts and its table as CSV. All of it is said by the link: it can be shared."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.http import content_disposition_header
+from django.views.decorators.http import require_GET
+
+from runs import comparing, curves
+from runs.admin import permissions
+from runs.admin.charts import series
+from runs.comparing import RUNS_MAX, Section
+from runs.models import Run
+
+FORMULAS = "=+-@\t\r"
+"""A spreadsheet takes what begins so for a formula."""
+
+
+class Comparing:
+    """A part of RunAdmin."""
+
+    admin_site: Any
+    opts: Any
+    media: Any
+
+    def compare_urls(self) -> list[URLPattern]:
+        view, curves_view = (
+            self.admin_site.admin_view(require_GET(each)) for each in (self.compare_view, self.compare_metrics_view)
+        )
+        return [
+            path("compare/", view, name="runs_run_compare"),
+            path("compare/metrics/", curves_view, name="runs_run_compare_metrics"),
+        ]
+
+    def compare_view(self, request: HttpRequest) -> HttpResponse:
+        runs = chosen(request)
+        if len(runs) < 2:
+            messages.warning(request, "Choose at least two runs to compare.")
+            return HttpResponseRedirect(reverse("admin:runs_run_changelist"))
+        found = comparing.sections(runs)
+        if request.GET.get("format") == "csv":
+            return as_csv(runs, found)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": f"Compare {len(runs)} runs",
+            "media": self.media,
+            "runs": runs,
+            "sections": found,
+            "query": "?runs=" + ",".join(str(run.pk) for run in runs),
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "runs/compare.html", context)
+
+    def compare_metrics_view(self, request: HttpRequest) -> HttpResponse:
+        found = [
+            {**series(curve), "label": f"{run.name or run.experiment} #{run.pk} · {curve.key}"}
+            for run in chosen(request)
+            for curve in curves.read(run.pk)[0]
+        ]
+        return JsonResponse({"curves": found})
+
+
+def chosen(request: HttpRequest) -> list[Run]:
+    """The runs that the link names, in its order; at most RUNS_MAX."""
+    permissions.must_view(request)
+    texts = request.GET.get("runs", "")[:1000].split(",")
+    ids = list(dict.fromkeys(int(text) for text in texts if text.strip().isdecimal() and len(text) < 19))[:RUNS_MAX]
+    found = Run.objects.in_bulk(ids)
+    return [found[pk] for pk in ids if pk in found]
+
+
+def as_csv(runs: list[Run], sections: list[Section]) -> HttpResponse:
+    """A row for each property, a column for each run."""
+    written = io.StringIO()
+    writer = csv.writer(written)
+    writer.writerow(["section", "name", "differs", *(f"run {run.pk}" for run in runs)])
+    for section in sections:
+        for row in (*section.different, *section.same):
+            cells = [section.title, row.name, "yes" if row.differs else "no", *row.values]
+            writer.writerow([f"'{cell}" if cell[:1] in FORMULAS and not _is_number(cell) else cell for cell in cells])
+    response = HttpResponse(written.getvalue(), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = content_disposition_header(True, "compare.csv") or "attachment"
+    response["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", ""))
+    except ValueError:
+        return False
+    return True

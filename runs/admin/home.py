@@ -1,0 +1,87 @@
+"""The home page: what goes on, what failed, who works, and what is unwell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from experiments.registry import registry
+from runs import presenting, wellbeing
+from runs.admin import permissions
+from runs.admin.schedules.home import with_warnings
+from runs.models import Run
+from runs.states import FailureKind
+
+FAILED_SHOWN = 15
+
+admin.site.index_template = "runs/home.html"
+
+
+@dataclass(frozen=True, slots=True)
+class RunningView:
+    run: Run
+    width: str
+    percent: str
+    words: str
+    remaining: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailedView:
+    run: Run
+    why: str
+    ago: str
+
+
+def context(request: HttpRequest, given: dict[str, Any]) -> dict[str, Any]:
+    """Named in UNFOLD["DASHBOARD_CALLBACK"]."""
+    told = with_warnings(request, given | (status(request) if permissions.may_view(request) else {}))
+    if "well" in told and any(not warning.schedule for warning in told["health"]):
+        told["well"].problems = [problem for problem in told["well"].problems if "beat" not in problem.what]
+    return told
+
+
+def status_view(request: HttpRequest) -> HttpResponse:
+    """The part of the home page that changes, for one that is open."""
+    permissions.must_view(request)
+    return render(request, "runs/parts/home.html", context(request, {}))
+
+
+def status(request: HttpRequest) -> dict[str, Any]:
+    found = wellbeing.look()
+    return {
+        "well": found,
+        "running": [running(run, found) for run in found.running],
+        "failed": [failed(run, found) for run in found.failed[:FAILED_SHOWN]],
+        "failed_more": max(0, len(found.failed) - FAILED_SHOWN),
+        "workers": [(worker, presenting.age(worker.heartbeat_at, found.now)) for worker in found.workers],
+        "queues": [(queue, presenting.age(queue.oldest, found.now) if queue.oldest else "") for queue in found.queues],
+        "beat": presenting.age(found.beat_at, found.now) if found.beat_at else "never heard",
+        "lag": presenting.duration(found.backlog.lag_s) if found.backlog else "",
+        "is_empty": not Run.objects.exists(),
+        "experiments": [experiment.name for experiment in registry().all() if not experiment.hidden][:3],
+        "may_launch": permissions.may_launch(request),
+    }
+
+
+def running(run: Run, found: wellbeing.Wellbeing) -> RunningView:
+    fraction = presenting.fraction(run.progress_current, run.progress_total)
+    return RunningView(
+        run=run,
+        width=f"{100 * (fraction or 0):.1f}",
+        percent=presenting.percent(fraction),
+        words=presenting.progress_words(run.progress_current, run.progress_total, run.progress_message),
+        remaining="is being cancelled"
+        if run.cancel_requested_at
+        else presenting.remaining(run.status, fraction, run.started_at, run.progress_at or found.now),
+    )
+
+
+def failed(run: Run, found: wellbeing.Wellbeing) -> FailedView:
+    said = presenting.printable(run.error.strip())
+    why = said or str(FailureKind(run.failure_kind).label)
+    return FailedView(run, why[:300], presenting.age(run.finished_at, found.now))

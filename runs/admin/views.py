@@ -1,0 +1,179 @@
+"""The pages and answers about one run. Each asks first whether this person may; what changes something is a POST."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.views.decorators.http import require_GET, require_POST
+
+from runs import curves, following, presenting, services
+from runs.admin import downloads, lineview, live, page, permissions, verbs
+from runs.admin.charts import series
+from runs.models import Artifact, LogLine, Run
+from runs.states import Level, Source
+
+LEVELS = (Level.INFO, Level.WARNING, Level.ERROR)
+INSPECT_S = 4.0
+
+
+class RunPages:
+    """A part of RunAdmin."""
+
+    admin_site: Any
+    opts: Any
+    media: Any
+
+    def page_urls(self) -> list[URLPattern]:
+        def named(route: str, view: Callable[..., HttpResponseBase], name: str) -> URLPattern:
+            wrapped: URLPattern = path(route, self.admin_site.admin_view(view), name=f"runs_run_{name}")
+            return wrapped
+
+        return [
+            named("<int:run_id>/live/", require_GET(self.live_view), "live"),
+            named("<int:run_id>/lines/", require_GET(self.lines_view), "lines"),
+            named("<int:run_id>/metrics/", require_GET(self.metrics_view), "metrics"),
+            named("<int:run_id>/download.<slug:form>", require_GET(self.download_view), "download"),
+            named("<int:run_id>/cancel/", require_POST(self.cancel_view), "cancel"),
+            named("<int:run_id>/retry/", require_POST(self.retry_view), "retry"),
+            named("<int:run_id>/rerun/", require_POST(self.rerun_view), "rerun"),
+            named("<int:run_id>/reproduce/", require_POST(self.reproduce_view), "reproduce"),
+            named("<int:run_id>/inspect/", require_POST(self.inspect_view), "inspect"),
+            named("<int:run_id>/line/<int:attempt>.<int:seq>/", require_GET(self.line_view), "line"),
+            named("artifact/<int:artifact_id>/", require_GET(self.artifact_view), "artifact"),
+        ]
+
+    # Looking
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The record page."""
+        if request.method not in ("GET", "HEAD"):
+            raise PermissionDenied
+        run = self.visible(request, int(object_id) if object_id.isdecimal() and len(object_id) < 19 else 0)
+        attempts = live.attempts_of(run)
+        asked = lineview.asked(request.GET, run)
+        results = dict(following.marks(run.pk, curves.Follower.column).upto)  # before the results are read
+        parts = live.parts(request, run, attempts)
+        shown = lineview.read(run.pk, asked)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": str(run),
+            "original": run,
+            "run": run,
+            "media": self.media,
+            "parts": parts,
+            "page": shown,
+            "at": f"{following.write(shown.seen)}/{following.write(results)}",
+            "is_live": not (run.is_final and page.head(run, attempts).is_complete),
+            "levels": [level.label for level in LEVELS],
+            "level": presenting.level_name(asked.wanted.level) if asked.wanted.level else "",
+            "sources": Source.choices,
+            "facts": page.facts(run),
+            "limits": page.limits(run),
+            "configuration": page.configuration(run),
+            "command": page.command(run, attempts),
+            "may_launch": permissions.may_launch(request),
+            **(extra_context or {}),
+        }
+        request.current_app = self.admin_site.name
+        return TemplateResponse(request, "runs/run.html", context)
+
+    def live_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
+        """What is new, for a page that is open."""
+        run = self.visible(request, run_id)
+        try:
+            seen = following.read(request.GET.get("seen", "").partition("/")[0])
+        except ValueError:
+            return JsonResponse({"error": "`seen` must be attempt:seq, comma separated"}, status=400)
+        known = frozenset(request.GET.get("known", "").split(","))
+        limit = 0 if request.GET.get("only") == "parts" else live.LOOK_LINES
+        return JsonResponse(live.look(request, run, lineview.asked(request.GET, run), seen, known, limit))
+
+    def lines_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
+        """Lines from any place, for a page that is open."""
+        run = self.visible(request, run_id)
+        found = lineview.read(run.pk, lineview.asked(request.GET, run))
+        ends = [f"{line.attempt}.{line.seq}" for line in (*found.lines[:1], *found.lines[-1:])]
+        around = found.asked.around
+        return JsonResponse(
+            {
+                "html": found.html,
+                "ends": ends,
+                "links": found.links,
+                "stopped": found.stopped,
+                "target": str(around) if around else "",
+                "lines": following.write(found.seen),
+            }
+        )
+
+    def metrics_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
+        """The points of all metrics, for charts."""
+        run = self.visible(request, run_id)
+        results = following.write(dict(following.marks(run.pk, curves.Follower.column).upto))
+        found, _ = curves.read(run.pk)
+        return JsonResponse({"curves": [series(curve) for curve in found], "results": results})
+
+    def download_view(self, request: HttpRequest, run_id: int, form: str) -> HttpResponseBase:
+        """All lines that the filter takes, as text or JSON lines."""
+        run = self.visible(request, run_id)
+        return downloads.lines(request, run, form, lineview.asked(request.GET, run).wanted)
+
+    def line_view(self, request: HttpRequest, run_id: int, attempt: int, seq: int) -> HttpResponse:
+        self.visible(request, run_id)
+        if attempt >= 2**31 or seq >= 2**63:
+            raise Http404
+        return downloads.whole_line(get_object_or_404(LogLine, run_id=run_id, attempt=attempt, seq=seq))
+
+    def artifact_view(self, request: HttpRequest, artifact_id: int) -> HttpResponseBase:
+        permissions.must_view(request)
+        return downloads.artifact(request, get_object_or_404(Artifact, pk=artifact_id))
+
+    # Doing
+
+    def cancel_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
+        self.visible(request, run_id)
+        if not permissions.may_cancel(request):
+            raise PermissionDenied
+        verbs.cancel(request, [run_id]).tell(request, run_id)
+        return self._to(run_id)
+
+    def retry_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
+        return self._again(request, run_id, services.retry, "retried")
+
+    def rerun_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
+        return self._again(request, run_id, services.rerun, "run again")
+
+    def reproduce_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
+        return self._again(request, run_id, services.reproduce, "launched again to be compared")
+
+    def inspect_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
+        """Where is it now? Its supervisor is asked; the answer is kept on the attempt."""
+        self.visible(request, run_id)
+        if not permissions.may_inspect(request):
+            raise PermissionDenied
+        verbs.inspect(request, run_id, INSPECT_S)
+        return HttpResponseRedirect(reverse("admin:runs_run_change", args=[run_id]) + "#now")
+
+    def _again(self, request: HttpRequest, run_id: int, verb: Callable[..., Run], word: str) -> HttpResponse:
+        self.visible(request, run_id)
+        if not permissions.may_launch(request):
+            raise PermissionDenied
+        outcome, made = verbs.again(request, [run_id], verb, word)
+        outcome.tell(request, run_id)
+        return self._to(made[0].pk if made else run_id)
+
+    def _to(self, run_id: int) -> HttpResponse:
+        return HttpResponseRedirect(reverse("admin:runs_run_change", args=[run_id]))
+
+    def visible(self, request: HttpRequest, run_id: int) -> Run:
+        """The run, for somebody who may see it."""
+        permissions.must_view(request)
+        return get_object_or_404(Run.objects.select_related("instance", "launched_by", "origin", "schedule"), pk=run_id)

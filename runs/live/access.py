@@ -1,0 +1,38 @@
+"""Who may watch a run, asked once when a stream opens. Blocks: call it on the hub's thread."""
+
+from __future__ import annotations
+
+from enum import Enum
+from http.cookies import CookieError, SimpleCookie
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user
+
+from runs.models import Run
+
+
+class Answer(Enum):
+    MAY = 200
+    MAY_NOT = 403
+    NO_RUN = 404
+
+
+def may_watch(cookies: str, run_id: int) -> Answer:
+    """By the session of the request's cookies, as the admin asks it: active staff with the permission to view runs."""
+    user = _user(cookies)
+    if not (user.is_active and user.is_staff and (user.has_perm("runs.view_run") or user.has_perm("runs.change_run"))):
+        return Answer.MAY_NOT
+    return Answer.MAY if Run.objects.filter(pk=run_id).exists() else Answer.NO_RUN
+
+
+def _user(cookies: str) -> Any:
+    try:
+        parsed = SimpleCookie(cookies)
+    except CookieError:
+        parsed = SimpleCookie()
+    morsel = parsed.get(settings.SESSION_COOKIE_NAME)
+    store = import_module(settings.SESSION_ENGINE).SessionStore(morsel.value if morsel else None)
+    return get_user(SimpleNamespace(session=store))  # type: ignore[arg-type]  # it looks at the session only

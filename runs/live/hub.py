@@ -1,0 +1,138 @@
+"""One subscription to Redis and one look at the database, for all streams of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import redis
+import redis.asyncio
+from django.conf import settings
+from django.db import DatabaseError
+
+from runs.buffer import keys
+from runs.buffer.client import TIMEOUT_S
+from runs.conf import runs_settings
+from runs.live.feed import Feed
+from runs.live.snapshot import look
+from runs.live.threads import in_thread
+
+AGAIN_S = 1.0
+"""After a lost connection to Redis."""
+SILENCE_S = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class Hub:
+    """Belongs to one event loop; nothing of it runs while nobody watches."""
+
+    def __init__(self) -> None:
+        self._feeds: dict[int, tuple[Feed, asyncio.Task[None]]] = {}
+        self._by_channel: dict[bytes, Feed] = {}
+        self._client: Any = None
+        self._pubsub: Any = None
+        self._workers: list[asyncio.Task[None]] = []
+        self._woken = asyncio.Event()
+
+    @property
+    def streams(self) -> int:
+        return sum(feed.streams for feed, _ in self._feeds.values())
+
+    @asynccontextmanager
+    async def watched(self, run_id: int) -> AsyncIterator[Feed]:
+        """The feed of a run, for as long as the block lasts."""
+        feed = await self._join(run_id)
+        feed.streams += 1
+        try:
+            yield feed
+        finally:
+            feed.streams -= 1
+            if not feed.streams:
+                await self._leave(run_id)
+
+    async def close(self) -> None:
+        tasks = [*self._workers, *(task for _, task in self._feeds.values())]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _join(self, run_id: int) -> Feed:
+        self._start()
+        if run_id not in self._feeds:
+            feed = Feed(run_id, self._client)
+            self._feeds[run_id] = (feed, asyncio.create_task(feed.run()))
+            channel = keys.live(run_id).encode()
+            self._by_channel[channel] = feed
+            self._woken.set()
+            if self._pubsub is not None:
+                with contextlib.suppress(redis.RedisError, OSError):
+                    await self._pubsub.subscribe(channel)
+        return self._feeds[run_id][0]
+
+    async def _leave(self, run_id: int) -> None:
+        feed, task = self._feeds.pop(run_id, (None, None))
+        if feed is None or task is None:
+            return
+        task.cancel()
+        channel = keys.live(run_id).encode()
+        self._by_channel.pop(channel, None)
+        if self._pubsub is not None:
+            with contextlib.suppress(redis.RedisError, OSError):
+                await self._pubsub.unsubscribe(channel)
+
+    def _start(self) -> None:
+        if self._workers:
+            return
+        self._client = redis.asyncio.Redis.from_url(
+            settings.REDIS_URL, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
+        )
+        self._workers = [asyncio.create_task(self._poll()), asyncio.create_task(self._listen())]
+
+    async def _poll(self) -> None:
+        """Look at all watched runs, again and again."""
+        while True:
+            if not self._feeds:
+                await self._woken.wait()
+            self._woken.clear()  # before it looks: who joins from now on wakes it again
+            watched = {run_id: feed for run_id, (feed, _) in self._feeds.items() if not feed.is_complete}
+            try:
+                found = await in_thread(look, list(watched)) if watched else {}
+                for run_id, feed in watched.items():
+                    feed.look(found.get(run_id))
+            except DatabaseError as error:
+                log.info("open pages wait for the database: %s", str(error).strip())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), runs_settings().stream_poll_s)
+
+    async def _listen(self) -> None:
+        """Hear what was pushed. What is missed while Redis is away, the poll finds in the database."""
+        while True:
+            try:
+                await self._hear()
+            except (redis.RedisError, OSError) as error:
+                log.info("open pages are served from the database until Redis is back: %s", error)
+            finally:
+                self._pubsub = None
+            await asyncio.sleep(AGAIN_S)
+
+    async def _hear(self) -> None:
+        silent = 0
+        async with self._client.pubsub() as pubsub:
+            await pubsub.subscribe(keys.NOTICES, *self._by_channel)
+            self._pubsub = pubsub
+            while silent < 2:
+                message = await pubsub.get_message(timeout=SILENCE_S)
+                if message is None:
+                    silent += 1
+                    await pubsub.ping()
+                    continue
+                silent = 0
+                if message["type"] == "message" and (feed := self._by_channel.get(message["channel"])):
+                    feed.kick()

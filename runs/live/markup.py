@@ -1,0 +1,123 @@
+"""A line as HTML. Lines are data: whatever is in one comes out as text, its colours as classes, never as markup."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from html import escape
+from typing import Any
+
+from runs import presenting
+from runs.records import Line
+from runs.states import Source
+
+SHOWN_CHARS = 4_000
+"""A longer message is cut on the page and linked in full."""
+METADATA_CHARS = 200
+"""Longer metadata is folded."""
+_SGR = re.compile(r"\x1b\[([0-9;:]*)m")
+_STYLES = {1: "bold", 2: "dim", 3: "italic", 4: "under", 7: "inverse", 9: "strike"}
+_UNDO = {22: {"bold", "dim"}, 23: {"italic"}, 24: {"under"}, 27: {"inverse"}, 29: {"strike"}}
+
+
+def line_html(line: Line) -> str:
+    """The list item of one line, escaped."""
+    place = f"{line.attempt}.{line.seq}"
+    level = escape(presenting.level_name(line.level))
+    moment = datetime.fromtimestamp(line.time, UTC).isoformat()
+    number = place if line.attempt > 1 else line.seq
+    source = "" if line.source == Source.LOG else f'<span class="run-source">{escape(line.source)}</span> '
+    cut = len(line.message) - SHOWN_CHARS
+    more = f'<a class="run-cut" href="../line/{place}/"> … {cut} characters more</a>' if cut > 0 else ""
+    return (
+        f'<li class="run-line run-level-{level}" id="L{place}" data-attempt="{line.attempt}" data-seq="{line.seq}">'
+        f'<a class="run-no" href="?around={place}#L{place}" title="Link to line {line.seq} of attempt {line.attempt}">'
+        f'{number}</a><time datetime="{moment}" title="{moment}">{presenting.clock(line.time)}</time>'
+        f'<span class="run-level">{level}</span><span class="run-text">{source}'
+        f'<span class="run-message">{coloured(line.message[:SHOWN_CHARS])}</span>{more}{_metadata(line.metadata)}'
+        "</span></li>"
+    )
+
+
+def coloured(text: str) -> str:
+    """`text` escaped, its terminal colours as spans; any other control character is made visible."""
+    if "\x1b" not in text:
+        return escape(presenting.printable(text))
+    pieces = _SGR.split(text)
+    classes: set[str] = set()
+    html = []
+    for index, piece in enumerate(pieces):
+        if index % 2:
+            classes = _after(classes, piece)
+        elif piece:
+            shown = escape(presenting.printable(piece))
+            html.append(f'<span class="{" ".join(sorted(classes))}">{shown}</span>' if classes else shown)
+    return "".join(html)
+
+
+def _after(classes: set[str], codes: str) -> set[str]:
+    """The classes in force after a colour sequence. Colours beyond the sixteen are shown as the nearest of these."""
+    numbers = [int(code[:4] or 0) for code in re.split("[;:]", codes)]
+    known = set(classes)
+    while numbers:
+        code = numbers.pop(0)
+        if code == 0:
+            known = set()
+        elif code in _STYLES:
+            known.add(f"ansi-{_STYLES[code]}")
+        elif code in _UNDO:
+            known -= {f"ansi-{name}" for name in _UNDO[code]}
+        elif code in (38, 48):
+            known = _with(known, "fg" if code == 38 else "bg", _nearest(numbers))
+        elif code in (39, 49):
+            known = _with(known, "fg" if code == 39 else "bg", None)
+        elif 30 <= code <= 37 or 90 <= code <= 97:
+            known = _with(known, "fg", code % 10 + (8 if code >= 90 else 0))
+        elif 40 <= code <= 47 or 100 <= code <= 107:
+            known = _with(known, "bg", code % 10 + (8 if code >= 100 else 0))
+    return known
+
+
+def _with(classes: set[str], ground: str, colour: int | None) -> set[str]:
+    rest = {name for name in classes if not name.startswith(f"ansi-{ground}-")}
+    return rest if colour is None else rest | {f"ansi-{ground}-{colour}"}
+
+
+def _nearest(numbers: list[int]) -> int | None:
+    """Takes what follows 38 or 48: `5;n` of 256 colours, or `2;r;g;b`."""
+    kind = numbers.pop(0) if numbers else None
+    if kind == 5 and numbers:
+        number = numbers.pop(0)
+        if number < 16:
+            return number
+        if number >= 232:
+            return 0 if number < 238 else 8 if number < 248 else 7
+        cube = number - 16
+        return _of_rgb([cube // 36 * 51, cube // 6 % 6 * 51, cube % 6 * 51])
+    if kind == 2 and len(numbers) >= 3:
+        rgb, numbers[:3] = numbers[:3], []
+        return _of_rgb(rgb)
+    return None
+
+
+def _of_rgb(rgb: list[int]) -> int:
+    brightest = max(rgb)
+    if brightest < 64:
+        return 0
+    return sum(1 << bit for bit, part in enumerate(rgb) if part > brightest * 0.6) + (8 if brightest > 200 else 0)
+
+
+def _metadata(metadata: dict[str, Any] | None) -> str:
+    if not metadata:
+        return ""
+    words = presenting.printable("  ".join(f"{key}={compact(value)}" for key, value in metadata.items()))
+    if len(words) <= METADATA_CHARS:
+        return f' <span class="run-meta">{escape(words)}</span>'
+    whole = presenting.printable(json.dumps(metadata, indent=2, ensure_ascii=False))
+    head = escape(words[: METADATA_CHARS // 2])
+    return f'<details class="run-meta"><summary>{head} …</summary><pre>{escape(whole)}</pre></details>'
+
+
+def compact(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

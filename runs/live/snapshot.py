@@ -1,0 +1,78 @@
+"""What a page shows of a run besides lines, for many runs at once: three queries, however many streams there are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from django.db.models import Count
+from django.utils import timezone
+
+from runs import presenting, ranges
+from runs.documents import facts_of, lines_emitted
+from runs.following import Seen
+from runs.models import Artifact, Attempt, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One look at a run."""
+
+    final: bool
+    state: str
+    """JSON: what changes all the time, in words."""
+    lines: Seen
+    """How far lines are stored without a gap."""
+    results: Seen
+
+
+def look(run_ids: Collection[int]) -> dict[int, Snapshot]:
+    """Those that exist."""
+    attempts: dict[int, list[Attempt]] = defaultdict(list)
+    for attempt in Attempt.objects.filter(run_id__in=run_ids).defer("traceback", "provenance", "certificate"):
+        attempts[attempt.run_id].append(attempt)
+    counted = Artifact.objects.filter(run_id__in=run_ids).values_list("run_id").annotate(count=Count("pk"))
+    artifacts = dict(counted.order_by())
+    runs = Run.objects.filter(pk__in=run_ids).defer("configuration", "limits", "retries")
+    return {run.pk: _snapshot(run, attempts[run.pk], artifacts.get(run.pk, 0)) for run in runs}
+
+
+def _snapshot(run: Run, attempts: list[Attempt], artifacts: int) -> Snapshot:
+    return Snapshot(
+        final=run.is_final,
+        state=json.dumps(_state(run, attempts, artifacts)),
+        lines={attempt.number: ranges.high_water(attempt.lines_stored) for attempt in attempts},
+        results={attempt.number: ranges.high_water(attempt.results_stored) for attempt in attempts},
+    )
+
+
+def _state(run: Run, attempts: list[Attempt], artifacts: int) -> dict[str, object]:
+    now = timezone.now()
+    fraction = presenting.fraction(run.progress_current, run.progress_total)
+    emitted = [lines_emitted(attempt) for attempt in attempts]
+    known = None if None in emitted else sum(count for count in emitted if count is not None)
+    stored = sum(ranges.count(attempt.lines_stored) for attempt in attempts)
+    return {
+        "status": run.status,
+        "sentence": presenting.status_sentence(facts_of(run), now),
+        "percent": presenting.percent(fraction),
+        "width": None if fraction is None else round(100 * fraction, 1),
+        "words": presenting.progress_words(run.progress_current, run.progress_total, run.progress_message),
+        "remaining": presenting.remaining(run.status, fraction, run.started_at, run.progress_at or now),
+        "lines": presenting.completeness(stored, known),
+        "parts": _token(run, attempts, artifacts),
+    }
+
+
+def _token(run: Run, attempts: list[Attempt], artifacts: int) -> str:
+    """Changes when the parts of the page have to be fetched anew."""
+    moments = [
+        (a.number, a.started_at, a.finished_at, a.cancel_seen_at, a.interrupted_at, a.terminated_at, a.killed_at,
+         a.gone_at, bool(a.inspection and a.inspection.get("at")))
+        for a in attempts
+    ]  # fmt: skip
+    whole = (run.status, run.cancel_requested_at, artifacts, run.progress_total, sorted(moments, key=lambda m: m[0]))
+    return hashlib.sha256(repr(whole).encode()).hexdigest()[:12]

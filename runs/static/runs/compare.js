@@ -1,0 +1,3 @@
+import { Charts } from "./charts.js";
+
+new Charts(document.getElementById("charts")).load();

@@ -1,0 +1,196 @@
+// The lines of a run's page: a window of a few thousand onto what may be millions.
+const LINES_MAX = 3000;
+const NEAR_PX = 400;
+const AT_END_PX = 40;
+
+export class Lines {
+  constructor(page, reopen) {
+    this.list = document.getElementById("lines");
+    this.form = document.getElementById("lines-filter");
+    this.page = page;
+    this.reopen = reopen;
+    this.at = page.dataset.at;
+    this.query = page.dataset.query;
+    this.links = { older: this.list.dataset.older, newer: this.list.dataset.newer };
+    this.attached = Boolean(page.dataset.follows); // the newest line is in the list
+    this.following = this.attached;
+    this.missed = 0;
+    this.busy = false;
+    this.button = page.querySelector("[data-follow]");
+    this.wrap = page.querySelector("[data-wrap]");
+    this.button.hidden = this.wrap.hidden = false;
+    if (this.following && !location.hash.startsWith("#L")) this.toEnd();
+    this.listen();
+    this.tell();
+  }
+
+  get end() { return this.at.split("/")[0]; }
+
+  listen() {
+    this.list.addEventListener("scroll", () => this.scrolled(), { passive: true });
+    this.button.addEventListener("click", () => this.toggle());
+    this.wrap.addEventListener("click", () => {
+      const wraps = this.wrap.getAttribute("aria-pressed") !== "true";
+      this.wrap.setAttribute("aria-pressed", wraps);
+      this.list.classList.toggle("run-nowrap", !wraps);
+    });
+    this.page.querySelector(".run-places").addEventListener("click", (event) => {
+      const link = event.target.closest("[data-place]");
+      if (!link) return;
+      event.preventDefault();
+      link.dataset.place === "newest" ? this.follow() : this.go(link.dataset.place === "first" ? this.with({ after: "1.0" }) : this.links[link.dataset.place]);
+    });
+    this.form.addEventListener("submit", (event) => { event.preventDefault(); this.filter(); });
+    this.form.addEventListener("change", (event) => { if (event.target.tagName === "SELECT") this.filter(); });
+  }
+
+  with(place) {
+    const query = new URLSearchParams(this.query);
+    for (const [name, value] of Object.entries(place)) query.set(name, value);
+    return `?${query}`;
+  }
+
+  filter() {
+    const data = new FormData(this.form);
+    const go = data.get("go").trim();
+    data.delete("go");
+    this.query = `?${new URLSearchParams([...data].filter(([, value]) => value))}`;
+    for (const link of document.querySelectorAll("[data-download]")) link.search = this.query;
+    this.form.elements.go.value = "";
+    return go ? this.go(this.with({ go })) : this.follow();
+  }
+
+  async fetch(query) {
+    this.busy = true;
+    try {
+      const answer = await fetch(new URL(`../lines/${query}`, location.href), { redirect: "error" });
+      if (!answer.ok) throw new Error(answer.statusText);
+      return await answer.json();
+    } catch {
+      this.say("The server does not answer.", "lost");
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  // Another place: the list is made anew from it.
+  async go(query) {
+    const found = await this.fetch(query);
+    if (!found) return;
+    this.list.innerHTML = found.html; // rendered and escaped by the server
+    this.attached = this.following = false;
+    this.links = found.links;
+    this.shown(found);
+    history.replaceState(null, "", query + (found.target ? `#L${found.target}` : ""));
+    const target = found.target && document.getElementById(`L${found.target}`);
+    target ? target.scrollIntoView({ block: "center" }) : (this.list.scrollTop = query.includes("before=") ? this.list.scrollHeight : 0);
+    this.reopen();
+  }
+
+  // The newest lines, and those that come.
+  async follow() {
+    const found = await this.fetch(this.query);
+    if (!found) return;
+    this.list.innerHTML = found.html;
+    this.at = `${found.lines}/${this.at.split("/")[1] || ""}`;
+    this.links = found.links;
+    this.attached = this.following = true;
+    this.missed = 0;
+    this.shown(found);
+    history.replaceState(null, "", this.query === "?" ? location.pathname : this.query);
+    this.toEnd();
+    this.reopen();
+  }
+
+  toggle() {
+    if (this.following) { this.following = false; return this.tell(); }
+    if (!this.attached) return this.follow();
+    this.following = true;
+    this.toEnd();
+    this.tell();
+  }
+
+  shown(found) {
+    this.page.querySelector("[data-empty]").hidden = this.list.childElementCount > 0;
+    this.page.querySelector("[data-stopped]").textContent = found.stopped ? `looked through until line ${found.stopped}` : "";
+    for (const name of ["older", "newer"]) this.page.querySelector(`[data-place="${name}"]`).hidden = !this.links[name];
+    this.tell();
+  }
+
+  // New lines of the stream, each put where it belongs; one that is there already is not put twice.
+  add(html) {
+    const box = document.createElement("template");
+    box.innerHTML = html;
+    const rows = [...box.content.children].filter((row) => !document.getElementById(row.id));
+    if (!rows.length) return;
+    if (!this.following && this.list.childElementCount + rows.length > LINES_MAX) this.attached = false;
+    if (!this.following) this.missed += rows.length;
+    if (this.attached) {
+      for (const row of rows) this.place(row);
+      if (this.following) this.trim("firstElementChild", "older", "before");
+      if (this.following) this.toEnd();
+      this.page.querySelector("[data-empty]").hidden = true;
+    }
+    this.tell();
+  }
+
+  place(row) {
+    const after = (other) => Number(other.dataset.attempt) - Number(row.dataset.attempt) || Number(other.dataset.seq) - Number(row.dataset.seq);
+    let before = this.list.lastElementChild;
+    while (before && after(before) > 0) before = before.previousElementSibling;
+    before ? before.after(row) : this.list.prepend(row);
+  }
+
+  trim(end, link, word) {
+    if (this.list.childElementCount <= LINES_MAX) return;
+    while (this.list.childElementCount > LINES_MAX) this.list[end].remove();
+    this.links[link] = this.with({ [word]: this.list[end].id.slice(1) });
+    this.page.querySelector(`[data-place="${link}"]`).hidden = false;
+  }
+
+  async scrolled() {
+    const { scrollTop, scrollHeight, clientHeight } = this.list;
+    const below = scrollHeight - scrollTop - clientHeight;
+    if (this.attached && this.following !== below < AT_END_PX && !this.busy) {
+      this.following = below < AT_END_PX;
+      if (this.following) this.missed = 0;
+      this.tell();
+    }
+    if (this.busy) return;
+    if (scrollTop < NEAR_PX && this.links.older && !this.following) return this.extend("older");
+    if (below < NEAR_PX && !this.attached && this.links.newer) return this.extend("newer");
+  }
+
+  async extend(way) {
+    const found = await this.fetch(this.links[way]);
+    if (!found) return;
+    const { scrollTop, scrollHeight } = this.list;
+    this.list.insertAdjacentHTML(way === "older" ? "afterbegin" : "beforeend", found.html);
+    this.links[way] = found.links[way] || "";
+    if (way === "older") {
+      this.list.scrollTop = scrollTop + this.list.scrollHeight - scrollHeight;
+      if (this.list.childElementCount > LINES_MAX) { this.trim("lastElementChild", "newer", "after"); this.attached = false; }
+    } else {
+      this.trim("firstElementChild", "older", "before");
+      this.list.scrollTop = scrollTop + this.list.scrollHeight - scrollHeight - (this.list.scrollHeight - scrollHeight);
+    }
+    this.shown(found);
+  }
+
+  toEnd() { this.list.scrollTop = this.list.scrollHeight; }
+
+  tell() {
+    this.button.setAttribute("aria-pressed", this.following);
+    const missed = this.missed && !this.following ? ` (${this.missed.toLocaleString("en")} new)` : "";
+    this.button.textContent = this.following ? (this.state === "ended" ? "At the end" : "Following") : `Follow${missed}`;
+    this.button.dataset.is = this.state || "";
+  }
+
+  // Said once, for all and for those who listen.
+  say(text, state) {
+    this.state = state;
+    this.page.querySelector("[data-said]").textContent = text;
+    this.page.querySelector("[data-stopped]").textContent = state === "lost" ? text : "";
+    this.tell();
+  }
+}
