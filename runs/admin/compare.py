@@ -61,7 +61,7 @@ class Comparing:
 
     def compare_metrics_view(self, request: HttpRequest) -> HttpResponse:
         found = [
-            {**series(curve), "label": f"{run.name or run.experiment} #{run.pk} · {curve.key}"}
+            {**series(curve), "run": f"{run.name or run.experiment} #{run.pk}"}
             for run in chosen(request)
             for curve in curves.read(run.pk)[0]
         ]

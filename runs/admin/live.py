@@ -51,6 +51,7 @@ def parts(
     makers: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
         "head": ("", lambda: _head(request, run, attempts)),
         "outcome": (page.outcome_token(run, attempts), lambda: {"outcome": page.outcome(run)}),
+        "about": ("", lambda: {"facts": page.facts(run)}),
         "attempts": ("", lambda: {"attempts": page.attempt_views(run, attempts)}),
     }
     found: dict[str, Part] = {}

@@ -13,7 +13,7 @@ from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.html import escape, format_html
+from django.utils.html import conditional_escape, format_html
 from django.views.decorators.http import require_GET
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
@@ -212,8 +212,8 @@ class RunAdmin(RunPages, Comparing, ModelAdmin):
         rows = {
             run.pk: {
                 "chip": render_to_string("runs/parts/chip.html", {"run": run}).strip(),
-                "progress": escape(self.progress(run)),
-                "took": escape(self.took(run)),
+                "progress": conditional_escape(self.progress(run)),
+                "took": conditional_escape(self.took(run)),
                 "active": not run.is_final,
             }
             for run in Run.objects.filter(pk__in=ids)

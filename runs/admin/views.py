@@ -76,7 +76,6 @@ class RunPages:
             "levels": [level.label for level in LEVELS],
             "level": presenting.level_name(asked.wanted.level) if asked.wanted.level else "",
             "sources": Source.choices,
-            "facts": page.facts(run),
             "limits": page.limits(run),
             "configuration": page.configuration(run),
             "command": page.command(run, attempts),

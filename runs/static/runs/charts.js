@@ -24,7 +24,7 @@ export class Charts {
     try {
       const answer = await fetch(this.box.dataset.charts, { redirect: "error" });
       const found = await answer.json();
-      this.curves = new Map(found.curves.map((curve) => [curve.label || curve.key, curve]));
+      this.curves = new Map(found.curves.map((curve) => [`${curve.run || ""} ${curve.key}`.trim(), curve]));
       this.draw();
     } catch { /* the plain charts stay */ }
   }
@@ -45,8 +45,9 @@ export class Charts {
 
   groups() {
     const groups = new Map();
-    for (const [label, curve] of this.curves) {
+    for (const curve of this.curves.values()) {
       const name = this.set.layout === "together" ? "" : curve.key;
+      const label = [curve.run, (!name || !curve.run) && curve.key].filter(Boolean).join(" · ");
       groups.set(name, [...(groups.get(name) || []), { label, ...curve }]);
     }
     return groups;
@@ -75,7 +76,7 @@ export class Charts {
     for (const [name, curves] of groups) {
       const datasets = curves.map((curve, index) => this.data(curve, index));
       const chart = this.charts.get(name);
-      if (chart) { chart.data.datasets.forEach((set, index) => { set.data = datasets[index]?.data || []; }); chart.data.datasets.push(...datasets.slice(chart.data.datasets.length)); chart.update("none"); }
+      if (chart) { chart.data.datasets.forEach((set, index) => Object.assign(set, datasets[index])); chart.data.datasets.push(...datasets.slice(chart.data.datasets.length)); chart.update("none"); }
       else this.charts.set(name, this.make(name, datasets));
     }
   }
