@@ -192,7 +192,7 @@ def check_runs(stage: Stage) -> list[Invariant]:
         Invariant("no_process", "no process of a run is left"),
         Invariant("final", "no end ever changed"),
     )
-    marked = _marked_processes()
+    marked = _marked_processes(str(stage.var))
     for run in stage.runs().order_by("id").iterator(chunk_size=50):
         evidence = gathered(run)
         for name, _, check in PER_RUN:
@@ -231,13 +231,15 @@ def _check_gone(evidence: Evidence, marked: list[int], gone: Invariant) -> None:
     gone.broken += [f"run {evidence.run.pk}: process {pid} bears its mark" for pid in marked]
 
 
-def _marked_processes() -> dict[int, list[int]]:
-    """Run → living processes with its mark."""
+def _marked_processes(var: str) -> dict[int, list[int]]:
+    """Run → living processes of this stack with its mark."""
     found: dict[int, list[int]] = defaultdict(list)
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError, ValueError):
-            mark = process.environ().get(ATTEMPT_MARK, "")
-            if mark and process.pid != os.getpid() and process.status() not in machine.DEAD_STATES:
+            environ = process.environ()
+            mark = environ.get(ATTEMPT_MARK, "")
+            is_ours = environ.get("ATHANOR_VAR") == var and process.pid != os.getpid()
+            if mark and is_ours and process.status() not in machine.DEAD_STATES:
                 found[int(mark.partition(".")[0])].append(process.pid)
     return found
 

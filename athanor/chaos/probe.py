@@ -58,6 +58,7 @@ class Walk:
             self._keep(step)
             self._ctx.progress(step + 1, self._config.steps)
             self._pause()
+        self._say_goodbye()
         self._journal.mark("end")
         return {"steps": self._config.steps, "digest": self._digest}
 
@@ -78,6 +79,14 @@ class Walk:
                 self._ctx.log.info(message(number, step))
         self._said += len(numbers)
         self._ctx.metric(METRIC, step, step=step)
+        self._journal.mark("said", lines=self._said, results=done)
+
+    def _say_goodbye(self) -> None:
+        """One more line, which no checkpoint follows."""
+        done = self._config.steps - self._first
+        self._journal.mark("saying", lines=self._said + 1, results=done)
+        self._said += 1
+        self._ctx.log.info(message(self._said, self._config.steps))
         self._journal.mark("said", lines=self._said, results=done)
 
     def _keep(self, step: int) -> None:
