@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -29,6 +31,11 @@ class Answer:
     code: int
     document: dict[str, Any]
     stderr: str
+
+    def forget(self) -> None:
+        """Remove what was kept because something was expectedly broken."""
+        for folder in re.findall(r"kept in (/tmp/athanor-chaos-\S+)", self.stderr):
+            shutil.rmtree(folder, ignore_errors=True)
 
     @property
     def broken(self) -> set[str]:
@@ -104,6 +111,7 @@ def test_without_a_protection_something_is_broken(protection: str) -> None:
 
     assert answer.code == 1, answer.stderr[-3000:]
     assert answer.broken & SCENARIOS[protection].broken, (answer.broken, answer.document["invariants"])
+    answer.forget()
 
 
 def test_with_all_protections_the_same_scenarios_hold() -> None:
