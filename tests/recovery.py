@@ -103,6 +103,7 @@ def has_said(run: Run, text: str, *, attempt: int | None = None, timeout_s: floa
     wait_until(
         lambda: text in messages(run, **filters), timeout_s=timeout_s, what=f"{text!r} of attempt {attempt} of {run}"
     )
+    run.refresh_from_db()
     return run
 
 

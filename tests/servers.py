@@ -50,6 +50,10 @@ class RedisServer(Server):
         """For redis-py."""
         return f"unix://{self.socket_path}"
 
+    def run_as(self) -> Sequence[str]:
+        """A file that may not grow is an error for it, as on a full disk, and not a signal that ends it."""
+        return ("sh", "-c", 'trap "" XFSZ; exec "$@"', "sh")
+
     def command(self) -> Sequence[str]:
         options = [word for option, value in self.options.items() for word in (f"--{option}", value)]
         place = ("--port", "0", "--unixsocket", str(self.socket_path), "--dir", str(self.folder))

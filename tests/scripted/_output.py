@@ -50,6 +50,19 @@ def flood(ctx: Context) -> dict[str, int]:
 
 
 @behaviour
+def metered(ctx: Context) -> dict[str, int]:
+    """`count` numbered lines, `lines` a second."""
+    began, number = time.monotonic(), 0
+    while number < ctx.config.count:
+        upto = min(int((time.monotonic() - began) * ctx.config.lines) + 1, ctx.config.count)
+        if upto > number:
+            ctx.log_batch([f"line {n}" for n in range(number, upto)])
+            number = upto
+        time.sleep(0.01)
+    return {"lines": number}
+
+
+@behaviour
 def flood_raw(ctx: Context) -> None:
     """Bytes without a newline to descriptor 1, `size` of them, then a newline."""
     left = ctx.config.size
