@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ import pytest
 from athanor.embedded.server import ServerMissing
 from runs.protections import PROTECTIONS
 from tests.conftest import miss
-from tests.servers import postgres_folder, unprivileged
+from tests.servers import free_port, postgres_folder, unprivileged
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(420)]
 
@@ -120,6 +123,34 @@ def test_with_all_protections_the_same_scenarios_hold() -> None:
     answer = throwaway(f"--only={faults}", "--duration=30", "--every=1", "--seed=1")
 
     assert answer.code == 0, (answer.broken, answer.document.get("invariants"), answer.stderr[-3000:])
+
+
+@contextmanager
+def up(folder: Path) -> Iterator[dict[str, str]]:
+    """A user's own stack, with leases that are short; its environment."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("ATHANOR_", "DJANGO_"))}
+    environ = {"ATHANOR_VAR": str(folder / "var"), "ATHANOR_RUNS_LEASE_S": "7"}
+    with (folder / "up.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(MANAGE), "up", "--no-demo", "--workers=2", f"--port={free_port()}"],
+            env=clean | environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
+        try:
+            wait_until(lambda: "Athanor is up" in (folder / "up.log").read_text(), timeout_s=90, what="the stack")
+            yield environ
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def test_a_users_own_stack_is_met_only_by_what_it_can_bear(short_folder: Path) -> None:
+    with up(short_folder) as environ:
+        assert chaos("--duration=5", **environ).code == 2  # nobody is there to say yes
+        answer = chaos("--yes", "--only=kill_child,kill_worker,move_clock", "--duration=12", "--every=3", **environ)
+
+    assert answer.code == 0, (answer.broken, answer.document.get("invariants"), answer.stderr[-3000:])
+    assert answer.document["runs"]["completed"] >= 5
+    assert "move_clock" not in answer.document["done"] | answer.document["skipped"]
 
 
 def test_it_is_not_begun_where_production_is_declared(short_folder: Path) -> None:
