@@ -113,11 +113,14 @@ class Hub:
 
     async def _listen(self) -> None:
         """Hear what was pushed. What is missed while Redis is away, the poll finds in the database."""
+        level = logging.WARNING
         while True:
             try:
                 await self._hear()
             except (redis.RedisError, OSError) as error:
-                log.info("open pages are served from the database until Redis is back: %s", error)
+                level = logging.WARNING if self._pubsub is not None else level
+                log.log(level, "open pages are served from the database until Redis is back: %s", error)
+                level = logging.DEBUG  # once for each time that it is away
             finally:
                 self._pubsub = None
             await asyncio.sleep(AGAIN_S)

@@ -144,6 +144,7 @@ async def _news(feed: Feed, cursor: Cursor, name: str, track: Track) -> bytes:
     if items is None:
         return await _from_database(feed, cursor, name, seen)
     cursor.places[name] = track.end
+    items = [item for item in items if item.record.seq > seen.get(item.record.attempt, 0)]  # a page may be ahead
     if not items:
         return b""
     key = (name, place, cursor.wanted if name == "lines" else None, cursor.id) if place is not None else None
