@@ -157,6 +157,8 @@ class Campaign:
         while self._undos:
             self._undo(*heapq.heappop(self._undos)[2:])
         self._stage.thaw()
+        if self._stage.place and self._stage.place.postgres:
+            self._stage.place.postgres.start()
 
     # Calm
 

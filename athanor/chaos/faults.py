@@ -20,7 +20,7 @@ from redis import RedisError
 from athanor.chaos import databases
 from athanor.chaos.plan import Planned, Spec
 from athanor.chaos.stage import BY, Live, NoTarget, Stage, chosen
-from athanor.databases import BROKER_KEY_PREFIX
+from athanor.databases import BROKER_KEY_PREFIX, redis_socket
 from athanor.up.roles import RUNS_QUEUE
 from runs import services, tasks
 from runs.exceptions import RunsError
@@ -154,6 +154,12 @@ def hurry_worker(stage: Stage, planned: Planned) -> Undo:
     return partial(_kill("runs", planned, stage, signal.SIGTERM).send, signal.SIGTERM)
 
 
+@fault("SIGQUIT to a worker of runs: it hurries")
+def quit_worker(stage: Stage, planned: Planned) -> Undo:
+    _kill("runs", planned, stage, signal.SIGQUIT)
+    return None
+
+
 @fault("SIGKILL to the system worker", weight=2)
 def kill_system(stage: Stage, planned: Planned) -> Undo:
     _kill("system", planned, stage)
@@ -219,6 +225,26 @@ def restart_redis(stage: Stage, planned: Planned) -> Undo:
     return None
 
 
+@fault("nobody reaches Redis for some seconds", weight=2, seconds=(1.0, 6.0), needs="redis")
+def stop_redis(stage: Stage, _planned: Planned) -> Undo:
+    """Its group would start a stopped one at once; so its socket is moved away, and who is connected is cut off."""
+    socket = redis_socket(stage.var)
+    aside = socket.with_name("redis.aside")
+    with _redis_or_no_target(), stage.redis() as client:
+        client.ping()
+        socket.rename(aside)
+        for kind in ("normal", "pubsub"):
+            client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+
+    def undo() -> None:
+        if socket.exists():  # of one that was killed and started meanwhile
+            aside.unlink(missing_ok=True)
+        else:
+            aside.rename(socket)
+
+    return undo
+
+
 @fault("SIGSTOP to Redis for some seconds", weight=2, seconds=(0.5, 6.0), needs="redis")
 def freeze_redis(stage: Stage, planned: Planned) -> Undo:
     return _freeze("redis", planned, stage)
@@ -263,7 +289,7 @@ class _redis_or_no_target:  # noqa: N801  # a context manager, used as one
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, RedisError):
+        if isinstance(error, RedisError | OSError):
             raise NoTarget("Redis is away") from error
 
 
