@@ -1,0 +1,143 @@
+"""What is done to Redis and to the database."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+
+from redis import RedisError
+
+from athanor.chaos import databases
+from athanor.chaos.faults.base import Undo, fault, freeze, kill
+from athanor.chaos.plan import Planned
+from athanor.chaos.stage import NoTarget, Stage
+from athanor.databases import BROKER_KEY_PREFIX, redis_socket
+from athanor.up.roles import RUNS_QUEUE
+from runs import tasks
+
+EXTRA_MESSAGES = 20
+
+# Redis
+
+
+@fault("SIGKILL to Redis", weight=2, needs="redis")
+def kill_redis(stage: Stage, planned: Planned) -> Undo:
+    """Of what it promised its disk, it may forget the last second."""
+    stage.samples.forget(partial(kill, "redis", planned, stage))
+    return None
+
+
+@fault("SIGTERM to Redis, which is started again", needs="redis")
+def restart_redis(stage: Stage, planned: Planned) -> Undo:
+    kill("redis", planned, stage, signal.SIGTERM)
+    return None
+
+
+@fault("nobody reaches Redis for some seconds", weight=2, seconds=(1.0, 6.0), needs="redis")
+def stop_redis(stage: Stage, _planned: Planned) -> Undo:
+    """Its group would start a stopped one at once; so its socket is moved away, and who is connected is cut off."""
+    socket = redis_socket(stage.var)
+    aside = socket.with_name("redis.aside")
+    with redis_or_no_target(), stage.redis() as client:
+        client.ping()
+        socket.rename(aside)
+        for kind in ("normal", "pubsub"):
+            client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+
+    def undo() -> None:
+        if socket.exists():  # of one that was killed and started meanwhile
+            aside.unlink(missing_ok=True)
+        else:
+            aside.rename(socket)
+
+    return undo
+
+
+@fault("SIGSTOP to Redis for some seconds", weight=2, seconds=(0.5, 6.0), needs="redis")
+def freeze_redis(stage: Stage, planned: Planned) -> Undo:
+    return freeze("redis", planned, stage)
+
+
+@fault("FLUSHALL", weight=3, needs="redis")
+def wipe_redis(stage: Stage, _planned: Planned) -> Undo:
+    with redis_or_no_target(), stage.redis() as client:
+        stage.samples.forget(client.flushall)
+    return None
+
+
+@fault("Redis has no memory left for some seconds", seconds=(1.0, 4.0), needs="redis")
+def fill_redis(stage: Stage, _planned: Planned) -> Undo:
+    with redis_or_no_target(), stage.redis() as client:
+        before = str(client.config_get("maxmemory")["maxmemory"])
+        client.config_set("maxmemory", "1")
+
+    def undo() -> None:
+        with suppress(RedisError), stage.redis() as client:
+            client.config_set("maxmemory", before)
+
+    return undo
+
+
+@fault("every connection to Redis is cut, and wake-ups in the queue are lost", needs="redis")
+def lose_messages(stage: Stage, _planned: Planned) -> Undo:
+    with redis_or_no_target(), stage.redis() as client:
+        client.delete(f"{BROKER_KEY_PREFIX}{RUNS_QUEUE}")
+        client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    return None
+
+
+@fault("wake-ups come many times")
+def double_messages(_stage: Stage, _planned: Planned) -> Undo:
+    tasks.wake(RUNS_QUEUE, EXTRA_MESSAGES)
+    return None
+
+
+@contextmanager
+def redis_or_no_target() -> Iterator[None]:
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise NoTarget("Redis is away") from error
+
+
+# The database
+
+
+@fault("the database takes no writes for some seconds", weight=2, seconds=(1.0, 4.0), leases=(0.0, 1.0))
+def lock_database(_stage: Stage, planned: Planned) -> Undo:
+    return databases.lock(planned.length_s)
+
+
+@fault("every connection to the database is cut", weight=2, needs="postgresql")
+def cut_database(_stage: Stage, _planned: Planned) -> Undo:
+    databases.cut_connections()
+    return None
+
+
+@fault(
+    "the database is shut down for some seconds",
+    weight=2,
+    seconds=(1.0, 0.0),
+    leases=(0.0, 2.0),
+    needs="place postgresql",
+)
+def stop_database(stage: Stage, _planned: Planned) -> Undo:
+    server = databases.of_place(stage.place)
+    server.stop()
+    return server.start
+
+
+@fault("SIGKILL to the database, which is started again", seconds=(0.5, 3.0), needs="place postgresql")
+def kill_database(stage: Stage, _planned: Planned) -> Undo:
+    server = databases.of_place(stage.place)
+    server.kill()
+    return server.start
+
+
+@fault("SIGSTOP to the database for some seconds", seconds=(1.0, 0.0), leases=(0.0, 2.0), needs="place postgresql")
+def freeze_database(stage: Stage, _planned: Planned) -> Undo:
+    server = databases.of_place(stage.place)
+    server.freeze()
+    return server.thaw
