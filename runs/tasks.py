@@ -57,7 +57,10 @@ def reconcile() -> None:
     """Find what is stuck and set it going again."""
     from runs import reconcile as reconciling
 
-    reconciling.reconcile(wake, waiting)
+    try:
+        reconciling.reconcile(wake, waiting)
+    except DatabaseError as error:
+        logger.warning("Reconciling waits for the database: %s", str(error).strip())
 
 
 def look_around() -> None:

@@ -137,14 +137,16 @@ class Campaign:
         """Wait until that moment of the plan, and undo what is over by then."""
         while self._undos and self._undos[0][0] <= until_s:
             self._wait_until(self._undos[0][0])
-            self._undo(*heapq.heappop(self._undos)[2:])
+            self._undo(*heapq.heappop(self._undos)[1:])
         self._wait_until(until_s)
 
-    def _undo(self, name: str, undo: Callable[[], None]) -> None:
+    def _undo(self, number: int, name: str, undo: Callable[[], None]) -> None:
+        """Undo it now, or be asked again in a moment: another fault may stand in the way."""
         try:
             undo()
-        except Exception:
-            logger.exception("%s cannot be undone", name)
+        except Exception as error:
+            logger.warning("%s cannot be undone yet: %s", name, error)
+            heapq.heappush(self._undos, (self._now_s() + LOOK_S, number, name, undo))
 
     def _now_s(self) -> float:
         return time.monotonic() - self._began
@@ -154,8 +156,11 @@ class Campaign:
 
     def _calm_down(self) -> None:
         """Nothing is broken, frozen or away any more."""
-        while self._undos:
-            self._undo(*heapq.heappop(self._undos)[2:])
+        self._stage.thaw()
+        until_s = self._now_s() + WHOLE_S
+        while self._undos and self._now_s() < until_s:
+            self._undo(*heapq.heappop(self._undos)[1:])
+            self._pause.wait(LOOK_S if self._undos else 0)
         self._stage.thaw()
         if self._stage.place and self._stage.place.postgres:
             self._stage.place.postgres.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 
 from redis import RedisError
@@ -18,6 +18,8 @@ from athanor.up.roles import RUNS_QUEUE
 from runs import tasks
 
 EXTRA_MESSAGES = 20
+FULL = "1"
+"""Bytes."""
 
 # Redis
 
@@ -71,10 +73,12 @@ def wipe_redis(stage: Stage, _planned: Planned) -> Undo:
 def fill_redis(stage: Stage, _planned: Planned) -> Undo:
     with redis_or_no_target(), stage.redis() as client:
         before = str(client.config_get("maxmemory")["maxmemory"])
-        client.config_set("maxmemory", "1")
+        if before == FULL:
+            raise NoTarget("Redis is full already")
+        client.config_set("maxmemory", FULL)
 
     def undo() -> None:
-        with suppress(RedisError), stage.redis() as client:
+        with stage.redis() as client:
             client.config_set("maxmemory", before)
 
     return undo
