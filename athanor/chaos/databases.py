@@ -41,7 +41,7 @@ def _lock_sqlite(length_s: float) -> Callable[[], None]:
         with suppress(sqlite3.Error), closing(held):
             held.execute("ROLLBACK")
 
-    return _at_last(release, length_s)
+    return at_last(release, length_s)
 
 
 def _lock_postgresql(length_s: float) -> Callable[[], None]:
@@ -57,11 +57,13 @@ def _lock_postgresql(length_s: float) -> Callable[[], None]:
         with suppress(psycopg.Error):
             held.close()
 
-    return _at_last(release, length_s)
+    return at_last(release, length_s)
 
 
-def _at_last(release: Callable[[], None], length_s: float) -> Callable[[], None]:
-    """`release`, which is called in any case soon after the time is over."""
+def at_last(release: Callable[[], None], length_s: float) -> Callable[[], None]:
+    """`release`, which is called in any case soon after the time is over: who is to call it may wait for the database
+    himself.
+    """
     timer = threading.Timer(length_s + 2, release)
     timer.daemon = True
     timer.start()

@@ -141,7 +141,7 @@ def kill_database(stage: Stage, _planned: Planned) -> Undo:
 
 
 @fault("SIGSTOP to the database for some seconds", seconds=(1.0, 0.0), leases=(0.0, 2.0), needs="place postgresql")
-def freeze_database(stage: Stage, _planned: Planned) -> Undo:
+def freeze_database(stage: Stage, planned: Planned) -> Undo:
     server = databases.of_place(stage.place)
     server.freeze()
-    return server.thaw
+    return databases.at_last(server.thaw, planned.length_s)
