@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +26,10 @@ CHUNK = KEPT // 2
 """Records read at once."""
 PACE_S = 0.05
 """News of a run are gathered for so long, and longer the more streams there are to be told."""
-PACE_PER_STREAM_S = 0.0002
+PACE_PER_STREAM_S = 0.0005
+WORDS_EVERY_S = 0.9
+"""How long it runs, and the like, is told so often, and less often the more streams there are."""
+WORDS_PER_STREAM_S = 0.01
 
 log = logging.getLogger(__name__)
 
@@ -36,16 +40,20 @@ def result_data(result: ResultRecord) -> str:
 
 
 class Feed:
-    """Lives while somebody watches. `changed` is set, and replaced, whenever there is something new."""
+    """Lives while somebody watches. `version` grows, and all `bells` ring, whenever there is something new."""
 
     def __init__(self, run_id: int, client: Any) -> None:
         self.run_id, self._client = run_id, client
-        self.streams = 0
+        self.bells: set[asyncio.Event] = set()
+        """One of each stream."""
+        self.version = 0
         self.snapshot: Snapshot | None = None
+        self.state: Snapshot | None = None
+        """The one that is told: words that only count up are not told at each look."""
+        self._told_at = 0.0
         self.gone = False
         self.lines: Track | None = None
         self.results: Track | None = None
-        self.changed = asyncio.Event()
         self.cache: dict[Any, bytes] = {}
         """Events that were written for one stream and are the same for others; emptied when something is new."""
         self._kicked = asyncio.Event()
@@ -56,24 +64,27 @@ class Feed:
 
     def look(self, snapshot: Snapshot | None) -> None:
         """Take what the poll has found; None: there is no such run any more."""
+        now = time.monotonic()
         if snapshot is None:
             self.gone = True
         else:
             if self.lines is None or self.results is None:
                 self.lines = Track(snapshot.lines, records.decode_line, line_html)
                 self.results = Track(snapshot.results, records.decode_result, result_data)
-            if self.snapshot and self.snapshot.state == snapshot.state and not snapshot.final:
-                self.snapshot = snapshot
+            words_only = self.snapshot is not None and self.snapshot.token == snapshot.token and not snapshot.final
+            self.snapshot = snapshot
+            if words_only and now - self._told_at < WORDS_EVERY_S + WORDS_PER_STREAM_S * len(self.bells):
                 self.kick()
                 return
-            self.snapshot = snapshot
+        self.state, self._told_at = self.snapshot, now
         self.tell()
         self.kick()
 
     def tell(self) -> None:
         self.cache.clear()
-        self.changed.set()
-        self.changed = asyncio.Event()
+        self.version += 1
+        for bell in self.bells:
+            bell.set()
 
     @property
     def is_complete(self) -> bool:
@@ -90,7 +101,7 @@ class Feed:
                     self.tell()
             except (redis.RedisError, OSError, DatabaseError) as error:
                 log.debug("the feed of run %s looks again later: %s", self.run_id, error)
-            await asyncio.sleep(PACE_S + PACE_PER_STREAM_S * self.streams)
+            await asyncio.sleep(PACE_S + PACE_PER_STREAM_S * len(self.bells))
 
     async def advance(self) -> bool:
         """Take one chunk of each; whether there was something."""

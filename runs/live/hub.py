@@ -41,18 +41,18 @@ class Hub:
 
     @property
     def streams(self) -> int:
-        return sum(feed.streams for feed, _ in self._feeds.values())
+        return sum(len(feed.bells) for feed, _ in self._feeds.values())
 
     @asynccontextmanager
-    async def watched(self, run_id: int) -> AsyncIterator[Feed]:
-        """The feed of a run, for as long as the block lasts."""
+    async def watched(self, run_id: int, bell: asyncio.Event) -> AsyncIterator[Feed]:
+        """The feed of a run, for as long as the block lasts; `bell` rings at whatever is new."""
         feed = await self._join(run_id)
-        feed.streams += 1
+        feed.bells.add(bell)
         try:
             yield feed
         finally:
-            feed.streams -= 1
-            if not feed.streams:
+            feed.bells.discard(bell)
+            if not feed.bells:
                 await self._leave(run_id)
 
     async def close(self) -> None:

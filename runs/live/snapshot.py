@@ -24,6 +24,8 @@ class Snapshot:
     final: bool
     state: str
     """JSON: what changes all the time, in words."""
+    token: str
+    """Changes with whatever is more than the passing of time."""
     lines: Seen
     """How far lines are stored without a gap."""
     results: Seen
@@ -41,9 +43,11 @@ def look(run_ids: Collection[int]) -> dict[int, Snapshot]:
 
 
 def _snapshot(run: Run, attempts: list[Attempt], artifacts: int) -> Snapshot:
+    state = _state(run, attempts, artifacts)
     return Snapshot(
         final=run.is_final,
-        state=json.dumps(_state(run, attempts, artifacts)),
+        state=json.dumps(state),
+        token=f"{state['parts']} {run.progress_current} {run.progress_message}",
         lines={attempt.number: ranges.high_water(attempt.lines_stored) for attempt in attempts},
         results={attempt.number: ranges.high_water(attempt.results_stored) for attempt in attempts},
     )

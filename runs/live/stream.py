@@ -29,7 +29,7 @@ from runs.live.feed import Feed, read_stored, result_data
 from runs.live.hub import Hub
 from runs.live.markup import line_html
 from runs.live.threads import in_thread
-from runs.live.track import Item, Track
+from runs.live.track import Item
 from runs.states import Source
 
 BATCH = 500
@@ -92,50 +92,56 @@ class Streams:
         """Send until the run is told to its end, the page is gone, or the stream has lived its time: whoever comes back
         is asked anew whether he may."""
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-        hurt = asyncio.create_task(_gone(receive))
+        bell = asyncio.Event()
+        gone = asyncio.create_task(_gone(receive, bell))
         try:
             async with asyncio.timeout(runs_settings().stream_life_s * random.uniform(0.8, 1.2)):  # noqa: S311  # spread
-                async with self._hub.watched(run_id) as feed:
+                async with self._hub.watched(run_id, bell) as feed:
                     await _send(send, f"retry: {RECONNECT_MS}\n\n".encode())
-                    async for event in events(feed, cursor, hurt):
-                        await _send(send, event)
+                    async for told in events(feed, cursor, bell, gone):
+                        await _send(send, told)
         except TimeoutError:
             pass
         finally:
-            hurt.cancel()
-        if not hurt.done() or hurt.cancelled():
+            is_gone = gone.done()
+            gone.cancel()
+        if not is_gone:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def events(feed: Feed, cursor: Cursor, gone: asyncio.Task[None]) -> AsyncIterator[bytes]:
+async def events(feed: Feed, cursor: Cursor, bell: asyncio.Event, gone: asyncio.Task[None]) -> AsyncIterator[bytes]:
     """Everything after the cursor, as it comes, until the run is told to its end or the page is gone."""
     while not gone.done():
-        changed, complete = feed.changed, feed.is_complete
-        told = False
-        for name, track in (("lines", feed.lines), ("points", feed.results)):
-            if track is None:
-                continue
-            while event := await _news(feed, cursor, name, track):
-                told = True
-                yield event
-                if gone.done():
-                    return
-        if feed.snapshot and feed.snapshot.state != cursor.state:
-            cursor.state = feed.snapshot.state
-            yield event_of("state", cursor.state)
-        elif complete and not told:
+        bell.clear()
+        complete, version = feed.is_complete, feed.version
+        news = [event for name in ("lines", "points") if (event := await _news(feed, cursor, name))]
+        if feed.state and feed.state.state != cursor.state:
+            cursor.state = feed.state.state
+            news.append(event_of("state", cursor.state))
+        if news:
+            yield b"".join(news)
+        elif complete:
             yield event_of("end", "{}")
             return
-        if changed is feed.changed and not (complete and told):
-            waiting = asyncio.ensure_future(changed.wait())
-            done, _ = await asyncio.wait((waiting, gone), timeout=KEEP_ALIVE_S, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-            if not done:
-                yield b":\n\n"
+        elif version == feed.version and not await _rung(bell):
+            yield b":\n\n"
 
 
-async def _news(feed: Feed, cursor: Cursor, name: str, track: Track) -> bytes:
+async def _rung(bell: asyncio.Event) -> bool:
+    """Wait for the bell, but not for ever."""
+    try:
+        async with asyncio.timeout(KEEP_ALIVE_S):
+            await bell.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _news(feed: Feed, cursor: Cursor, name: str) -> bytes:
     """The next event of one kind, empty if there is nothing new."""
+    track = feed.lines if name == "lines" else feed.results
+    if track is None:
+        return b""
     seen = cursor.lines if name == "lines" else cursor.results
     place = cursor.places.get(name)
     items = None if place is None else track.since(place)
@@ -200,9 +206,10 @@ def read_cursor(query: str, last_event_id: str) -> Cursor:
     )
 
 
-async def _gone(receive: Receive) -> None:
+async def _gone(receive: Receive, bell: asyncio.Event) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+    bell.set()
 
 
 async def _send(send: Send, body: bytes) -> None:

@@ -1,0 +1,128 @@
+"""1000 open pages: memory of the web process, and how long a line takes from Redis to each of them.
+
+Run it from the root: `python -m benchmarks.streams`. It brings its own Redis and database, and leaves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+STREAMS = 1000
+RUNS = 10
+ROUNDS = 60
+EVERY_S = 0.25
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="ath-", dir="/tmp", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        os.environ.update(
+            DJANGO_SETTINGS_MODULE="athanor.settings",
+            ATHANOR_VAR=str(folder),
+            ATHANOR_DATABASE_URL=f"sqlite://{folder / 'db.sqlite3'}",
+            ATHANOR_REDIS_URL=f"unix://{folder / 'redis.sock'}",
+            ATHANOR_LOG_LEVEL="WARNING",
+        )
+        from tests.servers import RedisServer
+
+        with RedisServer(folder / "redis", socket_path=folder / "redis.sock"):
+            measure(folder)
+
+
+def measure(folder: Path) -> None:
+    import django
+
+    django.setup()
+    from django.contrib.auth import get_user_model
+    from django.core.management import call_command
+
+    from tests.factories import make_attempt
+    from tests.web import Web, session_of
+
+    call_command("migrate", verbosity=0)
+    session = session_of(get_user_model().objects.create_superuser("bench"))
+    attempts = [make_attempt(lease_s=3600) for _ in range(RUNS)]
+    with Web(folder) as web:
+        process = psutil.Process(web.pid)
+        before, spent = process.memory_info().rss, process.cpu_times().user + process.cpu_times().system
+        delays = asyncio.run(watch(web.port, session, attempts))
+        after = process.memory_info().rss
+        spent = process.cpu_times().user + process.cpu_times().system - spent
+        threads = process.num_threads()
+        databases = sum("db.sqlite3" in file.path and file.path.endswith("sqlite3") for file in process.open_files())
+    ordered = sorted(delays)
+    print(f"{STREAMS} streams of {RUNS} runs, {len(delays):,} lines told in all")
+    print(f"web process: {before / 2**20:.0f} MiB alone, {after / 2**20:.0f} MiB with them; {threads} threads,"
+          f" {databases} connections to the database, {1e6 * spent / len(delays):.0f} µs of CPU a line and page;"
+          f" load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")  # fmt: skip
+    p99 = ordered[int(len(ordered) * 0.99)]
+    print(f"from push to page: median {statistics.median(ordered):.3f} s, p99 {p99:.3f} s, worst {ordered[-1]:.3f} s")
+    if len(delays) != STREAMS * ROUNDS:
+        sys.exit(f"expected {STREAMS * ROUNDS} lines")
+
+
+async def watch(port: int, session: str, attempts: list[Any]) -> list[float]:
+    """Open all streams, push a line to each run again and again, and take the time at each page."""
+    delays: list[float] = []
+    ready = asyncio.Semaphore(0)
+    pages = [
+        asyncio.create_task(page(port, session, attempts[number % RUNS].run_id, delays, ready))
+        for number in range(STREAMS)
+    ]
+    for _ in pages:
+        await ready.acquire()
+    for round_number in range(1, ROUNDS + 1):
+        await asyncio.to_thread(push, attempts, round_number)
+        await asyncio.sleep(EVERY_S)
+    await asyncio.wait(pages, timeout=30)
+    return delays
+
+
+def push(attempts: list[Any], number: int) -> None:
+    from runs.buffer import buffer
+    from runs.buffer.keys import Stream
+    from runs.records import LINE, encode, entry
+
+    for attempt in attempts:
+        record = encode(LINE, [time.time(), 20, "log", f"pushed at {time.time():.6f}", None])
+        entries = [entry(attempt.key, number, record)]
+        assert buffer().push(attempt.key, Stream.LINES, after=number - 1, entries=entries).accepted
+
+
+async def page(port: int, session: str, run_id: int, delays: list[float], ready: asyncio.Semaphore) -> None:
+    """One open page: reads events until it has had all lines."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+    asked = (
+        f"GET /admin/runs/run/{run_id}/stream/ HTTP/1.1",
+        "Host: 127.0.0.1",
+        f"Cookie: sessionid={session}",
+        "",
+        "",
+    )
+    writer.write("\r\n".join(asked).encode())
+    told, is_ready = 0, False
+    try:
+        while told < ROUNDS and (line := await reader.readline()):
+            if not is_ready and line.startswith(b"retry"):
+                is_ready = True
+                ready.release()
+            if line.startswith(b"data: ") and b"pushed at" in line:
+                now = time.time()
+                moments = [float(part[:17]) for part in line.split(b"pushed at ")[1:]]
+                delays.extend(now - moment for moment in moments)
+                told += len(moments)
+    finally:
+        writer.close()
+
+
+if __name__ == "__main__":
+    main()
