@@ -1,0 +1,59 @@
+"""What a worker learns of a child that was ended for a reason that is not its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from runs.exceptions import SpawnFailed
+from runs.supervisor.children import Fate, ForkServer
+from runs.supervisor.clock import lease_clock
+from tests.integration.spawning import Heard, spec
+from tests.waiting import wait_until
+
+
+def running(server: ForkServer, folder: Path) -> Heard:
+    heard = Heard(server, spec(folder, do="wait_uninterrupted"))
+    wait_until(lambda: heard.read().payloads("H"), timeout_s=20, what="its hello")
+    return heard
+
+
+def test_children_of_a_worker_that_does_not_renew_end_by_its_lease(own_fork_server: ForkServer, tmp_path: Path) -> None:
+    heard = running(own_fork_server, tmp_path)
+    own_fork_server.keep_alive(lease_clock() + 0.3)
+    exit_ = heard.wait()
+    assert (exit_.signal, exit_.fate) == (signal.SIGKILL, Fate.LEASE)
+
+
+def test_children_of_a_killed_server_end_by_it(own_fork_server: ForkServer, tmp_path: Path) -> None:
+    heard = running(own_fork_server, tmp_path)
+    assert own_fork_server.pid is not None
+    os.kill(own_fork_server.pid, signal.SIGKILL)
+    assert heard.wait().fate == Fate.SERVER
+
+
+def test_a_child_that_is_killed_by_others_has_no_fate_but_its_own(own_fork_server: ForkServer, tmp_path: Path) -> None:
+    heard = running(own_fork_server, tmp_path)
+    os.kill(heard.child.pid, signal.SIGKILL)
+    exit_ = heard.wait()
+    assert (exit_.signal, exit_.fate) == (signal.SIGKILL, Fate.NONE)
+
+
+def test_no_child_is_started_for_an_attempt_that_may_have_passed_on(
+    own_fork_server: ForkServer, tmp_path: Path
+) -> None:
+    with pytest.raises(SpawnFailed) as refused:
+        own_fork_server.spawn(spec(tmp_path, do="nothing"), lambda exit_: None, before=lease_clock() - 0.1)
+    assert refused.value.fate == Fate.LEASE
+
+
+def test_no_child_is_started_after_the_lease_of_all(own_fork_server: ForkServer, tmp_path: Path) -> None:
+    own_fork_server.keep_alive(lease_clock() - 1)
+    with pytest.raises(SpawnFailed) as refused:
+        own_fork_server.spawn(spec(tmp_path, do="nothing"), lambda exit_: None)
+    assert refused.value.fate == Fate.LEASE
+    own_fork_server.keep_alive(lease_clock() + 60)
+    assert Heard(own_fork_server, spec(tmp_path, do="nothing")).wait().status == 0
