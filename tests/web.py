@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ class Event:
 
 def listen(
     web: Web, run_id: int, session: str, *, query: str = "", last: str = "", timeout_s: float = 15.0
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """The events of a run's stream until the server ends it. Raises AssertionError for another status than 200."""
     connection = HTTPConnection("127.0.0.1", web.port, timeout=timeout_s)
     headers = {"Cookie": f"sessionid={session}"} | ({"Last-Event-ID": last} if last else {})

@@ -140,7 +140,8 @@ def test_points_and_state_are_told(web: Web, session: str, buffer: Buffer) -> No
     store_metric(attempt, "loss", [2.0])
     record = encode(RESULT, [1e9, "metric", "loss", 1, 0.5])
     buffer.push(attempt.key, Stream.RESULTS, after=1, entries=[entry(attempt.key, 2, record)], reset=True)
-    points, state = [], {}
+    points: list[Any] = []
+    state: dict[str, Any] = {}
     for event in listen(web, attempt.run_id, session):
         points += json.loads(event.data) if event.name == "points" else []
         state = json.loads(event.data) if event.name == "state" else state
