@@ -70,7 +70,7 @@ def chosen(request: HttpRequest) -> list[Column]:
 
 def sort_of(request: HttpRequest) -> tuple[Column, bool] | None:
     """(column, descending)."""
-    name = request.GET.get("by", "")[:300]
+    name = request.GET.get("sort", "")[:300]
     found = column(name.removeprefix("-"))
     return (found, name.startswith("-")) if found else None
 

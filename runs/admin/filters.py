@@ -161,4 +161,4 @@ class ColumnsWord(Remembered):
 
 
 class SortWord(Remembered):
-    parameter_name = "by"
+    parameter_name = "sort"

@@ -198,8 +198,8 @@ class RunAdmin(RunPages, Comparing, ModelAdmin):
             "chips": chips(request),
             "suggestions": columns.suggestions() if permissions.may_view(request) else [],
             "columns": request.GET.get("columns", ""),
-            "by": request.GET.get("by", ""),
-            "kept": [item for item in request.GET.items() if item[0] not in ("columns", "by", "p", "e")],
+            "sort": request.GET.get("sort", ""),
+            "kept": [item for item in request.GET.items() if item[0] not in ("columns", "sort", "p", "e")],
         }
         response: HttpResponse = super().changelist_view(request, {**(extra_context or {}), **more})
         return response
