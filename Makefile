@@ -11,10 +11,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq -
 LOCK := uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check lock bench clean
+.PHONY: help run install test check lock bench screenshots clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo '  make run PORT=8080 ARGS="--workers 2 --no-demo"   more: .venv/bin/python manage.py up --help'
 
@@ -44,6 +44,9 @@ bench: $(VENV)/.installed-dev ## Measure what the README's figures say
 	@set -e; for script in $$(grep -l __main__ benchmarks/*.py); do \
 	    echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py); \
 	done
+
+screenshots: $(VENV)/.installed-dev ## Make the documents' pictures anew from real runs (needs chromium)
+	$(BIN)/python docs/images/refresh.py
 
 clean: ## Remove the environment and all caches; data in var/ is kept
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -15,8 +15,9 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 BASE = FOLDER.parent.parent
-WIDTH, HEIGHT = 1400, 900
+WIDTH, HEIGHT = 1400, 1080
 PATIENCE_S = 300.0
+DARK = {"list"}
 
 
 def main() -> None:
@@ -59,8 +60,9 @@ def _shoot(site: str) -> None:
             context.add_cookies([{"name": "sessionid", "value": prepared["session"], "url": site}])
             page = context.new_page()
             for name, path in prepared["pages"].items():
+                page.emulate_media(color_scheme="dark" if name in DARK else "light")
                 page.goto(site + path)
-                page.wait_for_timeout(1500)
+                page.wait_for_timeout(2500)
                 page.screenshot(path=FOLDER / f"{name}.png")
                 print(f"{name}.png")
         finally:
@@ -71,30 +73,35 @@ def _prepare() -> dict[str, Any]:
     """Runs as somebody may have them; some end before the pictures are taken, some are still going on."""
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"  # playwright's loop runs in this thread; nothing else does
     from django.contrib.auth import get_user_model
+
     from runs import services
     from runs.models import Run
 
     user = get_user_model().objects.create_superuser("ada")
-    rates = (0.002, 0.005, 0.02)
-    done = [
-        services.launch("digits", configuration={"epochs": 40, "learning_rate": rate}, name=f"rate {rate}", by=user, via="admin", tags=["sweep"], seed=7)
-        for rate in rates
-    ]  # fmt: skip
+    common: dict[str, Any] = {"by": user, "via": "admin", "tags": ["sweep"], "seed": 7}
+    done = []
+    for rate in (0.002, 0.005, 0.02):
+        configuration = {"epochs": 40, "learning_rate": rate}
+        done.append(services.launch("digits", configuration=configuration, name=f"rate {rate}", **common))
     done.append(services.launch("monte_carlo_pi", name="darts", by=user, via="admin", seed=1))
     deadline = time.monotonic() + PATIENCE_S
     while Run.objects.active().exists() and time.monotonic() < deadline:
         time.sleep(0.5)
     services.launch("digits", configuration={"epochs": 400}, name="the long one", by=user, via="admin", seed=3)
     live = services.launch("digits", configuration={"epochs": 120}, name="digits, live", by=user, via="admin", seed=5)
-    while (
-        not Run.objects.filter(pk=live.pk, progress_current__gt=40).exists() and time.monotonic() < deadline
-    ):
+    while not Run.objects.filter(pk=live.pk, progress_current__gt=40).exists() and time.monotonic() < deadline:
         time.sleep(0.2)
     return {"session": _session(user), "pages": _pages(live, done)}
 
 
 def _pages(live: Any, done: list[Any]) -> dict[str, str]:
-    return {"run": f"/admin/runs/run/{live.pk}/change/"}
+    chosen = ",".join(str(run.pk) for run in done[:3])
+    columns = "?columns=config.learning_rate%2Cresult.final_loss%2Cresult.best_accuracy"
+    return {
+        "run": f"/admin/runs/run/{live.pk}/change/",
+        "compare": f"/admin/runs/run/compare/?runs={chosen}",
+        "list": f"/admin/runs/run/{columns}",
+    }
 
 
 def _session(user: Any) -> str:

@@ -9,7 +9,6 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.forms import CharField, Script
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
-from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -145,7 +144,7 @@ class RunAdmin(RunPages, Comparing, ModelAdmin):
 
     @display(description="Status", ordering="status")
     def chip(self, run: Run) -> str:
-        return render_to_string("runs/parts/chip.html", {"run": run}).strip()
+        return format_html('<span class="run-chip run-{}">{}</span>', run.status, run.get_status_display())
 
     @display(description="Progress")
     def progress(self, run: Run) -> str:
@@ -211,7 +210,7 @@ class RunAdmin(RunPages, Comparing, ModelAdmin):
         ids = [int(text) for text in texts if text.isdecimal() and len(text) < 19][: 2 * self.list_per_page]
         rows = {
             run.pk: {
-                "chip": render_to_string("runs/parts/chip.html", {"run": run}).strip(),
+                "chip": self.chip(run),
                 "progress": conditional_escape(self.progress(run)),
                 "took": conditional_escape(self.took(run)),
                 "active": not run.is_final,

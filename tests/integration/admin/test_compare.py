@@ -132,7 +132,7 @@ def test_more_filters(viewer: Client, query: dict[str, str], found: bool) -> Non
 def test_the_list_with_columns_takes_a_constant_number_of_queries(viewer: Client) -> None:
     def queries() -> int:
         with CaptureQueriesContext(connection) as found:
-            query = {"columns": "result.accuracy,config.x", "sort": "result.accuracy", "tag": "a", "since": "2020-01-01"}
+            query = {"columns": "result.accuracy,config.x", "sort": "result.accuracy", "tag": "a", "by": ""}
             assert viewer.get(reverse("admin:runs_run_changelist"), query).status_code == 200
         assert not [query["sql"] for query in found if "COUNT(" in query["sql"] and "runs_run" in query["sql"]]
         return len(found)

@@ -1,0 +1,143 @@
+"""The list at a million runs and the page of a run of ten million lines: time at the server, and number of queries.
+
+Run it from the root: `python -m benchmarks.big_lists [runs] [lines]`. On SQLite in a folder that is thrown away, or on
+the database that BENCH_DATABASE_URL names (an empty one). Each page is asked for 5 times; the median is printed.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+BATCH = 20_000
+TIMES = 5
+RUN_COLUMNS = (
+    "experiment", "name", "tags", "configuration", "limits", "seed", "queue", "priority", "on_lost", "max_attempts",
+    "retries", "origin_kind", "launched_via", "status", "attempt", "failure_kind", "error", "summary",
+    "cancel_requested_by", "progress_message", "created_at", "started_at", "finished_at",
+)  # fmt: skip
+
+
+def main() -> None:
+    runs, lines = (int(word) for word in (sys.argv[1:3] + ["1000000", "10000000"][len(sys.argv[1:3]) :]))
+    with tempfile.TemporaryDirectory(prefix="ath-", dir="/tmp", ignore_cleanup_errors=True) as name:
+        url = os.environ.get("BENCH_DATABASE_URL") or f"sqlite://{Path(name) / 'db.sqlite3'}"
+        os.environ.update(
+            DJANGO_SETTINGS_MODULE="athanor.settings", ATHANOR_VAR=name, ATHANOR_DATABASE_URL=url,
+            ATHANOR_ALLOWED_HOSTS="testserver", ATHANOR_LOG_LEVEL="ERROR",
+        )  # fmt: skip
+        import django
+
+        django.setup()
+        from django.core.management import call_command
+
+        call_command("migrate", verbosity=0)
+        fill(runs, lines)
+        measure(runs, lines)
+
+
+def fill(runs: int, lines: int) -> None:
+    """Rows as they would be, by plain SQL."""
+    from tests.factories import make_attempt
+    from tests.output import end_run
+
+    started = time.monotonic()
+    insert("runs_run", RUN_COLUMNS, (run_row(number) for number in range(runs)))
+    attempt = make_attempt()
+    columns = ("run_id", "attempt", "seq", "time", "level", "source", "message")
+    insert("runs_logline", columns, (line_row(attempt.run_id, seq) for seq in range(1, lines + 1)))
+    attempt.lines_stored = [[1, lines]]
+    attempt.save()
+    end_run(attempt)
+    print(f"filled in {time.monotonic() - started:.0f} s")
+
+
+def run_row(number: int) -> tuple[Any, ...]:
+    status = ("completed", "failed", "cancelled")[number % 10 // 8 + number % 100 // 99]
+    moment = f"2026-{1 + number % 12:02d}-01 00:00:00" if number % 2 else "2026-06-01 00:00:00"
+    kind = "error" if status == "failed" else ""
+    return (
+        "digits", f"run {number}", '["blue"]' if number % 7 == 0 else "[]", f'{{"rate": {number % 97}}}', "{}", number,
+        "runs", 0, "retry", 3, "{}", "", "python", status, 1, kind, kind, f'{{"loss": {number % 89}}}', "", "",
+        moment, moment, moment,
+    )  # fmt: skip
+
+
+def line_row(run_id: int, seq: int) -> tuple[Any, ...]:
+    level = 40 if seq % 100_000 == 0 else 20
+    return (run_id, 1, seq, f"2026-03-{1 + seq * 27 // 10_000_001:02d} 12:00:00", level, "log", f"line {seq} of many")
+
+
+def insert(table: str, columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
+    from django.db import connection, transaction
+
+    extra = ", cancel_requested_at" if table == "runs_run" else ""
+    marks = ", ".join(["%s"] * len(columns)) + (", '2026-06-01 00:00:00'" if extra else "")
+    sql = f"INSERT INTO {table} ({', '.join(columns)}{extra}) VALUES ({marks})"
+    left = iter(rows)
+    while batch := list(islice(left, BATCH)):
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.executemany(sql, batch)
+
+
+def measure(runs: int, lines: int) -> None:
+    from django.contrib.auth import get_user_model
+    from django.test import Client
+    from django.urls import reverse
+
+    from runs.models import Run
+
+    client = Client()
+    client.force_login(get_user_model().objects.create_superuser("bench"))
+    newest = Run.objects.order_by("-pk")[0].pk
+    listed, page = reverse("admin:runs_run_changelist"), reverse("admin:runs_run_change", args=[newest])
+    places = reverse("admin:runs_run_lines", args=[newest])
+    asked = {
+        "first page": listed,
+        "page 100": f"{listed}?p=100",
+        "failed": f"{listed}?status__exact=failed",
+        "cancelled, of an experiment": f"{listed}?status__exact=cancelled&experiment=digits",
+        "a number": f"{listed}?q={newest // 2}",
+        "a name that is rare": f"{listed}?q=run+{runs - 100_000}",
+        "a name that is nowhere": f"{listed}?q=nowhere",
+        "a tag": f"{listed}?tag=blue",
+        "a tag that is nowhere": f"{listed}?tag=nowhere",
+        "since a day": f"{listed}?since=2026-11-15",
+        "columns, sorted by a result": f"{listed}?columns=config.rate,result.loss&sort=-result.loss",
+        "home": reverse("admin:index"),
+        f"page of a run of {lines:,} lines": page,
+        "its middle": f"{places}?around={lines // 2}",
+        "its beginning": f"{places}?after=1.0",
+        "a time": f"{places}?go=2026-03-14+12:00:00",
+        "errors only": f"{places}?level=error",
+        "a text that is nowhere (1.5 s at most)": f"{places}?text=nowhere",
+    }
+    print(f"{runs:,} runs; median of {TIMES}, at the server")
+    for name, path in asked.items():
+        seconds, queries = ask(client, path)
+        print(f"  {name:45} {seconds * 1000:7.0f} ms  {queries:3} queries")
+
+
+def ask(client: Any, path: str) -> tuple[float, int]:
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    times = []
+    for _ in range(TIMES):
+        started = time.perf_counter()
+        assert client.get(path).status_code == 200, path
+        times.append(time.perf_counter() - started)
+    with CaptureQueriesContext(connection) as found:
+        client.get(path)
+    return statistics.median(times), len(found)
+
+
+if __name__ == "__main__":
+    main()
