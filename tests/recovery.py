@@ -45,6 +45,10 @@ class Team:
         self.workers.append(worker)
         return worker
 
+    def workers_at_once(self, number: int, **about: Any) -> list[Process]:
+        with self._stack.at_once():
+            return [self.worker(**about) for _ in range(number)]
+
     def launch(self, behaviour: str, **config: Any) -> Run:
         """A scripted run; `limits` and `retries` are the launch's, the rest is its configuration."""
         own = {name: config.pop(name) for name in ("limits", "retries") if name in config}

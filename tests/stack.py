@@ -39,7 +39,8 @@ class Process:
         self.log = folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> Process:
+    def start(self, *, wait: bool = True) -> Process:
+        """Start it, and with `wait` return when it has begun its work."""
         self._ready.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -50,8 +51,12 @@ class Process:
                 stderr=log,
                 start_new_session=True,
             )
-        wait_until(self._is_ready, timeout_s=60, what=f"{self.name} to be ready")
+        if wait:
+            self.wait_for_ready()
         return self
+
+    def wait_for_ready(self) -> None:
+        wait_until(self._is_ready, timeout_s=60, what=f"{self.name} to be ready")
 
     def _is_ready(self) -> bool:
         if not self.is_running:
@@ -115,6 +120,7 @@ class Stack:
 
     def __init__(self, folder: Path, **environ: str) -> None:
         self.folder, self.environ = folder, environ
+        self.together = False
         self.processes: list[Process] = []
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -144,17 +150,29 @@ class Stack:
 
     def whole(self, *, slots: int = 4) -> Stack:
         """A worker of runs, a system worker and a beat."""
-        self.system()
-        self.worker(slots=slots)
-        self.beat()
+        with self.at_once():
+            self.system()
+            self.worker(slots=slots)
+            self.beat()
         return self
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What is started within the block starts together; all of it has begun its work at the block's end."""
+        before, self.together = len(self.processes), True
+        try:
+            yield
+        finally:
+            self.together = False
+        for process in self.processes[before:]:
+            process.wait_for_ready()
 
     def _start(
         self, name: str, arguments: tuple[str, ...], environ: Mapping[str, str], kind: type[Process] = Process
     ) -> Process:
         process = kind(name, arguments, self.folder, {**self.environ, **environ})
         self.processes.append(process)
-        return process.start()
+        return process.start(wait=not self.together)
 
 
 def ended(run: Run, *, timeout_s: float = 30.0) -> Run:

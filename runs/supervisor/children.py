@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 60.0
 """Longest time for a new fork server to load Django."""
+SERVERS_MAX = 3
+"""How many fork servers in turn may die under one spawn, before that fails."""
 STOP_TIMEOUT_S = 10.0
 """Longest time for it to end all children and itself, before it is killed."""
 
@@ -114,10 +116,23 @@ class ForkServer:
     def spawn(self, spec: ChildSpec, on_exit: Callable[[Exit], None], *, before: float | None = None) -> Child:
         """Start a child (some 5 ms), unless the lease clock is at `before` or beyond when the server comes to it.
 
-        `on_exit` is called once, from the reader thread, perhaps before this returns; it must not block. Raises
-        SpawnFailed, and then `on_exit` is not called.
+        `on_exit` is called once, from the reader thread, perhaps before this returns; it must not block. A server that
+        dies before it has answered is replaced. Raises SpawnFailed, and then `on_exit` is not called.
         """
-        server = self._ready()
+        for _ in range(SERVERS_MAX - 1):
+            server = self._ready()
+            try:
+                return self._spawn_from(server, spec, on_exit, before)
+            except SpawnFailed as error:
+                if error.fate != Fate.SERVER:
+                    raise
+                logger.warning("%s Trying again with another fork server", error)
+            self._wait_for_the_end_of(server)
+        return self._spawn_from(self._ready(), spec, on_exit, before)
+
+    def _spawn_from(
+        self, server: Incarnation, spec: ChildSpec, on_exit: Callable[[Exit], None], before: float | None
+    ) -> Child:
         try:
             pipes = Pipes()
         except OSError as error:
@@ -158,6 +173,10 @@ class ForkServer:
         """Of the server process; None while there is none."""
         server = self._server
         return None if server is None else server.pid
+
+    def _wait_for_the_end_of(self, server: Incarnation) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._server is not server, STOP_TIMEOUT_S)
 
     def _ready(self) -> Incarnation:
         """The running server; a new one is asked for if there is none. Raises SpawnFailed."""
@@ -211,4 +230,5 @@ class ForkServer:
         finally:
             with self._changed:
                 self._server = None
+                self._changed.notify_all()
             server.bury()

@@ -63,6 +63,7 @@ class Server:
         self._until: float | None = None
         self._is_over = False  # the moment has passed
         self._stopping = False
+        self._keeper = os.getppid()
 
     def run(self) -> None:
         """Serve until the worker is gone or says stop, then end every child."""
@@ -139,6 +140,9 @@ class Server:
     def _spawn(self, request: Spawn) -> None:
         fds = self._connection.take_fds(4)
         try:
+            if self._stopping or os.getppid() != self._keeper:
+                self._stopping = True  # the keeper's end was not noticed yet; the worker asks another server
+                return
             if self._fork is None or self._is_late(request):
                 raise TimeoutError("the time until which it may be started is over")
             pid = self._fork(bytes(request.spec), fds)

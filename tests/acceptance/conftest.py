@@ -53,8 +53,9 @@ def hasty_stack(ground_of_module: Path) -> Iterator[Stack]:
     from tests.recovery import SHORT  # Django is not set up when this module is imported
 
     with Stack(ground_of_module, **SHORT) as hasty:
-        hasty.system()
-        hasty.beat()
+        with hasty.at_once():
+            hasty.system()
+            hasty.beat()
         yield hasty
 
 

@@ -35,10 +35,11 @@ RATE = 10_000
 def steady(ground_of_module: Path) -> Iterator[Team]:
     """A worker that every test of this module uses: it has to live through all of them."""
     with Stack(ground_of_module, **SHORT) as stack:
-        stack.system()
-        stack.beat()
         team = Team(stack, ground_of_module)
-        team.worker()
+        with stack.at_once():
+            stack.system()
+            stack.beat()
+            team.worker()
         yield team
 
 

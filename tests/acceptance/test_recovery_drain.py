@@ -64,7 +64,7 @@ def test_a_second_signal_hurries(team: Team, second: signal.Signals) -> None:
 
 
 def test_a_rolling_restart_under_load_loses_nothing_and_shows_no_failed_run(team: Team) -> None:
-    workers = [team.worker(slots=3), team.worker(slots=3)]
+    workers = team.workers_at_once(2, slots=3)
     runs = [team.counting(count=40) for _ in range(9)]
     under_way(runs[0])
     for worker in workers * 2:

@@ -75,9 +75,10 @@ def test_a_killed_beat_costs_no_line_and_its_successor_goes_on(team: Team, hasty
 
 
 def test_two_beats_and_two_reconcilers_give_a_lost_run_one_next_attempt(team: Team, hasty_stack: Stack) -> None:
-    second = [hasty_stack.beat("beat2"), hasty_stack.system("system2")]
-    try:
+    with hasty_stack.at_once():
+        second = [hasty_stack.beat("beat2"), hasty_stack.system("system2")]
         workers = [team.worker(), team.worker()]
+    try:
         runs = [under_way(team.counting()) for _ in range(4)]
         workers[0].kill()
         for run in runs:

@@ -26,7 +26,8 @@ from tests.recovery import (
     taken_over,
     under_way,
 )
-from tests.stack import ended, frozen, processes_of
+from tests.scripted.experiments_scripted import read_marks
+from tests.stack import Stack, ended, frozen, processes_of
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.acceptance
@@ -102,8 +103,8 @@ def test_a_killed_worker_that_comes_back_is_noticed_at_once(team: Team) -> None:
 
 
 def test_a_worker_on_a_host_that_is_gone_is_noticed_by_its_lease(team: Team) -> None:
-    worker, other = team.worker(), None
-    run = under_way(team.counting())
+    worker = team.worker()
+    run = under_way(team.counting(count=100))
     Worker.objects.filter(pid=worker.pid).update(host="elsewhere")
     other = team.worker()
     worker.kill()
@@ -113,7 +114,7 @@ def test_a_worker_on_a_host_that_is_gone_is_noticed_by_its_lease(team: Team) -> 
     assert (second.claimed_at - first.lease_expires_at).total_seconds() < 5
     assert second.worker is not None
     assert second.worker.pid == other.pid
-    assert team.is_counted(ended(run))
+    assert team.is_counted(ended(run), count=100)
 
 
 def test_a_run_that_must_not_be_tried_again_fails_as_lost_with_a_certificate(team: Team) -> None:
@@ -138,7 +139,7 @@ def test_a_lost_run_whose_cancel_was_asked_for_ends_as_cancelled(team: Team) -> 
 
 
 def test_what_outlives_worker_and_fork_server_killed_at_once_is_killed_before_the_run_goes_on(team: Team) -> None:
-    worker, _ = team.worker(slots=1), team.worker(slots=1)
+    team.workers_at_once(2, slots=1)
     run = team.launch("daemonize", count=2, then="hold")
     wait_until(lambda: run.results.filter(key="pid").count() == 2, timeout_s=PATIENCE_S, what="its daemons")
     (first,) = attempts(run)
@@ -159,6 +160,24 @@ def test_a_killed_fork_server_costs_an_attempt_and_no_run(team: Team, victim: st
     assert team.is_counted(ended(run), count=30)
     assert ends(run) == ["lost", "completed"]
     assert all(is_whole(attempt) for attempt in attempts(run))
+
+
+def test_what_redis_has_of_a_dead_attempt_is_stored_whoever_flushes(team: Team, hasty_stack: Stack) -> None:
+    """Nobody flushes while the worker dies, and the next attempt ends: its end must not throw the rest away."""
+    (system,) = [process for process in hasty_stack.processes if process.name == "system1"]
+    worker = team.worker()
+    with frozen(system):
+        run = under_way(team.counting(count=20))
+        worker.kill()
+        worker.start()
+        ended(run)
+        assert (ends(run), team.is_counted(run, count=20)) == (["lost", "completed"], True)
+        said = own_lines(run, 1)
+        steps = [
+            mark["step"] for mark in read_marks(team.marks(run)) if mark["mark"] == "step" and mark["attempt"] == 1
+        ]
+        assert said == [f"step {step}" for step in range(len(said))]
+        assert len(said) >= len(steps) - 1, "all but what it was about to say"
 
 
 def test_a_worker_that_stood_still_for_three_leases_writes_nothing(team: Team) -> None:

@@ -6,12 +6,13 @@ import os
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from runs.exceptions import SpawnFailed
 from runs.supervisor.children import Fate, ForkServer
 from runs.supervisor.clock import lease_clock
-from tests.integration.spawning import Heard, spec
+from tests.integration.spawning import Heard, alive, spec
 from tests.waiting import wait_until
 
 
@@ -57,3 +58,17 @@ def test_no_child_is_started_after_the_lease_of_all(own_fork_server: ForkServer,
     assert refused.value.fate == Fate.LEASE
     own_fork_server.keep_alive(lease_clock() + 60)
     assert Heard(own_fork_server, spec(tmp_path, do="nothing")).wait().status == 0
+
+
+@pytest.mark.parametrize("victim", ["keeper", "server"])
+def test_a_spawn_that_meets_a_dying_server_gets_another(
+    own_fork_server: ForkServer, tmp_path: Path, victim: str
+) -> None:
+    assert own_fork_server.pid is not None
+    server = psutil.Process(own_fork_server.pid)
+    killed = server if victim == "server" else server.parent()
+    assert killed is not None
+    killed.kill()
+    wait_until(lambda: alive([killed]) == [], what="its end")
+    assert Heard(own_fork_server, spec(tmp_path, do="nothing")).wait().status == 0
+    assert own_fork_server.pid != server.pid

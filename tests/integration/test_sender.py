@@ -89,3 +89,14 @@ def test_an_unavailable_redis_is_waited_for(buffer: Buffer, redis_server: RedisS
     redis_server.start()
     turn(s)
     assert in_redis(buffer) == [1, 2]
+
+
+def test_nothing_is_sent_while_the_lease_may_be_over(buffer: Buffer) -> None:
+    holds = [False]
+    w = window("a", "b")
+    s = Sender(w, buffer, batch=2, retry_s=0.01, check_s=0.01, may_send=lambda: holds[0])
+    turn(s)
+    assert in_redis(buffer) == []
+    holds[0] = True
+    turn(s)
+    assert in_redis(buffer) == [1, 2]
