@@ -82,9 +82,10 @@ class Beats(RuleBasedStateMachine):
         schedule = data.draw(st.sampled_from(self.schedules))
         schedule.refresh_from_db()
         due, _ = schedule.timetable().due(schedule.cursor, self.clock.now, limit=1_000)
-        services.change_schedule(schedule.pk, **{"every_s": None, "cron": "", "jitter_s": 0} | timetable)
-        of_the_old = schedule.slots.filter(slot__in=[fire.slot for fire in due])
-        assert of_the_old.count() == len(due), "the slots that were due by the old timetable are settled"
+        changed = services.change_schedule(schedule.pk, **{"every_s": None, "cron": "", "jitter_s": 0} | timetable)
+        if changed.planned_at != schedule.planned_at:  # it is another one
+            of_the_old = schedule.slots.filter(slot__in=[fire.slot for fire in due])
+            assert of_the_old.count() == len(due), "the slots that were due by the old timetable are settled"
 
     @rule(data=st.data(), anyway=st.booleans())
     def somebody_triggers(self, data: st.DataObject, anyway: bool) -> None:
