@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
 from django.http import HttpRequest
 
 from runs.schedules import health
 
-admin.site.index_template = "runs/schedules/home.html"
-
 
 def with_warnings(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """The home page's context with `health`, for who may see schedules. Named in UNFOLD["DASHBOARD_CALLBACK"]."""
+    """The home page's context with `health`, for who may see schedules."""
     return context | {"health": health.health() if request.user.has_perm("runs.view_schedule") else []}
