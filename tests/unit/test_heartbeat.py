@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
+from runs import transitions
 from runs.models import Worker
 from runs.states import AttemptKey
 from runs.supervisor import heartbeat
@@ -27,7 +28,7 @@ class World:
         self.kept: list[float] = []
         self.learned: list[dict[AttemptKey, Renewed]] = []
         monkeypatch.setattr(heartbeat, "lease_clock", lambda: self.now)
-        monkeypatch.setattr(heartbeat.transitions, "renew", self._renew)
+        monkeypatch.setattr(transitions, "renew", self._renew)
         monkeypatch.setattr(Worker.objects, "filter", lambda **_: self)
 
     def _renew(self, *_: Any, **__: Any) -> dict[AttemptKey, Renewed]:
