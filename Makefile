@@ -25,7 +25,8 @@ install: $(VENV)/.installed ## Make the environment with the pinned requirements
 
 test: $(VENV)/.installed-dev ## Run all tests, on SQLite and, where one can be started, on PostgreSQL
 	$(BIN)/python -m pytest $(ARGS)
-	$(BIN)/python -m pytest --database=postgresql tests/contract tests/integration $(ARGS)
+	$(BIN)/python -m pytest --database=postgresql tests/contract tests/integration \
+	    tests/acceptance/test_recovery_database.py tests/acceptance/test_recovery_workers.py $(ARGS)
 
 check: $(VENV)/.installed-dev ## Lint, types, import rules, Django's checks, missing migrations
 	$(BIN)/ruff check .
