@@ -128,8 +128,10 @@ class Hub:
     async def _hear(self) -> None:
         silent = 0
         async with self._client.pubsub() as pubsub:
-            await pubsub.subscribe(keys.NOTICES, *self._by_channel)
-            self._pubsub = pubsub
+            await pubsub.subscribe(keys.NOTICES)  # so that there is always something to listen to
+            self._pubsub = pubsub  # from here on, who joins subscribes himself
+            if self._by_channel:
+                await pubsub.subscribe(*self._by_channel)
             while silent < 2:
                 message = await pubsub.get_message(timeout=SILENCE_S)
                 if message is None:
