@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import shared_task
 from celery.exceptions import Ignore
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, InterfaceError, connections
 from kombu.exceptions import OperationalError as BrokerError
 
 from runs.queues import waiting
@@ -32,7 +32,7 @@ def execute(self: Any, *_: Any, **__: Any) -> dict[str, Any]:
     queue = self.request.delivery_info["routing_key"]
     try:
         supervised = supervise_next(runtime(), [queue], self.request.id)
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         logger.warning("A wake-up came while the database is away: %s", str(error).strip())
         raise Ignore from error
     if supervised is None:
@@ -59,7 +59,7 @@ def reconcile() -> None:
 
     try:
         reconciling.reconcile(wake, waiting)
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         logger.warning("Reconciling waits for the database: %s", str(error).strip())
 
 
@@ -87,7 +87,7 @@ def schedules() -> None:
 
     try:
         tick(wake, runs_settings().schedules_budget_s)
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         logger.warning("Schedules wait for the database: %s", str(error).strip())
 
 

@@ -8,7 +8,7 @@ The clock is the database's. A function that returns False or None changed nothi
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
@@ -100,13 +100,17 @@ class Renewed:
     results_stored: int
 
 
-def renew(worker: Worker, *, lease_s: float) -> dict[AttemptKey, Renewed]:
-    """Renew the leases of all open attempts of a worker in one UPDATE; returns those that are its own.
+def renew(worker: Worker, keys: Iterable[AttemptKey], *, lease_s: float) -> dict[AttemptKey, Renewed]:
+    """Renew the leases of those attempts that a worker takes care of, in one UPDATE; returns which are still its own.
 
-    An attempt that is missing from the answer has been taken over or ended: its child must be killed. An expired lease
-    that nobody has taken over yet is renewed too: taking over closes the attempt, so there is no doubt whose it is.
+    Not of all that are open under its name: one whose supervisor failed must come to its end. An attempt that is
+    missing from the answer has been taken over or ended: its child must be killed. An expired lease that nobody has
+    taken over yet is renewed too: taking over closes the attempt, so there is no doubt whose it is.
     """
-    mine = Attempt.objects.filter(worker=worker, finished_at=None)
+    run_ids = {key.run_id for key in keys}
+    if not run_ids:
+        return {}
+    mine = Attempt.objects.filter(worker=worker, finished_at=None, run_id__in=run_ids)
     mine.update(lease_expires_at=from_now(lease_s))
     rows = mine.values_list(
         "run_id",
@@ -238,7 +242,8 @@ def decide(
 
 def _policy(run: Run, kind: FailureKind | None) -> Retry:
     if kind is not None and kind.value in run.retries:
-        return Retry.model_validate(run.retries[kind.value])
+        said = run.retries[kind.value]
+        return Retry.model_validate({name: said[name] for name in said if name in Retry.model_fields})
     if kind == FailureKind.LOST and run.on_lost == "retry":  # a row that says nothing of retries
         return Retry(times=run.max_attempts - 1)
     return Retry()

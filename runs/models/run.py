@@ -133,4 +133,5 @@ class Run(models.Model):
         return Status(self.status).is_final
 
     def effective_limits(self) -> Limits:
-        return Limits.model_validate(self.limits)
+        """As stored; what a newer version may have stored besides is passed over."""
+        return Limits.model_validate({name: self.limits[name] for name in self.limits if name in Limits.model_fields})

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.db.models.functions import Now
 
 from runs import transitions
@@ -49,8 +49,11 @@ class Heartbeat(threading.Thread):
 
     def run(self) -> None:
         while not self._ending.wait(self._every_s):
-            close_old_connections()
-            self.run_once()
+            try:
+                close_old_connections()
+                self.run_once()
+            except Exception:  # whatever it is: without this thread all children are killed
+                logger.exception("A heartbeat failed; the next one tries again")
 
     def run_once(self) -> bool:
         """Renew once; False if the database did not answer, which the next beat tries again."""
@@ -61,9 +64,9 @@ class Heartbeat(threading.Thread):
             attempts = self._mine()
             sent = lease_clock()
             try:
-                renewed = transitions.renew(self._worker, lease_s=self._lease_s)
+                renewed = transitions.renew(self._worker, attempts, lease_s=self._lease_s)
                 Worker.objects.filter(pk=self._worker.pk).update(heartbeat_at=Now(), **self._counts())
-            except DatabaseError as error:
+            except (DatabaseError, InterfaceError) as error:
                 if not self._failing:
                     logger.warning("Leases cannot be renewed: %s", str(error).strip())
                 self._failing = True

@@ -42,6 +42,9 @@ class Listener(threading.Thread):
             except BufferUnavailable:
                 logger.warning("Redis is away: cancels are heard by the heartbeat until it is back")
                 self._ending.wait(RETRY_S)
+            except Exception:  # whatever it is: the database tells it all, but later
+                logger.exception("Listening failed; it begins anew")
+                self._ending.wait(RETRY_S)
 
     def _listen(self) -> None:
         for notice in self._buffer.notices(self._poll_s):

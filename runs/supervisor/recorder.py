@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from django.db import DatabaseError, close_old_connections, transaction
+from django.db import DatabaseError, InterfaceError, close_old_connections, transaction
 from django.db.models.functions import Now
 
 from runs import provenance, transitions
@@ -228,8 +228,10 @@ class Recorder(threading.Thread):
             if attempt.pending:
                 try:
                     attempt.write()
-                except DatabaseError as error:
+                except (DatabaseError, InterfaceError) as error:
                     logger.warning("Run %s: its progress waits for the database: %s", attempt.key, str(error).strip())
+                except Exception:  # whatever it is, it is one attempt's: the others' checkpoints must go on
+                    logger.exception("Run %s: its progress cannot be written this time", attempt.key)
 
     def end(self) -> None:
         self._ending.set()

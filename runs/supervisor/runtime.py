@@ -16,7 +16,7 @@ from typing import Any
 
 from celery import Celery, bootsteps
 from celery.signals import worker_shutting_down
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, InterfaceError, connections
 from django.db.models.functions import Now
 from kombu.exceptions import KombuError
 from redis import RedisError
@@ -140,6 +140,9 @@ class Runtime:
             found = sum(waiting(queue) for queue in self.worker.queues)
         except (KombuError, RedisError, OSError):
             found = 0
+        except Exception:
+            logger.exception("The queues' lengths cannot be told")
+            found = 0
         free = 0 if self.stopping else self._slots - len(self._all())
         return Look(heard=self.heard, free=free, waiting=found)
 
@@ -224,7 +227,7 @@ def asked_by(run_id: int) -> str:
     """Who asked for the cancel of a run, if the database can tell now."""
     try:
         return Run.objects.filter(pk=run_id).values_list("cancel_requested_by", flat=True).first() or ""
-    except DatabaseError:
+    except (DatabaseError, InterfaceError):
         return ""
 
 
@@ -245,7 +248,7 @@ def _quietly(what: str, write: Callable[[], Any]) -> None:
     """A write that is welcome but not needed: others judge a worker by its process and its leases."""
     try:
         write()
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         logger.warning("The worker could not %s: %s", what, str(error).strip())
     finally:
         connections.close_all()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, TypeVar
@@ -23,6 +24,7 @@ from runs.exceptions import BufferUnavailable, SpawnFailed
 from runs.models import Attempt, Checkpoint
 from runs.protections import is_off
 from runs.records import position
+from runs.states import AttemptKey, FailureKind, Status
 from runs.supervisor.children import Child, ChildSpec, Exit, Fate
 from runs.supervisor.events import Event, Exited, Inbox, Measured
 from runs.supervisor.outcome import Observation, Verdict, verdict
@@ -31,7 +33,7 @@ from runs.supervisor.sender import Sender
 from runs.supervisor.watch import Watch
 from runs.supervisor.window import Window
 from runs.supervisor.witness import Seen, Spent, certify
-from runs.transitions import Facts, Settled
+from runs.transitions import Ending, Facts, Settled
 
 if TYPE_CHECKING:
     from runs.supervisor.runtime import Runtime
@@ -40,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+GONE_S = 30.0
+"""Longest wait for the end of a child whose supervisor failed."""
 RETRY_S = 1.0
 """Between two tries to write the end while the database is away."""
 
@@ -68,12 +72,42 @@ def supervise_next(runtime: Runtime, queues: Sequence[str], task_id: str) -> Sup
     runtime.count(claimed=attempt is not None)
     if attempt is None:
         return None
-    supervisor = Supervisor(runtime, attempt)
-    runtime.add(supervisor)
+    supervisor = None
     try:
+        supervisor = Supervisor(runtime, attempt)
+        runtime.add(supervisor)
         return supervisor.run()
+    except Exception:
+        logger.exception("Run %s: its supervisor failed", attempt.key)
+        return _given_up(attempt)
     finally:
-        runtime.remove(supervisor)
+        if supervisor is not None:
+            runtime.remove(supervisor)
+
+
+def _given_up(attempt: Attempt) -> Supervised:
+    """End an attempt whose supervisor failed, by a fault of its own or because it was hurried while the database is
+    away. What does not work now is left to the reconciler: nobody renews the lease any more.
+    """
+    close_old_connections()
+    lost = Ending(Status.FAILED, FailureKind.LOST, error="Its supervisor failed; the worker's log says why.")
+    settled = Settled.SUPERSEDED
+    try:
+        settled = transitions.settle(attempt.key, lost)
+    except Exception:
+        logger.exception("Run %s: it is left to the reconciler", attempt.key)
+    return _supervised(attempt.key, lost, settled, attempt.run.queue)
+
+
+def _supervised(key: AttemptKey, ending: Ending, settled: Settled, queue: str) -> Supervised:
+    return {
+        "run": key.run_id,
+        "attempt": key.number,
+        "end": str(ending.attempt_end),
+        "failure_kind": ending.failure_kind or "",
+        "then": str(settled),
+        "queue": queue,
+    }
 
 
 class Supervisor:
@@ -91,6 +125,8 @@ class Supervisor:
         self._writes = runtime.recorder.open(self.key, self._acknowledge, self._store_said)
         self._kept = dict.fromkeys(Stream, 0)
         """Up to here everything was stored with a checkpoint."""
+        self._gone = threading.Event()
+        """No process of the child is left."""
         self.pid: int | None = None
 
     def post(self, event: Event) -> None:
@@ -120,14 +156,7 @@ class Supervisor:
             self._inbox.close()
             self._runtime.recorder.close(self.key)
         self._forget_buffer(settled)
-        return {
-            "run": self.key.run_id,
-            "attempt": self.key.number,
-            "end": str(found.ending.attempt_end),
-            "failure_kind": found.ending.failure_kind or "",
-            "then": str(settled),
-            "queue": self._run.queue,
-        }
+        return _supervised(self.key, found.ending, settled, self._run.queue)
 
     # spawn, watch
 
@@ -146,6 +175,7 @@ class Supervisor:
         except BaseException:
             logger.exception("Run %s: its supervisor failed; its child is killed", self.key)
             child.kill()
+            self._gone.wait(GONE_S)
             raise
         finally:
             child.close()
@@ -153,10 +183,11 @@ class Supervisor:
 
     def _spawn(self) -> Child:
         """Start the child while the attempt is certainly this worker's. Raises SpawnFailed."""
+        spec = self._persist("its start", self._spec)
         before = self._runtime.heartbeat.hold(self.key)
         if before is None:
             raise SpawnFailed("The lease could not be renewed between the claim and the start", Fate.LEASE)
-        return self._runtime.forkserver.spawn(self._spec(), self._exited, before=before)
+        return self._runtime.forkserver.spawn(spec, self._exited, before=before)
 
     def _not_started(self, error: SpawnFailed) -> Observation:
         """What has nothing to do with the run is not its failure: it is lost, and has another attempt."""
@@ -196,6 +227,7 @@ class Supervisor:
         )
 
     def _exited(self, exit_: Exit) -> None:
+        self._gone.set()
         self.post(Exited(exit_))
 
     def _acknowledge(self, checkpoint: int) -> None:
@@ -225,7 +257,7 @@ class Supervisor:
         """
         try:
             flush.flush_run(self.key.run_id)
-        except (BufferUnavailable, DatabaseError) as error:
+        except (BufferUnavailable, DatabaseError, InterfaceError) as error:
             logger.info("Run %s: lines of earlier attempts are left to the flush: %s", self.key, error)
 
     def _store_window(self) -> None:

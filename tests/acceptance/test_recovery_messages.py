@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 
 from runs import tasks
-from runs.models import Worker
+from runs.models import Run, Worker
 from runs.supervisor.hearing import DEAF_STATUS
 from tests.recovery import (
     PATIENCE_S,
@@ -98,9 +98,12 @@ def test_messages_and_tables_of_another_version_are_understood(team: Team) -> No
         with connection.cursor() as cursor:
             cursor.execute(f"ALTER TABLE {table} ADD COLUMN of_tomorrow varchar(10) DEFAULT 'new' NOT NULL")
     try:
-        team.worker()
         run = team.counting(count=5, pause_s=0)
+        Run.objects.filter(pk=run.pk).update(
+            limits={**run.limits, "of_tomorrow": 1}, retries={"lost": {"times": 1, "of_tomorrow": 1}, "of_tomorrow": {}}
+        )
         tasks.execute.apply_async(("a run id",), {"of_tomorrow": True}, queue=team.queue)
+        team.worker()
         assert team.is_counted(ended(run), count=5)
     finally:
         for table in ("runs_run", "runs_attempt", "runs_worker", "runs_checkpoint"):

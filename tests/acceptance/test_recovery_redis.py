@@ -19,7 +19,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.acceptance
 
-LINES = 400
+LINES = 200
 KIB = 1024
 
 

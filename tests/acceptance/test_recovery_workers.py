@@ -180,6 +180,15 @@ def test_what_redis_has_of_a_dead_attempt_is_stored_whoever_flushes(team: Team, 
         assert len(said) >= len(steps) - 1, "all but what it was about to say"
 
 
+def test_a_supervisor_that_fails_by_itself_costs_an_attempt_and_no_run(team: Team) -> None:
+    team.worker(slots=4, ATHANOR_APPS="tests.meddling", MEDDLING_WATCH="1")
+    run = ended(team.counting(count=40))
+    assert team.is_counted(run, count=40)
+    assert ends(run) == ["lost", "completed"]
+    assert attempts(run)[0].error == "Its supervisor failed; the worker's log says why."
+    assert summary(run)["resumed_from"] > 0
+
+
 def test_a_worker_that_stood_still_for_three_leases_writes_nothing(team: Team) -> None:
     worker = team.worker()
     run = under_way(team.counting(count=60, pause_s=0.2))

@@ -121,7 +121,7 @@ def test_a_renewal_between_the_look_and_the_verdict_saves_the_attempt(monkeypatc
 
     def renew_first(*_: Any, **__: Any) -> bool:
         assert attempt.worker is not None
-        transitions.renew(attempt.worker, lease_s=10)
+        transitions.renew(attempt.worker, [attempt.key], lease_s=10)
         return True
 
     monkeypatch.setattr(reconcile, "is_lost", renew_first)

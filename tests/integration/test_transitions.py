@@ -157,7 +157,7 @@ def test_a_renewal_keeps_what_is_its_own_and_brings_the_news() -> None:
     make_attempt()
     transitions.request_cancel(attempt.run_id, by="ada")
     before = attempt.lease_expires_at
-    renewed = transitions.renew(worker, lease_s=60)
+    renewed = transitions.renew(worker, [attempt.key], lease_s=60)
     assert set(renewed) == {attempt.key}
     assert (renewed[attempt.key].cancel_requested_by, renewed[attempt.key].lines_stored) == ("ada", 40)
     attempt.refresh_from_db()
@@ -165,11 +165,19 @@ def test_a_renewal_keeps_what_is_its_own_and_brings_the_news() -> None:
     assert attempt.lease_expires_at > timezone.now() + timedelta(seconds=50)
 
 
+def test_an_attempt_that_nobody_takes_care_of_is_not_renewed() -> None:
+    worker = make_worker()
+    orphan, mine = make_attempt(worker=worker, lease_s=5), make_attempt(worker=worker, lease_s=5)
+    assert set(transitions.renew(worker, [mine.key], lease_s=60)) == {mine.key}
+    orphan.refresh_from_db()
+    assert orphan.lease_expires_at < timezone.now() + timedelta(seconds=30)
+
+
 def test_a_renewal_leaves_out_what_was_taken_over() -> None:
     worker = make_worker()
     attempt = make_attempt(worker=worker)
     transitions.release(attempt.key, LOST)
-    assert transitions.renew(worker, lease_s=60) == {}
+    assert transitions.renew(worker, [attempt.key], lease_s=60) == {}
 
 
 @pytest.mark.parametrize(

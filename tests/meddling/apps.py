@@ -1,5 +1,6 @@
 """What the environment asks for is broken.
 
+MEDDLING_WATCH=1: the supervisor of each first attempt fails by a fault of its own after a second.
 MEDDLING_DEAF=file: once the file exists, the worker's consumer asks for no message any more, as after some outages;
 then file.done is made.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,23 @@ class Meddling(AppConfig):
     name = "tests.meddling"
 
     def ready(self) -> None:
+        if os.environ.get("MEDDLING_WATCH"):
+            _break_the_watch_of_first_attempts()
         if file := os.environ.get("MEDDLING_DEAF"):
             worker_ready.connect(lambda sender, **_: _deafen_once(Path(file), sender), weak=False)
+
+
+def _break_the_watch_of_first_attempts() -> None:
+    from runs.supervisor.watch import Watch  # Django is ready now
+
+    turn = Watch.run_once
+
+    def fail(self: Any) -> None:
+        turn(self)
+        if self._window.key.number == 1 and time.monotonic() - self._spawned_at > 1.0:
+            raise RuntimeError("a fault of the supervisor's own")
+
+    Watch.run_once = fail  # type: ignore[method-assign]
 
 
 def _deafen_once(file: Path, consumer: Any) -> None:
