@@ -1,6 +1,6 @@
 """The database is killed, or away for longer than a lease, while runs speak: nothing is lost, nothing doubled.
 
-On SQLite somebody holds its only write lock for that time. ATHANOR_TEST_OUTAGE_S makes the outage longer.
+On SQLite somebody holds its only write lock for that time. TEST_OUTAGE_S makes the outage longer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.waiting import wait_until
 
 pytestmark = pytest.mark.acceptance
 
-OUTAGE_S = float(os.environ.get("ATHANOR_TEST_OUTAGE_S", "15"))
+OUTAGE_S = float(os.environ.get("TEST_OUTAGE_S", "15"))
 RATE = 10_000
 """Lines a second."""
 
