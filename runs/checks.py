@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004  # Django's name
 
 from runs.conf import runs_settings
+
+
+KILLING_S = 1.0
+"""Longest time that the end of all children of a worker may take."""
+LATE_S = 5.0
+"""A lost run is noticed so long after its lease at the latest."""
 
 
 @register()
@@ -21,6 +27,24 @@ def lease_outlives_heartbeats(app_configs: Any, **kwargs: Any) -> list[CheckMess
                 f" ({conf.lease_margin_s + 2 * conf.heartbeat_s:g}): one slow renewal would end healthy runs.",
                 hint="Raise ATHANOR_RUNS['lease_s'] or lower heartbeat_s.",
                 id="runs.E001",
+            )
+        )
+    if conf.lease_margin_s < KILLING_S:
+        found.append(
+            Error(
+                f"lease_margin_s ({conf.lease_margin_s:g}) is shorter than {KILLING_S:g} s: children of a worker that could"
+                " not renew would still be dying when another worker starts their runs.",
+                hint="Raise ATHANOR_RUNS['lease_margin_s'].",
+                id="runs.E002",
+            )
+        )
+    if conf.reconcile_every_s > LATE_S:
+        found.append(
+            Warning(
+                f"reconcile_every_s ({conf.reconcile_every_s:g}) is longer than {LATE_S:g} s: runs whose host is gone say"
+                f" running for longer than their lease plus {LATE_S:g} s.",
+                hint="Lower ATHANOR_RUNS['reconcile_every_s'].",
+                id="runs.W001",
             )
         )
     return found

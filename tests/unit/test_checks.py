@@ -1,0 +1,26 @@
+"""Settings that do not fit together are told before anything runs on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from runs.checks import lease_outlives_heartbeats
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({}, []),
+        ({"lease_s": 6, "lease_margin_s": 3, "heartbeat_s": 2}, ["runs.E001"]),
+        ({"lease_s": 7, "lease_margin_s": 3, "heartbeat_s": 2}, []),
+        ({"lease_margin_s": 0.5}, ["runs.E002"]),
+        ({"reconcile_every_s": 10}, ["runs.W001"]),
+    ],
+)
+def test_the_times_of_leases_fit_together(
+    configure: Callable[..., None], values: dict[str, float], found: list[str]
+) -> None:
+    configure(**values)
+    assert [message.id for message in lease_outlives_heartbeats(None)] == found
