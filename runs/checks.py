@@ -8,7 +8,6 @@ from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A
 
 from runs.conf import runs_settings
 
-
 KILLING_S = 1.0
 """Longest time that the end of all children of a worker may take."""
 LATE_S = 5.0
@@ -32,8 +31,8 @@ def lease_outlives_heartbeats(app_configs: Any, **kwargs: Any) -> list[CheckMess
     if conf.lease_margin_s < KILLING_S:
         found.append(
             Error(
-                f"lease_margin_s ({conf.lease_margin_s:g}) is shorter than {KILLING_S:g} s: children of a worker that could"
-                " not renew would still be dying when another worker starts their runs.",
+                f"lease_margin_s ({conf.lease_margin_s:g}) is shorter than {KILLING_S:g} s: children of a worker that"
+                " could not renew would still be dying when another worker starts their runs.",
                 hint="Raise ATHANOR_RUNS['lease_margin_s'].",
                 id="runs.E002",
             )
@@ -41,8 +40,8 @@ def lease_outlives_heartbeats(app_configs: Any, **kwargs: Any) -> list[CheckMess
     if conf.reconcile_every_s > LATE_S:
         found.append(
             Warning(
-                f"reconcile_every_s ({conf.reconcile_every_s:g}) is longer than {LATE_S:g} s: runs whose host is gone say"
-                f" running for longer than their lease plus {LATE_S:g} s.",
+                f"reconcile_every_s ({conf.reconcile_every_s:g}) is longer than {LATE_S:g} s: runs whose host is gone"
+                f" say running for longer than their lease plus {LATE_S:g} s.",
                 hint="Lower ATHANOR_RUNS['reconcile_every_s'].",
                 id="runs.W001",
             )
