@@ -201,7 +201,7 @@ def processes_of(run: Run) -> list[psutil.Process]:
 
 
 def _is_of(process: psutil.Process, run: Run, told: set[Any]) -> bool:
-    """By its pid, or by its mark: a process that was forked and executes nothing new shows its forebear's environment."""
+    """By its pid or its mark: a process that was forked and executes nothing new shows its forebear's environment."""
     with contextlib.suppress(psutil.Error):
         if process.create_time() < run.created_at.timestamp() - 1:
             return False

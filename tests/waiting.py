@@ -14,6 +14,8 @@ def wait_until(predicate: Callable[[], T], *, timeout_s: float = 10.0, what: str
     deadline = time.monotonic() + timeout_s
     while not (value := predicate()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout_s:g} s in vain for {what or getattr(predicate, '__name__', predicate)}")
+            raise AssertionError(
+                f"waited {timeout_s:g} s in vain for {what or getattr(predicate, '__name__', predicate)}"
+            )
         time.sleep(every_s)
     return value
