@@ -50,7 +50,7 @@ class RunRecords:
         self._progress: Progress | None = None
         self._checkpoint: CheckpointRecord | None = None
         self._artifacts: list[ArtifactRecord] = []
-        self._source_file: str | None = None
+        self._asking: threading.Thread | None = None  # git, for the provenance
 
     def mark(self, **columns: Any) -> None:
         """Set columns of the attempt; the first time that a column is given counts. A Moment is written as a time."""
@@ -79,10 +79,19 @@ class RunRecords:
             self._artifacts.append(record)
 
     def provenance(self, hello: dict[str, Any]) -> None:
-        """Note what the child said of its code; git is asked when it is written."""
-        self.mark(provenance=hello)
-        with self._lock:
-            self._source_file = str(hello.get("source_file") or "")
+        """Note what the child said of its code. Git is asked in a thread of its own: it may take seconds, and nobody's
+        checkpoint may wait for it.
+        """
+        self._asking = threading.Thread(target=self._complete, args=(hello,), name=f"git-{self.key}", daemon=True)
+        self._asking.start()
+
+    def _complete(self, hello: dict[str, Any]) -> None:
+        try:
+            known = provenance.complete(hello, Path(str(hello.get("source_file") or "")))
+        except Exception:
+            logger.exception("Run %s: where its code is from cannot be told", self.key)
+        else:
+            self.mark(provenance=known)
 
     @property
     def has_room(self) -> bool:
@@ -108,6 +117,12 @@ class RunRecords:
             if stored and taken[2] is not None:
                 self._acknowledge(taken[2]["id"])
 
+    def write_last(self) -> None:
+        """The last write of an attempt, with what git says; waits for that as long as git may take."""
+        if self._asking is not None:
+            self._asking.join()
+        self.write()
+
     def _put_back(
         self,
         columns: dict[str, Any],
@@ -129,8 +144,6 @@ class RunRecords:
         artifacts: list[ArtifactRecord],
     ) -> bool:
         """False: nothing was stored, since the attempt is closed."""
-        if self._source_file is not None and "provenance" in columns:
-            columns = {**columns, "provenance": provenance.complete(columns["provenance"], Path(self._source_file))}
         with transaction.atomic():
             if not self._still_ours(columns):
                 return False

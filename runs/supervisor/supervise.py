@@ -249,7 +249,7 @@ class Supervisor:
             self._store_earlier()
         if not is_off("final_drain"):
             self._persist("its last lines", self._store_window)
-        self._persist("its last records", self._writes.write)
+        self._persist("its last records", self._writes.write_last)
 
     def _store_earlier(self) -> None:
         """Store what Redis still has of earlier attempts, whose supervisors are gone. What does not work now is left to

@@ -11,6 +11,7 @@ from runs.models import Run
 from runs.states import Status
 from tests.recovery import PATIENCE_S, SHORT, Team, attempts, ends, has_said, is_whole
 from tests.stack import Stack, ended
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.acceptance
 
@@ -30,6 +31,7 @@ def test_workers_whose_clocks_are_an_hour_off_do_their_work(own_stack: Stack, tm
     run = has_said(team.counting(count=100), "step 3", timeout_s=PATIENCE_S)
     assert run.status == Status.RUNNING, "its lines were flushed while it runs: the system worker takes its ticks"
     assert is_off(run, off_s)
+    wait_until(lambda: attempts(run)[0].started_at, what="its start in the database")
     (first,) = attempts(run)
     assert first.started_at is not None
     assert abs((first.started_at - first.claimed_at).total_seconds()) < 30, "times are the database's"
