@@ -104,6 +104,7 @@ class Runtime:
         event = Draining(hurry=self._stopping.is_set())
         if not self._stopping.is_set():
             self._stopping.set()
+            threading.Thread(target=self._hurry_when_asked, name="hurry", daemon=True).start()
             _quietly("note its stop", lambda: Worker.objects.filter(pk=self.worker.pk).update(stopping_at=Now()))
         for supervisor in self._all():
             supervisor.post(event)
@@ -114,9 +115,7 @@ class Runtime:
             self.drain()
         deadline = time.monotonic() + timeout_s
         while self._wait_for_idle(min(deadline - time.monotonic(), SIGNALS_S)):
-            if self.signals > 1 and not self.hurrying.is_set():
-                self.hurrying.set()
-                self.drain()
+            pass  # a signal's handler runs between two waits
         self.hurrying.set()
         for thread in self._threads:
             thread.end()
@@ -129,9 +128,19 @@ class Runtime:
             self._idle.wait_for(lambda: not self._supervisors, max(timeout_s, 0.0))
             return bool(self._supervisors) and timeout_s > 0
 
-    def hurry(self) -> None:
-        """Give the runs no more time. Set by a signal's handler, which may do nothing else."""
+    def end_soon(self) -> None:
+        """Stop, and give the runs no more time. For a signal's handler, which may meet any lock held by the thread that it
+        interrupts: so the work is another thread's.
+        """
         self.signals += 2
+        threading.Thread(target=self.drain, name="drain", daemon=True).start()
+
+    def _hurry_when_asked(self) -> None:
+        """In a thread of its own, since Celery's handler of SIGQUIT has the main thread wait for its pool."""
+        while not self.hurrying.wait(SIGNALS_S):
+            if self.signals > 1:
+                self.hurrying.set()
+                self.drain()
 
     # Whether it still hears
 
@@ -278,6 +287,9 @@ class SupervisorStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery i
         conf = runs_settings()
         _runtime = Runtime(parent.hostname, run_queues(parent), parent.concurrency, conf)
         _runtime.start()
+        # At SIGQUIT Celery cancels what it is executing, within the signal's handler, which the threads pool cannot do:
+        # it raises in the middle of whatever the main thread does. Runs are ended by their supervisors.
+        parent.consumer.cancel_active_requests = _runtime.end_soon
         logger.info("Supervising up to %d runs (pid %d)", parent.concurrency, os.getpid())
 
     def close(self, parent: Any) -> None:  # noqa: ARG002  # the step's interface
@@ -289,17 +301,17 @@ class SupervisorStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery i
             try:
                 if _runtime is not None:
                     _runtime.stop(timeout_s=float("inf"))
-            except BaseException as error:  # Celery's handler of SIGQUIT raises in the middle of the wait
+            except BaseException as error:  # a signal's handler raised in the middle of the wait
                 logger.warning("Stopping was interrupted by %r: hurrying", error)
                 if _runtime is not None:
-                    _runtime.hurry()
+                    _runtime.end_soon()
             else:
                 return
 
     def terminate(self, parent: Any) -> None:
         """A cold shutdown (SIGQUIT, a second Ctrl-C)."""
         if _runtime is not None:
-            _runtime.hurry()
+            _runtime.end_soon()
         self.stop(parent)
 
 

@@ -63,6 +63,15 @@ def test_a_second_signal_hurries(team: Team, second: signal.Signals) -> None:
     assert (run.status, ends(run)) == (Status.PENDING, ["released"])
 
 
+def test_a_cold_shutdown_hands_runs_back_at_once(team: Team) -> None:
+    worker = team.worker(ATHANOR_RUNS_DRAIN_S="300")
+    run = has_said(team.launch("hang"), "hanging")
+    worker.send(signal.SIGQUIT)
+    worker.wait(PATIENCE_S)
+    run.refresh_from_db()
+    assert (run.status, ends(run)) == (Status.PENDING, ["released"])
+
+
 def test_a_rolling_restart_under_load_loses_nothing_and_shows_no_failed_run(team: Team) -> None:
     workers = team.workers_at_once(2, slots=3)
     runs = [team.counting(count=60) for _ in range(8)]
