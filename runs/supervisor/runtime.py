@@ -129,8 +129,8 @@ class Runtime:
             return bool(self._supervisors) and timeout_s > 0
 
     def end_soon(self) -> None:
-        """Stop, and give the runs no more time. For a signal's handler, which may meet any lock held by the thread that it
-        interrupts: so the work is another thread's.
+        """Stop, and give the runs no more time. For a signal's handler, which may meet any lock held by the thread
+        that it interrupts: so the work is another thread's.
         """
         self.signals += 2
         threading.Thread(target=self.drain, name="drain", daemon=True).start()
