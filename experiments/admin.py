@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 
 from experiments.base import Experiment
-from experiments.forms import InstanceForm
+from experiments.forms.instance import InstanceForm
 from experiments.models import Instance
 from experiments.registry import registry
 from experiments.schema import describe, skeleton

@@ -1,0 +1,222 @@
+"""From what a browser sent to a configuration. Pure; any data gives some configuration, which is then validated.
+
+A number that is none stays the text that was typed: the one validator says what is wrong with it. What was left empty
+is left out, so that its default holds, or is null where the field says so. What the browser did not send at all is left
+out too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.forms.encoding import option_of
+from experiments.forms.fields import (
+    AGAIN,
+    AS_JSON,
+    CHOSEN,
+    CLEAR,
+    EMPTY,
+    KEEP,
+    MISSING,
+    NONE,
+    ON,
+    OPEN,
+    ROW,
+    Field,
+    Kind,
+    below,
+    option_name,
+)
+from experiments.validation import unmasked
+
+Sent = Mapping[str, Sequence[str]]
+"""Name of an input → its values."""
+
+TYPE_AGAIN = "Type it again: it was not sent back to you. Or leave it as it was."
+JSON_MAX_CHARS = 1_000_000
+
+
+@dataclass
+class Decoded:
+    """What was read, and what could not be."""
+
+    configuration: Any = None
+    problems: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Name in the form → message."""
+
+
+def decode(root: Field, data: Sent, name: str, stored: Any = MISSING) -> Decoded:
+    """`stored`: the configuration that the form was made from. Secrets that were left empty are taken from it."""
+    decoder = _Decoder(data)
+    value = decoder.value(root, name, stored)
+    return Decoded({} if value is MISSING else value, decoder.problems)
+
+
+def number(text: str, *, only_whole: bool = False) -> int | float | str:
+    """A number as it is typed; the text itself if it is none."""
+    with contextlib.suppress(ValueError):
+        return int(text)
+    if not only_whole:
+        with contextlib.suppress(ValueError):
+            return float(text)
+    return text
+
+
+class _Decoder:
+    """Each reader is given the field, its name in the form, and what was stored at its place."""
+
+    def __init__(self, data: Sent) -> None:
+        self._data = data
+        self.problems: dict[str, str] = {}
+
+    def value(self, field: Field, name: str, stored: Any) -> Any:
+        if name + AS_JSON in self._data:
+            return self._json(field, name + AS_JSON, name, stored)
+        reader = _READERS.get(field.kind)
+        return reader(self, field, name, stored) if reader else MISSING
+
+    def _constant(self, field: Field, _name: str, _stored: Any) -> Any:
+        return field.constant
+
+    def _switch(self, _field: Field, name: str, _stored: Any) -> Any:
+        return self._is_on(name) if name in self._data else MISSING
+
+    def _last(self, name: str) -> str:
+        values = self._data.get(name) or ("",)
+        return values[-1]
+
+    def _is_on(self, name: str) -> bool:
+        return self._last(name) == "on"
+
+    def _number(self, field: Field, name: str, _stored: Any) -> Any:
+        if name not in self._data:
+            return MISSING
+        text = self._last(name).strip()
+        return number(text, only_whole=field.kind == Kind.INTEGER) if text else field.blank
+
+    def _choice(self, field: Field, name: str, _stored: Any) -> Any:
+        if name not in self._data:
+            return MISSING
+        key = self._last(name)
+        chosen = next((choice for choice in field.choices if choice.key == key), None)
+        return chosen.value if chosen else key or field.blank
+
+    def _text(self, field: Field, name: str, _stored: Any) -> Any:
+        if name not in self._data:
+            return MISSING
+        if text := self._last(name).replace("\r\n", "\n"):
+            return text
+        if field.nullable:
+            return None if field.never_blank or self._is_on(name + NONE) else ""
+        return "" if field.default is not MISSING or self._is_on(name + EMPTY) else MISSING
+
+    def _secret(self, field: Field, name: str, stored: Any) -> Any:
+        if text := self._last(name):
+            return text
+        if self._is_on(name + AGAIN) and not self._is_on(name + KEEP):
+            self.problems[name] = TYPE_AGAIN
+        if field.nullable and self._is_on(name + CLEAR):
+            return None
+        return stored if isinstance(stored, str) or (stored is None and field.nullable) else MISSING
+
+    def _json(self, field: Field, source: str, name: str, stored: Any) -> Any:
+        text = self._last(source)
+        if not text.strip():
+            return MISSING
+        if len(text) > JSON_MAX_CHARS:
+            self.problems[name] = f"It is longer than {JSON_MAX_CHARS:,} characters."
+            return MISSING
+        try:
+            value = json.loads(text)
+        except RecursionError:
+            self.problems[name] = "It is nested too deeply."
+        except ValueError as error:
+            self.problems[name] = f"It is no JSON: {error}."
+        else:
+            return unmasked(value, stored) if field.is_secretive and stored is not MISSING else value
+        return MISSING
+
+    def _group(self, field: Field, name: str, stored: Any) -> Any:
+        if not self._is_on(name + ON):
+            return field.blank if field.has_toggle and self._was_sent(field, name) else MISSING
+        known = stored if isinstance(stored, dict) else {}
+        made: dict[str, Any] = {}
+        for inner in field.fields:
+            value = self.value(inner, below(name, inner.name), known.get(inner.name, MISSING))
+            if value is not MISSING:
+                made[inner.name] = value
+        if field.is_open and (more := self._more(field, name, known)):
+            made = {**more, **made}
+        return made
+
+    def _more(self, field: Field, name: str, known: Mapping[str, Any]) -> Any:
+        if name + OPEN not in self._data:
+            return {}
+        more = self._json(field, name + OPEN, name, dict(known))
+        if more is MISSING or isinstance(more, dict):
+            return {} if more is MISSING else more
+        self.problems[name] = "Other keys must be an object of JSON: { … }"
+        return {}
+
+    def _was_sent(self, field: Field, name: str) -> bool:
+        """Whether the browser has seen the switch of a group or list, which it does not send when it is off."""
+        if field.kind == Kind.LIST:
+            return name + ROW in self._data
+        return field.has_toggle and any(key.startswith((f"{name}.", f"{name}!")) for key in self._data)
+
+    def _list(self, field: Field, name: str, stored: Any) -> Any:
+        if name + ROW not in self._data:
+            return MISSING
+        if field.has_toggle and not self._is_on(name + ON):
+            return field.blank
+        item = field.item
+        if item is None:
+            return MISSING
+        values = [self.value(item, below(name, row), _origin(stored, row)) for row in rows(self._data, name)]
+        return [None if value is MISSING else value for value in values]
+
+    def _variant(self, field: Field, name: str, stored: Any) -> Any:
+        if name + CHOSEN not in self._data:
+            return MISSING
+        index = chosen(self._data, field, name)
+        if index is None:
+            return field.blank
+        is_same = stored is not MISSING and option_of(field, stored) == index
+        value = self.value(field.options[index], option_name(name, index), stored if is_same else MISSING)
+        return None if value is MISSING else value
+
+
+_READERS: dict[Kind, Callable[[_Decoder, Field, str, Any], Any]] = {
+    Kind.TEXT: _Decoder._text,
+    Kind.SECRET: _Decoder._secret,
+    Kind.INTEGER: _Decoder._number,
+    Kind.NUMBER: _Decoder._number,
+    Kind.SWITCH: _Decoder._switch,
+    Kind.CHOICE: _Decoder._choice,
+    Kind.CONSTANT: _Decoder._constant,
+    Kind.GROUP: _Decoder._group,
+    Kind.LIST: _Decoder._list,
+    Kind.VARIANT: _Decoder._variant,
+}
+
+
+def rows(data: Sent, name: str) -> list[str]:
+    """The ids of a list's items, in their order and without doubles."""
+    return [row for row in dict.fromkeys(data.get(name + ROW, ())) if row.isalnum()]
+
+
+def chosen(data: Sent, field: Field, name: str) -> int | None:
+    """The option of a variant."""
+    said = (data.get(name + CHOSEN) or ("",))[-1]
+    return int(said) if said.isdecimal() and len(said) < 4 and int(said) < len(field.options) else None
+
+
+def _origin(stored: Any, row: str) -> Any:
+    """What was stored of an item."""
+    is_old = isinstance(stored, list) and row.isdecimal() and len(row) < 6 and int(row) < len(stored)
+    return stored[int(row)] if is_old else MISSING

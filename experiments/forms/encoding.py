@@ -1,0 +1,245 @@
+"""From a configuration to what a browser would send of a form that shows it. Pure.
+
+A value that its field cannot show (an old configuration, half of a surrogate pair, a list of a thousand items) is given
+as JSON at its place. Secrets are never given.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from experiments.forms.fields import (
+    AS_JSON,
+    CHOSEN,
+    EMPTY,
+    MISSING,
+    NONE,
+    ON,
+    OPEN,
+    ROW,
+    Field,
+    Kind,
+    below,
+    leaves,
+    option_name,
+    same,
+)
+from experiments.validation import MASK
+
+Data = dict[str, list[str]]
+"""Name of an input → the values that the browser sends for it."""
+
+INPUTS_MAX = 600
+"""Most inputs of a form: Django takes 1000. What would need more is shown as JSON."""
+LIST_INPUTS_MAX = 250
+
+
+def encode(root: Field, configuration: Any, name: str) -> Data:
+    """The data of a form whose names begin with `name`. What the configuration lacks gets its default.
+
+    `configuration`: secrets are masked in it already, in what is shown as JSON.
+    """
+    data: Data = {}
+    _encode(root, configuration, name, data)
+    if sum(map(len, data.values())) > INPUTS_MAX:
+        return {name + AS_JSON: [as_json(configuration)]}
+    return data
+
+
+def as_json(value: Any) -> str:
+    """Indented JSON; empty text for no value."""
+    if value is MISSING:
+        return ""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return text if _is_text(text) else json.dumps(value, indent=2)
+
+
+def fits(field: Field, value: Any) -> bool:
+    """Whether the field, without those below it, can show the value so that it is read again as the same."""
+    if value is None and field.kind != Kind.JSON:
+        return field.nullable
+    check = _FITTING.get(field.kind)
+    return check is None or check(field, value)
+
+
+def option_of(field: Field, value: Any) -> int | None:
+    """The first option of a variant that shows the value with all that is below it."""
+    return next((index for index, option in enumerate(field.options) if _fits_deep(option, value)), None)
+
+
+def _fits_deep(field: Field, value: Any) -> bool:
+    if isinstance(value, str) and field.kind in (Kind.INTEGER, Kind.NUMBER):
+        return False
+    if not fits(field, value):
+        return False
+    if value is None:
+        return True
+    if field.kind == Kind.GROUP:
+        inner = all(_fits_deep(below_it, value[below_it.name]) for below_it in field.fields if below_it.name in value)
+        return inner and all(below_it.name in value for below_it in field.fields if below_it.required)
+    if field.kind == Kind.LIST and field.item:
+        return all(_fits_deep(field.item, item) for item in value)
+    return True
+
+
+def _encode(field: Field, value: Any, name: str, data: Data) -> None:
+    if value is MISSING:
+        value = field.default
+    if field.kind == Kind.JSON or (value is not MISSING and not fits(field, value) and field.kind != Kind.CONSTANT):
+        data[name + AS_JSON] = [as_json(value)]
+    elif field.kind == Kind.GROUP:
+        _encode_group(field, value, name, data)
+    elif field.kind == Kind.LIST:
+        _encode_list(field, value, name, data)
+    elif field.kind == Kind.VARIANT:
+        _encode_variant(field, value, name, data)
+    elif field.kind == Kind.TEXT:
+        _encode_text(field, value, name, data)
+    elif field.kind != Kind.CONSTANT:
+        data[name] = _leaf(field, value)
+
+
+def _leaf(field: Field, value: Any) -> list[str]:
+    if field.kind == Kind.SWITCH:
+        return ["", "on"] if value is True else [""]
+    if field.kind == Kind.SECRET or value is MISSING or value is None:
+        return [""]
+    if field.kind == Kind.CHOICE:
+        choice = field.choice_of(value)
+        return [choice.key if choice else ""]
+    return [value if isinstance(value, str) else repr(value)]
+
+
+def _encode_text(field: Field, value: Any, name: str, data: Data) -> None:
+    data[name] = [value if isinstance(value, str) else ""]
+    if field.nullable and value in (None, MISSING) and _may_blank(field):
+        data[name + NONE] = ["on"]
+    if not field.nullable and field.default is MISSING and value == "":
+        data[name + EMPTY] = ["on"]
+
+
+def _encode_group(field: Field, value: Any, name: str, data: Data) -> None:
+    is_there = isinstance(value, dict)
+    if is_there or not field.has_toggle:
+        data[name + ON] = ["on"]
+    known: Mapping[str, Any] = value if is_there else {}
+    for inner in field.fields:
+        _encode(inner, known.get(inner.name, MISSING), below(name, inner.name), data)
+    if field.is_open:
+        more = {key: item for key, item in known.items() if not field.get(key)}
+        data[name + OPEN] = [as_json(more) if more else ""]
+
+
+def _encode_list(field: Field, value: Any, name: str, data: Data) -> None:
+    if isinstance(value, list) or not field.has_toggle:
+        data[name + ON] = ["on"]
+    items = value if isinstance(value, list) else []
+    data[name + ROW] = ["", *map(str, range(len(items)))]
+    for index, item in enumerate(items):
+        _encode(_item(field), item, below(name, str(index)), data)
+
+
+def _encode_variant(field: Field, value: Any, name: str, data: Data) -> None:
+    chosen = None if value is MISSING or value is None else option_of(field, value)
+    data[name + CHOSEN] = ["" if chosen is None else str(chosen)]
+    for index, option in enumerate(field.options):
+        _encode(option, value if index == chosen else MISSING, option_name(name, index), data)
+
+
+def _item(field: Field) -> Field:
+    assert field.item is not None  # noqa: S101  # every list has one; for the type checker
+    return field.item
+
+
+def _inputs(field: Field | None) -> int:
+    """About how many inputs show the field."""
+    return sum(1 for leaf in leaves(field) if leaf.kind not in (Kind.GROUP, Kind.CONSTANT)) + 1 if field else 1
+
+
+def _may_blank(field: Field) -> bool:
+    return not field.never_blank
+
+
+def _is_number(field: Field, value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, int) if field.kind == Kind.INTEGER else math.isfinite(value)
+
+
+def _is_typed(text: str) -> bool:
+    """A text that was typed where a number should be: it is shown as it is, since it will be read as the same text."""
+    from experiments.forms.decoding import number
+
+    return text != "" and text.strip() == text and _is_text(text) and "\n" not in text and isinstance(number(text), str)
+
+
+def _is_text(text: str) -> bool:
+    """Whether browsers send the text back as it is; of line ends they send none but one kind."""
+    if text.startswith("\n"):
+        return False
+    return all(
+        character in "\n\t" or (character >= " " and not "\ud800" <= character <= "\udfff") for character in text
+    )
+
+
+def _fits_text(field: Field, value: Any) -> bool:
+    is_shown = isinstance(value, str) and _is_text(value)
+    return is_shown and (value != "" or not field.nullable or _may_blank(field))
+
+
+def _fits_number(field: Field, value: Any) -> bool:
+    return _is_number(field, value) or (isinstance(value, str) and _is_typed(value))
+
+
+def _fits_group(field: Field, value: Any) -> bool:
+    return isinstance(value, dict) and (field.is_open or all(field.get(key) for key in value))
+
+
+def _fits_list(field: Field, value: Any) -> bool:
+    return isinstance(value, list) and len(value) * _inputs(field.item) <= LIST_INPUTS_MAX
+
+
+_FITTING: dict[Kind, Callable[[Field, Any], bool]] = {
+    Kind.TEXT: _fits_text,
+    Kind.INTEGER: _fits_number,
+    Kind.NUMBER: _fits_number,
+    Kind.SWITCH: lambda _, value: isinstance(value, bool),
+    Kind.CHOICE: lambda field, value: field.choice_of(value) is not None,
+    Kind.CONSTANT: lambda field, value: same(field.constant, value),
+    Kind.GROUP: _fits_group,
+    Kind.LIST: _fits_list,
+    Kind.VARIANT: lambda field, value: option_of(field, value) is not None,
+}
+"""A secret shows nothing, and JSON anything."""
+
+
+def concealed(field: Field, shown: Any, *, is_trusted: bool) -> Any:
+    """The configuration with the secrets of all fields masked, also where it does not fit its field.
+
+    `shown` is masked already; unless that `is_trusted` (the configuration is valid), no text of a field of JSON that
+    may hold secrets is shown at all.
+    """
+    if not field.is_secretive or shown is None or shown is MISSING:
+        return shown
+    if field.kind == Kind.GROUP and isinstance(shown, dict):
+        inner = {key: (field.get(key), value) for key, value in shown.items()}
+        return {
+            key: concealed(known, value, is_trusted=is_trusted) if known else _all_masked(value)
+            for key, (known, value) in inner.items()
+        }
+    if field.kind == Kind.LIST and isinstance(shown, list):
+        return [concealed(_item(field), item, is_trusted=is_trusted) for item in shown]
+    if field.kind == Kind.VARIANT and (index := option_of(field, shown)) is not None:
+        return concealed(field.options[index], shown, is_trusted=is_trusted)
+    return shown if field.kind == Kind.JSON and is_trusted else _all_masked(shown)
+
+
+def _all_masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _all_masked(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_all_masked(item) for item in value]
+    return MASK if isinstance(value, str) else value

@@ -1,0 +1,142 @@
+"""What a form knows of one field of a configuration. Made by `describing`, used by all other modules here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Any, Final
+
+
+class Missing(Enum):
+    """The type of MISSING: there is no value, which is something else than null."""
+
+    MISSING = "missing"
+
+
+MISSING: Final = Missing.MISSING
+
+
+class Kind(StrEnum):
+    TEXT = "text"
+    SECRET = "secret"  # noqa: S105  # the name of a kind
+    INTEGER = "integer"
+    NUMBER = "number"
+    SWITCH = "switch"
+    CHOICE = "choice"
+    CONSTANT = "constant"
+    """It can have one value only, and is not asked for."""
+    GROUP = "group"
+    LIST = "list"
+    VARIANT = "variant"
+    """One of several fields, chosen first."""
+    JSON = "json"
+    """Everything that the other kinds cannot show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    key: str
+    """What the browser sends."""
+    value: Any
+    """JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field. A default is JSON; items of lists and variants have no name."""
+
+    name: str
+    kind: Kind
+    title: str = ""
+    description: str = ""
+    hints: tuple[str, ...] = ()
+    """Bounds and the like, for people."""
+    unit: str = ""
+    format: str = ""
+    """Of a text, as JSON schema calls it: `date-time`, `path`."""
+    placeholder: str = ""
+    required: bool = False
+    nullable: bool = False
+    default: Any = MISSING
+    choices: tuple[Choice, ...] = ()
+    constant: Any = None
+    fields: tuple[Field, ...] = ()
+    """Of a group."""
+    is_open: bool = False
+    """A group that takes keys which it does not declare."""
+    item: Field | None = None
+    options: tuple[Field, ...] = ()
+    """Of a variant."""
+    tags: tuple[str, ...] = ()
+    """What the validator calls this option of a variant."""
+    aliases: tuple[str, ...] = ()
+    """What else the validator may call it."""
+    is_long: bool = False
+    never_blank: bool = False
+    """A text which is never valid when empty."""
+    is_secretive: bool = False
+    """There are secrets in it."""
+
+    @property
+    def blank(self) -> Any:
+        """What it means that nothing was entered."""
+        return None if self.nullable else MISSING
+
+    @property
+    def has_toggle(self) -> bool:
+        """A group, list or variant that can be there or not."""
+        return self.nullable or (not self.required and self.default is MISSING)
+
+    def get(self, name: str) -> Field | None:
+        """The field of a group that has this name."""
+        return next((field for field in self.fields if field.name == name), None)
+
+    def choice_of(self, value: Any) -> Choice | None:
+        return next((choice for choice in self.choices if same(choice.value, value)), None)
+
+
+OPEN = "!more"
+"""After a group's name: JSON of the keys that it takes without declaring them."""
+AS_JSON = "!json"
+"""After any field's name: its value as JSON, instead of all its other data."""
+ON = "!on"
+"""After a group's name: it is there."""
+ROW = "!row"
+"""After a list's name: the ids of its items in their order. The ids of those that were stored are their old indexes."""
+CHOSEN = "!is"
+"""After a variant's name: the index of the option."""
+NONE = "!none"
+"""After a text's name: if it is empty, it is null."""
+EMPTY = "!empty"
+"""After a text's name: if it is empty, it is an empty text."""
+AGAIN = "!again"
+"""After a secret's name: it was typed in, and not sent back."""
+KEEP = "!keep"
+"""After a secret's name: leave it as it was."""
+CLEAR = "!clear"
+"""After a secret's name: make it null."""
+
+
+def below(name: str, step: str) -> str:
+    """The name in the form of what is below a group or a list."""
+    return f"{name}.{step}"
+
+
+def option_name(name: str, index: int) -> str:
+    """The name in the form of an option of a variant."""
+    return f"{name}!{index}"
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal as JSON: true is not 1."""
+    return bool(one == other) and json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def leaves(field: Field) -> Iterator[Field]:
+    """The field and all below it."""
+    yield field
+    inner = (*field.fields, *field.options, *((field.item,) if field.item else ()))
+    for below_it in inner:
+        yield from leaves(below_it)

@@ -1,0 +1,48 @@
+"""Form fields that are no part of a configuration: an object as JSON, tags."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django import forms
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+
+CODE_ATTRS = {"class": "athanor-code", "spellcheck": "false", "rows": 14}
+
+
+class ObjectField(forms.JSONField):
+    """A JSON object as indented text; empty text is an empty object."""
+
+    widget = UnfoldAdminTextareaWidget(attrs=CODE_ATTRS)
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            found = super().to_python(value)
+        except RecursionError as error:
+            raise forms.ValidationError("It is nested too deeply.") from error
+        return {} if found is None else found
+
+    def prepare_value(self, value: Any) -> Any:
+        if isinstance(value, str):  # as it was typed in, or as a link prefilled it
+            return value
+        return json.dumps({} if value is None else value, indent=2, ensure_ascii=False)
+
+    def bound_data(self, data: Any, initial: Any) -> Any:  # noqa: ARG002  # Django's signature
+        """What was typed in is shown again as it was, also when it is no JSON."""
+        return data
+
+
+class TagsField(forms.CharField):
+    """Tags as text with commas."""
+
+    widget = UnfoldAdminTextInputWidget
+
+    def to_python(self, value: Any) -> Any:
+        return [tag for part in (value or "").split(",") if (tag := part.strip())]
+
+    def prepare_value(self, value: Any) -> Any:
+        return ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool(self.to_python(data) != list(initial or []))
