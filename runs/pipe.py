@@ -2,15 +2,20 @@
 which the kernel does not tear: any thread and any forked child of the experiment may write at any time, without a
 lock.
 
+What goes through descriptors 1 and 2 (sub-processes, C code) has pipes of its own. A record that is written
+while those hold something unread is preceded by a barrier, by which the reader knows what came first.
+
 A full pipe makes the writer wait. A writer that is interrupted in the middle of a long record leaves it unfinished;
 its next one has another serial number, by which the reader notices.
 """
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import select
+import termios
 import threading
 from collections.abc import Iterable
 from time import time as clock
@@ -21,10 +26,12 @@ import msgspec
 from runs import jsonable
 from runs.exceptions import RunsError
 from runs.folding import cut, size_of
-from runs.records import FRAME_MAX_BYTES, LAST_PIECE, LINE, PIECE, RESULT
+from runs.records import BARRIER, FRAME_MAX_BYTES, LAST_PIECE, LINE, PIECE, RESULT
 
 _encode = msgspec.json.Encoder().encode
 _KEY_MAX_CHARS = 200
+_BARRIER_FRAME = b"%cnull\n" % BARRIER
+_NOTHING = bytes(4)
 
 
 class PipeClosed(RunsError):
@@ -38,10 +45,15 @@ class PipeClosed(RunsError):
 
 
 class RecordPipe:
-    """Writes records. `line_max_bytes` limits a message, its metadata, and a result's value, each cut with a mark."""
+    """Writes records. `line_max_bytes` limits a message, its metadata, and a result's value, each cut with a mark.
+    `raw_fds` are the descriptors of raw output, which the records are put in order with.
+    """
 
-    def __init__(self, fd: int, *, line_max_bytes: int, frame_max_bytes: int = 0) -> None:
+    def __init__(
+        self, fd: int, *, line_max_bytes: int, frame_max_bytes: int = 0, raw_fds: tuple[int, ...] = ()
+    ) -> None:
         self.fd = fd
+        self._raw_fds = raw_fds
         self._line_max = line_max_bytes
         self._frame_max = frame_max_bytes or min(FRAME_MAX_BYTES, select.PIPE_BUF)
         self._whole_max = self._frame_max - 2  # without the letter and the newline
@@ -140,9 +152,21 @@ class RecordPipe:
     def _write(self, data: bytes) -> None:
         if data:
             try:
+                if any(map(_holds_something, self._raw_fds)):
+                    os.write(self.fd, _BARRIER_FRAME)
                 os.write(self.fd, data)
             except OSError as error:
                 raise PipeClosed(error) from error
+
+
+def _holds_something(fd: int) -> bool:
+    """Whether a pipe has bytes that nobody has read yet; False for a descriptor that was closed or leads elsewhere."""
+    unread = bytearray(4)  # filled in place, which is twice as fast as a copy and back
+    try:
+        fcntl.ioctl(fd, termios.FIONREAD, unread)
+    except OSError:
+        return False
+    return unread != _NOTHING
 
 
 def _text_of(message: Any) -> str:

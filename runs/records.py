@@ -10,6 +10,7 @@ thread or process, and nothing is ever torn), ended by a newline. Its first byte
     A{"name", "path", "size_bytes", "sha256", "content_type"}   an artifact that is complete on disk
     H{"source_file", "source_digest", ...}      hello: the experiment is imported and about to run
     S{"at"}                                     the experiment has seen the cancel request
+    Bnull                                       barrier: what descriptors 1 and 2 hold now was written before
     E{"outcome", ...}                           the end, see `End`; nothing counts after it
     +<sender>:<piece>  and  =<sender>:<piece>   a longer record in pieces, `=` the last; <sender> is
                         pid-thread.serial, so that a record given up in the middle is told from the next
@@ -38,7 +39,7 @@ from runs.states import AttemptKey, Level, ResultKind, Source
 FRAME_MAX_BYTES = 4096
 """PIPE_BUF on Linux; macOS guarantees 512 only, and there a lock file keeps writers apart."""
 
-LINE, RESULT, PROGRESS, CHECKPOINT, ARTIFACT, HELLO, SEEN, END = (ord(letter) for letter in "LRPCAHSE")
+LINE, RESULT, PROGRESS, CHECKPOINT, ARTIFACT, HELLO, SEEN, END, BARRIER = (ord(letter) for letter in "LRPCAHSEB")
 PIECE, LAST_PIECE = ord("+"), ord("=")
 
 

@@ -14,7 +14,7 @@ from runs import records
 from runs.records import FRAME_MAX_BYTES, LAST_PIECE, LINE, PIECE, RESULT
 from runs.states import Level, Source
 
-_WHOLE = frozenset(b"LRPCAHSE")
+_WHOLE = frozenset(b"LRPCAHSEB")
 _SHOWN_BYTES = 500
 _SENDER_MAX_BYTES = 64
 

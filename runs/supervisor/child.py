@@ -91,7 +91,7 @@ class _Child:
 
     def __init__(self, spec: ChildSpec, descriptors: Descriptors) -> None:
         self._spec = spec
-        self._pipe = RecordPipe(descriptors.records, line_max_bytes=spec.line_max_bytes)
+        self._pipe = RecordPipe(descriptors.records, line_max_bytes=spec.line_max_bytes, raw_fds=(1, 2))
         self._control = Control(descriptors.control, on_gone=_end_own_group)
         self._interrupts = Interrupts(self._control)
         self._output = Output(

@@ -51,8 +51,8 @@ class Intake:
             child.stdout_fd: self._raw_stream(Source.STDOUT, Level.INFO),
             child.stderr_fd: self._raw_stream(Source.STDERR, Level.WARNING),
         }
-        # What a sub-process wrote before the experiment's next line stands before it: raw output is read first.
-        self._pipes = [child.stdout_fd, child.stderr_fd, child.records_fd]
+        # Records first: one that was written after raw output has a barrier before it.
+        self._pipes = [child.records_fd, child.stdout_fd, child.stderr_fd]
         self._open = set(self._pipes)
         self._listening = False
         self.said = Said()
@@ -120,7 +120,7 @@ class Intake:
             elif kind == records.RESULT:
                 results.append(record)
             else:
-                if kind == records.CHECKPOINT:  # it is kept with all that was said before it
+                if kind in (records.CHECKPOINT, records.BARRIER):  # what was said before it comes before it
                     self._add(lines, results)
                     lines, results = [], []
                 lines += self._control(kind, record)
@@ -143,7 +143,10 @@ class Intake:
 
     def _take_control(self, kind: int, payload: Any) -> None:
         writes = self._writes
-        if kind == records.PROGRESS:
+        if kind == records.BARRIER:
+            for fd in self._open & self._raw.keys():
+                self._read(fd)
+        elif kind == records.PROGRESS:
             current, total, message = payload
             writes.progress(Progress(float(current), None if total is None else float(total), str(message)))
             self.said.last_progress_at = time.monotonic()

@@ -1,7 +1,9 @@
-"""Control records from a hostile child: each becomes a line that shows it, and the supervisor goes on."""
+"""What comes through the pipes: in the order in which it was written, and nothing hostile stops the supervisor."""
 
 from __future__ import annotations
 
+import itertools
+import os
 import selectors
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,7 +11,9 @@ from typing import Any, cast
 import pytest
 
 from runs import records
+from runs.buffer import Stream
 from runs.conf import RunsSettings
+from runs.pipe import RecordPipe
 from runs.states import AttemptKey
 from runs.supervisor.children import Child
 from runs.supervisor.intake import Intake
@@ -58,3 +62,30 @@ def test_a_hostile_record_becomes_a_line(intake: Intake, record: bytes) -> None:
     assert b"unreadable record" in lines[0]
     assert intake.said.end is None
     assert intake.said.started_at is None
+
+
+def test_raw_output_and_records_keep_their_order_however_late_they_are_read() -> None:
+    pipes = [os.pipe() for _ in range(3)]
+    (records_fd, to_records), (stdout_fd, to_stdout), (stderr_fd, to_stderr) = pipes
+    for fd in (records_fd, stdout_fd, stderr_fd):
+        os.set_blocking(fd, False)
+    child = SimpleNamespace(records_fd=records_fd, stdout_fd=stdout_fd, stderr_fd=stderr_fd)
+    window = Window(AttemptKey(1, 1), max_entries=10, max_bytes=10_000, tail=5)
+    intake = Intake(
+        cast("Child", child), RunsSettings(), window, cast("RunRecords", Refusing()), selectors.SelectSelector()
+    )
+    pipe = RecordPipe(to_records, line_max_bytes=1000, raw_fds=(to_stdout, to_stderr))
+
+    pipe.line(20, "stdout", "printed before", None)
+    os.write(to_stdout, b"sub-process\n")
+    pipe.line(20, "log", "logged after", None)
+    pipe.line(20, "log", "and again", None)
+    intake.read({records_fd, stdout_fd, stderr_fd})
+    os.write(to_stderr, b"alone\n")
+    intake.read({stderr_fd})
+
+    entries = window.after(Stream.LINES, 0, 10)
+    said = [records.decode_line(entry).message for entry in entries]
+    assert said == ["printed before", "sub-process", "logged after", "and again", "alone"]
+    for fd in itertools.chain(*pipes):
+        os.close(fd)
