@@ -123,6 +123,7 @@ export class Lines {
     box.innerHTML = html;
     const rows = [...box.content.children].filter((row) => !document.getElementById(row.id));
     if (!rows.length) return;
+    if (this.movedUp()) this.following = false;
     if (!this.following && this.list.childElementCount + rows.length > LINES_MAX) this.attached = false;
     if (!this.following) this.missed += rows.length;
     if (this.attached) {
@@ -177,7 +178,16 @@ export class Lines {
     this.shown(found);
   }
 
-  toEnd() { this.list.scrollTop = this.list.scrollHeight; }
+  toEnd() {
+    this.list.scrollTop = this.list.scrollHeight;
+    this.bottom = this.list.scrollTop;
+  }
+
+  // Whether somebody has scrolled up since, also if the event of it is still to come: new lines must not pull them back.
+  movedUp() {
+    const { scrollTop, scrollHeight, clientHeight } = this.list;
+    return this.following && scrollTop < this.bottom && scrollHeight - scrollTop - clientHeight >= AT_END_PX;
+  }
 
   tell() {
     this.button.setAttribute("aria-pressed", this.following);
