@@ -79,7 +79,7 @@ class Intake:
     def read(self, ready: set[int]) -> None:
         """Take what the ready ones of the pipes have, some of it at once."""
         for fd in self._pipes:
-            if fd in ready:
+            if fd in ready and fd in self._open:  # a barrier may have read it to its end
                 self._read(fd)
 
     def read_the_rest(self, relieve: Callable[[], None]) -> None:

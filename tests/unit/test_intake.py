@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import selectors
+from collections.abc import Iterator
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -64,28 +65,56 @@ def test_a_hostile_record_becomes_a_line(intake: Intake, record: bytes) -> None:
     assert intake.said.started_at is None
 
 
-def test_raw_output_and_records_keep_their_order_however_late_they_are_read() -> None:
-    pipes = [os.pipe() for _ in range(3)]
-    (records_fd, to_records), (stdout_fd, to_stdout), (stderr_fd, to_stderr) = pipes
-    for fd in (records_fd, stdout_fd, stderr_fd):
-        os.set_blocking(fd, False)
-    child = SimpleNamespace(records_fd=records_fd, stdout_fd=stdout_fd, stderr_fd=stderr_fd)
-    window = Window(AttemptKey(1, 1), max_entries=10, max_bytes=10_000, tail=5)
-    intake = Intake(
-        cast("Child", child), RunsSettings(), window, cast("RunRecords", Refusing()), selectors.SelectSelector()
-    )
-    pipe = RecordPipe(to_records, line_max_bytes=1000, raw_fds=(to_stdout, to_stderr))
+class Pipes:
+    """Real pipes in the place of a child's, with what reads them."""
 
-    pipe.line(20, "stdout", "printed before", None)
-    os.write(to_stdout, b"sub-process\n")
-    pipe.line(20, "log", "logged after", None)
-    pipe.line(20, "log", "and again", None)
-    intake.read({records_fd, stdout_fd, stderr_fd})
-    os.write(to_stderr, b"alone\n")
-    intake.read({stderr_fd})
+    def __init__(self) -> None:
+        (self.records, self.to_records), (self.stdout, self.to_stdout), (self.stderr, self.to_stderr) = (
+            os.pipe() for _ in range(3)
+        )
+        self.readers = {self.records, self.stdout, self.stderr}
+        for fd in self.readers:
+            os.set_blocking(fd, False)
+        child = SimpleNamespace(records_fd=self.records, stdout_fd=self.stdout, stderr_fd=self.stderr)
+        self.window = Window(AttemptKey(1, 1), max_entries=10, max_bytes=10_000, tail=5)
+        self.selector = selectors.SelectSelector()
+        writes = SimpleNamespace(has_room=True)
+        self.intake = Intake(
+            cast("Child", child), RunsSettings(), self.window, cast("RunRecords", writes), self.selector
+        )
+        self.intake.listen_while_there_is_room()
+        self.speaks = RecordPipe(self.to_records, line_max_bytes=1000, raw_fds=(self.to_stdout, self.to_stderr))
 
-    entries = window.after(Stream.LINES, 0, 10)
-    said = [records.decode_line(entry).message for entry in entries]
-    assert said == ["printed before", "sub-process", "logged after", "and again", "alone"]
-    for fd in itertools.chain(*pipes):
-        os.close(fd)
+    def said(self) -> list[str]:
+        return [records.decode_line(entry).message for entry in self.window.after(Stream.LINES, 0, 10)]
+
+
+@pytest.fixture
+def pipes() -> Iterator[Pipes]:
+    made = Pipes()
+    yield made
+    made.selector.close()
+    for fd in (*made.readers, made.to_records, made.to_stdout, made.to_stderr):
+        with suppress(OSError):
+            os.close(fd)
+
+
+def test_raw_output_and_records_keep_their_order_however_late_they_are_read(pipes: Pipes) -> None:
+    pipes.speaks.line(20, "stdout", "printed before", None)
+    os.write(pipes.to_stdout, b"sub-process\n")
+    pipes.speaks.line(20, "log", "logged after", None)
+    pipes.speaks.line(20, "log", "and again", None)
+    pipes.intake.read(pipes.readers)
+    os.write(pipes.to_stderr, b"alone\n")
+    pipes.intake.read({pipes.stderr})
+    assert pipes.said() == ["printed before", "sub-process", "logged after", "and again", "alone"]
+
+
+def test_raw_output_that_ends_behind_a_barrier_is_not_read_again(pipes: Pipes) -> None:
+    os.write(pipes.to_stdout, b"last words\n")
+    pipes.speaks.line(20, "log", "one", None)
+    pipes.speaks.line(20, "log", "two", None)
+    os.close(pipes.to_stdout)
+    pipes.intake.read(pipes.readers)
+    assert pipes.said() == ["last words", "one", "two"]
+    assert pipes.stdout not in pipes.selector.get_map()
