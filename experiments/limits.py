@@ -15,7 +15,7 @@ class Limits(BaseModel):
     interrupted after `interrupt_after_s`, SIGTERM `cancel_grace_s` after the interrupt, SIGKILL `kill_grace_s` later.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     timeout_s: float | None = Field(None, gt=0, description="Longest time that one attempt may run")
     stall_timeout_s: float | None = Field(None, gt=0, description="Longest silence: no line, result or progress")

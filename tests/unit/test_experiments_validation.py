@@ -203,6 +203,16 @@ def test_limits_keep_the_overrides_only() -> None:
     assert definition.limits == {"timeout_s": None, "kill_grace_s": 2.0}
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_limit_without_a_json_form_is_refused(value: float) -> None:
+    with pytest.raises(InvalidDefinition) as caught:
+        validate_definition("odd", {"epochs": 1}, {"timeout_s": value, "kill_grace_s": value})
+
+    assert {path: "finite" in problem for path, problem in caught.value.problems.items()} == {
+        "limits.kill_grace_s": True, "limits.timeout_s": True,
+    }  # fmt: skip
+
+
 def test_tags_are_trimmed_and_kept_once() -> None:
     assert validate_definition("odd", {"epochs": 1}, None, [" a ", "b", "a"]).tags == ["a", "b"]
     assert problems({"epochs": 1}, tags="a")["tags"] == "it must be a list"
