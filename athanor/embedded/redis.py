@@ -158,10 +158,12 @@ def inspect_external(url: str) -> list[str]:
 
 
 def judge(info: dict[str, Any]) -> list[str]:
-    """Warnings about a server from its INFO; raises RedisUnusable where it is too old. Pure."""
+    """Warnings about a server from its INFO; raises RedisUnusable where it cannot do at all. Pure."""
     version = str(info.get("redis_version", "0.0"))
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST_VERSION:
         raise RedisUnusable(f"The Redis of ATHANOR_REDIS_URL is of version {version}; 7.0 or later is needed.")
+    if info.get("redis_mode") == "cluster":
+        raise RedisUnusable("The Redis of ATHANOR_REDIS_URL is a Redis Cluster, which Celery cannot use; name a single one.")
     warnings = []
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":

@@ -81,3 +81,5 @@ def test_an_external_one_is_judged() -> None:
     assert "append-only" in redis.judge({**good, "aof_enabled": 0})[0]
     with pytest.raises(redis.RedisUnusable, match=r"is of version 6\.2"):
         redis.judge({**good, "redis_version": "6.2"})
+    with pytest.raises(redis.RedisUnusable, match="Cluster"):
+        redis.judge({**good, "redis_mode": "cluster"})
