@@ -163,7 +163,9 @@ def judge(info: dict[str, Any]) -> list[str]:
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST_VERSION:
         raise RedisUnusable(f"The Redis of ATHANOR_REDIS_URL is of version {version}; 7.0 or later is needed.")
     if info.get("redis_mode") == "cluster":
-        raise RedisUnusable("The Redis of ATHANOR_REDIS_URL is a Redis Cluster, which Celery cannot use; name a single one.")
+        raise RedisUnusable(
+            "The Redis of ATHANOR_REDIS_URL is a Redis Cluster, which Celery cannot use; name a single one."
+        )
     warnings = []
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
