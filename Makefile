@@ -14,7 +14,7 @@ LOCK := uv pip compile --universal --generate-hashes --python-version 3.11 --no-
 .PHONY: help run install test test-recovery check lock bench screenshots clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo '  make run PORT=8080 ARGS="--workers 2 --no-demo"   more: .venv/bin/python manage.py up --help'
 
