@@ -16,7 +16,7 @@ PUBLIC: dict[str, str] = {
     "ATHANOR_DATABASE_URL": "postgresql://user:password@host:5432/name (default: SQLite in ATHANOR_VAR)",
     "ATHANOR_REDIS_URL": "redis://host:6379/0 (default: an embedded server in ATHANOR_VAR)",
     "ATHANOR_SECRET_KEY": "Django's secret key (default: made once and kept in ATHANOR_VAR)",
-    "ATHANOR_PRODUCTION": "1: cookies over https only, HSTS, a content security policy",
+    "ATHANOR_PRODUCTION": "1: cookies over https only, HSTS",
     "ATHANOR_DEBUG": "1: Django's debug pages; never where strangers can reach it",
     "ATHANOR_ALLOWED_HOSTS": "host names the site answers to, separated by commas",
     "ATHANOR_TRUSTED_ORIGINS": "origins whose forms are accepted, https://host, separated by commas",
