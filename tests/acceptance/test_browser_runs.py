@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Error as PlaywrightError
 
 from runs import services
 from runs.models import Run
@@ -114,6 +116,30 @@ def test_a_stubborn_run_is_cancelled_and_the_steps_are_shown(visit: Callable[...
     expect(page.locator(".run-chip").first).to_have_text("Cancelled", timeout=30_000)
     expect(page.locator(".run-sentence")).to_contain_text("Cancelled by ada")
     expect(page.locator(".run-steps")).to_contain_text("No process was left")
+
+
+def test_an_answer_that_comes_late_does_not_replace_a_newer_one(visit: Callable[..., Page]) -> None:
+    attempt = make_attempt()
+    store_lines(attempt, range(1, 21))
+    store_lines(attempt, [21], level=Level.ERROR, message="needle")
+    page = visit(path_of(end_run(attempt)))
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(lambda url: "/lines/" in url and "text" not in url, hold)
+    page.select_option("#level", "error")
+    page.wait_for_timeout(200)
+    page.fill("#text", "line 7")
+    page.keyboard.press("Enter")
+    expect(page.locator("#lines li")).to_have_count(0)
+    assert held
+    for route in held:
+        with suppress(PlaywrightError):  # its request may be given up already
+            route.continue_()
+    page.wait_for_timeout(500)
+    expect(page.locator("#lines li")).to_have_count(0)
 
 
 def test_lines_are_filtered_and_searched_at_the_server(visit: Callable[..., Page]) -> None:

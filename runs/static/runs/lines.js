@@ -60,16 +60,20 @@ export class Lines {
     return go ? this.go(this.with({ go })) : this.follow();
   }
 
+  // Only the latest question counts: an earlier one that is still unanswered is given up.
   async fetch(query) {
+    this.asking?.abort();
+    const asking = (this.asking = new AbortController());
     this.busy = true;
     try {
-      const answer = await fetch(new URL(`../lines/${query}`, location.href), { redirect: "error" });
+      const answer = await fetch(new URL(`../lines/${query}`, location.href), { redirect: "error", signal: asking.signal });
       if (!answer.ok) throw new Error(answer.statusText);
-      return await answer.json();
+      const found = await answer.json();
+      return this.asking === asking ? found : undefined;
     } catch {
-      this.say("The server does not answer.", "lost");
+      if (this.asking === asking) this.say("The server does not answer.", "lost");
     } finally {
-      this.busy = false;
+      if (this.asking === asking) this.busy = false;
     }
   }
 
