@@ -319,7 +319,6 @@ def facts_of(run: Run) -> presenting.RunFacts:
         failure_kind=run.failure_kind,
         error=run.error,
         attempt=run.attempt,
-        max_attempts=run.max_attempts,
         queue=run.queue,
         not_before=run.not_before,
         started_at=run.started_at,

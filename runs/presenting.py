@@ -169,7 +169,6 @@ class RunFacts:
     failure_kind: str
     error: str
     attempt: int
-    max_attempts: int
     queue: str
     not_before: datetime | None
     started_at: datetime | None
@@ -202,10 +201,7 @@ def _pending(facts: RunFacts, now: datetime) -> str:
     if facts.not_before is not None and facts.not_before > now:
         return f"Starts {age(facts.not_before, now)}, not before {facts.not_before:%Y-%m-%d %H:%M:%S} UTC."
     if facts.attempt:
-        return (
-            f"Attempt {facts.attempt} did not finish it;"
-            f" waits for attempt {facts.attempt + 1} of {facts.max_attempts} at most."
-        )
+        return f"Attempt {facts.attempt} did not finish it; waits for attempt {facts.attempt + 1}."
     return f"Waits for a free worker of the queue “{facts.queue}”."
 
 
@@ -213,7 +209,7 @@ def _running(facts: RunFacts, now: datetime) -> str:
     if facts.cancel_requested_at is not None:
         by = f" by {facts.cancel_requested_by}" if facts.cancel_requested_by else ""
         return f"Is being cancelled: asked for {age(facts.cancel_requested_at, now)}{by}."
-    which = f" Attempt {facts.attempt} of {facts.max_attempts} at most." if facts.attempt > 1 else ""
+    which = f" Attempt {facts.attempt}." if facts.attempt > 1 else ""
     return f"Runs for {duration(between(facts.started_at, now))}.{which}"
 
 

@@ -327,7 +327,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("By", " from the ".join(part for part in (by or "nobody by name", run.launched_via) if part)),
         ("Waited", presenting.duration(presenting.between(run.created_at, run.started_at)) if run.started_at else ""),
         ("Ran", presenting.duration(presenting.between(run.started_at, run.finished_at)) if run.finished_at else ""),
-        ("Attempts", f"{run.attempt} of {run.max_attempts} at most"),
+        ("Attempts", str(run.attempt)),
         ("Queue", f"{run.queue}, priority {run.priority}"),
         ("Seed", str(run.seed)),
         ("For the slot", f"{run.slot:%Y-%m-%d %H:%M:%S} UTC" if run.slot else ""),

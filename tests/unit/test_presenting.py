@@ -17,7 +17,6 @@ FACTS = presenting.RunFacts(
     failure_kind="",
     error="",
     attempt=1,
-    max_attempts=3,
     queue="runs",
     not_before=None,
     started_at=NOW - timedelta(seconds=90),
@@ -104,13 +103,13 @@ def test_an_unknown_level_is_told_which_there_are() -> None:
     ("changes", "sentence"),
     [
         ({}, "Runs for 1 min 30 s."),
-        ({"attempt": 2}, "Runs for 1 min 30 s. Attempt 2 of 3 at most."),
+        ({"attempt": 2}, "Runs for 1 min 30 s. Attempt 2."),
         (
             {"cancel_requested_at": NOW - timedelta(seconds=2), "cancel_requested_by": "ada"},
             "Is being cancelled: asked for 2.0 s ago by ada.",
         ),
         ({"status": Status.PENDING, "attempt": 0}, "Waits for a free worker of the queue “runs”."),
-        ({"status": Status.PENDING}, "Attempt 1 did not finish it; waits for attempt 2 of 3 at most."),
+        ({"status": Status.PENDING}, "Attempt 1 did not finish it; waits for attempt 2."),
         (
             {"status": Status.PENDING, "not_before": NOW + timedelta(minutes=5)},
             "Starts in 5 min 00 s, not before 2026-03-01 12:05:00 UTC.",
