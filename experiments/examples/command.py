@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, Field
 
+from experiments import RunContext
 from experiments.command import CommandExperiment
 
 
@@ -18,3 +20,8 @@ class DiskUsage(CommandExperiment):
     class Config(BaseModel):
         path: Path = Field(Path(), description="The folder; a relative one is taken from the run's own work folder")
         depth: int = Field(1, ge=0, le=20, description="Levels of folders shown")
+
+    def run(self, ctx: RunContext[Config]) -> dict[str, Any]:
+        if not (folder := ctx.workdir / ctx.config.path).exists():
+            ctx.fail(f"There is no {folder}.")
+        return super().run(ctx)

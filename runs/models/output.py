@@ -8,6 +8,8 @@ from django.db.models.functions import Now
 from runs.models.run import Run
 from runs.states import AttemptKey, Level, ResultKind, Source
 
+PLACED = models.Q(attempt__gte=1, seq__gte=1)
+
 
 class LogLine(models.Model):
     """One line. The primary key is its address, its order, and what makes storing it twice harmless."""
@@ -25,6 +27,11 @@ class LogLine(models.Model):
     class Meta:
         indexes = (
             models.Index("run", "attempt", "seq", name="line_warning", condition=models.Q(level__gte=Level.WARNING)),
+        )
+        constraints = (
+            models.CheckConstraint(condition=PLACED, name="line_place_positive"),
+            models.CheckConstraint(condition=models.Q(level__in=Level.values), name="line_level_known"),
+            models.CheckConstraint(condition=models.Q(source__in=Source.values), name="line_source_known"),
         )
 
     def __str__(self) -> str:
@@ -51,6 +58,10 @@ class Result(models.Model):
 
     class Meta:
         indexes = (models.Index("run", "key", "attempt", "seq", name="result_key"),)
+        constraints = (
+            models.CheckConstraint(condition=PLACED, name="result_place_positive"),
+            models.CheckConstraint(condition=models.Q(kind__in=ResultKind.values), name="result_kind_known"),
+        )
 
     def __str__(self) -> str:
         return f"{self.key} = {self.value if self.number is None else self.number}"

@@ -88,12 +88,13 @@ def test_launch_makes_a_run_of_what_is_said() -> None:
             "--seed",
             "5",
         ),
-        *("--timeout", "2h", "--memory-limit", "1G", "--priority", "3", "--json"),
+        *("--timeout", "2h", "--memory-limit", "1G", "--limit", "cancel_grace_s=60", "--priority", "3", "--json"),
     )
     run = Run.objects.get(pk=said.json["id"])
     assert said.code == 0
     assert (run.configuration["behaviour"], run.configuration["count"]) == ("print", 7)
     assert (run.limits["timeout_s"], run.limits["memory_limit_bytes"]) == (7200, 1 << 30)
+    assert run.limits["cancel_grace_s"] == 60
     assert (run.name, run.tags, run.seed, run.priority, run.launched_via) == ("n", ["x"], 5, 3, "shell")
 
 
@@ -116,6 +117,7 @@ def test_settings_of_the_command_line_win_over_the_file_and_it_over_the_instance
         (["scripted", "--seed", "-1"], "a seed is a whole number from 0"),
         (["scripted", "-c", "count"], "write key=value"),
         (["scripted", "--timeout", "soon"], "write seconds, as 90, or 10m"),
+        (["scripted", "--limit", "cancel_grace=60"], "cancel_grace_s"),
     ],
 )
 def test_a_launch_that_cannot_be_is_wrong_use_and_says_where(arguments: list[str], says: str) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from runs import transitions
-from runs.models import Attempt, Run
+from runs.models import Attempt, LogLine, Result, Run
 from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
 from runs.transitions import Ending, Facts, Settled
 from tests.factories import make_attempt, make_run, make_worker
@@ -195,6 +196,20 @@ def test_a_renewal_leaves_out_what_was_taken_over() -> None:
 def test_the_database_refuses_what_must_never_be(values: dict[str, object]) -> None:
     with pytest.raises(IntegrityError), transaction.atomic():
         make_run(**values)
+
+
+@pytest.mark.parametrize("values", [{"seq": 0}, {"attempt": 0}, {"level": 7}, {"source": "elsewhere"}])
+def test_the_database_refuses_lines_that_must_never_be(values: dict[str, Any]) -> None:
+    line = {"run": make_run(), "attempt": 1, "seq": 1, "time": timezone.now(), "level": 20, "source": "log"}
+    with pytest.raises(IntegrityError), transaction.atomic():
+        LogLine.objects.create(**line | values)
+
+
+@pytest.mark.parametrize("values", [{"seq": 0}, {"attempt": 0}, {"kind": "guess"}])
+def test_the_database_refuses_results_that_must_never_be(values: dict[str, Any]) -> None:
+    result = {"run": make_run(), "attempt": 1, "seq": 1, "time": timezone.now(), "kind": "result", "key": "k"}
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Result.objects.create(**result | values)
 
 
 def test_a_run_has_one_open_attempt_at_most() -> None:

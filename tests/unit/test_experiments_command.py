@@ -89,6 +89,12 @@ def test_the_example_prints_the_size_of_a_folder(tmp_path: Path, capfd: pytest.C
     assert f"{tmp_path}/inner" in capfd.readouterr().out
 
 
+def test_the_example_says_that_a_folder_is_missing(tmp_path: Path) -> None:
+    ctx = RecordingContext(DiskUsage.Config(path=tmp_path / "nowhere"), workdir=tmp_path)
+    with pytest.raises(ExperimentFailed, match=r"There is no .*nowhere"):
+        DiskUsage().run(ctx)
+
+
 @pytest.mark.parametrize(
     ("script", "reason"),
     [("exit 3", "/bin/sh ended with exit status 3."), ("kill -SEGV $$", "/bin/sh was ended by SIGSEGV.")],

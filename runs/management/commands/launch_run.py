@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, _ArgumentGroup
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -38,15 +39,7 @@ launch_run digits --config digits.toml --name nightly --tag baseline --json
         )
         parser.add_argument("--name", default="", help="what to call the run")
         parser.add_argument("--tag", dest="tags", action="append", default=[], help="may be given more than once")
-        parser.add_argument(
-            "--timeout", type=parsing.seconds, metavar="TIME", help="longest time of one attempt: 90, 10m, 2h"
-        )
-        parser.add_argument(
-            "--stall-timeout", type=parsing.seconds, metavar="TIME", help="longest silence: 90, 10m, 2h"
-        )
-        parser.add_argument(
-            "--memory-limit", type=parsing.size_bytes, metavar="SIZE", help="most memory of its processes: 512M, 4G"
-        )
+        add_limits(parser)
         parser.add_argument(
             "--retry",
             dest="retries",
@@ -80,13 +73,34 @@ launch_run digits --config digits.toml --name nightly --tag baseline --json
         return launched(self, run, options)
 
 
+def add_limits(parser: ArgumentParser | _ArgumentGroup) -> None:
+    """The options that `limits` reads: the frequent ones by names of their own, with units."""
+    parser.add_argument(
+        "--timeout", type=parsing.seconds, metavar="TIME", help="longest time of one attempt: 90, 10m, 2h"
+    )
+    parser.add_argument("--stall-timeout", type=parsing.seconds, metavar="TIME", help="longest silence: 90, 10m, 2h")
+    parser.add_argument(
+        "--memory-limit", type=parsing.size_bytes, metavar="SIZE", help="most memory of its processes: 512M, 4G"
+    )
+    parser.add_argument(
+        "--limit",
+        dest="limits",
+        metavar="NAME=VALUE",
+        type=parsing.assignment,
+        action="append",
+        default=[],
+        help="any limit by its name, as cancel_grace_s=60; may be given more than once",
+    )
+
+
 def limits(options: dict[str, Any]) -> dict[str, Any]:
     given = {
         "timeout_s": options["timeout"],
         "stall_timeout_s": options["stall_timeout"],
         "memory_limit_bytes": options["memory_limit"],
     }
-    return {name: value for name, value in given.items() if value is not None}
+    named = {".".join(path): value for path, value in options["limits"]}
+    return {name: value for name, value in given.items() if value is not None} | named
 
 
 def launched(command: RunsCommand, run: Run, options: dict[str, Any]) -> Exit:

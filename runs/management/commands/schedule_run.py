@@ -12,7 +12,7 @@ from experiments.models import Instance
 from runs import parsing, services
 from runs.management import scheduling
 from runs.management.base import Exit, RunsCommand, WrongUse, add_json
-from runs.management.commands.launch_run import limits
+from runs.management.commands.launch_run import add_limits, limits
 from runs.models import Schedule
 from runs.schedules.describing import schedule_document
 
@@ -47,11 +47,7 @@ schedule_run digits --name digits --cron "0 4 * * *" --change
         what.add_argument(
             "--config", metavar="FILE", type=parsing.config_file, help="a .json or .toml file with fields"
         )
-        what.add_argument(
-            "--timeout", type=parsing.seconds, metavar="TIME", help="longest time of one attempt: 10m, 2h"
-        )
-        what.add_argument("--stall-timeout", type=parsing.seconds, metavar="TIME", help="longest silence: 10m, 2h")
-        what.add_argument("--memory-limit", type=parsing.size_bytes, metavar="SIZE", help="most memory: 512M, 4G")
+        add_limits(what)
         add_json(parser)
 
     def answer(self, options: dict[str, Any]) -> Exit:
