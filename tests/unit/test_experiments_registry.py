@@ -190,6 +190,16 @@ def test_the_check_warns_and_does_not_stop(write: Write) -> None:
     assert "Traceback" in str(message.hint)
 
 
+def test_the_check_says_once_what_one_sentence_says(write: Write) -> None:
+    write("a.py", good("First"))
+    write("b.py", good("First"))
+
+    (message,) = experiments_are_usable()
+
+    assert "first" in message.msg
+    assert "first" not in str(message.hint)
+
+
 def test_one_experiment_is_loaded_without_importing_the_others(write: Write) -> None:
     write("one.py", good("First"))
     write("slow.py", "raise RuntimeError('imported')\n" + good("Slow"))
