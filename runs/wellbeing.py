@@ -16,6 +16,7 @@ from django.utils import timezone
 from kombu.exceptions import KombuError
 from redis import RedisError
 
+from experiments.registry import registry
 from runs import presenting
 from runs.buffer import buffer
 from runs.buffer.lists import Backlog
@@ -157,4 +158,9 @@ def _problems(found: Wellbeing) -> Iterator[Problem]:
         yield Problem(
             f"Redis is {presenting.percent(found.backlog.memory_share)} full.",
             "Raise its maxmemory; when it is full, runs wait until there is room.",
+        )
+    for trouble in registry().problems[:SHOWN]:
+        yield Problem(
+            f"Experiments are kept out by {trouble.where}: {trouble.reason}",
+            "Mend it; the page of instances and `manage.py check` show the traceback. All others can be launched.",
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from experiments.registry import forget
 from runs import wellbeing
 from runs.buffer import Buffer
 from runs.buffer.keys import Stream
@@ -75,3 +77,14 @@ def test_what_runs_and_what_failed_of_late_is_told() -> None:
     found = wellbeing.look()
     assert found.running == [running]
     assert found.failed == [failed]
+
+
+def test_a_broken_module_of_experiments_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATHANOR_EXPERIMENT_PATHS", str(tmp_path))
+    (tmp_path / "broken.py").write_text("import nothing_of_that_name")
+    make_worker(queues=["runs"])
+    forget()
+    try:
+        assert "broken.py: ModuleNotFoundError: No module named 'nothing_of_that_name'" in problems()
+    finally:
+        forget()
