@@ -83,7 +83,7 @@ def test_busy_code_is_interrupted(stack: Stack) -> None:
 def test_nothing_is_left_when_it_says_cancelled(stack: Stack, behaviour: str) -> None:
     run = services.launch("scripted", configuration={"behaviour": behaviour, "count": 3, "then": "hold"})
     wait_until(lambda: run.results.filter(key="pid").count() == 3, what="the pids of its processes")
-    assert len(processes_of(run)) >= 4
+    wait_until(lambda: len(processes_of(run)) >= 4, what="its child and the three it started")
     services.cancel(run.pk, by="ada")
     assert ended(run).status == Status.CANCELLED
     assert processes_of(run) == []
