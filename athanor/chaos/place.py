@@ -22,7 +22,7 @@ import psutil
 from athanor.embedded.postgres import PostgresServer
 from athanor.embedded.server import free_port
 from athanor.up import status
-from athanor.up.process import LEASH, State, last_lines, wait_gone
+from athanor.up.process import LEASH, Role, State, last_lines, wait_gone
 
 BASE = Path(__file__).resolve().parent.parent.parent
 KEPT_PREFIX = "ATHANOR_TEST_"
@@ -87,6 +87,7 @@ class Place:
         self.clocks = folder / "clocks"
         self.postgres = self._postgres()
         self._up: subprocess.Popen[bytes] | None = None
+        self._beside: list[subprocess.Popen[bytes]] = []
 
     def _postgres(self) -> PostgresServer | None:
         from django.conf import settings
@@ -123,8 +124,22 @@ class Place:
         now = status.current(status.Files(self.folder / "var"))
         return now["up"] and all(entry["state"] == State.RUNNING for entry in now["processes"])
 
+    def start_beside(self, role: Role) -> subprocess.Popen[bytes]:
+        """One more process, which the group knows nothing of. It does not outlive the one that made the place."""
+        leash = (sys.executable, "-I", "-S", str(LEASH), str(int(signal.SIGKILL)), str(os.getpid()))
+        with (self.folder / "beside.log").open("ab") as log:
+            process = subprocess.Popen(  # noqa: S603  # our own commands
+                [*leash, *role.command], env=os.environ | role.environment,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True,
+            )  # fmt: skip
+        self._beside.append(process)
+        return process
+
     def stop(self) -> None:
         """End everything, in order if that is possible."""
+        for process in self._beside:
+            process.kill()
+            process.wait()
         if self._up is not None:
             self._up.send_signal(signal.SIGTERM)
             try:

@@ -49,7 +49,7 @@ class RunsCommand(BaseCommand):
     examples = ""
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        examples = "".join(f"\n  manage.py {line}" for line in self.examples.strip().splitlines())
+        examples = "".join(f"\n  manage.py {line.strip()}" for line in self.examples.strip().splitlines())
         parser = super().create_parser(
             prog_name, subcommand, epilog=f"examples:{examples}" if examples else None, **kwargs
         )

@@ -45,6 +45,18 @@ def test_a_postgresql_url_is_taken_apart(tmp_path: Path) -> None:
     assert found["OPTIONS"]["sslmode"] == "require"
 
 
+def test_a_vanished_database_server_is_noticed_within_a_lease_unless_the_url_says_otherwise(tmp_path: Path) -> None:
+    url = "postgresql://ada@db.example/lab"
+
+    found, told = (
+        databases.configuration(tmp_path, {"ATHANOR_DATABASE_URL": at})["OPTIONS"]
+        for at in (url, f"{url}?tcp_user_timeout=20000")
+    )
+
+    assert found["keepalives_idle"] + found["keepalives_interval"] * found["keepalives_count"] <= 10
+    assert (found["tcp_user_timeout"], told["tcp_user_timeout"]) == (8000, "20000")
+
+
 def test_another_database_is_refused_with_what_is_expected(tmp_path: Path) -> None:
     with pytest.raises(ImproperlyConfigured, match=r"starts with 'mysql'; expected postgresql://"):
         databases.configuration(tmp_path, {"ATHANOR_DATABASE_URL": "mysql://localhost/lab"})

@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import struct
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from athanor.chaos.faults.base import Undo, fault, freeze, kill, send
 from athanor.chaos.plan import Planned
 from athanor.chaos.stage import NoTarget, Stage, chosen
+from athanor.up import roles
+from athanor.up.process import Role
 
 HOUR_S = 3600.0
+END_S = 15.0
+"""So long a process that was started beside the group may take to end."""
 
 # Children and what they are forked from
 
@@ -105,6 +111,35 @@ def kill_beat(stage: Stage, planned: Planned) -> Undo:
 @fault("SIGSTOP to beat for some seconds", seconds=(1.0, 6.0))
 def freeze_beat(stage: Stage, planned: Planned) -> Undo:
     return freeze("beat", planned, stage)
+
+
+@fault("a second beat runs beside the first for some seconds", weight=2, seconds=(2.0, 10.0), needs="place")
+def double_beat(stage: Stage, planned: Planned) -> Undo:
+    return beside(stage, planned, roles.beat)
+
+
+@fault(
+    "a second system worker stores lines and reconciles beside the first for some seconds",
+    seconds=(3.0, 12.0),
+    needs="place",
+)
+def double_system(stage: Stage, planned: Planned) -> Undo:
+    return beside(stage, planned, roles.system_worker)
+
+
+def beside(stage: Stage, planned: Planned, role: Callable[[Path], Role]) -> Undo:
+    """One more process of that role, which nobody supervises: it is asked to end, or killed, in turn."""
+    if stage.place is None:
+        raise NoTarget("only on a throwaway stack something more may be started")
+    ready_files = stage.var / "ready" / f"beside{planned.number}"
+    ready_files.mkdir(parents=True, exist_ok=True)
+    process = stage.place.start_beside(role(ready_files))
+
+    def undo() -> None:
+        process.send_signal(signal.SIGKILL if planned.number % 2 else signal.SIGTERM)
+        process.wait(END_S)
+
+    return undo
 
 
 @fault("SIGKILL to the web server")

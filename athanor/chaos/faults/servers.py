@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
+import psutil
 from redis import RedisError
 
 from athanor.chaos import databases
 from athanor.chaos.faults.base import Undo, fault, freeze, kill
 from athanor.chaos.plan import Planned
-from athanor.chaos.stage import NoTarget, Stage
+from athanor.chaos.stage import NoTarget, Stage, chosen
 from athanor.databases import BROKER_KEY_PREFIX, redis_socket
 from athanor.up.roles import RUNS_QUEUE
 from runs import tasks
@@ -20,6 +22,7 @@ from runs import tasks
 EXTRA_MESSAGES = 20
 FULL = "1"
 """Bytes."""
+KIB = 1024
 
 # Redis
 
@@ -80,6 +83,24 @@ def fill_redis(stage: Stage, _planned: Planned) -> Undo:
     def undo() -> None:
         with stage.redis() as client:
             client.config_set("maxmemory", before)
+
+    return undo
+
+
+@fault("no file of Redis may grow for some seconds, as on a full disk", seconds=(1.0, 5.0), needs="redis")
+def fill_disk(stage: Stage, planned: Planned) -> Undo:
+    """By the limit of the size of its files, of which its append-only file is one."""
+    pid = chosen(stage.members("redis"), planned.luck).pid
+    limit = getattr(psutil.Process, "rlimit", None)
+    if limit is None:
+        raise NoTarget("this system sets no limit to the files of another process")
+    append_only = [file.stat().st_size for file in stage.var.rglob("appendonly*") if file.is_file()]
+    _, hardest = limit(psutil.Process(pid), resource.RLIMIT_FSIZE)
+    limit(psutil.Process(pid), resource.RLIMIT_FSIZE, (max(append_only, default=0) + KIB, hardest))
+
+    def undo() -> None:
+        with suppress(psutil.NoSuchProcess):
+            limit(psutil.Process(pid), resource.RLIMIT_FSIZE, (hardest, hardest))
 
     return undo
 
