@@ -1,17 +1,19 @@
 """The list at a million runs and the page of a run of ten million lines: time at the server, and number of queries.
 
-Run it from the root: `python -m benchmarks.big_lists [runs] [lines]`. On SQLite in a folder that is thrown away, or on
-the database that BENCH_DATABASE_URL names (an empty one). Each page is asked for 5 times; the median is printed.
+Run it from the root: `python -m benchmarks.big_lists [runs] [lines] [--database=postgresql]`. On SQLite or a
+PostgreSQL of its own in a folder that is thrown away, or on the database that BENCH_DATABASE_URL names (an empty one).
+Each page is asked for 5 times; the median is printed.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,14 +23,20 @@ TIMES = 5
 RUN_COLUMNS = (
     "experiment", "name", "tags", "configuration", "limits", "seed", "queue", "priority", "on_lost", "max_attempts",
     "retries", "origin_kind", "launched_via", "status", "attempt", "failure_kind", "error", "summary",
-    "cancel_requested_by", "progress_message", "created_at", "started_at", "finished_at",
+    "cancel_requested_by", "progress_message", "created_at", "started_at", "finished_at", "cancel_requested_at",
 )  # fmt: skip
 
 
 def main() -> None:
-    runs, lines = (int(word) for word in (sys.argv[1:3] + ["1000000", "10000000"][len(sys.argv[1:3]) :]))
-    with tempfile.TemporaryDirectory(prefix="ath-", dir="/tmp", ignore_cleanup_errors=True) as name:
-        url = os.environ.get("BENCH_DATABASE_URL") or f"sqlite://{Path(name) / 'db.sqlite3'}"
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="?", type=int, default=1_000_000)
+    parser.add_argument("lines", nargs="?", type=int, default=10_000_000)
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    asked = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory(prefix="ath-", dir="/tmp", ignore_cleanup_errors=True) as name,
+        database(asked.database, Path(name)) as url,
+    ):
         os.environ.update(
             DJANGO_SETTINGS_MODULE="athanor.settings", ATHANOR_VAR=name, ATHANOR_DATABASE_URL=url,
             ATHANOR_ALLOWED_HOSTS="testserver", ATHANOR_LOG_LEVEL="ERROR",
@@ -37,10 +45,27 @@ def main() -> None:
 
         django.setup()
         from django.core.management import call_command
+        from django.db import connection
 
         call_command("migrate", verbosity=0)
-        fill(runs, lines)
-        measure(runs, lines)
+        fill(asked.runs, asked.lines)
+        measure(asked.runs, asked.lines)
+        connection.close()
+
+
+@contextmanager
+def database(kind: str, folder: Path) -> Iterator[str]:
+    """The URL of an empty one."""
+    if given := os.environ.get("BENCH_DATABASE_URL"):
+        yield given
+    elif kind == "sqlite":
+        yield f"sqlite://{folder / 'db.sqlite3'}"
+    else:
+        from tests.servers import PostgresServer
+
+        with PostgresServer(folder / "postgres") as server:
+            server.create_database("bench")
+            yield server.url("bench")
 
 
 def fill(runs: int, lines: int) -> None:
@@ -66,7 +91,7 @@ def run_row(number: int) -> tuple[Any, ...]:
     return (
         "digits", f"run {number}", '["blue"]' if number % 7 == 0 else "[]", f'{{"rate": {number % 97}}}', "{}", number,
         "runs", 0, "retry", 3, "{}", "", "python", status, 1, kind, kind, f'{{"loss": {number % 89}}}', "", "",
-        moment, moment, moment,
+        moment, moment, moment, moment,
     )  # fmt: skip
 
 
@@ -78,13 +103,18 @@ def line_row(run_id: int, seq: int) -> tuple[Any, ...]:
 def insert(table: str, columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
     from django.db import connection, transaction
 
-    extra = ", cancel_requested_at" if table == "runs_run" else ""
-    marks = ", ".join(["%s"] * len(columns)) + (", '2026-06-01 00:00:00'" if extra else "")
-    sql = f"INSERT INTO {table} ({', '.join(columns)}{extra}) VALUES ({marks})"
+    named = f"{table} ({', '.join(columns)})"
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            with cursor.copy(f"COPY {named} FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row(row)
+            cursor.execute(f"ANALYZE {table}")
+        return
     left = iter(rows)
     while batch := list(islice(left, BATCH)):
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.executemany(sql, batch)
+            cursor.executemany(f"INSERT INTO {named} VALUES ({', '.join(['%s'] * len(columns))})", batch)
 
 
 def measure(runs: int, lines: int) -> None:
