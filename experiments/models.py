@@ -38,8 +38,9 @@ class Instance(models.Model):
         return reverse("admin:experiments_instance_change", args=[self.pk])
 
     def clean(self) -> None:
-        """Validate configuration, limits and tags by the one validator; errors stand at their fields."""
+        """Validate configuration, limits and tags by the one validator, and the name; errors stand at their fields."""
         from experiments.exceptions import InvalidDefinition
+        from experiments.registry import registry
         from experiments.validation import validate_definition
 
         if not self.experiment:
@@ -49,6 +50,8 @@ class Instance(models.Model):
         except InvalidDefinition as error:
             raise ValidationError(error.by_field()) from error
         self.configuration, self.limits, self.tags = checked.configuration, checked.limits, checked.tags
+        if self.name != self.experiment and self.name in {known.name for known in registry().all()}:
+            raise ValidationError({"name": "It is the name of another experiment, which could not be launched by it."})
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save what is valid only, whichever way it came. Raises django's ValidationError."""

@@ -53,11 +53,6 @@ def json_schema(experiment: type[Experiment]) -> dict[str, Any]:
         return {"type": "object", "properties": {name: {} for name in experiment.Config.model_fields}}
 
 
-def skeleton(experiment: type[Experiment]) -> dict[str, Any]:
-    """A configuration to begin with: every default, and null for what has to be filled in."""
-    return {field.name: field.default for field in describe(experiment)}
-
-
 def describe(experiment: type[Experiment]) -> list[FieldHelp]:
     """The fields of the configuration, in the author's order."""
     schema = json_schema(experiment)

@@ -6,36 +6,26 @@ Each function raises `argparse.ArgumentTypeError`, whose text says what is wrong
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 from argparse import ArgumentTypeError
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from experiments.quantities import seconds, size_bytes
 from experiments.retrying import RETRIED_KINDS
 from runs import lines, presenting
 
-_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_BYTES = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
-
-
-def seconds(text: str) -> float:
-    """`90`, `90s`, `10m`, `1.5h`, `2d` in seconds."""
-    found = _QUANTITY.fullmatch(text.strip())
-    if found is None or found[2].lower() not in _SECONDS or float(found[1]) <= 0:
-        raise ArgumentTypeError(f"{text!r} is no duration; write seconds, as 90, or 10m, 1.5h, 2d")
-    return float(found[1]) * _SECONDS[found[2].lower()]
-
-
-def size_bytes(text: str) -> int:
-    """`1048576`, `512M`, `2GiB` in bytes; the units are powers of 1024."""
-    found = _QUANTITY.fullmatch(text.strip())
-    unit = found[2].lower().removesuffix("ib").removesuffix("b") if found else ""
-    if found is None or unit not in _BYTES or float(found[1]) <= 0:
-        raise ArgumentTypeError(f"{text!r} is no size; write bytes, as 1048576, or 512M, 2G")
-    return int(float(found[1]) * 1024 ** _BYTES[unit])
+__all__ = [
+    "assignment",
+    "config_file",
+    "configuration",
+    "level",
+    "place",
+    "retry",
+    "seconds",
+    "size_bytes",
+]
 
 
 def level(text: str) -> int:

@@ -23,7 +23,6 @@ from experiments.forms.fields import (
     EMPTY,
     KEEP,
     MISSING,
-    NONE,
     ON,
     OPEN,
     ROW,
@@ -111,9 +110,8 @@ class _Decoder:
             return MISSING
         if text := self._last(name).replace("\r\n", "\n"):
             return text
-        if field.nullable:
-            return None if field.never_blank or self._is_on(name + NONE) else ""
-        return "" if field.default is not MISSING or self._is_on(name + EMPTY) else MISSING
+        is_text = self._is_on(name + EMPTY) or not (field.nullable or field.default is MISSING)
+        return "" if is_text else field.blank
 
     def _secret(self, field: Field, name: str, stored: Any) -> Any:
         if text := self._last(name):
@@ -143,7 +141,10 @@ class _Decoder:
 
     def _group(self, field: Field, name: str, stored: Any) -> Any:
         if not self._is_on(name + ON):
-            return field.blank if field.has_toggle and self._was_sent(field, name) else MISSING
+            if not self._was_sent(name):
+                return MISSING
+            if field.has_toggle:
+                return field.blank
         known = stored if isinstance(stored, dict) else {}
         made: dict[str, Any] = {}
         for inner in field.fields:
@@ -163,11 +164,9 @@ class _Decoder:
         self.problems[name] = "Other keys must be an object of JSON: { … }"
         return {}
 
-    def _was_sent(self, field: Field, name: str) -> bool:
-        """Whether the browser has seen the switch of a group or list, which it does not send when it is off."""
-        if field.kind == Kind.LIST:
-            return name + ROW in self._data
-        return field.has_toggle and any(key.startswith((f"{name}.", f"{name}!")) for key in self._data)
+    def _was_sent(self, name: str) -> bool:
+        """Whether the browser sent anything that is below a group; it sends no switch that is off."""
+        return any(key.startswith((f"{name}.", f"{name}!")) for key in self._data)
 
     def _list(self, field: Field, name: str, stored: Any) -> Any:
         if name + ROW not in self._data:

@@ -67,6 +67,11 @@ class _Generator(GenerateJsonSchema):
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> JsonSchemaValue:  # noqa: ARG002  # pydantic's
         return {}
 
+    def decimal_schema(self, schema: core_schema.DecimalSchema) -> JsonSchemaValue:
+        """A number or a text that looks like one; what is stored is the text."""
+        shape = super().decimal_schema(schema)
+        return {**shape.get("anyOf", [shape])[0], "type": "string", "format": "decimal"}
+
     def get_default_value(self, schema: core_schema.WithDefaultSchema) -> Any:
         factory = schema.get("default_factory")
         if factory is None or schema.get("default_factory_takes_data"):
@@ -177,8 +182,6 @@ class _Describer:
         types = {option.get("type") for option in options}
         if types == {"integer", "number"} and not any("enum" in option for option in options):
             return {"kind": Kind.NUMBER, "hints": tuple(hint for option in options for hint in hints(option))}
-        if types == {"number", "string"} and _is_decimal(options):
-            return {"kind": Kind.TEXT, "format": "decimal", "never_blank": True, "hints": tuple(hints(options[0]))}
         resolved = [self._resolved(option, ())[0] for option in options]
         if all("const" in option or "enum" in option for option in resolved):
             return _choice([v for option in resolved for v in option.get("enum") or [option["const"]]], common)
@@ -247,7 +250,6 @@ def _text(shape: Shape) -> dict[str, Any]:
         "kind": Kind.TEXT,
         "format": written,
         "is_long": long or (isinstance(shape.get("default"), str) and "\n" in shape["default"]),
-        "never_blank": bool(written) or shape.get("minLength", 0) > 0,
     }
 
 
@@ -279,11 +281,6 @@ def _without_null(shape: Shape) -> tuple[list[Shape], bool]:
 
 def _rest(shape: Shape) -> Shape:
     return {key: value for key, value in shape.items() if key not in ("anyOf", "oneOf", "title")}
-
-
-def _is_decimal(options: list[Shape]) -> bool:
-    """A `Decimal` is a number or a text that looks like one; what is stored is the text."""
-    return any(option.get("type") == "string" and "pattern" in option for option in options)
 
 
 def _title(name: str, said: str, *, has_unit: bool) -> str:

@@ -16,7 +16,6 @@ from experiments.forms.fields import (
     CHOSEN,
     EMPTY,
     MISSING,
-    NONE,
     ON,
     OPEN,
     ROW,
@@ -66,8 +65,12 @@ def fits(field: Field, value: Any) -> bool:
 
 
 def option_of(field: Field, value: Any) -> int | None:
-    """The first option of a variant that shows the value with all that is below it."""
-    return next((index for index, option in enumerate(field.options) if _fits_deep(option, value)), None)
+    """The first option of a variant that shows the value with all that is below it, or else the one that it names."""
+    for check in (_fits_deep, _is_tagged):
+        for index, option in enumerate(field.options):
+            if check(option, value):
+                return index
+    return None
 
 
 def _fits_deep(field: Field, value: Any) -> bool:
@@ -83,6 +86,16 @@ def _fits_deep(field: Field, value: Any) -> bool:
     if field.kind == Kind.LIST and field.item:
         return all(_fits_deep(field.item, item) for item in value)
     return True
+
+
+def _is_tagged(option: Field, value: Any) -> bool:
+    """Whether the value says by its constants that it is this option, although it does not fit."""
+    if option.kind != Kind.GROUP or not isinstance(value, dict) or not fits(option, value):
+        return False
+    constants = [inner for inner in option.fields if inner.kind == Kind.CONSTANT]
+    return bool(constants) and all(
+        inner.name in value and same(inner.constant, value[inner.name]) for inner in constants
+    )
 
 
 def _encode(field: Field, value: Any, name: str, data: Data) -> None:
@@ -115,9 +128,7 @@ def _leaf(field: Field, value: Any) -> list[str]:
 
 def _encode_text(field: Field, value: Any, name: str, data: Data) -> None:
     data[name] = [value if isinstance(value, str) else ""]
-    if field.nullable and value in (None, MISSING) and _may_blank(field):
-        data[name + NONE] = ["on"]
-    if not field.nullable and field.default is MISSING and value == "":
+    if value == "" and (field.nullable or field.default is MISSING):
         data[name + EMPTY] = ["on"]
 
 
@@ -154,13 +165,9 @@ def _item(field: Field) -> Field:
     return field.item
 
 
-def _inputs(field: Field | None) -> int:
+def inputs(field: Field | None) -> int:
     """About how many inputs show the field."""
     return sum(1 for leaf in leaves(field) if leaf.kind not in (Kind.GROUP, Kind.CONSTANT)) + 1 if field else 1
-
-
-def _may_blank(field: Field) -> bool:
-    return not field.never_blank
 
 
 def _is_number(field: Field, value: Any) -> bool:
@@ -185,9 +192,8 @@ def _is_text(text: str) -> bool:
     )
 
 
-def _fits_text(field: Field, value: Any) -> bool:
-    is_shown = isinstance(value, str) and _is_text(value)
-    return is_shown and (value != "" or not field.nullable or _may_blank(field))
+def _fits_text(_field: Field, value: Any) -> bool:
+    return isinstance(value, str) and _is_text(value)
 
 
 def _fits_number(field: Field, value: Any) -> bool:
@@ -199,7 +205,7 @@ def _fits_group(field: Field, value: Any) -> bool:
 
 
 def _fits_list(field: Field, value: Any) -> bool:
-    return isinstance(value, list) and len(value) * _inputs(field.item) <= LIST_INPUTS_MAX
+    return isinstance(value, list) and len(value) * inputs(field.item) <= LIST_INPUTS_MAX
 
 
 _FITTING: dict[Kind, Callable[[Field, Any], bool]] = {
@@ -234,7 +240,7 @@ def concealed(field: Field, shown: Any, *, is_trusted: bool) -> Any:
         return [concealed(_item(field), item, is_trusted=is_trusted) for item in shown]
     if field.kind == Kind.VARIANT and (index := option_of(field, shown)) is not None:
         return concealed(field.options[index], shown, is_trusted=is_trusted)
-    return shown if field.kind == Kind.JSON and is_trusted else _all_masked(shown)
+    return shown if field.kind in (Kind.JSON, Kind.VARIANT) and is_trusted else _all_masked(shown)
 
 
 def _all_masked(value: Any) -> Any:

@@ -74,8 +74,6 @@ class Field:
     aliases: tuple[str, ...] = ()
     """What else the validator may call it."""
     is_long: bool = False
-    never_blank: bool = False
-    """A text which is never valid when empty."""
     is_secretive: bool = False
     """There are secrets in it."""
 
@@ -107,10 +105,8 @@ ROW = "!row"
 """After a list's name: the ids of its items in their order. The ids of those that were stored are their old indexes."""
 CHOSEN = "!is"
 """After a variant's name: the index of the option."""
-NONE = "!none"
-"""After a text's name: if it is empty, it is null."""
 EMPTY = "!empty"
-"""After a text's name: if it is empty, it is an empty text."""
+"""After a text's name: if it is empty, it is an empty text, where it would be null or missing."""
 AGAIN = "!again"
 """After a secret's name: it was typed in, and not sent back."""
 KEEP = "!keep"

@@ -1,59 +1,87 @@
-"""The form of an instance. What it enters is checked by the model, which asks the one validator."""
+"""The form of an instance: the same that launches. The model checks what it enters, by the one validator."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
-from experiments.forms.plain import CODE_ATTRS, ObjectField, TagsField
+from experiments.base import Experiment
+from experiments.forms.fields import MISSING
+from experiments.forms.plain import TagsField
+from experiments.forms.sources import configuration_source, limits_source
+from experiments.forms.widget import EditableForm, GeneratedField
 from experiments.limits import Limits
 from experiments.models import Instance
 from experiments.registry import registry
-from experiments.validation import masked, unmasked
 
 if TYPE_CHECKING:
     _ModelForm = forms.ModelForm[Instance]
 else:
     _ModelForm = forms.ModelForm  # not generic at run time
 
+GENERATED = ("configuration", "limits")
+PLAIN = ("name", "description", "tags", "queue", "priority")
 
-class InstanceForm(_ModelForm):
-    experiment = forms.ChoiceField(widget=UnfoldAdminSelectWidget)
+
+class ExperimentSelect(UnfoldAdminSelectWidget):  # type: ignore[misc]  # unfold has no types
+    """With a button that draws the form of what was chosen, which a script presses."""
+
+    template_name = "experiments/forms/experiment_select.html"
+
+
+class InstanceForm(EditableForm, _ModelForm):
+    experiment = forms.ChoiceField(widget=ExperimentSelect)
     tags = TagsField(required=False, help_text="Separated by commas.")
-    configuration = ObjectField(required=False, help_text="JSON. What is left out gets its default.")
-    limits = ObjectField(
-        required=False,
-        widget=UnfoldAdminTextareaWidget(attrs={**CODE_ATTRS, "rows": 4}),
-        help_text=f"JSON, instead of the experiment's own: {', '.join(Limits.model_fields)}. null is no limit.",
-    )
+    configuration = forms.Field(required=False)
+    limits = forms.Field(required=False)
 
     class Meta:
         model = Instance
-        widgets = {"description": UnfoldAdminTextareaWidget(attrs={"rows": 3})}
+        widgets = {"description": UnfoldAdminTextareaWidget(attrs={"rows": 2})}
         fields = ("experiment", "name", "description", "tags", "configuration", "limits", "queue", "priority")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.stored = (self.instance.experiment, self.instance.configuration)
+        name = str((self.data if self.is_bound else self.initial).get("experiment") or self.instance.experiment)
+        self.source_experiment = name
+        experiment = registry().get(name) if name in registry() else None
+        self._generate_configuration(name, experiment)
+        declared = experiment.limits if experiment else Limits()
+        limits = GeneratedField(limits_source(experiment, declared, self.instance.limits), "limits", with_summary=True)
+        self.fields["limits"] = limits
+        self.initial["limits"] = limits.source.shown
+        if query := self.initial.pop("query", {}):
+            self.prefill(query, PLAIN)
         if "experiment" in self.fields:
             self.fields["experiment"].choices = choices(self.instance.experiment)  # type: ignore[attr-defined]
-        if self.instance.pk:
-            self.initial["configuration"] = masked(*self.stored)
+        if experiment and "queue" in self.fields:
+            self.fields["queue"].widget.attrs["placeholder"] = f"{experiment.queue}, as declared"
 
-    def clean(self) -> dict[str, Any]:
-        """Put the secrets back that were shown as a mask, unless they are now another experiment's."""
-        data: dict[str, Any] = super().clean() or self.cleaned_data
-        experiment, configuration = self.stored
-        if self.instance.pk and "configuration" in data and data.get("experiment") == experiment:
-            data["configuration"] = unmasked(data["configuration"], configuration)
-        return data
+    def _generate_configuration(self, name: str, experiment: type[Experiment] | None) -> None:
+        """Drawn from what is stored, unless that is of another experiment: secrets do not move to it."""
+        instance = self.instance
+        stored = instance.configuration if instance.pk and instance.experiment == name else MISSING
+        version = instance.updated_at.isoformat() if instance.pk else ""
+        source = configuration_source(experiment, stored, name=name, version=version)
+        self.fields["configuration"] = GeneratedField(source, "configuration", with_summary=True)
+        self.initial["configuration"] = source.shown
+
+    def _update_errors(self, errors: ValidationError) -> None:
+        """What the model says of what was said at its inputs already is left out."""
+        told = getattr(errors, "error_dict", {})
+        for name in GENERATED:
+            if name in self._errors:
+                told.pop(name, None)
+        super()._update_errors(errors)  # type: ignore[misc]  # Django's own hook for this
 
 
 def choices(current: str) -> list[tuple[str, str]]:
     """The experiments there are, and the present one even if it is gone."""
     found = [(experiment.name, experiment.title) for experiment in registry().all()]
     if current and current not in dict(found):
-        found.append((current, f"{current} (not found)"))
+        hidden = current in registry()
+        found.append((current, registry().get(current).title if hidden else f"{current} (not found)"))
     return [("", "---------"), *found]

@@ -1,163 +1,148 @@
-"""The launch page: choose an experiment, say its configuration as JSON, launch. Problems stand at their fields."""
+"""The launch page: choose an experiment, fill in its form, launch it or save it as an instance.
+
+`?experiment=NAME`, `?instance=ID` or `?run=ID` (again, with changes) says what; the rest of the link fills the
+form in: `epochs=3&optimizer.rate=0.1`. A key is one of the configuration if that has it, otherwise one of the launch
+(`name`, `tags`, `queue`, `priority`, `seed`); `launch.seed`, `limits.timeout_s` and `configuration.name` say which is
+meant.
+"""
 
 from __future__ import annotations
 
-import inspect
-import json
-from argparse import ArgumentTypeError
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from django import forms
-from django.http import HttpRequest
-from unfold.widgets import (
-    UnfoldAdminIntegerFieldWidget,
-    UnfoldAdminTextareaWidget,
-    UnfoldAdminTextInputWidget,
-)
+from django.contrib import messages
+from django.contrib.admin.models import ADDITION
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
 
 from experiments.base import Experiment
-from experiments.exceptions import ExperimentsError
+from experiments.choosing import about, choice_context
+from experiments.forms.rendering import COMMAND
+from experiments.forms.widget import GeneratedWidget
 from experiments.models import Instance
 from experiments.registry import registry
-from experiments.schema import describe, skeleton
-from experiments.validation import masked, unmasked
-from runs import parsing, services
-from runs.exceptions import LaunchRefused
+from runs.admin import permissions, verbs
+from runs.admin.launchform import LaunchForm
 from runs.models import Run
 
-T = TypeVar("T")
-_FIELD_OF = {"timeout_s": "timeout", "memory_limit_bytes": "memory"}
+TARGETS = ("experiment", "instance", "run")
+INSTANCES = 50
+"""Most instances that are offered beside the experiments."""
 
 
-class LaunchForm(forms.Form):
-    """What a launch may say. `launch` is the way out; it puts what was refused at its fields."""
-
-    configuration = forms.JSONField(
-        required=False,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 14, "spellcheck": "false"}),
-        label="Configuration",
-    )
-    name = forms.CharField(required=False, max_length=200, widget=UnfoldAdminTextInputWidget)
-    tags = forms.CharField(required=False, widget=UnfoldAdminTextInputWidget, help_text="Separated by commas")
-    timeout = forms.CharField(
-        required=False,
-        widget=UnfoldAdminTextInputWidget,
-        label="Time limit",
-        help_text="As 90, 10m, 2h; empty: as declared",
-    )
-    memory = forms.CharField(
-        required=False,
-        widget=UnfoldAdminTextInputWidget,
-        label="Memory limit",
-        help_text="As 512M, 4G; empty: as declared",
-    )
-    seed = forms.IntegerField(required=False, widget=UnfoldAdminIntegerFieldWidget, help_text="Empty: chosen at random")
-    priority = forms.IntegerField(
-        required=False,
-        min_value=-32768,
-        max_value=32767,
-        widget=UnfoldAdminIntegerFieldWidget,
-        help_text="Higher runs first",
-    )
-
-    def __init__(self, target: Target, data: Any = None) -> None:
-        super().__init__(data, initial={"configuration": target.configuration})
-        self.target = target
-        self.fields["configuration"].encoder = _Indented  # type: ignore[attr-defined]
-
-    def clean_configuration(self) -> dict[str, Any]:
-        given = self.cleaned_data["configuration"]
-        given = {} if given is None else given
-        if not isinstance(given, dict):
-            raise forms.ValidationError("It must be an object: { … }")
-        restored: dict[str, Any] = unmasked(given, self.target.stored)
-        return restored
-
-    def clean_timeout(self) -> float | None:
-        return _parsed(parsing.seconds, self.cleaned_data["timeout"])
-
-    def clean_memory(self) -> int | None:
-        return _parsed(parsing.size_bytes, self.cleaned_data["memory"])
-
-    def launch(self, request: HttpRequest) -> Run | None:
-        """The new run, or None with the errors at their fields."""
-        said = self.cleaned_data
-        limits = {"timeout_s": said["timeout"], "memory_limit_bytes": said["memory"]}
-        try:
-            return services.launch(
-                self.target.instance or self.target.experiment,
-                configuration=said["configuration"],
-                is_whole=True,
-                name=said["name"],
-                tags=[tag.strip() for tag in said["tags"].split(",") if tag.strip()],
-                limits={name: value for name, value in limits.items() if value is not None},
-                seed=said["seed"],
-                priority=said["priority"],
-                by=request.user,  # type: ignore[arg-type]  # the admin lets no anonymous user in
-                via="admin",
-            )
-        except LaunchRefused as error:
-            self._refused(error)
-            return None
-
-    def _refused(self, error: LaunchRefused) -> None:
-        for path, message in (error.problems or {"": str(error)}).items():
-            field, _, inner = path.partition(".")
-            field = _FIELD_OF.get(inner, field)
-            if field in self.fields:
-                self.add_error(field, f"{inner}: {message}" if inner and field not in _FIELD_OF.values() else message)
-            else:
-                self.add_error(None, f"{path}: {message}" if path else message)
-
-
-class _Indented(json.JSONEncoder):
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs | {"indent": 2, "ensure_ascii": False})
-
-
+@dataclass(frozen=True, slots=True)
 class Target:
-    """What is to be launched: an experiment or an instance, found by the page's query."""
+    """What is to be launched."""
 
-    def __init__(self, experiment: type[Experiment], instance: Instance | None = None, run: Run | None = None) -> None:
-        self.experiment = experiment
-        self.instance = instance
-        self.stored: dict[str, Any] = dict(run.configuration if run else instance.configuration if instance else {})
-        shown = masked(experiment.name, self.stored) if self.stored else skeleton(experiment)
-        self.configuration = shown
-        self.fields = describe(experiment)
-        self.description = inspect.cleandoc(experiment.__doc__ or "")
+    experiment: type[Experiment]
+    instance: Instance | None = None
+    run: Run | None = None
+    """The one that is launched again, with changes."""
 
     @property
     def title(self) -> str:
-        return f"Launch {self.instance.name if self.instance else self.experiment.name}"
+        if self.run:
+            return f"Launch run {self.run.pk} again, with changes"
+        return f"Launch {self.instance.name if self.instance else self.experiment.title}"
 
 
-def choices() -> list[tuple[str, str, str]]:
-    """(name, title, first line of the description) of each experiment there is."""
-    return [
-        (experiment.name, experiment.title, inspect.cleandoc(experiment.__doc__ or "").partition("\n")[0])
-        for experiment in registry().all()
-    ]
+def page(request: HttpRequest, base: Mapping[str, Any]) -> HttpResponse:
+    """The page itself; `base` is the context that every page of this admin has."""
+    name, instance, run = asked_for(request)
+    target = Target(registry().get(name), instance, run) if name in registry() else None
+    if not may_launch(request, target):
+        raise PermissionDenied
+    if target is None:
+        return choosing(request, base, name)
+    query = {key: request.GET.getlist(key) for key in request.GET if key not in TARGETS}
+    form = LaunchForm(target, request.POST if request.method == "POST" else None, query)
+    if request.method == "POST" and form.is_valid() and (done := act(request, form)):
+        return done
+    for sentence in form.refused:
+        messages.warning(request, sentence)
+    context = {
+        **base,
+        "title": target.title,
+        "media": form.media,
+        "target": target,
+        "about": about(target.experiment),
+        "form": form,
+        "parts": form.drawn(),
+        "summary": form.summary(),
+        "command": COMMAND,
+        "may_save": request.user.has_perm("experiments.add_instance"),
+    }
+    status = 422 if form.is_bound and not form.is_edit else 200
+    return TemplateResponse(request, "runs/launch.html", context, status=status)
 
 
-def target(request: HttpRequest) -> Target | None:
-    """What the query names: `?instance=ID`, `?run=ID` (again, with changes) or `?experiment=NAME`; None if nothing."""
-    instance = _row(Instance, request.GET.get("instance"))
-    run = _row(Run, request.GET.get("run"))
-    name = instance.experiment if instance else run.experiment if run else request.GET.get("experiment", "")
-    try:
-        return Target(registry().get(name), instance, run)
-    except ExperimentsError:
+def choosing(request: HttpRequest, base: Mapping[str, Any], name: str) -> HttpResponse:
+    """What there is to launch; `name` is an experiment that was asked for and is not there."""
+    query = request.GET.get("q", "")
+    may_see = request.user.has_perm("experiments.view_instance")
+    context = {
+        **base,
+        "title": "Launch",
+        "media": GeneratedWidget.media_of(),
+        "instances": Instance.objects.filter(name__icontains=query)[:INSTANCES] if may_see else [],
+        **choice_context(request.GET, name),
+    }
+    return TemplateResponse(request, "runs/choose.html", context)
+
+
+def act(request: HttpRequest, form: LaunchForm) -> HttpResponse | None:
+    """Launch or save; None with the errors at their fields."""
+    if request.POST.get(COMMAND) == "save":
+        return _save(request, form)
+    run = form.launch(by=request.user)
+    if run is None:
         return None
+    verbs.note(request, run.pk, f"Launched again from run {form.target.run.pk}" if form.target.run else "Launched")
+    messages.success(request, f"Run {run.pk} is launched.")
+    return HttpResponseRedirect(reverse("admin:runs_run_change", args=[run.pk]))
+
+
+def _save(request: HttpRequest, form: LaunchForm) -> HttpResponse | None:
+    if not request.user.has_perm("experiments.add_instance"):
+        raise PermissionDenied
+    instance = form.save_instance(by=request.user)
+    if instance is None:
+        return None
+    verbs.keep(request, [instance], ADDITION, "Saved from the launch page")
+    messages.success(request, f"The instance {instance.name} is saved. It is not launched yet.")
+    if left := form.not_kept():
+        messages.warning(request, f"An instance does not keep: {', '.join(left)}. They belong to a launch.")
+    return HttpResponseRedirect(instance.get_absolute_url())
+
+
+def asked_for(request: HttpRequest) -> tuple[str, Instance | None, Run | None]:
+    """What the query names: the experiment, and the instance or the run that the form begins with."""
+    asked = request.GET
+    run, instance = _row(Run, asked.get("run")), _row(Instance, asked.get("instance"))
+    if (run and not permissions.may_view(request)) or (instance and not _may_see(request)):
+        raise PermissionDenied
+    for kind, found in (("run", run), ("instance", instance)):
+        if kind in asked and found is None:
+            messages.warning(request, f"There is no {kind} {asked[kind]!r}; choose what to launch.")
+    found = run or instance
+    return found.experiment if found else asked.get("experiment", ""), None if run else instance, run
+
+
+def _may_see(request: HttpRequest) -> bool:
+    """What instances are configured to."""
+    return any(request.user.has_perm(f"experiments.{may}_instance") for may in ("view", "change", "launch"))
+
+
+def may_launch(request: HttpRequest, target: Target | None) -> bool:
+    """Who may launch instances only, may launch those."""
+    if permissions.may_launch(request):
+        return True
+    return target is not None and target.instance is not None and request.user.has_perm("experiments.launch_instance")
 
 
 def _row(model: Any, pk: str | None) -> Any:
-    return model.objects.filter(pk=pk).first() if pk and pk.isdecimal() and len(pk) < 19 else None
-
-
-def _parsed(read: Callable[[str], T], text: str) -> T | None:
-    try:
-        return read(text) if text.strip() else None
-    except ArgumentTypeError as error:
-        raise forms.ValidationError(str(error)) from error
+    return model.objects.filter(pk=pk).first() if pk and pk.isdecimal() and pk.isascii() and len(pk) < 19 else None

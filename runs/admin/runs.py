@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.forms import CharField, Script
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import conditional_escape, format_html
@@ -21,7 +19,6 @@ from unfold.paginator import InfinitePaginator
 from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from experiments.registry import registry
 from runs import erasing, presenting, services
 from runs.admin import columns, home, launching, permissions, verbs
 from runs.admin.compare import Comparing
@@ -277,29 +274,5 @@ class RunAdmin(RunPages, Comparing, ModelAdmin):
 
     def launch_view(self, request: HttpRequest) -> HttpResponse:
         """Choose an experiment, then say its configuration."""
-        target = launching.target(request)
-        if not may_launch_this(request, target):
-            raise PermissionDenied
-        form = launching.LaunchForm(target, request.POST if request.method == "POST" else None) if target else None
-        if form and request.method == "POST" and form.is_valid() and (run := form.launch(request)):
-            verbs.note(request, run.pk, "Launched")
-            messages.success(request, f"Run {run.pk} is launched.")
-            return HttpResponseRedirect(reverse("admin:runs_run_change", args=[run.pk]))
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": target.title if target else "Launch",
-            "media": self.media,
-            "target": target,
-            "form": form,
-            "choices": [] if target else launching.choices(),
-            "problems": registry().problems,
-        }
         request.current_app = self.admin_site.name
-        return TemplateResponse(request, "runs/launch.html", context, status=422 if form and form.errors else 200)
-
-
-def may_launch_this(request: HttpRequest, target: launching.Target | None) -> bool:
-    """Who may launch instances only, may launch those."""
-    instance = target is not None and target.instance is not None
-    return permissions.may_launch(request) or (instance and request.user.has_perm("experiments.launch_instance"))
+        return launching.page(request, {**self.admin_site.each_context(request), "opts": self.opts})

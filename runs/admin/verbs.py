@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from django.contrib import messages
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.text import Truncator
 
@@ -112,7 +112,11 @@ def tag(request: HttpRequest, run_ids: Iterable[int], text: str) -> Outcome:
 
 
 def note(request: HttpRequest, run_id: int, text: str) -> None:
+    """Keep in Django's log what was done to the run."""
+    keep(request, Run.objects.filter(pk=run_id), CHANGE, text)
+
+
+def keep(request: HttpRequest, objects: Iterable[Model], flag: int, text: str) -> None:
     """Keep in Django's log who did this, and from where."""
     address = request.META.get("REMOTE_ADDR") or "unknown"
-    who = int(request.user.pk or 0)
-    LogEntry.objects.log_actions(who, Run.objects.filter(pk=run_id), CHANGE, f"{text}, from {address}")
+    LogEntry.objects.log_actions(int(request.user.pk or 0), objects, flag, f"{text}, from {address}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from django.urls import reverse
 
 from experiments.models import Instance
 from experiments.registry import forget
+from tests.filling import fill, send, sent_of
 
 ADD = "admin:experiments_instance_add"
 SECRETIVE = """
@@ -97,13 +99,16 @@ def test_the_form_saves_what_is_valid_with_its_author(admin_client: Client, admi
     [
         ({"configuration": '{"batches": 0}'}, "configuration", "batches: Input should be greater than or equal to 1"),
         ({"configuration": '{"batch": 1}'}, "configuration", "batch: unknown; did you mean 'batches'?"),
-        ({"configuration": "{"}, "configuration", "Enter a valid JSON."),
+        ({"configuration": "{"}, "configuration", "It is no JSON"),
         ({"configuration": "[]"}, "configuration", "it must be an object"),
         ({"configuration": "[" * 100_000}, "configuration", "It is nested too deeply."),
+        ({"limits": "[]"}, "limits", "it must be an object"),
+        ({"limits": '{"timeout_s": "soon"}'}, "limits", "is no duration; write seconds"),
         ({"limits": '{"timeout_s": -1}'}, "limits", "timeout_s: Input should be greater than 0"),
         ({"tags": "x" * 51}, "tags", "0: it has more than 50 characters"),
         ({"experiment": ""}, "experiment", "This field is required."),
         ({"name": "no slug"}, "name", "Enter a valid “slug”"),
+        ({"name": "word_count"}, "name", "It is the name of another experiment"),
     ],
 )
 def test_the_form_tells_errors_at_their_fields(
@@ -113,7 +118,7 @@ def test_the_form_tells_errors_at_their_fields(
 
     assert response.status_code == 200
     assert list(errors(response)) == [field]
-    assert message in errors(response)[field][0]
+    assert message in unescape(response.content.decode())
     assert not Instance.objects.exists()
 
 
@@ -125,28 +130,48 @@ def test_what_was_typed_in_is_shown_again(admin_client: Client) -> None:
 
 
 def test_a_link_prefills_the_form_with_the_experiments_defaults(admin_client: Client) -> None:
-    response = admin_client.get(reverse(ADD), {"experiment": "monte_carlo_pi"})
+    response = admin_client.get(reverse(ADD), {"experiment": "monte_carlo_pi", "batches": "7", "dart": "1"})
 
-    assert b"&quot;darts&quot;: 100000" in response.content
+    sent = sent_of(response.content)
+    assert (sent["configuration.darts"], sent["configuration.batches"]) == (["100000"], ["7"])
+    assert "dart in the link is not used: unknown; did you mean &#x27;darts&#x27;?" in response.content.decode()
     assert b"Darts per batch" in response.content
     assert b"Estimate pi by throwing darts." in response.content
 
 
-def test_choosing_an_experiment_gets_its_skeleton(admin_client: Client) -> None:
-    url = reverse("admin:experiments_instance_skeleton")
+def test_without_an_experiment_one_is_chosen_first(admin_client: Client) -> None:
+    page = admin_client.get(reverse(ADD), {"q": "pi"}).content.decode()
+    unknown = admin_client.get(reverse(ADD), {"experiment": "digit"}).content.decode()
 
-    found = admin_client.get(url, {"experiment": "llm_compare"}).json()
-    unknown = admin_client.get(url, {"experiment": "<b>"}).json()
-
-    assert json.loads(found["configuration"])["model_a"] is None
-    assert "Environment variable with the key" in found["help"]
-    assert (unknown["configuration"], unknown["help"].strip()) == ("", "")
+    assert "?experiment=monte_carlo_pi" in page
+    assert "?experiment=word_count" not in page
+    assert "did you mean &#x27;digits&#x27;?" in unknown
 
 
-def test_a_skeleton_needs_a_permission(client: Client) -> None:
-    client.force_login(User.objects.create_user("nobody", is_staff=True))
+def test_what_a_link_says_besides_outlives_the_choice(admin_client: Client) -> None:
+    page = admin_client.get(reverse(ADD), {"_popup": "1", "batches": "7&<"}).content.decode()
 
-    assert client.get(reverse("admin:experiments_instance_skeleton")).status_code == 403
+    assert 'href="?experiment=monte_carlo_pi&amp;_popup=1&amp;batches=7%26%3C"' in page
+    assert '<input type="hidden" name="batches" value="7&amp;&lt;">' in page
+    popup = admin_client.get(reverse(ADD), {"_popup": "1", "experiment": "digits"})
+    assert "is not used" not in popup.content.decode()
+
+
+def test_the_choice_needs_the_permission_to_add(viewer: Client) -> None:
+    assert viewer.get(reverse(ADD)).status_code == 403
+    assert viewer.get(reverse(ADD), {"experiment": "digits"}).status_code == 403
+
+
+def test_another_experiment_keeps_what_both_know_but_no_secret(admin_client: Client, folder: Path) -> None:
+    url = reverse(ADD) + "?experiment=secretive"
+    typed = {"configuration.key": "hush", "configuration.n": "5"}
+
+    page = fill(admin_client, url, experiment="open", **typed, **{"!do": "show"})
+
+    sent = sent_of(page.content)
+    assert (sent["configuration.n"], sent["configuration.key"]) == (["5"], [""])
+    assert sent["configuration!for"] == ["open"]
+    assert not Instance.objects.exists()
 
 
 def test_the_list_and_the_page_tell_of_broken_experiments(admin_client: Client, folder: Path) -> None:
@@ -212,3 +237,42 @@ def test_the_list_is_searched_and_filtered(admin_client: Client) -> None:
     page = admin_client.get(reverse("admin:experiments_instance_changelist"), {"q": "tw", "experiment": "word_count"})
 
     assert [instance.name for instance in page.context["cl"].result_list] == ["two"]
+
+
+def test_an_instance_is_edited_in_its_form_with_errors_at_their_fields(admin_client: Client) -> None:
+    instance = Instance.objects.create(name="l", experiment="layered", configuration={"token": "hush"})
+    url = instance.get_absolute_url()
+
+    wrong = fill(admin_client, url, **{"configuration.layers.1.units": "0"})
+    instance.refresh_from_db()
+    before = instance.configuration
+    send(admin_client, url, sent_of(wrong.content), **{"configuration.layers.1.units": "5", "limits.timeout_s": "1h"})
+
+    instance.refresh_from_db()
+    assert '<a href="#id_configuration.layers.1.units">Layers 2: Units</a>' in wrong.content.decode()
+    assert b"hush" not in wrong.content
+    assert before["layers"][1]["units"] == 16
+    assert (instance.configuration["layers"][1]["units"], instance.configuration["token"]) == (5, "hush")
+    assert instance.limits == {"timeout_s": 3600.0}
+
+
+def test_what_somebody_else_changed_meanwhile_is_not_overwritten(admin_client: Client) -> None:
+    instance = Instance.objects.create(name="l", experiment="layered")
+    page = admin_client.get(instance.get_absolute_url())
+    instance.save()
+
+    answer = send(admin_client, instance.get_absolute_url(), sent_of(page.content), description="mine")
+
+    assert "Somebody has changed it" in answer.content.decode()
+    instance.refresh_from_db()
+    assert instance.description == ""
+
+
+def test_items_are_added_to_an_instance_without_a_script(admin_client: Client) -> None:
+    url = reverse(ADD) + "?experiment=layered"
+    page = fill(admin_client, url, name="l", **{"!do": "add configuration.layers"})
+
+    assert not Instance.objects.exists()
+    send(admin_client, url, sent_of(page.content), **{"configuration.layers.n0.units": "7"})
+
+    assert [layer["units"] for layer in Instance.objects.get().configuration["layers"]] == [8, 16, 7]

@@ -50,7 +50,6 @@ VIEWS: Mapping[str, tuple[int, ...]] = {
     "GET experiments_instance_change": SEE,
     "GET experiments_instance_history": SEE,
     "GET experiments_instance_delete": FORM,
-    "GET experiments_instance_skeleton": SEE,
     "GET experiments_instance_launch": DO,
     "GET experiments_instance_runs_of_it": (302, 403, 302, 302, 302),
     "GET runs_run_changelist": SEE,
@@ -171,7 +170,7 @@ def address(name: str) -> str:
     }
     if name in special:
         return special[name]()
-    if view in ("changelist", "add", "skeleton", "rows", "home", "preview") or name in WITHOUT_A_ROW:
+    if view in ("changelist", "add", "rows", "home", "preview") or name in WITHOUT_A_ROW:
         return reverse(f"admin:{name}")
     return reverse(f"admin:{name}", args=[row(kind).pk])
 

@@ -1,0 +1,79 @@
+"""Where in the form an error of the validator is shown: at its field, or at the nearest thing around it. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from experiments.forms.decoding import Sent, chosen, rows
+from experiments.forms.fields import AS_JSON, Field, Kind, below, option_name
+
+
+class Place(NamedTuple):
+    name: str
+    """In the form."""
+    rest: str
+    """The way from there, for the message."""
+    is_chosen: bool = True
+    """False for the complaint of an option of a variant that nobody chose."""
+
+
+def place(root: Field, data: Sent, name: str, problems: Mapping[str, str]) -> dict[str, list[str]]:
+    """Name in the form → messages. `problems`: dotted path within the configuration (empty: all of it) → message.
+
+    Pydantic tells what each option of a union had to complain of: only what concerns the chosen one is kept, unless
+    nothing does.
+    """
+    found = [(_walk(root, data, name, path), message) for path, message in problems.items()]
+    told = {at.name for at, _ in found if at.is_chosen}
+    placed: dict[str, list[str]] = {}
+    for at, message in found:
+        if at.is_chosen or not any(_is_within(name, at.name) for name in told):
+            text = f"{at.rest}: {message}" if at.rest else message
+            placed.setdefault(at.name, []).append(text)
+    return placed
+
+
+def _walk(field: Field, data: Sent, name: str, path: str) -> Place:
+    if not path or name + AS_JSON in data:
+        return Place(name, path)
+    if field.kind == Kind.GROUP:
+        return _in_group(field, data, name, path)
+    if field.kind == Kind.LIST and field.item:
+        step, _, rest = path.partition(".")
+        ids = rows(data, name)
+        if step.isdecimal() and int(step) < len(ids):
+            return _walk(field.item, data, below(name, ids[int(step)]), rest)
+    if field.kind == Kind.VARIANT:
+        return _in_variant(field, data, name, path)
+    return Place(name, path)
+
+
+def _in_group(field: Field, data: Sent, name: str, path: str) -> Place:
+    for inner in field.fields:
+        for called in (inner.name, *inner.aliases):
+            if path == called or path.startswith(called + "."):
+                if inner.kind == Kind.CONSTANT:  # it is not shown
+                    return Place(name, path)
+                return _walk(inner, data, below(name, inner.name), path[len(called) + 1 :])
+    return Place(name, path)
+
+
+def _in_variant(field: Field, data: Sent, name: str, path: str) -> Place:
+    """The next step is what pydantic calls the option, if it says so at all."""
+    index = chosen(data, field, name)
+    for number, option in enumerate(field.options):
+        for tag in option.tags:
+            if found := re.match(re.escape(tag) + r"(\[.*?\])?(\.|$)", path):
+                rest = path[found.end() :]
+                if number == index:
+                    return _walk(option, data, option_name(name, number), rest)
+                return Place(name, rest, is_chosen=False)
+    if index is None:
+        return Place(name, path)
+    return _walk(field.options[index], data, option_name(name, index), path)
+
+
+def _is_within(name: str, around: str) -> bool:
+    return name == around or name.startswith((f"{around}.", f"{around}!"))

@@ -1,0 +1,178 @@
+"""What a generated form shows, and what checks it: a configuration, overrides of limits, retries.
+
+Each source names its fields, the values that they begin with, and a check which raises `InvalidDefinition` with the
+paths of what is wrong.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from experiments.base import Experiment
+from experiments.exceptions import InvalidDefinition
+from experiments.forms.describing import describe_form
+from experiments.forms.encoding import concealed
+from experiments.forms.fields import MISSING, Kind
+from experiments.forms.fields import Field as FormField
+from experiments.limits import Limits
+from experiments.quantities import seconds, seconds_text, size_bytes, size_text
+from experiments.retrying import RetriedKind, Retry, retries_in_force
+from experiments.validation import (
+    masked,
+    stored_configuration,
+    validate_configuration,
+    validate_limits,
+)
+
+NO_LIMIT = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One generated part of a form."""
+
+    root: FormField
+    shown: Any
+    """What it begins with, without secrets; MISSING where only defaults are shown."""
+    check: Callable[[Any], Any]
+    """What was entered → what it means. Raises InvalidDefinition."""
+    stored: Any = MISSING
+    """With secrets."""
+    of: str = ""
+    """The experiment that the form is for."""
+    version: str = ""
+    """Of what was stored: a form that was drawn from another one is refused."""
+
+
+def configuration_source(
+    experiment: type[Experiment] | None, stored: Any = MISSING, *, name: str = "", version: str = ""
+) -> Source:
+    """The configuration of an experiment; as JSON that nobody checks here if the experiment, called `name`, is gone."""
+    if experiment is None:
+        shown = masked(name, stored) if isinstance(stored, dict) else stored
+        root = FormField("", Kind.JSON, required=True, is_secretive=True)
+        return Source(root, shown, lambda value: value, stored, name, version)
+    root = describe_form(experiment.Config)
+    return Source(
+        root,
+        shown_configuration(experiment, root, stored),
+        lambda value: stored_configuration(validate_configuration(experiment, value)),
+        stored,
+        experiment.name,
+        version,
+    )
+
+
+def shown_configuration(experiment: type[Experiment], root: FormField, stored: Any) -> Any:
+    """What may be shown of a configuration, whether it still fits or not."""
+    if not isinstance(stored, Mapping):
+        return MISSING
+    try:
+        shown: dict[str, Any] = validate_configuration(experiment, stored).model_dump(mode="json", round_trip=True)
+    except Exception:  # it does not fit any more, or the author's serializer fails
+        return concealed(root, masked(experiment.name, stored), is_trusted=False)
+    return concealed(root, shown, is_trusted=True)
+
+
+def limits_source(experiment: type[Experiment] | None, declared: Limits, overrides: Mapping[str, Any]) -> Source:
+    """Overrides of limits, as people write them; `declared` holds where nothing is entered."""
+    fields = tuple(_limit(name, info, getattr(declared, name)) for name, info in Limits.model_fields.items())
+    root = FormField("", Kind.GROUP, required=True, fields=fields)
+    shown = {name: _limit_text(name, value) for name, value in overrides.items() if name in Limits.model_fields}
+
+    def check(entered: Any) -> Any:
+        read, problems = _read_limits(entered) if isinstance(entered, Mapping) else (entered, {})
+        if problems:
+            raise InvalidDefinition(experiment.name if experiment else "", problems)
+        return validate_limits(experiment, read) if experiment else read
+
+    return Source(root, shown, check)
+
+
+def _limit(name: str, info: Any, declared: Any) -> FormField:
+    is_size = name.endswith("_bytes")
+    title = name.rpartition("_")[0].replace("_", " ").capitalize()
+    return FormField(
+        name,
+        Kind.TEXT,
+        title=title,
+        description=info.description or "",
+        hints=("as 512M, 4G" if is_size else "as 90s, 10m, 2h", *([f"or {NO_LIMIT}"] if info.default is None else [])),
+        placeholder=f"{_limit_text(name, declared) if declared is not None else NO_LIMIT}, as declared",
+        default="",
+    )
+
+
+def _limit_text(name: str, value: Any) -> str:
+    if value is None:
+        return NO_LIMIT
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return size_text(value) if name.endswith("_bytes") else seconds_text(value)
+
+
+def _read_limits(entered: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Overrides, and problems by path. Programs send numbers and null, people texts."""
+    read: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    for name, said in entered.items():
+        try:
+            if said != "":
+                read[name] = _read_limit(name, said.strip().lower()) if isinstance(said, str) else said
+        except ArgumentTypeError as error:
+            problems[f"limits.{name}"] = str(error)
+    return read, problems
+
+
+def _read_limit(name: str, text: str) -> float | None:
+    if text == NO_LIMIT:
+        return None
+    if text in ("0", "0s"):
+        return 0
+    return size_bytes(text) if name.endswith("_bytes") else seconds(text)
+
+
+class RetryRule(Retry):
+    """A rule holds instead of what is declared for its kind of failure."""
+
+    kind: RetriedKind = Field("error", title="After a failure of the kind")
+    times: int = Field(1, ge=0, le=1000, title="Times", description="More attempts after failures of this kind")
+
+
+class _Rules(BaseModel):
+    rules: list[RetryRule] = Field([], title="Retries")
+
+
+def retries_source(experiment: type[Experiment], said: Mapping[str, Any]) -> Source:
+    """Kind of failure → policy, as a list of rules; `said` is what a launch began with."""
+    declared = retries_in_force(experiment.retries, on_lost=experiment.on_lost, max_attempts=experiment.max_attempts)
+    root = describe_form(_Rules)
+    help_text = f"As declared: {_retries_text(declared)}. {RetryRule.__doc__}"
+    root = replace(root, fields=(replace(root.fields[0], description=help_text),))
+    rules = [{"kind": kind, **policy} for kind, policy in said.items() if policy != declared.get(kind)]
+    return Source(root, {"rules": rules}, lambda entered: _checked_rules(experiment, entered))
+
+
+def _retries_text(policies: Mapping[str, Mapping[str, Any]]) -> str:
+    """`error 3 times, lost 2 times`, for people."""
+    said = [(kind, policy["times"]) for kind, policy in policies.items() if policy["times"]]
+    return ", ".join(f"{kind} {times} time{'s' * (times != 1)}" for kind, times in said) or "nothing is tried again"
+
+
+def _checked_rules(experiment: type[Experiment], entered: Any) -> dict[str, Any]:
+    try:
+        rules = _Rules.model_validate(entered).rules
+    except ValidationError as error:
+        problems = {".".join(("retries", *map(str, one["loc"]))): one["msg"] for one in error.errors()}
+        raise InvalidDefinition(experiment.name, problems) from error
+    kinds = [rule.kind for rule in rules]
+    if twice := {
+        f"retries.rules.{n}.kind": "This kind has a rule already." for n, k in enumerate(kinds) if k in kinds[:n]
+    }:
+        raise InvalidDefinition(experiment.name, twice)
+    return {rule.kind: rule.model_dump(exclude={"kind"}) for rule in rules}

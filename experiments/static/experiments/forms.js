@@ -1,0 +1,94 @@
+// Items of lists without a round trip, the choice of an experiment as one types, and the way to problems.
+// Without this script the same buttons send the form, and the server answers with the changed one.
+
+let added = 0;
+
+function add(list) {
+    const rows = list.querySelector(":scope > .af-body > .af-rows");
+    const template = list.querySelector(":scope > template");
+    const toggle = list.querySelector(":scope > legend input[type=checkbox]");
+    if (toggle) toggle.checked = true;
+    // Our own markup: only the id of the new item is put into it.
+    const holder = document.createElement("template");
+    holder.innerHTML = template.innerHTML.replaceAll(list.dataset.placeholder, `n${Date.now().toString(36)}${added++}`);
+    rows.append(holder.content);
+    renumber(list);
+    rows.lastElementChild.querySelector("input:not([type=hidden]), select, textarea")?.focus();
+}
+
+function move(row, where) {
+    const list = row.closest("[data-list]");
+    const next = row.nextElementSibling ?? row.previousElementSibling;
+    const other = where === "up" ? row.previousElementSibling : row.nextElementSibling;
+    if (where === "remove") {
+        row.remove();
+        (next?.querySelector("[data-move=remove]") ?? list.querySelector(":scope > .af-body > [data-add]")).focus();
+    } else if (other) {
+        if (where === "up") other.before(row); else other.after(row);
+        const button = row.querySelector(`:scope > .af-moves [data-move=${where}]`);
+        const isVisible = where === "up" ? row.previousElementSibling : row.nextElementSibling;
+        (isVisible ? button : row.querySelector(`:scope > .af-moves [data-move=${where === "up" ? "down" : "up"}]`)).focus();
+    }
+    renumber(list);
+    list.closest("form")?.dispatchEvent(new Event("change", { bubbles: true }));
+}
+
+// "Layers 3" is the title of the third item, also after it was moved.
+function renumber(list) {
+    const title = list.querySelector(":scope > legend > span").textContent;
+    [...list.querySelectorAll(":scope > .af-body > .af-rows > .af-row")].forEach((row, index) => {
+        const name = row.querySelector(":scope > .af-item > fieldset > legend > span, :scope > .af-item > .af-field > label");
+        if (name) name.textContent = `${title} ${index + 1}`;
+        for (const button of row.querySelectorAll(":scope > .af-moves button")) {
+            const verb = button.dataset.move === "remove" ? "Remove" : "Move";
+            const where = button.dataset.move === "remove" ? "" : ` ${button.dataset.move}`;
+            button.querySelector(".af-hidden").textContent = `${verb} ${title} ${index + 1}${where}`;
+        }
+    });
+}
+
+document.addEventListener("click", (event) => {
+    const adds = event.target.closest("[data-add]");
+    const moves = event.target.closest("[data-move]");
+    if (!adds && !moves) return;
+    event.preventDefault();
+    if (adds) add(adds.closest("[data-list]")); else move(moves.closest(".af-row"), moves.dataset.move);
+});
+
+// Another experiment: the server draws its form, and keeps what both know.
+for (const button of document.querySelectorAll("[data-show]")) {
+    button.hidden = true;
+    button.parentElement.querySelector("select")?.addEventListener("change", () => button.form.requestSubmit(button));
+}
+
+// The link of a problem goes to the input itself, wherever it is folded away.
+document.addEventListener("click", (event) => {
+    const link = event.target.closest(".af-summary a");
+    const target = link && document.getElementById(decodeURIComponent(link.hash.slice(1)));
+    if (!target) return;
+    event.preventDefault();
+    for (let fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+    target.focus();
+    target.scrollIntoView({ block: "center" });
+});
+(document.querySelector(".af-field [aria-invalid], .af-group.af-wrong") ?? document.querySelector(".af-summary[tabindex]"))?.focus();
+
+for (const input of document.querySelectorAll("[data-filter]")) {
+    const items = [...document.getElementById(input.dataset.filter).querySelectorAll("[data-text]")];
+    const count = input.form.querySelector("[data-count]");
+    const visible = () => items.filter((item) => !item.hidden);
+    input.form.querySelector("[data-without-script]").hidden = true;
+    input.addEventListener("input", () => {
+        const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+        for (const item of items) item.hidden = !words.every((word) => item.dataset.text.includes(word));
+        const left = visible().length;
+        count.textContent = `${left} experiment${left === 1 ? "" : "s"}`;
+    });
+    input.form.addEventListener("submit", (event) => {
+        const [only, second] = visible();
+        if (only && !second) { event.preventDefault(); location.assign(only.querySelector("a").href); }
+    });
+    document.addEventListener("keydown", (event) => {
+        if (event.key === "/" && !/^(input|textarea|select)$/i.test(event.target.tagName)) { event.preventDefault(); input.focus(); }
+    });
+}
