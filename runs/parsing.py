@@ -25,7 +25,18 @@ __all__ = [
     "retry",
     "seconds",
     "size_bytes",
+    "whole_seconds",
 ]
+
+
+def whole_seconds(text: str) -> int:
+    """As `seconds`, but a whole number of them, and `0` is one too."""
+    if text.strip() in ("0", "0s"):
+        return 0
+    found = seconds(text)
+    if found != int(found):
+        raise ArgumentTypeError(f"{text[:60]!r} is no whole number of seconds; write 90, or 10m, 1.5h, 2d")
+    return int(found)
 
 
 def level(text: str) -> int:

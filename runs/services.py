@@ -184,6 +184,11 @@ def resume_schedule(schedule_id: int, *, by: str) -> Schedule:
     return changing.resume(schedule_id, by=by, wake=tasks.wake)
 
 
+def delete_schedule(schedule_id: int) -> None:
+    """It and its ledger go; its runs are kept, those that have not ended go on. Raises ScheduleNotFound."""
+    changing.delete(schedule_id)
+
+
 def trigger_schedule(schedule_id: int, *, by: str, actor: AbstractBaseUser | None = None, anyway: bool = False) -> Slot:
     """Launch it now, paused or not, unless its overlap policy forbids; `anyway` even then. Returns the ledger's row,
     which says what came of it. Raises ScheduleNotFound."""

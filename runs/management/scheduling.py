@@ -16,6 +16,8 @@ from runs.schedules import describing
 from runs.states import CatchUp, Overlap, SlotState, TimetableKind
 from runs.timetable import TimetableError, find_zone, resolved
 
+NONE = "none"
+
 
 def moment(text: str) -> datetime:
     """`2026-03-29`, `2026-03-29 02:30`, with an offset; or without one, by the wall clock, and it is returned naive."""
@@ -23,6 +25,11 @@ def moment(text: str) -> datetime:
         return datetime.fromisoformat(text.strip())
     except ValueError as error:
         raise ArgumentTypeError(f"{text!r} is no moment; write 2026-03-29, 2026-03-29T02:30 or …+02:00") from error
+
+
+def moment_or_none(text: str) -> datetime | str:
+    """As `moment`, or `none`, which takes one away that there was."""
+    return NONE if text.strip().lower() == NONE else moment(text)
 
 
 def aware(when: datetime, zone: str) -> datetime:
@@ -37,19 +44,19 @@ def add_timetable(parser: ArgumentParser) -> None:
     when = parser.add_argument_group("when (one of the first three)")
     which = when.add_mutually_exclusive_group()
     which.add_argument("--cron", metavar="EXPR", help="five fields in quotes: minute, hour, day, month, day of week")
-    which.add_argument("--every", metavar="TIME", type=parsing.seconds, help="from slot to slot: 30s, 10m, 1h, 1d")
+    which.add_argument("--every", metavar="TIME", type=parsing.whole_seconds, help="from slot to slot: 30s, 10m, 6h")
     which.add_argument("--at", metavar="DATE", type=moment, action="append", help="2026-03-29T02:30; may be repeated")
     when.add_argument("--zone", metavar="ZONE", help="time zone, as Europe/Berlin; default: TIME_ZONE of the settings")
-    when.add_argument("--start", metavar="DATE", type=moment, help="no slot before; intervals count from here")
-    when.add_argument("--end", metavar="DATE", type=moment, help="no slot after")
-    when.add_argument("--jitter", metavar="TIME", type=parsing.seconds, help="launch up to so much later")
+    for option, what in (("--start", "no slot before; intervals count from here"), ("--end", "no slot after")):
+        when.add_argument(option, metavar="DATE", type=moment_or_none, help=f"{what}; `none` takes it away")
+    when.add_argument("--jitter", metavar="TIME", type=parsing.whole_seconds, help="launch up to so much later: 5m")
 
 
 def add_policies(parser: ArgumentParser) -> None:
     how = parser.add_argument_group("how")
     how.add_argument("--overlap", choices=Overlap.values, help="if a run is still going: skip (default) …")
     how.add_argument("--catch-up", choices=CatchUp.values, help="after a downtime: latest (default) …")
-    how.add_argument("--catch-up-window", metavar="TIME", type=parsing.seconds, help="what is older is missed: 1h")
+    how.add_argument("--catch-up-window", metavar="TIME", type=parsing.whole_seconds, help="older is missed: 1h")
     how.add_argument("--pause-after", metavar="N", type=int, help="failures in a row after which it pauses itself")
     how.add_argument("--queue", help="the Celery queue whose workers may run it")
     how.add_argument("--priority", type=int, help="higher runs first")
@@ -62,26 +69,27 @@ def columns(options: dict[str, Any], zone: str) -> dict[str, Any]:
     said = {
         "description": options["description"],
         "time_zone": options["zone"],
-        "starts_at": aware(options["start"], zone) if options["start"] else None,
-        "ends_at": aware(options["end"], zone) if options["end"] else None,
-        "jitter_s": int(options["jitter"]) if options["jitter"] else None,
+        "jitter_s": options["jitter"],
         "overlap": options["overlap"],
         "catch_up": options["catch_up"],
-        "catch_up_window_s": int(options["catch_up_window"]) if options["catch_up_window"] else None,
+        "catch_up_window_s": options["catch_up_window"],
         "pause_after_failures": options["pause_after"],
         "queue": options["queue"],
         "priority": options["priority"],
     }
-    return {name: value for name, value in said.items() if value is not None} | _timetable(options)
+    bounds = {name: options[option] for name, option in (("starts_at", "start"), ("ends_at", "end")) if options[option]}
+    return (
+        {name: value for name, value in said.items() if value is not None}
+        | {name: None if value == NONE else aware(value, zone) for name, value in bounds.items()}
+        | _timetable(options)
+    )
 
 
 def _timetable(options: dict[str, Any]) -> dict[str, Any]:
     if options["cron"]:
         return {"kind": TimetableKind.CRON, "cron": options["cron"], "every_s": None, "dates": []}
-    if options["every"]:
-        if options["every"] != int(options["every"]):
-            raise WrongUse("An interval is a whole number of seconds.")
-        return {"kind": TimetableKind.INTERVAL, "cron": "", "every_s": int(options["every"]), "dates": []}
+    if options["every"] is not None:
+        return {"kind": TimetableKind.INTERVAL, "cron": "", "every_s": options["every"], "dates": []}
     if options["at"]:
         dates = [date.isoformat(sep=" ") for date in options["at"]]
         return {"kind": TimetableKind.DATES, "cron": "", "every_s": None, "dates": dates}
@@ -109,10 +117,12 @@ def screen(schedule: Schedule, now: datetime, *, slots: int = 0) -> Iterator[str
     if schedule.trouble:
         yield f"  trouble        {schedule.trouble}"
     yield f"  last week      {week_words(describing.weeks([schedule.pk])[schedule.pk])}"
-    zone = find_zone(schedule.time_zone)
-    for fire in describing.next_fires(schedule):
+    zone, fires = find_zone(schedule.time_zone), describing.next_fires(schedule)
+    for fire in fires:
         local = fire.due_at.astimezone(zone)
         yield f"  next           {local:%a %Y-%m-%d %H:%M:%S %Z} ({presenting.age(fire.due_at, now)})"
+    if not fires:
+        yield "  next           never again: all its slots are past"
     for row in describing.last_slots(schedule, slots):
         yield f"  {row_line(row)}"
 

@@ -20,6 +20,7 @@ from runs.timetable import Timetable, TimetableError
 TIMING = ("kind", "cron", "every_s", "dates", "time_zone", "starts_at", "ends_at", "jitter_s")
 """The columns that make the timetable. They change through `runs.schedules.changing` alone, which first enters in the
 ledger what was due by the old one."""
+WINDOW_MAX_S = 366 * 24 * 3600
 
 
 def local_zone() -> str:
@@ -137,6 +138,8 @@ class Schedule(models.Model):
             self.instance_name = self.instance.name
         if bool(self.instance_name) == bool(self.experiment):
             raise ValidationError({"experiment": "Name either an instance or an experiment."})
+        if not 0 <= (self.catch_up_window_s or 0) <= WINDOW_MAX_S:
+            raise ValidationError({"catch_up_window_s": f"The window is 0s to {WINDOW_MAX_S // 86400}d, as 10m or 6h."})
         if not isinstance(self.dates, list):
             raise ValidationError({"dates": "It must be a list of dates."})
         try:

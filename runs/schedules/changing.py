@@ -1,4 +1,4 @@
-"""What people do to schedules: make, change, pause, resume, trigger, backfill. Permissions are the callers'.
+"""What people do to schedules: make, change, pause, resume, delete, trigger, backfill. Permissions are the callers'.
 
 Each is one transaction. What a change would make uncertain (which slots of the old timetable are done) is settled
 first. Wake-ups are sent by the given `wake` after the commit.
@@ -107,6 +107,12 @@ def resume(schedule_id: int, *, by: str, wake: Wake) -> Schedule:
             schedule.save(update_fields=["paused_at", "paused_why", "failures"])
             logger.debug("Schedule %s was resumed by %s", schedule.name, by)
     return account.schedule
+
+
+def delete(schedule_id: int) -> None:
+    """It and its ledger, once nobody is at it; its runs are kept. Raises ScheduleNotFound."""
+    with transaction.atomic():
+        _locked(schedule_id).schedule.delete()
 
 
 def trigger(schedule_id: int, *, by: str, wake: Wake, actor: Any = None, anyway: bool = False) -> Slot:

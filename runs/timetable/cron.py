@@ -18,6 +18,14 @@ from runs.timetable.errors import TimetableError
 from runs.timetable.zones import LAST_YEAR, SECOND, instant, next_change, offset, wall
 
 FIELDS = "minute, hour, day of month, month, day of week"
+RIGHT = {
+    "minute": "0 to 59",
+    "hour": "0 to 23",
+    "day of month": "1 to 31, L for the last day, LW for the last weekday",
+    "month": "1 to 12, or JAN to DEC",
+    "day of week": "0 to 7 (both are Sunday), SUN to SAT, MON#1 for the first Monday, 5L for the last Friday",
+}
+"""What each field may hold, in the order of the fields."""
 ALIASES = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -90,15 +98,44 @@ class Cron:
 
 @lru_cache(maxsize=1024)
 def _parsed(expression: str) -> Cron:
-    if (count := len(expression.split())) != 5:
-        raise TimetableError("cron", f"A cron expression has five fields ({FIELDS}), this one has {count}.")
+    fields = expression.split()
+    if len(fields) != 5:
+        raise TimetableError("cron", _miscounted(expression, len(fields)))
     try:
         first = next(CronSim(expression, _SOME_DAY), None)
     except CronSimError as error:
-        name = str(error).removeprefix("Bad ").replace("-", " ")
-        raise TimetableError(
-            "cron", f"The {name} is not understood, or never comes. The fields are: {FIELDS}."
-        ) from error
+        raise TimetableError("cron", _misunderstood(fields)) from error
     if first is None:
-        raise TimetableError("cron", "No day matches it within fifty years.")
+        raise TimetableError("cron", f"No day matches {expression!r} within fifty years.")
     return Cron(expression)
+
+
+def _miscounted(expression: str, count: int) -> str:
+    if expression.startswith("@"):
+        return f"{expression[:40]} is not known; write five fields ({FIELDS}), or one of {', '.join(ALIASES)}."
+    seconds = " There are no seconds: leave the first out." if count == 6 else ""
+    right = "as 30 2 * * MON-FRI, for 02:30 from Monday to Friday"
+    return f"A cron expression has five fields ({FIELDS}), {right}; this one has {count}.{seconds}"
+
+
+def _misunderstood(fields: list[str]) -> str:
+    """Which field is wrong, and what it may hold."""
+    for index, (name, right) in enumerate(RIGHT.items()):
+        if not _is_understood(fields[index], index):
+            quartz = "? is another program's; write * instead. " if "?" in fields[index] else ""
+            return (
+                f"The {name} {fields[index][:40]!r} is not understood. {quartz}It is {right}; or *, a list as 1,3, a"
+                " range as 1-5, a step as */2."
+            )
+    return f"Day {fields[2]} never comes in month {fields[3]}."
+
+
+def _is_understood(field: str, index: int) -> bool:
+    """Whether one field would do, were all others stars."""
+    fields = ["*"] * 5
+    fields[index] = field
+    try:
+        CronSim(" ".join(fields), _SOME_DAY)
+    except CronSimError:
+        return False
+    return True

@@ -15,6 +15,7 @@ from runs.timetable.errors import TimetableError
 from runs.timetable.zones import find_zone, resolved
 
 EVERY_MAX_S = 366 * 24 * 3600
+JITTER_MAX_S = 31 * 24 * 3600
 DATES_MAX = 10_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -51,13 +52,17 @@ class Timetable:
             Cron.parse(self.cron)
         elif self.kind == TimetableKind.INTERVAL:
             if not 1 <= self.every_s <= EVERY_MAX_S:
-                raise TimetableError("every_s", f"An interval is 1 to {EVERY_MAX_S} seconds.")
+                raise TimetableError(
+                    "every_s", f"An interval is 1s to {EVERY_MAX_S // 86400}d; write it as 30s, 10m, 6h."
+                )
         elif not 1 <= len(self.dates) <= DATES_MAX:
-            raise TimetableError("dates", f"Name 1 to {DATES_MAX} dates, as 2026-03-29 02:30.")
+            raise TimetableError("dates", f"Name 1 to {DATES_MAX:,} dates, one to a line, as 2026-03-29 02:30.")
         else:
             self._dates()
         if self.starts_at and self.ends_at and self.ends_at < self.starts_at:
-            raise TimetableError("ends_at", "The end is before the start.")
+            raise TimetableError("ends_at", "The end is before the start; write a later end, or leave it empty.")
+        if not 0 <= self.jitter_s <= JITTER_MAX_S:
+            raise TimetableError("jitter_s", f"Jitter is 0 to {JITTER_MAX_S:,} seconds ({JITTER_MAX_S // 86400}d).")
 
     def slots(self, after: datetime) -> Iterator[datetime]:
         """All slots strictly after a moment, in UTC, in order. May be endless; each is found when it is asked for."""

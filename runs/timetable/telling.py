@@ -30,8 +30,12 @@ class Preview:
 
 
 def words(timetable: Timetable) -> str:
-    """As one would say it: `At 02:30 every day, Europe/Berlin`. Raises TimetableError for a timetable that is none."""
+    """As one would say it: `At 02:30 every day, Europe/Berlin, up to 5 minutes later`. Raises TimetableError."""
     timetable.check()
+    return _when(timetable) + (f", up to {_length(timetable.jitter_s)} later" if timetable.jitter_s else "")
+
+
+def _when(timetable: Timetable) -> str:
     if timetable.kind == TimetableKind.INTERVAL:
         return f"Every {span(timetable.every_s)}"
     if timetable.kind == TimetableKind.CRON:

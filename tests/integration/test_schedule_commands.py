@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -65,7 +66,11 @@ def test_a_list_of_dates() -> None:
     [
         (["scripted"], "Say when"),
         (["nothing", "--every", "1h"], "There is no experiment 'nothing'"),
-        (["scripted", "--cron", "61 * * * *"], "cron: The minute"),
+        (["scripted", "--cron", "61 * * * *"], "cron: The minute '61' is not understood. It is 0 to 59"),
+        (["scripted", "--every", "0"], "every_s: An interval is 1s to 366d"),
+        (["scripted", "--every", "1h", "--jitter", "99999999d"], "Jitter is 0 to"),
+        (["scripted", "--every", "1h", "--catch-up-window", "99999999d"], "The window is 0s to 366d"),
+        (["scripted", "--every", "1h", "--start", "2027-01-02", "--end", "2027-01-01"], "ends_at: The end is before"),
         (["scripted", "--every", "1h", "--zone", "Europe/Berln"], "did you mean Europe/Berlin"),
         (["scripted", "--every", "1h", "-c", "count=many"], "configuration.count"),
         (["scripted", "--every", "1h", "--owner", "nobody"], "There is no user nobody"),
@@ -85,6 +90,43 @@ def test_a_change_keeps_what_is_not_said() -> None:
     found = answer("schedule_run", "scripted", "--change", "--cron", "0 4 * * *")
     assert (found["cron"], found["every_s"], found["overlap"]) == ("0 4 * * *", None, "allow")
     assert found["configuration"] == {"count": 5}
+
+
+def test_a_change_can_take_away_what_there_was() -> None:
+    run("schedule_run", "scripted", "--every", "1h", "--jitter", "5m", "--start", "2026-01-01", "--end", "2030-01-01")
+    found = answer("schedule_run", "scripted", "--change", "--jitter", "0", "--start", "none", "--end", "none")
+    assert (found["jitter_s"], found["starts_at"], found["ends_at"]) == (0, None, None)
+
+
+def test_one_that_will_never_fire_is_said_to_be_so() -> None:
+    assert "never again: all its slots are past" in run("schedule_run", "scripted", "--at", "2020-01-01")
+
+
+def test_a_delete_keeps_the_runs_and_must_be_agreed_to() -> None:
+    schedule = make_schedule()
+    run("trigger_schedule", schedule.name)
+    with pytest.raises(WrongUse, match="--yes deletes without asking"):
+        run("delete_schedule", schedule.name)
+    with pytest.raises(WrongUse, match="There is no schedule nothing"):
+        run("delete_schedule", schedule.name, "nothing", "--yes")
+    assert Schedule.objects.exists()
+    assert answer("delete_schedule", schedule.name, "--yes") == ["minutely"]
+    assert not Schedule.objects.exists()
+    assert Run.objects.get().schedule is None
+
+
+@pytest.mark.parametrize(("said", "is_left"), [("y", False), ("n", True), ("", True)])
+def test_at_a_terminal_a_delete_asks(monkeypatch: pytest.MonkeyPatch, said: str, is_left: bool) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal(f"{said}\n"))
+    make_schedule()
+    with suppress(WrongUse):
+        run("delete_schedule", "minutely")
+    assert Schedule.objects.exists() == is_left
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 def test_the_list_says_what_did_not_run_and_why() -> None:

@@ -166,8 +166,14 @@ def test_start_and_end_belong_to_the_timetable() -> None:
     [
         ("* * *", "five fields"),
         ("* * * * * *", "five fields"),
-        ("61 * * * *", "minute"),
-        ("0 0 30 2 *", "day of month"),
+        ("* * * * * *", "There are no seconds: leave the first out"),
+        ("61 * * * *", "The minute '61' is not understood. It is 0 to 59"),
+        ("0 25 * * *", "The hour '25' .* 0 to 23"),
+        ("0 0 ? * MON", r"The day of month '\?' .* write \* instead"),
+        ("0 0 * FOO *", "JAN to DEC"),
+        ("0 0 * * 8", "MON#1 for the first Monday"),
+        ("0 0 30 2 *", "Day 30 never comes in month 2"),
+        ("@reboot", "@hourly, @daily"),
     ],
 )
 def test_what_is_no_expression_is_refused_with_its_field(expression: str, says: str) -> None:
@@ -187,6 +193,7 @@ def test_an_unknown_zone_is_refused_with_a_suggestion() -> None:
         (cron("@daily"), "At 00:00 every day, UTC"),
         (Timetable(TimetableKind.INTERVAL, every_s=5400), "Every 90 minutes"),
         (Timetable(TimetableKind.INTERVAL, every_s=3600), "Every hour"),
+        (Timetable(TimetableKind.INTERVAL, every_s=3600, jitter_s=300), "Every hour, up to 5 minutes later"),
     ],
 )
 def test_a_timetable_in_words(timetable: Timetable, expected: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
+from copy import copy
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -16,8 +17,10 @@ from experiments.validation import unmasked
 from runs import parsing
 from runs.exceptions import LaunchRefused
 from runs.models import Schedule
+from runs.models.schedule import local_zone
 from runs.schedules.changing import check
 from runs.schedules.describing import shown_configuration
+from runs.states import TimetableKind
 from runs.timetable import TimetableError, find_zone, resolved
 
 if TYPE_CHECKING:
@@ -28,8 +31,16 @@ else:
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
+OF_KIND: dict[str, tuple[str, Any]] = {
+    TimetableKind.CRON: ("cron", ""),
+    TimetableKind.INTERVAL: ("every_s", None),
+    TimetableKind.DATES: ("dates", []),
+}
+"""The field of each kind, and what it is for the others."""
+
+
 class SecondsField(forms.CharField):
-    """Whole seconds, typed as 90, 10m, 1.5h, 2d."""
+    """Whole seconds, typed as 0, 90, 10m, 1.5h, 2d."""
 
     widget = UnfoldAdminTextInputWidget
 
@@ -38,7 +49,7 @@ class SecondsField(forms.CharField):
         if not text:
             return None
         try:
-            return 0 if text.strip() in ("0", "0s") else int(parsing.seconds(text))
+            return parsing.whole_seconds(text)
         except ArgumentTypeError as error:
             raise forms.ValidationError(str(error)) from error
 
@@ -49,7 +60,10 @@ class SecondsField(forms.CharField):
         return f"{value // size}{unit}"
 
     def has_changed(self, initial: Any, data: Any) -> bool:
-        return bool(self.to_python(data) != initial)
+        try:
+            return bool(self.to_python(data) != initial)
+        except forms.ValidationError:
+            return True
 
 
 class DatesField(forms.CharField):
@@ -73,11 +87,11 @@ class MomentField(forms.CharField):
     widget = UnfoldAdminTextInputWidget(attrs={"placeholder": "2026-03-29 02:30"})
 
     def to_python(self, value: Any) -> Any:
-        text = super().to_python(value)
+        text = super().to_python(value) or ""
         try:
             return datetime.fromisoformat(text.strip()) if text else None
         except ValueError as error:
-            raise forms.ValidationError("Write it as 2026-03-29 02:30.") from error
+            raise forms.ValidationError(f"{text[:60]!r} is no moment; write it as 2026-03-29 02:30.") from error
 
 
 class ScheduleForm(_ModelForm):
@@ -87,17 +101,29 @@ class ScheduleForm(_ModelForm):
     experiment = forms.ChoiceField(
         required=False, widget=UnfoldAdminSelectWidget, help_text="Or an experiment as it is."
     )
-    configuration = ObjectField(required=False, help_text="JSON; of an instance it is laid over its own.")
+    configuration = ObjectField(
+        required=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 5}),
+        help_text="JSON; of an instance it is laid over its own.",
+    )
     limits = ObjectField(required=False, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}), help_text="JSON.")
-    every_s = SecondsField(required=False, label="Every", help_text="As 30s, 10m, 6h, 1d; counted from the start.")
+    every_s = SecondsField(
+        required=False, label="Every", help_text="As 30s, 10m, 6h, 1d; counted from the start, or from now."
+    )
     dates = DatesField(required=False, help_text="One to a line, as 2026-03-29 02:30, by the clock of the time zone.")
-    time_zone = forms.CharField(widget=UnfoldAdminTextInputWidget(attrs={"list": "zones", "autocomplete": "off"}))
+    time_zone = forms.CharField(
+        initial=local_zone,
+        widget=UnfoldAdminTextInputWidget(attrs={"list": "zones", "autocomplete": "off"}),
+        help_text="Whose clock it goes by, as Europe/Berlin or UTC.",
+    )
     starts_at = MomentField(required=False, label="Start", help_text="No slot before; intervals are counted from here.")
     ends_at = MomentField(required=False, label="End", help_text="No slot after.")
     jitter_s = SecondsField(
         required=False, label="Jitter", help_text="Launch up to so much later: as 5m. The same for one slot each time."
     )
-    catch_up_window_s = SecondsField(required=False, label="Catch-up window", help_text="What is older is missed.")
+    catch_up_window_s = SecondsField(
+        initial=3600, label="Catch-up window", help_text="As 10m, 1h, 2d; what is older than this is missed."
+    )
 
     class Meta:
         model = Schedule
@@ -127,19 +153,16 @@ class ScheduleForm(_ModelForm):
     def clean_jitter_s(self) -> int:
         return self.cleaned_data["jitter_s"] or 0
 
-    def clean_catch_up_window_s(self) -> int:
-        return self.cleaned_data["catch_up_window_s"] or 0
-
     def clean(self) -> dict[str, Any]:
         said = super().clean() or self.cleaned_data
         self._make_aware(said)
         instance, experiment, configuration = self.stored
         if "configuration" in said and (said.get("instance"), said.get("experiment")) == (instance, experiment):
             said["configuration"] = unmasked(said["configuration"], configuration)  # no other experiment gets secrets
-        for name in {"cron", "every_s", "dates"} - {
-            {"interval": "every_s"}.get(said.get("kind", ""), said.get("kind"))
-        }:
-            said[name] = {"cron": "", "every_s": None, "dates": []}[name]
+        for kind, (name, nothing) in OF_KIND.items():
+            if kind != said.get("kind"):
+                said[name] = copy(nothing)
+                self.errors.pop(name, None)  # nobody sees it
         chosen = said.get("instance")
         self.instance.instance_name = chosen.name if chosen else ""
         return said
@@ -154,6 +177,15 @@ class ScheduleForm(_ModelForm):
                 said[name] = resolved(said[name], zone) if said.get(name) and zone else None
             except TimetableError as error:
                 self.add_error(name, str(error))
+
+    def add_error(self, field: str | None, error: Any) -> None:
+        """One complaint for each field, the model's own where there are several: what is no duration is not too short
+        as well."""
+        told = getattr(error, "error_dict", None)
+        if told is None:
+            super().add_error(field, error)
+        elif news := {name: said[-1:] for name, said in told.items() if name not in self.errors}:
+            super().add_error(None, forms.ValidationError(news))
 
     def _post_clean(self) -> None:
         """What the model finds wrong, then what the launch would: nobody saves what could not be launched."""

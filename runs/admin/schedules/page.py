@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.utils import timezone
 
 from runs import presenting, timetable
-from runs.documents import iso
 from runs.models import Schedule, Slot
 from runs.schedules import describing, health
 from runs.schedules.deciding import moment
@@ -20,6 +18,8 @@ from runs.states import RAN, SlotState
 from runs.timetable import Preview, TimetableError, find_zone
 
 CHART_HEIGHT = 100.0
+CHART_BARS = 30
+"""So many fill the chart; of fewer each is as broad."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,9 @@ def durations(rows: list[Slot]) -> Durations | None:
         for index, (row, height) in enumerate(zip(ended, heights, strict=True))
     ]
     middle = sorted(seconds)[len(seconds) // 2]
-    return Durations(bars, presenting.duration(max(seconds)), presenting.duration(middle), len(bars) * 10)
+    return Durations(
+        bars, presenting.duration(max(seconds)), presenting.duration(middle), max(CHART_BARS, len(bars)) * 10
+    )
 
 
 def fires(schedule: Schedule) -> list[FireView]:
@@ -154,10 +156,6 @@ def preview(schedule: Schedule) -> Preview | None:
 def context(schedule: Schedule) -> dict[str, Any]:
     """Everything of the page but permissions and what was asked for by its query."""
     rows = describing.last_slots(schedule)
-    try:
-        ahead = {"fires": fires(schedule), "preview": preview(schedule), "facts": facts(schedule)}
-    except TimetableError:
-        ahead = {"fires": [], "preview": None, "facts": []}
     found = marks(rows)
     used = {mark.look for mark in found}
     return {
@@ -168,30 +166,32 @@ def context(schedule: Schedule) -> dict[str, Any]:
         "beat": health.beat().words,
         "marks": found,
         "legend": [(name, text) for name, text in LEGEND if name in used],
+        "has_caught_up": any(row.state == SlotState.CAUGHT_UP for row in rows),
         "durations": durations(rows),
         "rows": rows[:30],
         "configuration": presenting.printable(_json(describing.shown_configuration(schedule))),
         "limits": _json(schedule.limits) if schedule.limits else "",
-        **ahead,
+        **ahead(schedule),
     }
 
 
-def answer(values: dict[str, Any], key: str) -> dict[str, Any]:
-    """What the form is told as one types: words, the next fires, what daylight saving does; or what is wrong."""
-    table = timetable.Timetable(**values, key=key)
+def ahead(schedule: Schedule) -> dict[str, Any]:
+    """What is to come; nothing for a timetable that cannot be read."""
     try:
-        words = timetable.words(table)
-        now, zone = timezone.now(), find_zone(table.time_zone)
-        ahead = list(islice(table.fires(now), describing.NEXT))
-        change = timetable.preview(table, now)
-    except TimetableError as error:
-        return {"field": error.field, "problem": str(error)}
-    return {
-        "words": words,
-        "next": [{"at": iso(fire.due_at), "local": clock(fire.due_at, zone)} for fire in ahead],
-        "change": f"{change.what} {change.effect}" if change else "The clocks of this zone do not change.",
-        "slots": [f"{slot.astimezone(zone):%a %H:%M %Z}" for slot in change.slots] if change else [],
-    }
+        change = preview(schedule)
+        return {
+            "fires": fires(schedule),
+            "preview": change,
+            "change_slots": slots_of(change, find_zone(schedule.time_zone)),
+            "facts": facts(schedule),
+        }
+    except TimetableError:
+        return {"fires": [], "preview": None, "change_slots": [], "facts": []}
+
+
+def slots_of(change: Preview | None, zone: ZoneInfo) -> list[str]:
+    """The slots around a change of the clocks, as the clocks show them: `Sun 03:00 CEST`."""
+    return [f"{slot.astimezone(zone):%a %H:%M %Z}" for slot in change.slots] if change else []
 
 
 def _json(value: Any) -> str:

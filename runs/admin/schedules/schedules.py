@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
 from django.shortcuts import get_object_or_404
@@ -23,14 +23,14 @@ from unfold.decorators import action, display
 
 from runs import presenting, services
 from runs.admin import permissions
-from runs.admin.schedules import page
-from runs.admin.schedules.forms import DatesField, MomentField, ScheduleForm, SecondsField
+from runs.admin.schedules import page, preview
+from runs.admin.schedules.forms import ScheduleForm
 from runs.exceptions import ScheduleRefused
 from runs.models import Schedule
 from runs.schedules import describing, health
 from runs.schedules.changing import Backfilled
-from runs.states import RAN, SlotState, TimetableKind
-from runs.timetable import TimetableError, find_zone, resolved
+from runs.states import RAN, SlotState
+from runs.timetable import find_zone, resolved
 from runs.timetable.zones import zone_names
 
 WARNED_MAX = 1_000
@@ -171,6 +171,7 @@ class ScheduleAdmin(ModelAdmin):
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         context |= {"zones": zone_names(), "preview_url": reverse("admin:runs_schedule_preview")}
+        context |= {"show_save_and_continue": False, "show_save_and_add_another": False}  # the page is what one wants
         return super().render_change_form(request, context, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Schedule, form: ScheduleForm, change: bool) -> None:
@@ -181,12 +182,34 @@ class ScheduleAdmin(ModelAdmin):
             obj.pk = services.create_schedule(owner=owner, **form.columns()).pk
 
     def response_add(self, request: HttpRequest, obj: Schedule, post_url_continue: str | None = None) -> HttpResponse:
-        messages.success(request, f"Schedule {obj.name} is made.")
-        return HttpResponseRedirect(obj.get_absolute_url())
+        return self._saved(request, obj, "is made")
 
     def response_change(self, request: HttpRequest, obj: Schedule) -> HttpResponse:
-        messages.success(request, f"Schedule {obj.name} is changed; it launches in your name.")
-        return HttpResponseRedirect(obj.get_absolute_url())
+        return self._saved(request, obj, "is changed; it launches in your name")
+
+    def _saved(self, request: HttpRequest, schedule: Schedule, what: str) -> HttpResponse:
+        messages.success(request, f"Schedule {schedule.name} {what}.")
+        schedule.refresh_from_db()
+        if not describing.next_fires(schedule, 1):
+            messages.warning(request, "It will not fire: all its slots are past. A backfill can still run them.")
+        return HttpResponseRedirect(schedule.get_absolute_url())
+
+    # Deleting, without loading the ledger
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        schedules = list(objs)
+        missing = set() if self.has_delete_permission(request) else {"schedule"}
+        told = [f"{schedule}, and its ledger of slots; its runs are kept" for schedule in schedules]
+        return told, {"schedules": len(schedules)}, missing, []
+
+    def delete_model(self, request: HttpRequest, obj: Schedule) -> None:
+        services.delete_schedule(obj.pk)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
+        for pk in queryset.values_list("pk", flat=True):
+            services.delete_schedule(pk)
 
     # Pages
 
@@ -227,15 +250,9 @@ class ScheduleAdmin(ModelAdmin):
         """The timetable of the query in words, with its next fires; or `field` and `problem`."""
         if not (self.has_add_permission(request) or self.has_change_permission(request)):
             raise PermissionDenied
-        try:
-            values = typed(request.GET.dict())
-        except TimetableError as error:
-            return JsonResponse({"field": error.field, "problem": str(error)})
-        except ValidationError as error:
-            return JsonResponse({"field": "", "problem": " ".join(error.messages)})
-        except ValueError as error:
-            return JsonResponse({"field": "kind", "problem": str(error)})
-        return JsonResponse(page.answer(values, request.GET.get("name", "")))
+        key = request.GET.get("key", "")
+        schedule = Schedule.objects.filter(pk=key).first() if key.isdecimal() and len(key) < 19 else None
+        return JsonResponse(preview.answer(request.GET.dict(), schedule))
 
     def pause_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         return self._verb(request, pk, self.has_pause_permission(request), self._pause)
@@ -312,27 +329,6 @@ def asked_span(said: Any, schedule: Schedule) -> tuple[datetime, datetime]:
     if len(said.get("to", "").strip()) == len("2026-03-29"):
         end += timedelta(days=1) - timedelta(microseconds=1)
     return resolved(start, zone), resolved(end, zone)
-
-
-def typed(said: dict[str, str]) -> dict[str, Any]:
-    """The fields of the form, as they are being typed, as values of a `Timetable`. Raises ValueError."""
-    zone = find_zone(said.get("time_zone", ""))
-
-    def moment(name: str) -> datetime | None:
-        found = MomentField(required=False).to_python(said.get(name, ""))
-        return None if found is None else resolved(found, zone)
-
-    return {
-        "kind": TimetableKind(said.get("kind", "")),
-        "cron": said.get("cron", "")[:200],
-        "every_s": SecondsField(required=False).to_python(said.get("every_s", "")) or 0,
-        "dates": tuple(DatesField(required=False).to_python(said.get("dates", ""))),
-        "time_zone": said.get("time_zone", ""),
-        "anchor": timezone.now().replace(microsecond=0),
-        "starts_at": moment("starts_at"),
-        "ends_at": moment("ends_at"),
-        "jitter_s": SecondsField(required=False).to_python(said.get("jitter_s", "")) or 0,
-    }
 
 
 def note(request: HttpRequest, schedule: Schedule, text: str) -> None:

@@ -67,7 +67,7 @@ schedule_run digits --name digits --cron "0 4 * * *" --change
         return Exit.OK
 
     def _values(self, options: dict[str, Any], zone: str) -> dict[str, Any]:
-        if not options["change"] and not (options["cron"] or options["every"] or options["at"]):
+        if not options["change"] and all(options[name] is None for name in ("cron", "every", "at")):
             raise WrongUse('Say when: --cron "30 2 * * *", --every 6h or --at 2026-12-24T18:00.')
         instance = Instance.objects.filter(name=options["target"]).first()
         values = scheduling.columns(options, options["zone"] or zone)

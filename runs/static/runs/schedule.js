@@ -1,4 +1,5 @@
-// Times by the reader's clock, and a timetable in words as one types it.
+// Times by the reader's clock, a page that keeps itself true, and a timetable in words as one types it.
+const EVERY_MS = 5000;
 const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
 const parts = { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
 
@@ -9,39 +10,83 @@ function local(moment) {
   return new Intl.DateTimeFormat("en-GB", { ...parts, ...year, ...seconds }).format(date).replaceAll(",", "");
 }
 
-function showTimes() {
-  for (const time of document.querySelectorAll("time[data-local]")) {
+function showTimes(root) {
+  for (const time of root.querySelectorAll("time[data-local]")) {
     time.title = time.textContent;
     time.textContent = local(time.dateTime);
   }
-  for (const time of document.querySelectorAll("time[data-title]")) time.title = `${local(time.dateTime)} (${here})`;
-  for (const head of document.querySelectorAll("[data-zone]")) head.textContent = `${here} (yours)`;
+  for (const time of root.querySelectorAll("time[data-title]")) time.title = `${local(time.dateTime)} (${here})`;
+  for (const head of root.querySelectorAll("[data-zone]")) head.textContent = `${here} (yours)`;
+}
+
+// The page as the server makes it now; parts that have changed are replaced, but for one that somebody is in.
+async function renew() {
+  const answer = await fetch(location.pathname, { redirect: "error" }); // not what a backfill was asked
+  if (!answer.ok) return;
+  const news = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const part of document.querySelectorAll("[data-live]")) {
+    const now = news.getElementById(part.id);
+    if (!now || part.contains(document.activeElement)) continue;
+    showTimes(now);
+    if (part.innerHTML !== now.innerHTML) part.innerHTML = now.innerHTML; // of the template that made the page
+  }
 }
 
 const FIELDS = ["name", "kind", "cron", "every_s", "dates", "time_zone", "starts_at", "ends_at", "jitter_s"];
+const MAIN = { cron: "cron", interval: "every_s", dates: "dates" };
+const NONE_LEFT = "None: all its slots are past.";
+const made = (tag, text, name = "") => Object.assign(document.createElement(tag), { textContent: text, className: name });
+
+// A line at a field: what its timetable is in words, or what is wrong.
+function say(field, text, isWrong) {
+  document.querySelector(".sched-said")?.remove();
+  for (const input of document.querySelectorAll("[data-wrong]")) {
+    input.removeAttribute("aria-invalid");
+    delete input.dataset.wrong;
+  }
+  const input = document.getElementById(`id_${field}`);
+  const row = input?.closest(`.field-${field}`);
+  if (!row || !text || (isWrong && row.textContent.includes(text))) return; // the server has said so already
+  const line = made("p", text, isWrong ? "sched-said sched-wrong" : "sched-said");
+  line.setAttribute("aria-live", "polite");
+  input.after(line);
+  if (isWrong) input.setAttribute("aria-invalid", (input.dataset.wrong = "true"));
+}
 
 function follow(box) {
   const inputs = FIELDS.map((name) => document.getElementById(`id_${name}`)).filter(Boolean);
   const part = (name) => box.querySelector(`[data-${name}]`);
+  const main = () => document.getElementById(`id_${MAIN[document.getElementById("id_kind")?.value]}`);
   let asked = 0;
   let timer;
 
-  const list = (name, texts) => part(name).replaceChildren(...texts.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+  function fires(answer) {
+    part("of").textContent = answer.zone;
+    const rows = answer.next.map((fire) => {
+      const row = document.createElement("tr");
+      row.append(made("td", fire.local), made("td", local(fire.at)));
+      return row;
+    });
+    part("fires").replaceChildren(...(rows.length ? rows : [made("tr", NONE_LEFT)]));
+  }
 
   function tell(answer) {
+    part("ahead").hidden = !answer.words;
+    part("words").textContent = answer.words || "Not yet a timetable";
     part("problem").hidden = !answer.problem;
     part("problem").textContent = answer.problem || "";
-    part("ahead").hidden = Boolean(answer.problem);
-    part("words").textContent = answer.words || "Not yet a timetable";
-    if (answer.problem) return;
-    list("fires", answer.next.map((fire) => `${fire.local}  ·  ${local(fire.at)} here`));
-    list("slots", answer.slots);
+    if (answer.problem) return say(answer.field, answer.problem, true);
+    say(main()?.name, answer.words, false);
+    if (!answer.words) return;
+    fires(answer);
+    part("slots").replaceChildren(...answer.slots.map((slot) => made("li", slot)));
     part("change").textContent = answer.change;
   }
 
   async function ask() {
     const mine = ++asked;
-    const query = new URLSearchParams(inputs.map((input) => [input.name, input.value]));
+    if (!main()?.value.trim()) return tell({});
+    const query = new URLSearchParams([["key", box.dataset.key], ...inputs.map((input) => [input.name, input.value])]);
     try {
       const response = await fetch(`${box.dataset.preview}?${query}`, { headers: { Accept: "application/json" } });
       const answer = await response.json();
@@ -51,14 +96,11 @@ function follow(box) {
     }
   }
 
-  // Only the fields of the chosen kind are shown.
+  // Only the field of the chosen kind is shown.
   function choose() {
     const kind = document.getElementById("id_kind")?.value;
-    const of = { cron: "cron", every_s: "interval", dates: "dates" };
-    for (const [name, wanted] of Object.entries(of)) {
-      const row = document.querySelector(`.field-${name}`);
-      if (row && kind) row.hidden = kind !== wanted;
-      row?.classList.toggle("hidden", Boolean(kind) && kind !== wanted);
+    for (const [wanted, name] of Object.entries(MAIN)) {
+      document.querySelector(`.field-${name}`)?.classList.toggle("hidden", Boolean(kind) && kind !== wanted);
     }
   }
 
@@ -76,7 +118,10 @@ function follow(box) {
 }
 
 function start() {
-  showTimes();
+  showTimes(document);
+  if (document.querySelector("[data-live]")) {
+    setInterval(() => { if (!document.hidden) renew().catch(() => { /* the next one may come through */ }); }, EVERY_MS);
+  }
   const box = document.querySelector("[data-preview]");
   if (!box) return;
   document.querySelector(".field-jitter_s")?.closest("fieldset")?.after(box);

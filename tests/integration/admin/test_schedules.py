@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils.html import escape
 
 from experiments.models import Instance
-from runs.models import Run, Schedule
+from runs import services
+from runs.models import Run, Schedule, Slot
+from runs.schedules.describing import next_fires
 from runs.states import SlotState
 from tests.schedules import aged, database_now, end_runs, make_schedule, states, tick
 
@@ -120,21 +123,74 @@ def test_made_in_the_form_it_launches_in_the_name_of_who_made_it(operator: Clien
 
 
 @pytest.mark.parametrize(
-    ("said", "complaint"),
+    ("said", "field", "complaint"),
     [
-        ({"cron": "61 * * * *"}, "The minute is not understood"),
-        ({"time_zone": "Europe/Berln"}, "did you mean Europe/Berlin"),
-        ({"experiment": ""}, "Name either an instance or an experiment"),
-        ({"configuration": '{"count": "many"}'}, "count: Input should be a valid integer"),
-        ({"kind": "interval", "every_s": "soon"}, "is no duration"),
-        ({"kind": "dates", "dates": "someday"}, "is no date"),
-        ({"starts_at": "2026-05-01", "ends_at": "2026-04-01"}, "The end is before the start"),
+        ({"cron": "61 * * * *"}, "cron", "The minute '61' is not understood. It is 0 to 59"),
+        ({"cron": ""}, "cron", "as 30 2 * * MON-FRI"),
+        ({"time_zone": "Europe/Berln"}, "time_zone", "did you mean Europe/Berlin"),
+        ({"experiment": ""}, "experiment", "Name either an instance or an experiment"),
+        ({"configuration": '{"count": "many"}'}, "configuration", "count: Input should be a valid integer"),
+        ({"kind": "interval", "every_s": "soon"}, "every_s", "is no duration; write seconds, as 90"),
+        ({"kind": "interval", "every_s": "1.5s"}, "every_s", "no whole number of seconds"),
+        ({"kind": "interval", "every_s": "9" * 400}, "every_s", "is no duration"),
+        ({"kind": "interval", "every_s": "0"}, "every_s", "An interval is 1s to 366d"),
+        ({"kind": "dates", "dates": "someday"}, "dates", "is no date; write 2026-03-29 02:30"),
+        ({"kind": "dates"}, "dates", "one to a line, as 2026-03-29 02:30"),
+        ({"starts_at": "soon"}, "starts_at", "write it as 2026-03-29 02:30"),
+        ({"starts_at": "2026-05-01", "ends_at": "2026-04-01"}, "ends_at", "The end is before the start"),
+        ({"ends_at": "0001-01-01"}, "ends_at", "The year must be from 1900"),
+        ({"jitter_s": "-5m"}, "jitter_s", "write seconds, as 90, or 10m"),
+        ({"jitter_s": "99999999d"}, "jitter_s", "Jitter is 0 to"),
+        ({"catch_up_window_s": ""}, "catch_up_window_s", "required"),
+        ({"catch_up_window_s": "99999999d"}, "catch_up_window_s", "The window is 0s to 366d"),
+        ({"pause_after_failures": "-1"}, "pause_after_failures", "greater than or equal to 0"),
+        ({"priority": "99999"}, "priority", "32767"),
+        ({"name": "a b"}, "name", "letters, numbers, underscores or hyphens"),
+        ({"limits": '{"timeout": 5}'}, "limits", "timeout"),
     ],
 )
-def test_what_is_wrong_stands_at_its_field(operator: Client, said: dict[str, str], complaint: str) -> None:
-    page = text(operator.post(url("add"), {**FORM, **said}))
-    assert complaint in page.replace("&#x27;", "'")
+def test_what_is_wrong_stands_at_its_field_alone_and_once(
+    operator: Client, said: dict[str, str], field: str, complaint: str
+) -> None:
+    response = operator.post(url("add"), {**FORM, **said})
+    errors = response.context["adminform"].form.errors
+    assert {name: len(messages) for name, messages in errors.items()} == {field: 1}
+    assert complaint in errors[field][0]
+    assert escape(errors[field][0]) in text(response)
     assert not Schedule.objects.exists()
+
+
+def test_what_stands_in_a_field_of_another_kind_is_no_error(operator: Client) -> None:
+    operator.post(url("add"), {**FORM, "every_s": "soon", "dates": "someday"})
+    schedule = Schedule.objects.get()
+    assert (schedule.cron, schedule.every_s, schedule.dates) == ("30 2 * * MON-FRI", None, [])
+
+
+def test_a_new_form_holds_the_zone_and_the_window_of_an_hour(operator: Client) -> None:
+    page = text(operator.get(url("add")))
+    assert 'value="UTC"' in page
+    assert 'value="1h"' in page
+
+
+def test_one_that_will_never_fire_is_said_to_be_so(operator: Client) -> None:
+    said = {**FORM, "kind": "dates", "dates": "2020-01-01"}
+    assert "It will not fire" in text(operator.post(url("add"), said, follow=True))
+
+
+def test_it_is_deleted_with_its_ledger_and_without_loading_it_and_its_runs_are_kept(
+    as_user: Callable[..., Client], django_assert_max_num_queries: Any
+) -> None:
+    client = as_user(*VIEWER, "runs.delete_schedule")
+    schedule = aged(make_schedule(every_s=60, catch_up="none"), minutes=90)
+    services.trigger_schedule(schedule.pk, by="ada")
+    tick()
+    with django_assert_max_num_queries(12):
+        page = text(client.get(url("delete", schedule)))
+    assert "its runs are kept" in page
+    assert "missed" not in page
+    client.post(url("delete", schedule), {"post": "yes"})
+    assert (Schedule.objects.count(), Slot.objects.count()) == (0, 0)
+    assert Run.objects.get().schedule is None
 
 
 def test_changed_in_the_form_it_keeps_its_ledger_and_counts_from_now(operator: Client) -> None:
@@ -183,10 +239,33 @@ def test_a_timetable_is_said_in_words_as_one_types(operator: Client) -> None:
     assert answer["words"] == "At 02:30 every day, Europe/Berlin"
     assert len(answer["next"]) == 10
     assert "the clocks go" in answer["change"]
-    assert operator.get(url("preview"), said | {"cron": "61 2 * * *"}).json()["field"] == "cron"
-    assert "problem" in operator.get(url("preview"), said | {"kind": "interval", "every_s": "soon"}).json()
-    assert "problem" in operator.get(url("preview"), said | {"starts_at": "soon"}).json()
-    assert "problem" in operator.get(url("preview"), {}).json()
+
+
+@pytest.mark.parametrize(
+    ("said", "field"),
+    [
+        ({"cron": "61 2 * * *"}, "cron"),
+        ({"kind": "interval", "every_s": "soon"}, "every_s"),
+        ({"starts_at": "soon"}, "starts_at"),
+        ({"ends_at": "0001-01-01"}, "ends_at"),
+        ({"jitter_s": "99999999999999999d"}, "jitter_s"),
+        ({"kind": "weekly"}, "kind"),
+        ({"time_zone": ""}, "time_zone"),
+    ],
+)
+def test_what_is_wrong_is_told_as_one_types_with_its_field(operator: Client, said: dict[str, str], field: str) -> None:
+    right = {"kind": "cron", "cron": "30 2 * * *", "time_zone": "Europe/Berlin"}
+    found = operator.get(url("preview"), right | said).json()
+    assert found.keys() == {"field", "problem"}
+    assert found["field"] == field
+
+
+def test_the_form_tells_the_very_fires_that_the_page_tells(operator: Client) -> None:
+    schedule = make_schedule("jittery", every_s=3600, jitter_s=600)
+    said = {"kind": "interval", "every_s": "1h", "time_zone": "UTC", "jitter_s": "10m", "key": str(schedule.pk)}
+    told = operator.get(url("preview"), said).json()
+    assert [fire["at"] for fire in told["next"]] == [fire.due_at.isoformat() for fire in next_fires(schedule)]
+    assert told["words"] == "Every hour, up to 10 minutes later"
 
 
 def test_a_runs_page_shows_the_schedule_it_came_from(viewer: Client) -> None:
