@@ -123,7 +123,7 @@ class Schedule(models.Model):
             kind=TimetableKind(self.kind),
             cron=self.cron,
             every_s=self.every_s or 0,
-            dates=tuple(map(str, self.dates)),
+            dates=tuple(map(str, self.dates)) if isinstance(self.dates, list) else (),
             time_zone=self.time_zone,
             starts_at=self.starts_at,
             ends_at=self.ends_at,
@@ -136,16 +136,17 @@ class Schedule(models.Model):
         """What it is made of, and its timetable. Whether it can launch is asked by `runs.schedules`."""
         if self.instance is not None:
             self.instance_name = self.instance.name
+        problems = {}
         if bool(self.instance_name) == bool(self.experiment):
-            raise ValidationError({"experiment": "Name either an instance or an experiment."})
+            problems["experiment"] = "Name either an instance or an experiment."
         if not 0 <= (self.catch_up_window_s or 0) <= WINDOW_MAX_S:
-            raise ValidationError({"catch_up_window_s": f"The window is 0s to {WINDOW_MAX_S // 86400}d, as 10m or 6h."})
-        if not isinstance(self.dates, list):
-            raise ValidationError({"dates": "It must be a list of dates."})
+            problems["catch_up_window_s"] = f"The window is 0s to {WINDOW_MAX_S // 86400}d, as 10m or 6h."
         try:
             self.timetable().check()
         except TimetableError as error:
-            raise ValidationError({error.field: str(error)}) from error
+            problems[error.field] = str(error)
+        if problems:
+            raise ValidationError(problems)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save what is valid only. Raises django's ValidationError, and RuntimeError if the timetable was changed past

@@ -127,6 +127,7 @@ class ScheduleForm(_ModelForm):
 
     class Meta:
         model = Schedule
+        help_texts = {"name": "Unique; what commands call it: letters, digits, hyphens, underscores."}
         widgets = {"description": UnfoldAdminTextareaWidget(attrs={"rows": 2})}
         fields = (
             "name", "description", "instance", "experiment", "configuration", "kind", "cron", "every_s", "dates",
