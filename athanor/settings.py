@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 
 from athanor import databases, logs, navigation
 from runs import protections
@@ -95,6 +96,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_HEADER": "Athanor",
     "SITE_SYMBOL": "local_fire_department",
     "DASHBOARD_CALLBACK": "runs.admin.home.context",
+    "STYLES": [lambda _request: static("runs/noscript.css")],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/favicon.ico"}],
     "SIDEBAR": {
         "show_search": True,
