@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from django.db import connections
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.web import Web, session_of
@@ -28,6 +29,7 @@ def chromium() -> Iterator[Browser]:
             try:
                 yield browser
             finally:
+                connections.close_all()  # those of its loop, which nobody else would find
                 browser.close()
     finally:
         del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
@@ -60,3 +62,15 @@ class Visitor:
 def picture(page: Page, name: str) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+def check_fit(page: Page) -> None:
+    """The page is not wider than its window, and each control that one sees has a name."""
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    unnamed = page.evaluate(
+        """[...document.querySelectorAll('#content select, #content input:not([type=hidden]), #content button')]
+        .filter(node => node.offsetParent && !node.labels?.length && !node.textContent.trim()
+            && !node.getAttribute('aria-label') && !node.title && !node.placeholder && !node.value)
+        .map(node => node.outerHTML)"""
+    )
+    assert unnamed == []

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.core.management import call_command
 
 from tests.servers import RedisServer
 from tests.stack import Stack
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
     from tests.recovery import Team
+    from tests.web import Web
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +78,37 @@ def own_stack(ground_of_module: Path, tmp_path: Path) -> Iterator[Stack]:
     """An empty stack, for tests that kill what is in it."""
     with Stack(tmp_path) as own:
         yield own
+
+
+@pytest.fixture(scope="module")
+def web(stack: Stack) -> Iterator[Web]:
+    from tests.web import Web
+
+    with Web(stack.folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    from tests.browser import chromium
+
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def visit(browser: Browser, web: Web) -> Iterator[Callable[..., Page]]:
+    """Open a path as a superuser; after the test no page has had an error."""
+    from tests.browser import Visitor
+
+    user, _ = get_user_model().objects.get_or_create(username="ada", is_staff=True, is_superuser=True)
+    visitors: list[Visitor] = []
+
+    def open_page(path: str, **options: Any) -> Page:
+        visitors.append(Visitor(browser, web, user, **options))
+        return visitors[-1].open(path)
+
+    yield open_page
+    for visitor in visitors:
+        visitor.close()
+    assert [problem for visitor in visitors for problem in visitor.problems] == []

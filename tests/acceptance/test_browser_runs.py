@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
 from django.db import connection, transaction
-from playwright.sync_api import Browser, Page, Route, expect
 from playwright.sync_api import Error as PlaywrightError
+from playwright.sync_api import Page, Route, expect
 
 from runs import services
 from runs.models import Run
 from runs.states import Level
-from tests.browser import PHONE, Visitor, chromium, picture
+from tests.browser import PHONE, check_fit, picture
 from tests.factories import make_attempt
 from tests.output import EPOCH, end_run, store_lines
 from tests.stack import Stack, ended
@@ -27,34 +26,6 @@ from tests.web import Web
 pytestmark = [pytest.mark.acceptance, pytest.mark.browser]
 
 MANY = 1_000_000
-
-
-@pytest.fixture(scope="module")
-def web(stack: Stack) -> Iterator[Web]:
-    with Web(stack.folder) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture
-def visit(browser: Browser, web: Web) -> Iterator[Callable[..., Page]]:
-    """Open a path as a superuser; after the test no page has had an error."""
-    user, _ = get_user_model().objects.get_or_create(username="ada", is_staff=True, is_superuser=True)
-    visitors: list[Visitor] = []
-
-    def open_page(path: str, **options: Any) -> Page:
-        visitors.append(Visitor(browser, web, user, **options))
-        return visitors[-1].open(path)
-
-    yield open_page
-    for visitor in visitors:
-        visitor.close()
-    assert [problem for visitor in visitors for problem in visitor.problems] == []
 
 
 def path_of(run: Run) -> str:
@@ -232,14 +203,7 @@ def test_pages_fit_and_name_their_controls(visit: Callable[..., Page], scheme: s
         page = visit(path, **options)
         page.wait_for_timeout(300)
         picture(page, f"{name}-{scheme}-{'phone' if viewport else 'desktop'}")
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-        unnamed = page.evaluate(
-            """[...document.querySelectorAll('#content select, #content input:not([type=hidden]), #content button')]
-            .filter(node => node.offsetParent && !node.labels?.length && !node.textContent.trim()
-                && !node.getAttribute('aria-label') && !node.title && !node.placeholder && !node.value)
-            .map(node => node.outerHTML)"""
-        )
-        assert unnamed == []
+        check_fit(page)
 
 
 def test_a_run_page_works_without_javascript(visit: Callable[..., Page]) -> None:

@@ -71,7 +71,14 @@ document.addEventListener("click", (event) => {
     target.focus();
     target.scrollIntoView({ block: "center" });
 });
-(document.querySelector(".af-field [aria-invalid], .af-group.af-wrong") ?? document.querySelector(".af-summary[tabindex]"))?.focus();
+
+// The first problem has the focus, as soon as the admin shows the page at all.
+function focusFirst() {
+    if (document.documentElement.hasAttribute("x-cloak")) return requestAnimationFrame(focusFirst);
+    const first = ["[aria-invalid=true], .af-group.af-wrong", ".af-summary[tabindex]", "[autofocus]"];
+    first.map((which) => document.querySelector(which)).find(Boolean)?.focus();
+}
+focusFirst();
 
 for (const input of document.querySelectorAll("[data-filter]")) {
     const items = [...document.getElementById(input.dataset.filter).querySelectorAll("[data-text]")];
