@@ -25,7 +25,7 @@ install: $(VENV)/.installed ## Make the environment with the pinned requirements
 
 test: $(VENV)/.installed-dev ## Run the tests, on SQLite and, where one can be started, on PostgreSQL
 	$(BIN)/python -m pytest --ignore-glob='*/test_recovery_*.py' --ignore-glob='*/test_chaos.py' $(ARGS)
-	$(BIN)/python -m pytest --database=postgresql tests/contract tests/integration $(ARGS)
+	$(BIN)/python -m pytest --database=postgresql tests/integration $(ARGS)
 
 test-recovery: $(VENV)/.installed-dev ## Run the tests that kill, freeze and starve a whole stack (some twenty minutes)
 	$(BIN)/python -m pytest tests/acceptance/test_recovery_*.py tests/acceptance/test_chaos.py $(ARGS)
