@@ -29,6 +29,9 @@ __all__ = ["Child", "ChildSpec", "Exit", "Fate", "ForkServer", "SpawnFailed"]
 
 logger = logging.getLogger(__name__)
 
+Deadline = Callable[[], float]
+"""A moment of the lease clock; raises SpawnFailed if there is none."""
+
 START_TIMEOUT_S = 60.0
 """Longest time for a new fork server to load Django."""
 SERVERS_MAX = 3
@@ -113,11 +116,12 @@ class ForkServer:
                 self._thread.start()
         self._ready()
 
-    def spawn(self, spec: ChildSpec, on_exit: Callable[[Exit], None], *, before: float | None = None) -> Child:
-        """Start a child (some 5 ms), unless the lease clock is at `before` or beyond when the server comes to it.
+    def spawn(self, spec: ChildSpec, on_exit: Callable[[Exit], None], *, before: Deadline | None = None) -> Child:
+        """Start a child (some 5 ms), unless the lease clock is at `before()` or beyond when the server comes to it.
 
-        `on_exit` is called once, from the reader thread, perhaps before this returns; it must not block. A server that
-        dies before it has answered is replaced. Raises SpawnFailed, and then `on_exit` is not called.
+        That is asked when a server is ready, since a new one may take as long to load as a lease lasts. `on_exit` is
+        called once, from the reader thread, perhaps before this returns; it must not block. A server that dies before
+        it has answered is replaced. Raises SpawnFailed, and then `on_exit` is not called.
         """
         for _ in range(SERVERS_MAX - 1):
             server = self._ready()
@@ -131,14 +135,15 @@ class ForkServer:
         return self._spawn_from(self._ready(), spec, on_exit, before)
 
     def _spawn_from(
-        self, server: Incarnation, spec: ChildSpec, on_exit: Callable[[Exit], None], before: float | None
+        self, server: Incarnation, spec: ChildSpec, on_exit: Callable[[Exit], None], before: Deadline | None
     ) -> Child:
+        deadline = before() if before is not None else None
         try:
             pipes = Pipes()
         except OSError as error:
             raise SpawnFailed(f"Run {spec.key}: no pipes could be made: {error}") from error
         try:
-            number, pid = server.spawn(spec, pipes.of_child, on_exit, before)
+            number, pid = server.spawn(spec, pipes.of_child, on_exit, deadline)
         except BaseException:
             pipes.close()
             raise

@@ -184,10 +184,13 @@ class Supervisor:
     def _spawn(self) -> Child:
         """Start the child while the attempt is certainly this worker's. Raises SpawnFailed."""
         spec = self._persist("its start", self._spec)
-        before = self._runtime.heartbeat.hold(self.key)
-        if before is None:
+        return self._runtime.forkserver.spawn(spec, self._exited, before=self._held_until)
+
+    def _held_until(self) -> float:
+        until = self._runtime.heartbeat.hold(self.key)
+        if until is None:
             raise SpawnFailed("The lease could not be renewed between the claim and the start", Fate.LEASE)
-        return self._runtime.forkserver.spawn(spec, self._exited, before=before)
+        return until
 
     def _not_started(self, error: SpawnFailed) -> Observation:
         """What has nothing to do with the run is not its failure: it is lost, and has another attempt."""

@@ -94,7 +94,7 @@ APART = ("--workers=3", "--every=5", "--duration=20")
 SCENARIOS = {
     "lease_deadline": Scenario("freeze_worker", {"one_execution"}, APART),
     "fencing": Scenario("freeze_worker", {"agreed"}, APART),
-    "idempotent_rows": Scenario("kill_child", {"ended"}),
+    "idempotent_rows": Scenario("kill_child", {"ended", "taken"}),
     "trim_check": Scenario("kill_worker,flood", {"in_order"}),
     "tree_kill": Scenario("kill_worker,cancel_run", {"no_process", "one_execution"}),
     "replay": Scenario("wipe_redis", {"in_order", "complete"}),

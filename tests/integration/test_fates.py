@@ -47,7 +47,7 @@ def test_no_child_is_started_for_an_attempt_that_may_have_passed_on(
     own_fork_server: ForkServer, tmp_path: Path
 ) -> None:
     with pytest.raises(SpawnFailed) as refused:
-        own_fork_server.spawn(spec(tmp_path, do="nothing"), lambda exit_: None, before=lease_clock() - 0.1)
+        own_fork_server.spawn(spec(tmp_path, do="nothing"), lambda exit_: None, before=lambda: lease_clock() - 0.1)
     assert refused.value.fate == Fate.LEASE
 
 
@@ -72,3 +72,22 @@ def test_a_spawn_that_meets_a_dying_server_gets_another(
     wait_until(lambda: alive([killed]) == [], what="its end")
     assert Heard(own_fork_server, spec(tmp_path, do="nothing")).wait().status == 0
     assert own_fork_server.pid != server.pid
+
+
+def test_the_lease_is_looked_at_when_there_is_a_server_to_start_from(
+    own_fork_server: ForkServer, tmp_path: Path
+) -> None:
+    """A new one may take longer to load than a lease lasts."""
+    killed = own_fork_server.pid
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    asked: list[int | None] = []
+
+    def deadline() -> float:
+        asked.append(own_fork_server.pid)
+        return lease_clock() + 60
+
+    own_fork_server.spawn(spec(tmp_path, do="nothing"), lambda exit_: None, before=deadline).close()
+
+    assert asked[-1] not in (None, killed)
+    assert asked[-1] == own_fork_server.pid
