@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from tests.servers import PostgresServer, RedisServer, ServerMissing, redis_binary
+from tests.servers import (
+    PostgresServer,
+    RedisServer,
+    ServerMissing,
+    postgres_folder,
+    redis_binary,
+    unprivileged,
+)
 
 if TYPE_CHECKING:
     from runs.buffer import Buffer
@@ -38,7 +45,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Lay the ground before Django reads its settings, which pytest-django has it do after this."""
+    """Lay the ground before Django reads its settings, which pytest-django has it do after this.
+
+    Each process of a parallel run has its own. The one that distributes tests has none, and what it had would be
+    inherited by the others: there Django would read its settings before this.
+    """
+    if _distributes(config):
+        if config.getoption("--database") == "postgresql":
+            _expect_postgresql()
+        return
     folder = config.stash[FOLDER] = Path(tempfile.mkdtemp(prefix="ath-", dir="/tmp"))  # short: it holds unix sockets
     os.environ.update(
         DJANGO_SETTINGS_MODULE="tests.settings",
@@ -51,27 +66,38 @@ def pytest_configure(config: pytest.Config) -> None:
     assert settings.DATABASES
 
 
-def _database_url(config: pytest.Config, folder: Path) -> str:
-    if config.getoption("--database") == "sqlite":
-        return f"sqlite://{folder / 'db.sqlite3'}"
-    server = config.stash[POSTGRES] = PostgresServer(folder / "postgres")
+def _distributes(config: pytest.Config) -> bool:
+    return config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
+
+
+def _expect_postgresql() -> None:
     try:
-        server.start()
+        postgres_folder()
+        unprivileged()
     except ServerMissing as missing:
         if os.environ.get("ATHANOR_REQUIRE_SERVICES") == "1":
             raise pytest.UsageError(str(missing)) from missing
         pytest.exit(f"skipped, all of it: {missing}", returncode=0)
+
+
+def _database_url(config: pytest.Config, folder: Path) -> str:
+    if config.getoption("--database") == "sqlite":
+        return f"sqlite://{folder / 'db.sqlite3'}"
+    _expect_postgresql()
+    server = config.stash[POSTGRES] = PostgresServer(folder / "postgres")
+    server.start()
     return server.url("test_athanor")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if POSTGRES in config.stash:
         config.stash[POSTGRES].stop()
-    shutil.rmtree(config.stash[FOLDER], ignore_errors=True)
+    if FOLDER in config.stash:
+        shutil.rmtree(config.stash[FOLDER], ignore_errors=True)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return f"ground: {config.getoption('--database')}, {config.stash[FOLDER]}"
+    return f"ground: {config.getoption('--database')}, {config.stash.get(FOLDER, 'one for each process')}"
 
 
 @pytest.fixture(scope="session")
