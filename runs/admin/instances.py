@@ -10,12 +10,13 @@ from unfold.decorators import action
 from experiments.admin import InstanceAdmin
 from experiments.models import Instance
 from runs.admin import permissions
+from runs.admin.traces import LogsWhere
 
 admin.site.unregister(Instance)
 
 
 @admin.register(Instance)
-class LaunchableInstanceAdmin(InstanceAdmin):
+class LaunchableInstanceAdmin(LogsWhere, InstanceAdmin):
     """The admin of `experiments`, which knows nothing of runs, with the launch."""
 
     actions_detail = (*InstanceAdmin.actions_detail, "launch", "runs_of_it")

@@ -25,7 +25,7 @@ from experiments.forms.rendering import COMMAND
 from experiments.forms.widget import GeneratedWidget
 from experiments.models import Instance
 from experiments.registry import registry
-from runs.admin import permissions, verbs
+from runs.admin import permissions, traces, verbs
 from runs.admin.launchform import LaunchForm
 from runs.models import Run
 
@@ -112,7 +112,7 @@ def _save(request: HttpRequest, form: LaunchForm) -> HttpResponse | None:
     instance = form.save_instance(by=request.user)
     if instance is None:
         return None
-    verbs.keep(request, [instance], ADDITION, "Saved from the launch page")
+    traces.keep(request, [instance], ADDITION, "Saved from the launch page")
     messages.success(request, f"The instance {instance.name} is saved. It is not launched yet.")
     if left := form.not_kept():
         messages.warning(request, f"An instance does not keep: {', '.join(left)}. They belong to a launch.")

@@ -12,6 +12,8 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.paginator import InfinitePaginator
 
+from runs.admin.traces import LogsWhere
+
 for model in (TaskResult, GroupResult, User, Group):
     admin.site.unregister(model)
 
@@ -35,12 +37,12 @@ class ReadOnlyTaskResultAdmin(TaskResultAdmin, ModelAdmin):
 
 
 @admin.register(User)
-class StyledUserAdmin(UserAdmin, ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs only
+class StyledUserAdmin(LogsWhere, UserAdmin, ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs only
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
 
 
 @admin.register(Group)
-class StyledGroupAdmin(GroupAdmin, ModelAdmin):
+class StyledGroupAdmin(LogsWhere, GroupAdmin, ModelAdmin):
     pass

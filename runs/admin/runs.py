@@ -34,6 +34,7 @@ from runs.admin.filters import (
     WorkerFilter,
     newest,
 )
+from runs.admin.traces import LogsWhere
 from runs.admin.views import RunPages
 from runs.comparing import RUNS_MAX
 from runs.models import Run
@@ -73,7 +74,7 @@ def chips(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 @admin.register(Run)
-class RunAdmin(RunPages, Comparing, ModelAdmin):
+class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
     """Read-only. Who may view sees, who may cancel cancels, who may launch retries; finished runs can be deleted."""
 
     list_display = ("title", "chip", "progress", "experiment", "took", "by", "launched")

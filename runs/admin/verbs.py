@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.db.models import Model, QuerySet
+from django.contrib.admin.models import CHANGE
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.text import Truncator
 
 from runs import services
+from runs.admin.traces import keep
 from runs.exceptions import LaunchRefused, RunNotFinal, RunNotFound
 from runs.models import Run
 from runs.states import Status
@@ -114,9 +115,3 @@ def tag(request: HttpRequest, run_ids: Iterable[int], text: str) -> Outcome:
 def note(request: HttpRequest, run_id: int, text: str) -> None:
     """Keep in Django's log what was done to the run."""
     keep(request, Run.objects.filter(pk=run_id), CHANGE, text)
-
-
-def keep(request: HttpRequest, objects: Iterable[Model], flag: int, text: str) -> None:
-    """Keep in Django's log who did this, and from where."""
-    address = request.META.get("REMOTE_ADDR") or "unknown"
-    LogEntry.objects.log_actions(int(request.user.pk or 0), objects, flag, f"{text}, from {address}")

@@ -90,6 +90,15 @@ def test_django_keeps_who_did_what_and_from_where(clients: dict[str, Client]) ->
     assert entry.change_message == "Cancel requested, from 192.0.2.7"
 
 
+def test_django_keeps_what_its_own_forms_did_and_from_where(clients: dict[str, Client]) -> None:
+    run, superuser = finished(), clients["superuser"]
+    page = reverse("admin:auth_group_add")
+    superuser.post(page, {"name": "night shift", "permissions": []}, REMOTE_ADDR="192.0.2.7")
+    superuser.post(reverse("admin:runs_run_delete", args=[run.pk]), {"post": "yes"}, REMOTE_ADDR="192.0.2.7")
+    entries = {entry.object_repr: entry.get_change_message() for entry in LogEntry.objects.all()}
+    assert entries == {"night shift": "Added, from 192.0.2.7", str(run): "Deleted, from 192.0.2.7"}
+
+
 @pytest.mark.parametrize("what", VERBS)
 def test_every_verb_is_a_post_with_a_token(clients: dict[str, Client], what: str) -> None:
     run = finished()
