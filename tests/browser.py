@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from django.db import connections
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
+from tests.accessibility import nameless
 from tests.web import Web, session_of
 
 SCREENSHOTS = Path(__file__).resolve().parent.parent / "var" / "screenshots"
-DESKTOP = {"width": 1400, "height": 900}
-PHONE = {"width": 390, "height": 844}
+DESKTOP: ViewportSize = {"width": 1400, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
 @contextmanager
@@ -61,16 +63,10 @@ class Visitor:
 
 def picture(page: Page, name: str) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}.png")
+    page.screenshot(path=SCREENSHOTS / f"{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}.png")
 
 
 def check_fit(page: Page) -> None:
-    """The page is not wider than its window, and each control that one sees has a name."""
+    """The page is not wider than its window, and each control has a name."""
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    unnamed = page.evaluate(
-        """[...document.querySelectorAll('#content select, #content input:not([type=hidden]), #content button')]
-        .filter(node => node.offsetParent && !node.labels?.length && !node.textContent.trim()
-            && !node.getAttribute('aria-label') && !node.title && !node.placeholder && !node.value)
-        .map(node => node.outerHTML)"""
-    )
-    assert unnamed == []
+    assert nameless(page) == []

@@ -82,6 +82,7 @@ def own_stack(ground_of_module: Path, tmp_path: Path) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def web(stack: Stack) -> Iterator[Web]:
+    """A web server beside the stack."""
     from tests.web import Web
 
     with Web(stack.folder) as server:
@@ -97,18 +98,22 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visit(browser: Browser, web: Web) -> Iterator[Callable[..., Page]]:
-    """Open a path as a superuser; after the test no page has had an error."""
-    from tests.browser import Visitor
+def visit(request: pytest.FixtureRequest, browser: Browser, web: Web) -> Iterator[Callable[..., Page]]:
+    """Open a path as a superuser; after the test each page is kept as a picture, and none has had an error."""
+    from tests.browser import Visitor, picture
 
     user, _ = get_user_model().objects.get_or_create(username="ada", is_staff=True, is_superuser=True)
     visitors: list[Visitor] = []
+    pages: list[Page] = []
 
     def open_page(path: str, **options: Any) -> Page:
         visitors.append(Visitor(browser, web, user, **options))
-        return visitors[-1].open(path)
+        pages.append(visitors[-1].open(path))
+        return pages[-1]
 
     yield open_page
+    for number, page in enumerate(pages, 1):
+        picture(page, f"{request.node.name}-{number}")
     for visitor in visitors:
         visitor.close()
     assert [problem for visitor in visitors for problem in visitor.problems] == []

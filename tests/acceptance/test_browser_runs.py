@@ -16,7 +16,7 @@ from playwright.sync_api import Page, Route, expect
 from runs import services
 from runs.models import Run
 from runs.states import Level
-from tests.browser import PHONE, check_fit, picture
+from tests.browser import picture
 from tests.factories import make_attempt
 from tests.output import EPOCH, end_run, store_lines
 from tests.stack import Stack, ended
@@ -192,18 +192,6 @@ def test_a_list_and_a_home_page_follow_what_happens_elsewhere(visit: Callable[..
     services.cancel(run.pk, by="ada")
     expect(row.locator(".field-chip")).to_contain_text("Cancelled", timeout=20_000)
     expect(home.locator(f'.run-now a:has-text("#{run.pk}")')).to_have_count(0, timeout=20_000)
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [None, PHONE], ids=["desktop", "phone"])
-def test_pages_fit_and_name_their_controls(visit: Callable[..., Page], scheme: str, viewport: Any) -> None:
-    run = ended(launch(behaviour="segfault"))
-    options = {"color_scheme": scheme} | ({"viewport": viewport} if viewport else {})
-    for name, path in {"home": "/admin/", "list": "/admin/runs/run/", "run": path_of(run)}.items():
-        page = visit(path, **options)
-        page.wait_for_timeout(300)
-        picture(page, f"{name}-{scheme}-{'phone' if viewport else 'desktop'}")
-        check_fit(page)
 
 
 def test_a_run_page_works_without_javascript(visit: Callable[..., Page]) -> None:

@@ -1,5 +1,5 @@
 // Curves as charts (Chart.js comes with the admin): one by one or together, smoothed, on a log scale, over steps or time.
-const COLOURS = ["#2563eb", "#ea580c", "#16a34a", "#9333ea", "#dc2626", "#0891b2", "#ca8a04", "#db2777", "#4f46e5", "#65a30d"];
+const COLOURS = ["#2563eb", "#ea580c", "#16a34a", "#9333ea", "#dc2626", "#0891b2", "#ca8a04", "#db2777", "#6366f1", "#65a30d"];
 const POINTS_MAX = 2000;
 const DRAW_MS = 250;
 
