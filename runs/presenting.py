@@ -74,11 +74,19 @@ def number(value: float | None) -> str:
 
 
 def age(moment: datetime | None, now: datetime) -> str:
-    """`12.0 s ago`, or `in 4 min 00 s`."""
+    """`12 s ago`, or `in 4 min`: as exact as it stays true for a while, so that pages that repeat it keep calm."""
     if moment is None:
         return NOTHING
     seconds = (now - moment).total_seconds()
-    return f"{duration(seconds)} ago" if seconds >= 0 else f"in {duration(-seconds)}"
+    return f"{roughly(seconds)} ago" if seconds >= 0 else f"in {roughly(-seconds)}"
+
+
+def roughly(seconds: float) -> str:
+    """`0 s`, `12 s`, `4 min`, `3 h`, `2 d`: whole units that have passed."""
+    for unit, size_s in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size_s:
+            return f"{int(seconds // size_s)} {unit}"
+    return f"{int(seconds)} s"
 
 
 def clock(moment: datetime | float) -> str:
@@ -126,6 +134,17 @@ def remaining(status: str, part: float | None, started_at: datetime | None, at: 
         return ""
     elapsed = (at - started_at).total_seconds()
     return f"about {duration(elapsed * (1 - part) / part)} left"
+
+
+def pace(status: str, current: float | None, started_at: datetime | None, at: datetime) -> str:
+    """`4.9 per s`, or `12.0 s each` of what is slow, on average until `at`; empty where nothing is known."""
+    if status != Status.RUNNING or started_at is None or not current or not math.isfinite(current) or current < 0:
+        return ""
+    elapsed = (at - started_at).total_seconds()
+    if elapsed <= 0:
+        return ""
+    rate = current / elapsed
+    return f"{rate:,.1f} per s" if rate >= 1 else f"{duration(1 / rate)} each"
 
 
 def completeness(stored: int, emitted: int | None) -> str:

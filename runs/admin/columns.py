@@ -22,6 +22,7 @@ from runs.models import Result, Run
 COLUMNS_MAX = 8
 SORTED = 5_000
 SUGGESTED_FROM = 50
+SIGNS = {"-": "↓", "": "↑"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,8 @@ def column(name: str) -> Column | None:
 
 
 def chosen(request: HttpRequest) -> list[Column]:
-    names = request.GET.get("columns", "")[:1000].split(",")
+    """Of `columns`, which may be given again and again, and may hold several with commas between them."""
+    names = ",".join(request.GET.getlist("columns"))[:2000].split(",")
     found = [column(name) for name in names]
     return list(dict.fromkeys(each for each in found if each))[:COLUMNS_MAX]
 
@@ -106,6 +108,32 @@ def _display(each: Column) -> Callable[[Run], str]:
 
     cell.__name__ = each.alias
     return cell
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of a form, as it stands."""
+
+    value: str
+    label: str
+    is_chosen: bool
+
+
+def column_choices(request: HttpRequest) -> list[Choice]:
+    """Those that are chosen, then those that the newest runs suggest."""
+    now = [each.name for each in chosen(request)]
+    return [Choice(name, name, name in now) for name in dict.fromkeys([*now, *suggestions()])]
+
+
+def sort_choices(request: HttpRequest) -> list[Choice]:
+    """The order by number, then up and down of each chosen column and of what is sorted by now."""
+    sort = sort_of(request)
+    now = request.GET.get("sort", "") if sort else ""
+    names = dict.fromkeys([*(each.name for each in chosen(request)), *([sort[0].name] if sort else [])])
+    found = [Choice("", "newest", not now)]
+    for name in names:
+        found += [Choice(f"{sign}{name}", f"{name} {arrow}", now == f"{sign}{name}") for sign, arrow in SIGNS.items()]
+    return found
 
 
 def suggestions() -> list[str]:

@@ -19,6 +19,7 @@ from runs.states import FailureKind
 FAILED_SHOWN = 15
 
 admin.site.index_template = "runs/home.html"
+admin.site.index_title = "Home"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +76,17 @@ def running(run: Run, found: wellbeing.Wellbeing) -> RunningView:
         width=f"{100 * (fraction or 0):.1f}",
         percent=presenting.percent(fraction),
         words=presenting.progress_words(run.progress_current, run.progress_total, run.progress_message),
-        remaining="is being cancelled"
-        if run.cancel_requested_at
-        else presenting.remaining(run.status, fraction, run.started_at, run.progress_at or found.now),
+        remaining=_remaining(run, fraction, found),
     )
+
+
+def _remaining(run: Run, fraction: float | None, found: wellbeing.Wellbeing) -> str:
+    """The time left, or else for how long it has been running."""
+    if run.cancel_requested_at:
+        return "is being cancelled"
+    left = presenting.remaining(run.status, fraction, run.started_at, run.progress_at or found.now)
+    since = presenting.between(run.started_at or run.created_at, found.now) or 0.0
+    return left or f"runs for {presenting.roughly(since)}"
 
 
 def failed(run: Run, found: wellbeing.Wellbeing) -> FailedView:

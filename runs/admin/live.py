@@ -12,6 +12,7 @@ from django.template.loader import render_to_string
 from runs import comparing, following
 from runs.admin import page, permissions
 from runs.admin.lineview import LinesAsked
+from runs.admin.timeline import timeline
 from runs.lines import Follower, Read
 from runs.live.markup import line_html
 from runs.models import Attempt, Run
@@ -52,7 +53,7 @@ def parts(
         "head": ("", lambda: _head(request, run, attempts)),
         "outcome": (page.outcome_token(run, attempts), lambda: {"outcome": page.outcome(run)}),
         "about": ("", lambda: {"facts": page.facts(run)}),
-        "attempts": ("", lambda: {"attempts": page.attempt_views(run, attempts)}),
+        "attempts": ("", lambda: _attempts(run, attempts)),
     }
     found: dict[str, Part] = {}
     for name, (token, context) in makers.items():
@@ -63,6 +64,10 @@ def parts(
         if mark not in known:
             found[name] = {"token": mark, "html": html}
     return found
+
+
+def _attempts(run: Run, attempts: Sequence[Attempt]) -> dict[str, Any]:
+    return {"attempts": page.attempt_views(run, attempts), "timeline": timeline(run, attempts)}
 
 
 def _head(request: HttpRequest, run: Run, attempts: Sequence[Attempt]) -> dict[str, Any]:

@@ -86,6 +86,7 @@ class Head:
     """Of the bar, of 100."""
     percent: str
     words: str
+    pace: str
     remaining: str
     lines: str
     is_complete: bool
@@ -106,6 +107,7 @@ def head(run: Run, attempts: Sequence[Attempt]) -> Head:
         width=f"{100 * (fraction or 0):.1f}",
         percent=presenting.percent(fraction),
         words=presenting.progress_words(run.progress_current, run.progress_total, run.progress_message),
+        pace=presenting.pace(run.status, run.progress_current, run.started_at, run.progress_at or now),
         remaining=presenting.remaining(run.status, fraction, run.started_at, run.progress_at or now),
         lines=presenting.completeness(stored, emitted),
         is_complete=emitted is not None and emitted == stored,

@@ -191,11 +191,11 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
         return RunChangeList
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        may_view = permissions.may_view(request)
         more = {
             "chips": chips(request),
-            "suggestions": columns.suggestions() if permissions.may_view(request) else [],
-            "columns": request.GET.get("columns", ""),
-            "sort": request.GET.get("sort", ""),
+            "columns": columns.column_choices(request) if may_view else [],
+            "sorts": columns.sort_choices(request),
             "kept": [item for item in request.GET.items() if item[0] not in ("columns", "sort", "p", "e")],
         }
         response: HttpResponse = super().changelist_view(request, {**(extra_context or {}), **more})

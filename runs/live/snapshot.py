@@ -65,6 +65,7 @@ def _state(run: Run, attempts: list[Attempt], artifacts: int) -> dict[str, objec
         "percent": presenting.percent(fraction),
         "width": None if fraction is None else round(100 * fraction, 1),
         "words": presenting.progress_words(run.progress_current, run.progress_total, run.progress_message),
+        "pace": presenting.pace(run.status, run.progress_current, run.started_at, run.progress_at or now),
         "remaining": presenting.remaining(run.status, fraction, run.started_at, run.progress_at or now),
         "lines": presenting.completeness(stored, known),
         "parts": _token(run, attempts, artifacts),

@@ -106,13 +106,13 @@ def test_an_unknown_level_is_told_which_there_are() -> None:
         ({"attempt": 2}, "Runs for 1 min 30 s. Attempt 2."),
         (
             {"cancel_requested_at": NOW - timedelta(seconds=2), "cancel_requested_by": "ada"},
-            "Is being cancelled: asked for 2.0 s ago by ada.",
+            "Is being cancelled: asked for 2 s ago by ada.",
         ),
         ({"status": Status.PENDING, "attempt": 0}, "Waits for a free worker of the queue “runs”."),
         ({"status": Status.PENDING}, "Attempt 1 did not finish it; waits for attempt 2."),
         (
             {"status": Status.PENDING, "not_before": NOW + timedelta(minutes=5)},
-            "Starts in 5 min 00 s, not before 2026-03-01 12:05:00 UTC.",
+            "Starts in 5 min, not before 2026-03-01 12:05:00 UTC.",
         ),
         ({"status": Status.COMPLETED, "finished_at": NOW}, "Completed after 1 min 30 s."),
         (
@@ -135,3 +135,32 @@ def test_an_unknown_level_is_told_which_there_are() -> None:
 )
 def test_a_status_is_a_sentence_with_its_reason(changes: dict[str, object], sentence: str) -> None:
     assert presenting.status_sentence(replace(FACTS, **changes), NOW) == sentence  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s ago"),
+        (12.9, "12 s ago"),
+        (65, "1 min ago"),
+        (11220, "3 h ago"),
+        (200_000, "2 d ago"),
+        (-90, "in 1 min"),
+    ],
+)
+def test_an_age_is_said_in_whole_units(seconds: float, text: str) -> None:
+    assert presenting.age(NOW - timedelta(seconds=seconds), NOW) == text
+
+
+@pytest.mark.parametrize(
+    ("current", "text"),
+    [(441, "4.9 per s"), (90_000, "1,000.0 per s"), (9, "10.0 s each"), (0, ""), (None, ""), (-1, ""), (math.inf, "")],
+)
+def test_a_pace_is_the_average_since_the_start(current: float | None, text: str) -> None:
+    assert presenting.pace(Status.RUNNING, current, NOW - timedelta(seconds=90), NOW) == text
+
+
+def test_what_does_not_run_has_no_pace() -> None:
+    assert presenting.pace(Status.COMPLETED, 10, NOW - timedelta(seconds=90), NOW) == ""
+    assert presenting.pace(Status.RUNNING, 10, None, NOW) == ""
+    assert presenting.pace(Status.RUNNING, 10, NOW, NOW) == ""

@@ -112,6 +112,9 @@ const keys = {
   c: () => page.querySelector('[data-key="c"]')?.click(),
   "?": () => document.getElementById("run-help").showModal(),
 };
+const help = page.querySelector("[data-help]");
+help.hidden = false;
+help.addEventListener("click", keys["?"]);
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog[open]")) return;
   const act = keys[event.key];

@@ -103,6 +103,20 @@ def test_chosen_columns_show_and_sort(viewer: Client) -> None:
     assert "0.5" in content
 
 
+def test_columns_and_order_are_chosen_in_a_form(viewer: Client) -> None:
+    with_result(0.1)
+    query = {"columns": ["result.accuracy", "config.behaviour"], "sort": "-result.accuracy", "tag": "a"}
+    content = viewer.get(reverse("admin:runs_run_changelist"), query).content.decode()
+    for text in (
+        '<input type="checkbox" name="columns" value="result.accuracy" checked>',
+        '<input type="checkbox" name="columns" value="config.behaviour" checked>',
+        '<option value="-result.accuracy" selected>result.accuracy ↓</option>',
+        '<option value="config.behaviour" >config.behaviour ↑</option>',
+        '<input type="hidden" name="tag" value="a">',
+    ):
+        assert text in content
+
+
 @pytest.mark.parametrize("by", ["config.a'b", 'result."', "config.a.b.c", "x", "-", "result.a\x00"])
 def test_a_column_that_makes_no_sense_breaks_nothing(viewer: Client, by: str) -> None:
     finished()
