@@ -12,14 +12,14 @@ from runs import services
 from runs.models import Run
 from runs.states import Level
 from tests.accessibility import nameless, too_weak
-from tests.browser import DESKTOP, PHONE, picture
+from tests.browser import DESKTOP, PHONE, check_fit, picture
 from tests.factories import make_attempt, make_run
 from tests.output import end_run, store_lines, store_metric, store_result
 from tests.stack import Stack, ended
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.browser]
 
-OURS = ".run *, .run-card *, .run-list-tools *, .athanor-help *, #result_list [class^=run-]"
+OURS = ".run *, .af-launch *, .run-card *, .run-list-tools *, .athanor-help *, #result_list [class^=run-]"
 LOUD = "".join(
     f"\x1b[{code}m {code} \x1b[0m" for code in (*range(1, 10), *range(31, 38), *range(40, 48), *range(91, 97))
 )
@@ -32,6 +32,7 @@ PAGES = {
     "compare": "/admin/runs/run/compare/?runs={rich},{failed}",
     "delete": "/admin/runs/run/{rich}/delete/",
     "launch": "/admin/runs/run/launch/",
+    "form": "/admin/runs/run/launch/?experiment=scripted",
     "workers": "/admin/runs/worker/",
     "schedules": "/admin/runs/schedule/",
     "instances": "/admin/experiments/instance/",
@@ -62,7 +63,7 @@ def test_a_page_fits_is_readable_and_names_its_controls(
     picture(page, f"{name}-{scheme}-desktop")
     for size in (DESKTOP, PHONE):
         page.set_viewport_size(size)
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        check_fit(page)
         page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true })")
         assert too_weak(page, OURS) == []
         assert nameless(page) == []
