@@ -18,6 +18,8 @@ BASE = FOLDER.parent.parent
 WIDTH, HEIGHT = 1400, 1080
 PATIENCE_S = 300.0
 DARK = {"list"}
+LOW = {"list": 620}
+"""Of pictures that would be half empty."""
 
 
 def main() -> None:
@@ -60,6 +62,7 @@ def _shoot(site: str) -> None:
             context.add_cookies([{"name": "sessionid", "value": prepared["session"], "url": site}])
             page = context.new_page()
             for name, path in prepared["pages"].items():
+                page.set_viewport_size({"width": WIDTH, "height": LOW.get(name, HEIGHT)})
                 page.emulate_media(color_scheme="dark" if name in DARK else "light")
                 page.goto(site + path)
                 page.wait_for_timeout(2500)
@@ -96,7 +99,7 @@ def _prepare() -> dict[str, Any]:
 
 def _pages(live: Any, done: list[Any]) -> dict[str, str]:
     chosen = ",".join(str(run.pk) for run in done[:3])
-    columns = "?columns=config.learning_rate%2Cresult.final_loss%2Cresult.best_accuracy"
+    columns = "?columns=config.learning_rate&columns=result.best_accuracy"
     return {
         "run": f"/admin/runs/run/{live.pk}/change/",
         "compare": f"/admin/runs/run/compare/?runs={chosen}",
