@@ -150,7 +150,7 @@ def pace(status: str, current: float | None, started_at: datetime | None, at: da
 def completeness(stored: int, emitted: int | None) -> str:
     """`48,213 of 48,213 lines stored`; while the attempt lives only what is stored is known."""
     if emitted is None:
-        return f"{stored:,} lines stored so far"
+        return f"{stored:,} line{'' if stored == 1 else 's'} stored so far"
     return f"{stored:,} of {emitted:,} lines stored"
 
 

@@ -119,6 +119,21 @@ def test_buttons_are_shown_to_those_who_may_press_them(viewer: Client, operator:
         assert "formaction" not in shown(viewer, run)
 
 
+def test_where_it_was_and_its_last_lines_are_shown_one_below_the_other(viewer: Client) -> None:
+    seen = [
+        {"pid": pid, "parent": 1, "command": f"train {pid}", "memory_bytes": 1024, "cpu_seconds": 3.0} for pid in (7, 8)
+    ]
+    attempt = make_attempt(
+        inspection={"at": "2026-03-01T12:00:00+00:00", "why": "asked", "stacks": "in main", "processes": seen},
+        certificate={"last_lines": [{"time": 0.0, "message": "one <b>"}, {"time": 1.0, "message": "two"}]},
+    )
+    content = shown(viewer, end_run(attempt, Status.FAILED, failure_kind="crashed"))
+    assert "00:00:00.000 one &lt;b&gt;\n00:00:01.000 two\n" in content
+    assert "7 train 7 (1.0 KiB, 3.0 s of CPU)\n8 train 8 (1.0 KiB, 3.0 s of CPU)\n\nin main" in content
+    assert "Its last lines" in content
+    assert "{{" not in content
+
+
 def test_a_secret_of_the_configuration_is_masked(viewer: Client) -> None:
     run = make_run(experiment="gone", configuration={"api_key": "hunter2"})
     assert "hunter2" not in shown(viewer, run)
