@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 from unittest.mock import patch
 
@@ -60,6 +61,13 @@ def end_runs(status: Status = Status.COMPLETED) -> None:
     Run.objects.filter(finished_at=None).update(
         status=status, started_at=Now(), finished_at=Now(), attempt=1, **failed, **asked
     )
+
+
+def at_once(schedule: Schedule) -> list[tuple[datetime, datetime]]:
+    """(end of a run, start of the next) where the next began before the one before it had ended."""
+    runs = schedule.runs.exclude(started_at=None).order_by("started_at")
+    times = [(run.started_at, run.finished_at) for run in runs if run.started_at and run.finished_at]
+    return [(end, start) for (_, end), (start, _) in pairwise(times) if start < end]
 
 
 class Clock:

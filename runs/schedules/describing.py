@@ -98,7 +98,8 @@ class Week:
 
     @property
     def did_not_run(self) -> dict[SlotState, int]:
-        return {state: count for state, count in self.states.items() if state in DID_NOT_RUN}
+        """In the order of the states."""
+        return {state: self.states[state] for state in SlotState if state in DID_NOT_RUN and self.states[state]}
 
     def document(self) -> WeekDocument:
         return {

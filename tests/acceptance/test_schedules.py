@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from itertools import pairwise
 
 import pytest
 
@@ -12,7 +11,7 @@ from runs import services
 from runs.models import Run, Schedule
 from runs.schedules.audit import Audit, audit
 from runs.states import CatchUp, Overlap, SlotState, Status
-from tests.schedules import database_now, make_schedule
+from tests.schedules import at_once, database_now, make_schedule
 from tests.stack import Stack, ended, frozen
 from tests.waiting import wait_until
 
@@ -104,11 +103,4 @@ def test_a_real_running_one_is_cancelled_for_the_next(stack: Stack, no_schedules
         services.cancel(run.pk, by="ada")
         ended(run)
     assert schedule.runs.count() >= 3
-    assert not _at_once(schedule)
-
-
-def _at_once(schedule: Schedule) -> list[tuple[datetime, datetime]]:
-    """(end of a run, start of the next) where the next began before the one before it had ended."""
-    runs = schedule.runs.exclude(started_at=None).order_by("started_at")
-    times = [(run.started_at, run.finished_at) for run in runs if run.started_at and run.finished_at]
-    return [(end, start) for (_, end), (start, _) in pairwise(times) if start < end]
+    assert not at_once(schedule)

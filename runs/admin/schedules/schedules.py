@@ -231,6 +231,7 @@ class ScheduleAdmin(ModelAdmin):
         schedule = self._visible(request, pk)
         context = {
             **self.admin_site.each_context(request),
+            "frame": "runs/schedules/bare.html" if "bare" in request.GET else "admin/base_site.html",
             "opts": self.opts,
             "title": schedule.name,
             "original": schedule,

@@ -21,7 +21,7 @@ function showTimes(root) {
 
 // The page as the server makes it now; parts that have changed are replaced, but for one that somebody is in.
 async function renew() {
-  const answer = await fetch(location.pathname, { redirect: "error" }); // not what a backfill was asked
+  const answer = await fetch(`${location.pathname}?bare`, { redirect: "error" });
   if (!answer.ok) return;
   const news = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const part of document.querySelectorAll("[data-live]")) {
