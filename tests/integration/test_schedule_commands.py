@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.core.management import call_command
+from django.core.management import call_command, load_command_class
 
 from experiments.models import Instance
 from runs import tasks
 from runs.management.base import WrongUse
+from runs.management.commands import backfill_schedule
 from runs.models import Run, Schedule
 from runs.states import SlotState
+from runs.timetable import Cron
 from tests.schedules import aged, database_now, make_schedule, states, tick
 
 pytestmark = pytest.mark.django_db
@@ -189,3 +194,22 @@ def test_a_day_alone_is_the_whole_day() -> None:
         "2026-03-28T11:00",
         "2026-03-28T17:00",
     ]
+
+
+COMMANDS = [path.stem for path in Path(backfill_schedule.__file__).parent.glob("*schedule*.py")]
+
+
+def test_the_page_of_schedules_names_every_command_and_no_option_that_there_is_not() -> None:
+    page = (settings.BASE_DIR / "docs" / "schedules.md").read_text()
+    parsers = [load_command_class("runs", name).create_parser("manage.py", name) for name in COMMANDS]
+    options = {option for parser in parsers for action in parser._actions for option in action.option_strings}
+    ours = "\n".join(line.rsplit("| ", 1)[-1] for line in page.splitlines())  # of a table the cells that are about us
+    assert [name for name in COMMANDS if name not in page] == []
+    assert set(re.findall(r"--[a-z][a-z-]+", ours)) - options == set()
+
+
+def test_every_cron_expression_of_the_page_is_understood() -> None:
+    page = (settings.BASE_DIR / "docs" / "schedules.md").read_text()
+    found = re.findall(r'--cron "([^"]+)"', page)
+    assert len(found) >= 3
+    assert all(Cron.parse(expression).words() for expression in found)
