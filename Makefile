@@ -5,15 +5,15 @@ PYTHON ?=
 HOST ?= 127.0.0.1
 PORT ?= 8000
 ARGS ?=
-JOBS ?= 2
+JOBS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq --require-hashes
-PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+PYTEST := $(BIN)/python -m pytest $(if $(JOBS),-n $(JOBS) --dist loadfile)
 LOCK := uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test check lock bench screenshots clean
+.PHONY: help run install test test-recovery check lock bench screenshots clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -25,11 +25,14 @@ run: $(VENV)/.installed ## Start everything on this machine and show a first exp
 
 install: $(VENV)/.installed ## Make the environment with the pinned requirements
 
-test: $(VENV)/.installed-dev ## Run the tests, on SQLite and, where one can be started, on PostgreSQL; then chaos
-	$(PYTEST) --ignore-glob='*/test_chaos.py' $(ARGS)
-	$(PYTEST) --database=postgresql tests/integration tests/acceptance/test_recovery_database.py \
-	    tests/acceptance/test_recovery_workers.py $(ARGS)
-	$(PYTEST) --dist load tests/acceptance/test_chaos.py $(ARGS)
+test: $(VENV)/.installed-dev ## Run the tests, on SQLite and, where one can be started, on PostgreSQL
+	$(PYTEST) --ignore-glob='*/test_recovery_*.py' --ignore-glob='*/test_chaos.py' $(ARGS)
+	$(PYTEST) --database=postgresql tests/integration $(ARGS)
+
+test-recovery: $(VENV)/.installed-dev ## Run the tests that kill, freeze and starve a whole stack (some twenty minutes)
+	$(PYTEST) tests/acceptance/test_recovery_*.py tests/acceptance/test_chaos.py $(ARGS)
+	$(PYTEST) --database=postgresql \
+	    tests/acceptance/test_recovery_database.py tests/acceptance/test_recovery_workers.py $(ARGS)
 
 check: $(VENV)/.installed-dev ## Lint, types, import rules, Django's checks, missing migrations
 	$(BIN)/ruff check .

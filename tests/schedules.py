@@ -27,6 +27,21 @@ def make_schedule(name: str = "minutely", **values: Any) -> Schedule:
     return services.create_schedule(name, **columns | values)
 
 
+def make_many(count: int, **values: object) -> None:
+    """Schedules with one slot in the second that has just begun."""
+    first = make_schedule("s0", **values)
+    same = {
+        field.attname: getattr(first, field.attname)
+        for field in Schedule._meta.fields
+        if field.name not in ("id", "name")
+    }
+    Schedule.objects.bulk_create([Schedule(**same | {"name": f"s{number}"}) for number in range(1, count)])
+    due = database_now().replace(microsecond=0)
+    Schedule.objects.update(
+        starts_at=due, ends_at=due, planned_at=due - timedelta(seconds=1), cursor=due - timedelta(seconds=1), due_at=due
+    )
+
+
 def database_now() -> datetime:
     """By a table that is never empty."""
     now: datetime = ContentType.objects.annotate(now=Now()).values_list("now", flat=True)[0]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -41,6 +43,15 @@ def as_user() -> Callable[..., Client]:
         return client
 
     return make
+
+
+@pytest.fixture
+def own_groups(db: None) -> None:
+    """The groups that the migrations make: a test that empties the tables takes them away from those after it."""
+    from django.apps import apps  # a conftest is read before Django is set up
+    from django.db import connection
+
+    import_module("runs.migrations.0002_groups").make_groups(apps, SimpleNamespace(connection=connection))
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ ACTIONS: dict[str, dict[str, set[str]]] = {
 
 
 @pytest.fixture
-def people() -> dict[str, User]:
+def people(own_groups: None) -> dict[str, User]:
     made = {}
     for name in WHO[1:]:
         made[name] = User.objects.create(username=name, is_staff=True, is_superuser=name == "superuser")

@@ -21,7 +21,7 @@ WHO = ("anonymous", "nobody", "viewer", "operator", "superuser")
 
 
 @pytest.fixture
-def clients() -> dict[str, Client]:
+def clients(own_groups: None) -> dict[str, Client]:
     found = {"anonymous": Client()}
     for name in WHO[1:]:
         user = get_user_model().objects.create(username=name, is_staff=True, is_superuser=name == "superuser")
