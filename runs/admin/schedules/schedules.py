@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.models import CHANGE
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
@@ -22,7 +22,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
 from runs import presenting, services
-from runs.admin import permissions
+from runs.admin import permissions, traces
 from runs.admin.schedules import page, preview
 from runs.admin.schedules.forms import ScheduleForm
 from runs.exceptions import ScheduleRefused
@@ -39,7 +39,7 @@ CHIPS = {"Paused": "warning", "Refused": "danger", "Failing": "danger", "Ended":
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(ModelAdmin):
+class ScheduleAdmin(traces.LogsWhere, ModelAdmin):
     """The list says what did not run last week and why; a schedule's page says it slot by slot."""
 
     form = ScheduleForm
@@ -285,19 +285,19 @@ class ScheduleAdmin(ModelAdmin):
 
     def _pause(self, request: HttpRequest, schedule: Schedule) -> None:
         services.pause_schedule(schedule.pk, by=request.user.get_username())
-        note(request, schedule, "Paused")
+        traces.keep(request, [schedule], CHANGE, "Paused")
         messages.success(request, f"Schedule {schedule.name} is paused.")
 
     def _resume(self, request: HttpRequest, schedule: Schedule) -> None:
         services.resume_schedule(schedule.pk, by=request.user.get_username())
-        note(request, schedule, "Resumed")
+        traces.keep(request, [schedule], CHANGE, "Resumed")
         messages.success(request, f"Schedule {schedule.name} is not paused any more.")
 
     def _trigger(self, request: HttpRequest, schedule: Schedule) -> None:
         user: Any = request.user
         anyway = request.POST.get("anyway") == "1"
         row = services.trigger_schedule(schedule.pk, by=user.get_username(), actor=user, anyway=anyway)
-        note(request, schedule, "Triggered")
+        traces.keep(request, [schedule], CHANGE, "Triggered")
         good = row.state in RAN | {SlotState.WAITING}
         messages.add_message(request, messages.SUCCESS if good else messages.WARNING, describing.row_words(row))
 
@@ -309,7 +309,7 @@ class ScheduleAdmin(ModelAdmin):
         except (ScheduleRefused, ValueError) as error:
             messages.error(request, Truncator(str(error)).chars(500))
             return
-        note(request, schedule, f"Backfilled {start} to {end}")
+        traces.keep(request, [schedule], CHANGE, f"Backfilled {start} to {end}")
         messages.success(request, f"{sum(each.is_taken for each in found):,} slots are to run, one after another.")
 
     def _dry_run(self, request: HttpRequest, schedule: Schedule) -> list[Backfilled] | None:
@@ -330,12 +330,3 @@ def asked_span(said: Any, schedule: Schedule) -> tuple[datetime, datetime]:
     if len(said.get("to", "").strip()) == len("2026-03-29"):
         end += timedelta(days=1) - timedelta(microseconds=1)
     return resolved(start, zone), resolved(end, zone)
-
-
-def note(request: HttpRequest, schedule: Schedule, text: str) -> None:
-    """Keep in Django's log who did this, and from where."""
-    address = request.META.get("REMOTE_ADDR") or "unknown"
-    user: Any = request.user
-    LogEntry.objects.log_actions(
-        user.pk, Schedule.objects.filter(pk=schedule.pk), CHANGE, f"{text}, from {address}", single_object=True
-    )

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
 from django.utils.html import escape
@@ -207,6 +208,21 @@ def test_secrets_and_defaults_of_an_instance_are_not_written_into_its_schedule(o
     page = text(operator.get(url("change", schedule)))
     assert "&quot;text&quot;: &quot;hi&quot;" in page
     assert "&quot;count&quot;" not in page
+
+
+def test_django_keeps_what_was_done_with_a_schedule_and_from_where(
+    as_user: Callable[..., Client], woken: list[str]
+) -> None:
+    superuser = as_user(is_superuser=True)
+    superuser.post(url("add"), FORM, REMOTE_ADDR="192.0.2.7")
+    schedule = Schedule.objects.get()
+    for verb, data in (("pause", {}), ("change", FORM | {"cron": "0 3 * * *"}), ("delete", {"post": "yes"})):
+        superuser.post(url(verb, schedule), data, REMOTE_ADDR="192.0.2.7")
+    kept = [entry.get_change_message() for entry in LogEntry.objects.order_by("pk")]
+    assert kept[:2] == ["Added, from 192.0.2.7", "Paused, from 192.0.2.7"]
+    assert kept[2].startswith("Changed Cron")
+    assert kept[2].endswith(", from 192.0.2.7")
+    assert kept[3:] == ["Deleted, from 192.0.2.7"]
 
 
 def test_pause_resume_and_trigger_from_the_page(operator: Client) -> None:
