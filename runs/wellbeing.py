@@ -17,18 +17,18 @@ from kombu.exceptions import KombuError
 from redis import RedisError
 
 from experiments.registry import registry
-from runs import presenting
+from runs import failures, presenting
 from runs.buffer import buffer
 from runs.buffer.lists import Backlog
 from runs.conf import runs_settings
 from runs.exceptions import BufferUnavailable
+from runs.failures import Failures
 from runs.models import Pulse, Run, Worker
 from runs.queues import waiting
 from runs.states import Status
 
 SHOWN = 20
-FAILED_LOOKED_AT = 500
-"""Newest failures among which those of the last day are looked for."""
+FAILED_SHOWN = 15
 LAG_BAD_S = 15.0
 """Buffered entries older than this are a sign that nobody flushes."""
 
@@ -59,7 +59,8 @@ class Wellbeing:
     workers: list[Worker] = field(default_factory=list)
     queues: list[Queue] = field(default_factory=list)
     running: list[Run] = field(default_factory=list)
-    failed: list[Run] = field(default_factory=list)
+    failed: Failures = field(default_factory=Failures)
+    """In the last day."""
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -79,9 +80,7 @@ def look() -> Wellbeing:
     found.workers = alive()
     active = Run.objects.select_related("launched_by")
     found.running = list(active.filter(status=Status.RUNNING).order_by("-pk")[:SHOWN])
-    recent = Run.objects.filter(status=Status.FAILED).order_by("-pk")[:FAILED_LOOKED_AT]
-    day_ago = found.now - timedelta(days=1)
-    found.failed = [run for run in recent if run.finished_at and run.finished_at > day_ago]
+    found.failed = failures.since(found.now - timedelta(days=1), FAILED_SHOWN)
     try:
         found.backlog = buffer().backlog()
     except BufferUnavailable as error:

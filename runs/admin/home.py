@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
@@ -13,10 +14,9 @@ from experiments.registry import registry
 from runs import presenting, wellbeing
 from runs.admin import permissions
 from runs.admin.schedules.home import with_warnings
+from runs.failures import Failure
 from runs.models import Run
 from runs.states import FailureKind
-
-FAILED_SHOWN = 15
 
 admin.site.index_template = "runs/home.html"
 admin.site.index_title = "Home"
@@ -36,6 +36,10 @@ class FailedView:
     run: Run
     why: str
     ago: str
+    others: str
+    """How many there are like it, which have no line of their own."""
+    others_query: str
+    """Of the list, which shows them."""
 
 
 def context(request: HttpRequest, given: dict[str, Any]) -> dict[str, Any]:
@@ -57,8 +61,8 @@ def status(request: HttpRequest) -> dict[str, Any]:
     return {
         "well": found,
         "running": [running(run, found) for run in found.running],
-        "failed": [failed(run, found) for run in found.failed[:FAILED_SHOWN]],
-        "failed_more": max(0, len(found.failed) - FAILED_SHOWN),
+        "failed": [failed(failure, found) for failure in found.failed.told],
+        "failed_left_out": found.failed.left_out,
         "workers": [(worker, presenting.age(worker.heartbeat_at, found.now)) for worker in found.workers],
         "queues": [(queue, presenting.age(queue.oldest, found.now) if queue.oldest else "") for queue in found.queues],
         "beat": presenting.age(found.beat_at, found.now) if found.beat_at else "never heard",
@@ -89,7 +93,15 @@ def _remaining(run: Run, fraction: float | None, found: wellbeing.Wellbeing) -> 
     return left or f"runs for {presenting.roughly(since)}"
 
 
-def failed(run: Run, found: wellbeing.Wellbeing) -> FailedView:
+def failed(failure: Failure, found: wellbeing.Wellbeing) -> FailedView:
+    run = failure.run
     said = presenting.printable(run.error.strip())
     why = said or str(FailureKind(run.failure_kind).label)
-    return FailedView(run, why[:300], presenting.age(run.finished_at, found.now))
+    alike = {"status__exact": run.status, "experiment": run.experiment, "failure_kind__exact": run.failure_kind}
+    return FailedView(
+        run=run,
+        why=why[:300],
+        ago=presenting.age(run.finished_at, found.now),
+        others=f"{failure.more:,}{'+' if failure.is_at_least else ''}" if failure.more else "",
+        others_query=f"?{urlencode(alike)}",
+    )

@@ -86,6 +86,9 @@ class Run(models.Model):
             models.Index("status", F("id").desc(), name="run_status"),
             models.Index("experiment", F("id").desc(), name="run_experiment"),
             models.Index(fields=["created_at"], name="run_created"),
+            models.Index(
+                "experiment", "failure_kind", F("finished_at").desc(), name="run_failed", condition=Q(status="failed")
+            ),
             models.Index("schedule", name="run_active_of_schedule", condition=Q(finished_at=None)),
         )
         constraints = (

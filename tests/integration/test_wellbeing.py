@@ -76,7 +76,7 @@ def test_what_runs_and_what_failed_of_late_is_told() -> None:
     Run.objects.filter(pk=old.pk).update(finished_at=timezone.now() - timedelta(days=2))
     found = wellbeing.look()
     assert found.running == [running]
-    assert found.failed == [failed]
+    assert [failure.run for failure in found.failed.told] == [failed]
 
 
 def test_a_broken_module_of_experiments_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,19 @@
+"""Sentences name commands in backticks: a shell shows them as they are, a page sets them as code."""
+
+from __future__ import annotations
+
+import re
+
+from django import template
+from django.utils.html import conditional_escape
+from django.utils.safestring import SafeString, mark_safe
+
+register = template.Library()
+
+_QUOTED = re.compile(r"(`+)([^`\n]+)\1")
+
+
+@register.filter
+def coded(text: str) -> SafeString:
+    """The text as HTML, escaped, with <code> for what stands between backticks; a single backtick stays one."""
+    return mark_safe(_QUOTED.sub(r"<code>\2</code>", conditional_escape(text)))  # noqa: S308  # escaped before

@@ -1,0 +1,97 @@
+"""What failed of late, told so that many failures of one experiment hide none of another's. Reads only, bounded.
+
+Few failures are told one by one. Of many, the newest of each experiment and kind of failure is told, with how many
+there are like it. Both by the index `run_failed`, whatever the number of runs: a probe for each experiment and kind,
+and for each that has failed at most COUNTED of its entries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import reduce
+from operator import or_
+from typing import NamedTuple
+
+from django.db import connection
+from django.db.models import Q
+
+from runs.models import Run
+from runs.states import FailureKind, Status
+
+COUNTED = 1_001
+"""Failures of one experiment and kind are counted so far."""
+
+_GROUPS = """
+WITH RECURSIVE
+    of_experiment(name) AS (
+        SELECT MIN(experiment) FROM runs_run WHERE status = 'failed'
+        UNION ALL
+        SELECT (SELECT MIN(experiment) FROM runs_run WHERE status = 'failed' AND experiment > of_experiment.name)
+        FROM of_experiment WHERE of_experiment.name IS NOT NULL
+    ),
+    of_kind(name) AS (VALUES {kinds})
+SELECT experiment, kind, newest, (SELECT COUNT(*) FROM (
+    SELECT 1 FROM runs_run WHERE status = 'failed' AND experiment = found.experiment AND failure_kind = found.kind
+    AND finished_at > %s LIMIT {counted}) AS counted)
+FROM (
+    SELECT of_experiment.name AS experiment, of_kind.name AS kind, (
+        SELECT id FROM runs_run WHERE status = 'failed' AND experiment = of_experiment.name
+        AND failure_kind = of_kind.name AND finished_at > %s ORDER BY finished_at DESC LIMIT 1) AS newest
+    FROM of_experiment CROSS JOIN of_kind WHERE of_experiment.name IS NOT NULL
+) AS found WHERE newest IS NOT NULL
+"""
+
+
+class Group(NamedTuple):
+    """The failures of one experiment and kind."""
+
+    experiment: str
+    kind: str
+    newest: int
+    """Number of the run."""
+    times: int
+    """COUNTED if there are that many or more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    run: Run
+    more: int = 0
+    """Others of the same experiment and kind, which are not told; COUNTED - 1 if there are that many or more."""
+
+    @property
+    def is_at_least(self) -> bool:
+        """Whether there may be others that were not counted."""
+        return self.more >= COUNTED - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    told: list[Failure] = field(default_factory=list)
+    """Newest first."""
+    left_out: int = 0
+    """Experiments and kinds that are not even told by their newest."""
+
+
+def since(moment: datetime, limit: int) -> Failures:
+    """What failed after `moment`, at most `limit` of it, in two queries."""
+    groups = _groups(moment)
+    runs = Run.objects.select_related("launched_by").order_by("-finished_at", "-pk")
+    if not groups:
+        return Failures()
+    if sum(group.times for group in groups) <= limit:
+        of_groups = (Q(experiment=group.experiment, failure_kind=group.kind) for group in groups)
+        each = runs.filter(reduce(or_, of_groups), status=Status.FAILED, finished_at__gt=moment)
+        return Failures([Failure(run) for run in each[:limit]])
+    more = {group.newest: group.times - 1 for group in groups}
+    told = [Failure(run, more[run.pk]) for run in runs.filter(pk__in=more)[:limit]]
+    return Failures(told, left_out=max(0, len(groups) - limit))
+
+
+def _groups(moment: datetime) -> list[Group]:
+    after = connection.ops.adapt_datetimefield_value(moment)
+    kinds = ", ".join(f"('{kind}')" for kind in FailureKind.values)
+    with connection.cursor() as cursor:
+        cursor.execute(_GROUPS.format(kinds=kinds, counted=COUNTED), [after, after])
+        return [Group(*row) for row in cursor.fetchall()]
