@@ -56,6 +56,7 @@ MIDDLEWARE = [
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "athanor" / "templates"],  # what is ours in place of an app's own
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -96,7 +97,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_HEADER": "Athanor",
     "SITE_SYMBOL": "local_fire_department",
     "DASHBOARD_CALLBACK": "runs.admin.home.context",
-    "STYLES": [lambda _request: static("runs/noscript.css")],
+    "STYLES": [lambda _request: static("runs/noscript.css"), lambda _request: static("runs/site.css")],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/favicon.ico"}],
     "SIDEBAR": {
         "show_search": True,

@@ -34,15 +34,18 @@
     if (measured < least) found.push(`${measured.toFixed(2)} < ${least}: ${what} of ${told(node)} ${text}`);
   };
   for (const node of document.querySelectorAll(selector)) {
-    if (!seen(node) || node.disabled || node.matches(".material-symbols-outlined")) continue; // an icon of unfold
+    if (!seen(node) || node.disabled) continue;
     const style = getComputedStyle(node);
     const size = parseFloat(style.fontSize), bold = Number(style.fontWeight) >= 700;
     const large = size >= 24 || (size >= 18.66 && bold);
     const text = [...node.childNodes].some((child) => child.nodeType === Node.TEXT_NODE && child.data.trim());
-    if (text || node.value) check(node, "text", style.color, ground(node), large ? 3 : 4.5);
-    // Unfold's own fields, which have its class, are as they are.
-    if (node.matches(":is(input:not([type=range], [type=checkbox]), select, textarea):not(.border-base-200)")) {
-      check(node, "edge", style.borderTopColor, ground(node.parentElement), 3);
+    const icon = node.matches(".material-symbols-outlined");
+    const field = node.matches("input:not([type=range], [type=checkbox], [type=radio]), select, textarea");
+    if (text || (field && node.value)) check(node, "text", style.color, ground(node), large || icon ? 3 : 4.5);
+    if (field) {
+      // A field without an edge of its own stands in a frame that has one.
+      const frame = parseFloat(style.borderTopWidth) ? node : node.parentElement;
+      check(node, "edge", getComputedStyle(frame).borderTopColor, ground(frame.parentElement), 3);
       const hint = getComputedStyle(node, "::placeholder").color;
       if (node.placeholder) check(node, "placeholder", hint, ground(node), 4.5);
     }
