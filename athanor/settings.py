@@ -81,6 +81,7 @@ REDIS_URL = "" if IS_CHILD else databases.redis_url(VAR, os.environ)
 USE_TZ = True
 TIME_ZONE = os.environ.get("ATHANOR_TIME_ZONE", "UTC")
 LANGUAGE_CODE = "en"
+FORMAT_MODULE_PATH = "athanor.formats"
 
 STATIC_URL = "static/"
 LOGIN_URL = "admin:login"

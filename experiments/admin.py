@@ -29,7 +29,6 @@ class InstanceAdmin(ModelAdmin):
     search_fields = ("name", "description", "experiment")
     list_select_related = ("created_by",)
     readonly_fields = ("created_at", "updated_at", "created_by", "shown_configuration", "shown_tags")
-    show_full_result_count = False
     warn_unsaved_form = True
     list_before_template = "experiments/problems.html"
     change_form_outer_before_template = "experiments/about.html"

@@ -144,8 +144,9 @@ def _problems(found: Wellbeing) -> Iterator[Problem]:
             )
     for queue in found.queues:
         if queue.due and not queue.slots:
+            runs = "1 run waits" if queue.due == 1 else f"{queue.due:,} runs wait"
             yield Problem(
-                f"{queue.due:,} runs wait in the queue “{queue.name}”, to which no worker listens.",
+                f"{runs} in the queue “{queue.name}”, to which no worker listens.",
                 f"Start one: `celery -A athanor worker -P threads -Q {queue.name}`.",
             )
     if found.backlog and found.backlog.lag_s > LAG_BAD_S:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.contrib.admin import ShowFacets
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
@@ -27,6 +28,7 @@ class ReadOnlyTaskResultAdmin(TaskResultAdmin, ModelAdmin):
     list_display = ("task_id", "task_name", "date_done", "status", "worker")
     list_filter = ("status",)
     show_full_result_count = False
+    show_facets = ShowFacets.NEVER
     paginator = InfinitePaginator
 
     def has_add_permission(self, request: HttpRequest) -> bool:

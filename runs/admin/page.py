@@ -326,7 +326,8 @@ def facts(run: Run) -> list[tuple[str, str]]:
     by = run.launched_by.get_username() if run.launched_by else ""
     found = [
         ("Launched", f"{run.created_at:%Y-%m-%d %H:%M:%S} UTC"),
-        ("By", " from the ".join(part for part in (by or "nobody by name", run.launched_via) if part)),
+        ("By", by),
+        ("Via", run.launched_via),
         ("Waited", presenting.duration(presenting.between(run.created_at, run.started_at)) if run.started_at else ""),
         ("Ran", presenting.duration(presenting.between(run.started_at, run.finished_at)) if run.finished_at else ""),
         ("Attempts", str(run.attempt)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin import ShowFacets
 from django.db.models import QuerySet
 from django.forms import CharField, Script
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
@@ -101,6 +102,7 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
     search_fields = ("name", "experiment")
     search_help_text = "Number; or name or experiment, among the newest 200,000"
     show_full_result_count = False
+    show_facets = ShowFacets.NEVER  # they would count the whole table for each choice
     paginator = InfinitePaginator
     ordering = ("-id",)
     actions = ("compare_runs", "cancel_runs", "retry_runs", "rerun_runs", "tag_runs")

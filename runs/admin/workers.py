@@ -5,7 +5,9 @@ from __future__ import annotations
 from django.contrib import admin
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
@@ -26,6 +28,13 @@ class WorkerAdmin(ModelAdmin):
     show_full_result_count = False
     paginator = InfinitePaginator
     ordering = ("-id",)
+    fields = readonly_fields = (
+        "name", "state", "busy", "listens", "host", "pid", "version", "heard_of", "started_at", "stopping_at",
+        "stopped_at", "claims", "idle_wakes", "its_runs",
+    )  # fmt: skip
+
+    class Media:
+        css = {"all": ("runs/run.css",)}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
         queryset: QuerySet[Worker] = super().get_queryset(request)
@@ -51,6 +60,15 @@ class WorkerAdmin(ModelAdmin):
     @display(description="Runs")
     def busy(self, worker: Worker) -> str:
         return f"{worker.busy} of {worker.slots}"  # type: ignore[attr-defined]  # annotated
+
+    @display(description="Queues")
+    def listens(self, worker: Worker) -> str:
+        return ", ".join(worker.queues) or presenting.NOTHING
+
+    @display(description="Executed")
+    def its_runs(self, worker: Worker) -> str:
+        where = reverse("admin:runs_run_changelist")
+        return format_html('<a href="{}?worker={}" class="run-link">its runs</a>', where, worker.pk)
 
     @display(description="Last heard of")
     def heard_of(self, worker: Worker) -> str:

@@ -49,7 +49,7 @@ def test_a_silent_worker_and_a_queue_without_one_are_told() -> None:
     make_worker(queues=["runs"], heartbeat_at=timezone.now() - timedelta(minutes=1), name="runs1@here")
     make_run(queue="gpu")
     assert "Worker runs1@here" in problems()
-    assert "1 runs wait in the queue “gpu”" in problems()
+    assert "1 run waits in the queue “gpu”" in problems()
 
 
 def test_a_redis_that_is_away_is_told_and_breaks_nothing(redis_server: Any) -> None:

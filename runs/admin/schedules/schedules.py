@@ -50,7 +50,6 @@ class ScheduleAdmin(traces.LogsWhere, ModelAdmin):
     list_select_related = ("instance",)
     list_per_page = 50
     list_fullwidth = True
-    show_full_result_count = False
     list_before_template = "runs/schedules/before_list.html"
     change_form_before_template = "runs/schedules/preview.html"
     warn_unsaved_form = True
