@@ -5,11 +5,13 @@ PYTHON ?=
 HOST ?= 127.0.0.1
 PORT ?= 8000
 ARGS ?=
-JOBS ?=
+JOBS ?= 2
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq --require-hashes
-PYTEST := $(BIN)/python -m pytest $(if $(JOBS),-n $(JOBS) --dist loadfile)
+PYTEST := $(BIN)/python -m pytest $(if $(JOBS),-n $(JOBS) --dist worksteal)
+RECOVERY := tests/acceptance/test_chaos_*.py tests/acceptance/test_recovery_*.py
+RECOVERY_ON_POSTGRESQL := tests/acceptance/test_recovery_database.py tests/acceptance/test_recovery_workers.py
 LOCK := uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --quiet
 
 .DEFAULT_GOAL := help
@@ -25,14 +27,13 @@ run: $(VENV)/.installed ## Start everything on this machine and show a first exp
 
 install: $(VENV)/.installed ## Make the environment with the pinned requirements
 
-test: $(VENV)/.installed-dev ## Run the tests, on SQLite and, where one can be started, on PostgreSQL
-	$(PYTEST) --ignore-glob='*/test_recovery_*.py' --ignore-glob='*/test_chaos.py' $(ARGS)
-	$(PYTEST) --database=postgresql tests/integration $(ARGS)
+test: $(VENV)/.installed-dev ## Run the tests, on SQLite and, where one can be started, on PostgreSQL (some 20 minutes)
+	$(PYTEST) $(ARGS)
+	$(PYTEST) --database=postgresql tests/integration $(RECOVERY_ON_POSTGRESQL) $(ARGS)
 
-test-recovery: $(VENV)/.installed-dev ## Run the tests that kill, freeze and starve a whole stack (some twenty minutes)
-	$(PYTEST) tests/acceptance/test_recovery_*.py tests/acceptance/test_chaos.py $(ARGS)
-	$(PYTEST) --database=postgresql \
-	    tests/acceptance/test_recovery_database.py tests/acceptance/test_recovery_workers.py $(ARGS)
+test-recovery: $(VENV)/.installed-dev ## Of those, the tests that kill, freeze and starve a whole stack
+	$(PYTEST) $(RECOVERY) $(ARGS)
+	$(PYTEST) --database=postgresql $(RECOVERY_ON_POSTGRESQL) $(ARGS)
 
 check: $(VENV)/.installed-dev ## Lint, types, import rules, Django's checks, missing migrations
 	$(BIN)/ruff check .

@@ -1,0 +1,63 @@
+"""With any protection switched off a campaign of chaos fails; with all of them on, the same one holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from runs.protections import PROTECTIONS
+from tests.chaos import throwaway
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(420)]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What a protection protects from, and what is broken without it: one of these at least."""
+
+    faults: str
+    broken: set[str]
+    more: tuple[str, ...] = ()
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return f"--only={self.faults}", "--duration=15", "--every=1.5", "--patience=20", "--seed=1", *self.more
+
+
+APART = ("--workers=3", "--every=5", "--duration=20")
+"""A frozen worker's runs are taken over by another one, which is not frozen meanwhile."""
+FLUSHERS = ("--every=1", "--duration=20")
+"""Two flushers meet at a list that is longer than one turn's time, and no supervisor is left to send lines again."""
+SCENARIOS = {
+    "lease_deadline": Scenario("freeze_worker", {"one_execution"}, APART),
+    "fencing": Scenario("freeze_worker", {"agreed"}, APART),
+    "idempotent_rows": Scenario("kill_child", {"ended", "taken"}),
+    "trim_check": Scenario("kill_worker,flood,double_beat,double_system", {"in_order", "taken"}, FLUSHERS),
+    "tree_kill": Scenario("kill_worker,cancel_run", {"no_process", "one_execution"}),
+    "replay": Scenario("wipe_redis", {"in_order", "complete"}),
+    "final_drain": Scenario("kill_child", {"complete"}),
+    "recovery": Scenario("kill_worker", {"ended"}),
+    "resend": Scenario("lose_messages", {"ended"}),
+}
+
+
+def test_every_protection_has_its_scenario() -> None:
+    assert SCENARIOS.keys() == PROTECTIONS.keys()
+
+
+@pytest.mark.parametrize("protection", SCENARIOS)
+def test_without_a_protection_something_is_broken(protection: str) -> None:
+    answer = throwaway(*SCENARIOS[protection].arguments, ATHANOR_TEST_WITHOUT=protection)
+
+    assert answer.code == 1, answer.stderr[-3000:]
+    assert answer.broken & SCENARIOS[protection].broken, (answer.broken, answer.document["invariants"])
+    answer.forget()
+
+
+def test_with_all_protections_the_same_scenarios_hold() -> None:
+    faults = ",".join(sorted({name for scenario in SCENARIOS.values() for name in scenario.faults.split(",")}))
+
+    answer = throwaway(f"--only={faults}", "--duration=30", "--every=1", "--seed=1")
+
+    assert answer.code == 0, (answer.broken, answer.document.get("invariants"), answer.stderr[-3000:])
