@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from runs.exceptions import SpawnFailed
-from runs.supervisor.incarnation import Incarnation
+from runs.supervisor.incarnation import Incarnation, ServerGone
 from runs.supervisor.pipes import Pipes
 from runs.supervisor.protocol import KeepAlive, Signal, Stop
 from runs.supervisor.spec import ChildSpec, Exit, Fate
@@ -124,15 +124,22 @@ class ForkServer:
         it has answered is replaced. Raises SpawnFailed, and then `on_exit` is not called.
         """
         for _ in range(SERVERS_MAX - 1):
-            server = self._ready()
             try:
-                return self._spawn_from(server, spec, on_exit, before)
+                return self._spawn_once(spec, on_exit, before)
             except SpawnFailed as error:
                 if error.fate != Fate.SERVER:
                     raise
                 logger.warning("%s Trying again with another fork server", error)
-            self._wait_for_the_end_of(server)
-        return self._spawn_from(self._ready(), spec, on_exit, before)
+        return self._spawn_once(spec, on_exit, before)
+
+    def _spawn_once(self, spec: ChildSpec, on_exit: Callable[[Exit], None], before: Deadline | None) -> Child:
+        server = self._ready()
+        try:
+            return self._spawn_from(server, spec, on_exit, before)
+        except SpawnFailed as error:
+            if error.fate == Fate.SERVER:
+                self._wait_for_the_end_of(server)
+            raise
 
     def _spawn_from(
         self, server: Incarnation, spec: ChildSpec, on_exit: Callable[[Exit], None], before: Deadline | None
@@ -220,7 +227,7 @@ class ForkServer:
         except Exception as error:  # whatever it is, somebody waits for it
             server.bury()
             with self._changed:
-                self._failure = SpawnFailed(str(error))
+                self._failure = SpawnFailed(str(error), _fate_of(error))
                 self._changed.notify_all()
             return
         with self._changed:
@@ -237,3 +244,8 @@ class ForkServer:
                 self._server = None
                 self._changed.notify_all()
             server.bury()
+
+
+def _fate_of(error: Exception) -> Fate:
+    """A server that was killed while it loaded says nothing of the run that waits for it."""
+    return Fate.SERVER if isinstance(error, ServerGone) and error.was_killed else Fate.NONE

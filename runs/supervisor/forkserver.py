@@ -21,9 +21,19 @@ from runs.protections import is_off
 from runs.supervisor import prctl, trees
 from runs.supervisor.prctl import PARENT_GONE
 
+SIGNALLED = 128
+"""Added to the signal that ended the server, as shells do, it is the keeper's exit status."""
+
+
+def killed_by(status: int) -> int | None:
+    """The signal that ended the keeper, whose `Popen.returncode` this is, or its server; None if none did. Pure."""
+    if status < 0:
+        return -status
+    return status - SIGNALLED if status > SIGNALLED else None
+
 
 def main(socket_fd: int, worker_pid: int) -> int:
-    """Be the keeper; its child becomes the server."""
+    """Be the keeper; its child becomes the server. Returns the exit status."""
     prctl.adopt_orphans()
     prctl.signal_at_parents_end(PARENT_GONE)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
@@ -55,7 +65,8 @@ def _wait_for(server: int) -> int:
     while True:
         pid, status = os.wait()
         if pid == server:
-            return os.waitstatus_to_exitcode(status)
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else SIGNALLED - code
 
 
 def _end_what_is_left() -> None:

@@ -26,6 +26,7 @@ from runs import machine
 from runs.exceptions import SpawnFailed
 from runs.marks import SERVER_MARK, ServerMark
 from runs.supervisor import childenv, trees
+from runs.supervisor.forkserver import killed_by
 from runs.supervisor.protocol import (
     Broken,
     Connection,
@@ -59,7 +60,11 @@ _PROJECT = Path(runs.__file__).resolve().parent.parent
 
 
 class ServerGone(Exception):
-    """The server process did not come up, or is no more."""
+    """The server process did not come up. `was_killed` tells that from one that cannot."""
+
+    def __init__(self, message: str, *, was_killed: bool = False) -> None:
+        super().__init__(message)
+        self.was_killed = was_killed
 
 
 @dataclass(slots=True)
@@ -120,7 +125,7 @@ class Incarnation:
         self.post(Start([path or str(Path.cwd()) for path in sys.path], python_path, self._until))
         self._loop(lambda: self.pid is not None, time.monotonic() + timeout_s)
         if self.pid is None:
-            raise ServerGone(f"The fork server did not come up: {self._trouble or self._how_it_ended()}")
+            raise self._not_up()
 
     def serve(self) -> None:
         """Take the server's answers until it is gone."""
@@ -231,14 +236,17 @@ class Incarnation:
         if ward is None:  # nobody waits for it any more
             self.post(Signal(number, "kill"))
 
-    def _how_it_ended(self) -> str:
-        if self._process is None:
-            return "it was not started"
-        try:
-            status = self._process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            return "it did not answer in time"
-        return f"it ended with exit status {status}; its last words are on this worker's standard error"
+    def _not_up(self) -> ServerGone:
+        """Why there is no server, by its last word or by its keeper's end."""
+        why, was_killed = self._trouble or "it did not answer in time", False
+        if not self._trouble and self._process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                status = self._process.wait(1.0)
+                number = killed_by(status)
+                was_killed = number is not None
+                why = f"it was killed by signal {number}" if was_killed else f"it ended with exit status {status}"
+                why += "; its last words are on this worker's standard error"
+        return ServerGone(f"The fork server did not come up: {why}", was_killed=was_killed)
 
     # Any thread
 

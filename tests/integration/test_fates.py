@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -72,6 +74,48 @@ def test_a_spawn_that_meets_a_dying_server_gets_another(
     wait_until(lambda: alive([killed]) == [], what="its end")
     assert Heard(own_fork_server, spec(tmp_path, do="nothing")).wait().status == 0
     assert own_fork_server.pid != server.pid
+
+
+@pytest.mark.parametrize("victim", ["keeper", "server"])
+def test_a_spawn_whose_server_is_killed_while_it_loads_gets_another(
+    own_fork_server: ForkServer, tmp_path: Path, victim: str
+) -> None:
+    assert own_fork_server.pid is not None
+    os.kill(own_fork_server.pid, signal.SIGKILL)
+    loading = Killer(victim)
+    loading.start()
+
+    assert Heard(own_fork_server, spec(tmp_path, do="nothing")).wait().status == 0
+
+    loading.join()
+    assert loading.killed
+
+
+class Killer(threading.Thread):
+    """Kills the next fork server, or its keeper, before it can be ready."""
+
+    def __init__(self, victim: str) -> None:
+        super().__init__(daemon=True)
+        self._victim = victim
+        self._known = {process.pid for process in self._keepers()}
+        self.killed = False
+
+    def run(self) -> None:
+        wait_until(self._kill, timeout_s=20, what="a fork server that loads")
+        self.killed = True
+
+    def _kill(self) -> bool:
+        """Whether there was one to kill."""
+        for keeper in self._keepers():
+            with suppress(psutil.Error):
+                if keeper.pid not in self._known and (servers := keeper.children()):
+                    (keeper if self._victim == "keeper" else servers[0]).kill()
+                    return True
+        return False
+
+    @staticmethod
+    def _keepers() -> list[psutil.Process]:
+        return psutil.Process().children()
 
 
 def test_the_lease_is_looked_at_when_there_is_a_server_to_start_from(
