@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import psutil
 from django.db import transaction
 from django.db.models import Count, ExpressionWrapper, Q
 from django.db.models.fields import BooleanField
@@ -88,17 +89,31 @@ def recover(report: ReconcileReport | None = None) -> ReconcileReport:
     What a dead worker left behind on this machine is killed before: a run has one live execution at most.
     """
     report = report or ReconcileReport()
-    report.by_lease = _leases_can_be_judged()
-    lost = [facts for facts in _open_attempts() if is_lost(facts, by_lease=report.by_lease) and not is_off("recovery")]
-    if any(facts.process_gone for facts in lost):
-        end_leftovers()
-    for facts in lost:
+    found = _open_attempts()
+    report.by_lease = _leases_can_be_judged()  # after the look, which may have waited for the database until now
+    lost = [facts for facts in found if is_lost(facts, by_lease=report.by_lease) and not is_off("recovery")]
+    for facts in _without_leftovers(lost, report):
         try:
             _settle(facts, report)
         except Exception as error:  # one bad row must not stop the others
             logger.exception("Attempt %s cannot be settled", facts.key)
             report.failed[f"attempt {facts.key}"] = str(error)
     return report
+
+
+def _without_leftovers(lost: list[Facts], report: ReconcileReport) -> list[Facts]:
+    """Those of `lost` of which no process is left: what dead workers left is killed first. If that cannot be done, runs
+    of dead processes wait for the next sweep, and the others do not wait for them.
+    """
+    if not any(facts.process_gone for facts in lost):
+        return lost
+    try:
+        end_leftovers()
+    except Exception as error:
+        logger.exception("What dead workers left cannot be looked for")
+        report.failed["leftovers"] = str(error)
+        return [facts for facts in lost if not facts.process_gone]
+    return lost
 
 
 def _leases_can_be_judged() -> bool:
@@ -146,7 +161,12 @@ def _facts(attempt: Attempt, gone: dict[int, bool]) -> Facts:
 
 def _is_gone(worker: Worker) -> bool:
     """Whether a worker's process lives no more, as far as this host can tell; its row then says so."""
-    if not machine.is_gone(worker.host, worker.boot_id, worker.pid, worker.pid_started):
+    try:
+        gone = machine.is_gone(worker.host, worker.boot_id, worker.pid, worker.pid_started)
+    except (psutil.Error, OSError, ValueError, OverflowError) as error:  # then its lease tells
+        logger.warning("Whether worker %s lives cannot be told: %s", worker, error)
+        return False
+    if not gone:
         return False
     Worker.objects.filter(pk=worker.pk, stopped_at=None).update(stopped_at=Now())
     return True

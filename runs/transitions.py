@@ -7,6 +7,7 @@ The clock is the database's. A function that returns False or None changed nothi
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,8 @@ from runs.models import Attempt, Run, Worker
 from runs.protections import is_off
 from runs.ranges import high_water
 from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,11 +244,17 @@ def decide(
 
 
 def _policy(run: Run, kind: FailureKind | None) -> Retry:
-    if kind is not None and kind.value in run.retries:
-        said = run.retries[kind.value]
-        return Retry.model_validate({name: said[name] for name in said if name in Retry.model_fields})
-    if kind == FailureKind.LOST and run.on_lost == "retry":  # a row that says nothing of retries
-        return Retry(times=run.max_attempts - 1)
+    """What was said of this kind at launch. What cannot be read, by whatever version or hand it was written, counts as
+    unsaid: a run that could not be settled would be stuck for ever.
+    """
+    said = run.retries.get(kind.value) if kind is not None and isinstance(run.retries, dict) else None
+    if isinstance(said, dict):
+        try:
+            return Retry.model_validate({name: said[name] for name in said if name in Retry.model_fields})
+        except ValueError as error:
+            logger.warning("Run %s: its retries after `%s` cannot be read: %s", run.pk, kind, error)
+    if kind == FailureKind.LOST and run.on_lost == "retry":
+        return Retry(times=max(run.max_attempts - 1, 0))
     return Retry()
 
 

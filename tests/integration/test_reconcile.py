@@ -144,6 +144,54 @@ def test_one_bad_row_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report.settled == {good.key: Settled.AGAIN}
 
 
+@pytest.mark.parametrize("retries", [{"lost": {"times": "many"}}, {"lost": None}, {"lost": {"times": -1}}, ["lost"]])
+def test_a_run_whose_retries_cannot_be_read_is_not_stuck(retries: Any) -> None:
+    attempt = make_attempt(make_run(retries=retries, max_attempts=2), lease_s=EXPIRED)
+    assert recover().settled == {attempt.key: Settled.AGAIN}
+
+
+def test_a_worker_whose_process_cannot_be_looked_at_is_judged_by_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = local_worker(os.getpid())
+    held, stale = make_attempt(worker=worker, lease_s=3600), make_attempt(worker=worker, lease_s=EXPIRED)
+
+    def forbidden(*_: Any) -> bool:
+        raise PermissionError("no such look")
+
+    monkeypatch.setattr(machine, "is_gone", forbidden)
+    assert recover().settled == {stale.key: Settled.AGAIN}
+    assert states(held)[0] == "running"
+
+
+def test_leftovers_that_cannot_be_looked_for_hold_up_only_their_own_runs(
+    dead: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed, stale = make_attempt(worker=dead, lease_s=EXPIRED), make_attempt(lease_s=EXPIRED)
+
+    def broken() -> int:
+        raise OSError("no process table")
+
+    monkeypatch.setattr(reconcile, "end_leftovers", broken)
+    report = recover()
+    assert report.failed == {"leftovers": "no process table"}
+    assert report.settled == {stale.key: Settled.AGAIN}
+    monkeypatch.undo()
+    assert recover().settled == {killed.key: Settled.AGAIN}
+
+
+def test_an_outage_in_the_middle_of_a_sweep_judges_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    recover()
+    stale = make_attempt(lease_s=EXPIRED)
+    real = reconcile._open_attempts
+
+    def wait_for_the_database() -> Any:
+        Pulse.objects.filter(name=SWEPT).update(at=Now() - timedelta(minutes=1))
+        return real()
+
+    monkeypatch.setattr(reconcile, "_open_attempts", wait_for_the_database)
+    assert recover().settled == {}
+    assert states(stale)[0] == "running"
+
+
 def test_a_vanished_worker_leaves_a_certificate_of_what_is_known() -> None:
     attempt = make_attempt(lease_s=EXPIRED)
     store_entries(attempt.run_id, [b'1:1:[1.5,20,"log","its last word",null]'], [])
