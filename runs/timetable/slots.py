@@ -64,6 +64,10 @@ class Timetable:
         if not 0 <= self.jitter_s <= JITTER_MAX_S:
             raise TimetableError("jitter_s", f"Jitter is 0 to {JITTER_MAX_S:,} seconds ({JITTER_MAX_S // 86400}d).")
 
+    def is_open_at(self, moment: datetime) -> bool:
+        """Whether a moment is between the start and the end."""
+        return (self.starts_at is None or self.starts_at <= moment) and (self.ends_at is None or moment <= self.ends_at)
+
     def slots(self, after: datetime) -> Iterator[datetime]:
         """All slots strictly after a moment, in UTC, in order. May be endless; each is found when it is asked for."""
         if self.starts_at is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
@@ -9,7 +10,7 @@ from itertools import takewhile
 from runs.states import TimetableKind
 from runs.timetable.cron import Cron
 from runs.timetable.slots import Timetable
-from runs.timetable.zones import Change, find_zone, next_change, wall
+from runs.timetable.zones import Change, find_zone, instant, next_change, wall
 
 SHOWN = 12
 """Slots shown around a change."""
@@ -26,7 +27,7 @@ class Preview:
     effect: str
     """What that does to the slots, in words."""
     slots: tuple[datetime, ...]
-    """The slots of that day, in UTC; the first SHOWN of them."""
+    """The slots of that day, in UTC; of more than SHOWN those around the change."""
 
 
 def words(timetable: Timetable) -> str:
@@ -67,15 +68,17 @@ def preview(timetable: Timetable, now: datetime) -> Preview | None:
     midnight = wall(change.at, zone).replace(hour=0, minute=0, second=0)
     start = midnight.replace(tzinfo=zone).astimezone(UTC) - timedelta(seconds=1)
     end = (midnight + timedelta(days=1)).replace(tzinfo=zone).astimezone(UTC)
-    slots = tuple(timetable.between(min(start, change.at - timedelta(hours=3)), end, limit=5_000))
+    start = min(start, change.at - timedelta(hours=3))
+    if timetable.kind == TimetableKind.INTERVAL:  # which may have a slot each second
+        start = max(start, change.at - timedelta(seconds=timetable.every_s * SHOWN))
+    slots = tuple(timetable.between(start, end, limit=5_000))
     return Preview(change, _what(change), _effect(timetable, change, slots), _near(slots, change.at))
 
 
 def _near(slots: tuple[datetime, ...], at: datetime) -> tuple[datetime, ...]:
-    """All of them, or those from two hours before the change on."""
-    if len(slots) > SHOWN:
-        slots = tuple(slot for slot in slots if slot >= at - timedelta(hours=2))
-    return slots[:SHOWN]
+    """All of them, or those on both sides of the change."""
+    first = max(0, min(bisect_left(slots, at) - SHOWN // 2, len(slots) - SHOWN))
+    return slots[first : first + SHOWN]
 
 
 def _what(change: Change) -> str:
@@ -88,21 +91,36 @@ def _what(change: Change) -> str:
 
 def _effect(timetable: Timetable, change: Change, slots: tuple[datetime, ...]) -> str:
     if timetable.kind == TimetableKind.INTERVAL:
-        return "Nothing: an interval counts elapsed time. On the wall clock the slots come at other times than before."
+        return _of_interval(timetable.every_s, change)
+    touched = _touched(timetable, change)
+    if timetable.kind == TimetableKind.DATES or Cron.parse(timetable.cron).is_fixed:
+        return _of_fixed(touched, change)
+    if change.is_gap:
+        gone = f"{_times(touched)}: not on that day, and nothing runs in their place. The slots follow the clock."
+        return gone if touched else _NOTHING
+    end = change.at + (change.before - change.after)
+    again = [wall(slot, find_zone(timetable.time_zone)) for slot in slots if change.at <= slot < end]
+    count = f"{len(again)} slot{'s' if len(again) > 1 else ''}"
+    return f"The repeated time counts twice: {count} more ({_times(again)} again)." if again else _NOTHING
+
+
+def _touched(timetable: Timetable, change: Change) -> list[datetime]:
+    """The times of the timetable on the wall clock that are left out, or come twice."""
     low, high = sorted((change.at + change.before, change.at + change.after))
     low, high = low.replace(tzinfo=None), high.replace(tzinfo=None)
     if timetable.kind == TimetableKind.DATES:
-        return _of_fixed(_named_dates(timetable, low, high), change)
-    cron = Cron.parse(timetable.cron)
-    touched = list(takewhile(lambda time: time < high, cron.walls(low - timedelta(seconds=1))))
-    if cron.is_fixed:
-        return _of_fixed(touched, change)
-    if not touched:
-        return _NOTHING
-    if change.is_gap:
-        return f"{_times(touched)}: not on that day, and nothing runs in their place. The slots follow the clock."
-    again = sum(1 for slot in slots if change.at <= slot < change.at + (change.before - change.after))
-    return f"The repeated time counts twice: {again} slots more ({_times(touched)} again)."
+        found = _named_dates(timetable, low, high)
+    else:
+        walls = Cron.parse(timetable.cron).walls(low - timedelta(seconds=1))
+        found = list(takewhile(lambda time: time < high, walls))
+    zone = find_zone(timetable.time_zone)
+    return [time for time in found if timetable.is_open_at(instant(time, zone))]
+
+
+def _of_interval(every_s: int, change: Change) -> str:
+    nothing = "Nothing: an interval counts elapsed time."
+    moves = (change.after - change.before) % timedelta(seconds=every_s)
+    return f"{nothing} On the wall clock the slots come at other times than before." if moves else nothing
 
 
 _NOTHING = "Nothing: no slot falls into the time that is left out or comes twice."
@@ -111,11 +129,11 @@ _NOTHING = "Nothing: no slot falls into the time that is left out or comes twice
 def _of_fixed(touched: list[datetime], change: Change) -> str:
     if not touched:
         return _NOTHING
+    many = len(touched) > 1
+    come, run = ("do not come", "they run") if many else ("does not come", "it runs")
     if change.is_gap:
-        return (
-            f"{_times(touched)} does not come on that day: it runs at {change.at + change.after:%H:%M} instead, once."
-        )
-    return f"{_times(touched)} comes twice on that day: it runs the first time only."
+        return f"{_times(touched)} {come} on that day: {run} at {change.at + change.after:%H:%M} instead, once."
+    return f"{_times(touched)} {'come' if many else 'comes'} twice on that day: {run} the first time only."
 
 
 def _named_dates(timetable: Timetable, low: datetime, high: datetime) -> list[datetime]:

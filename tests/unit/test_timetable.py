@@ -216,6 +216,53 @@ def test_the_preview_says_what_the_next_change_of_clocks_does(expression: str, n
     assert effect in found.effect
 
 
+@pytest.mark.parametrize(
+    ("timetable", "now", "effect"),
+    [
+        (
+            cron("15,30 2 * * *", "Europe/Berlin"),
+            "2026-01-01",
+            "02:15, 02:30 do not come on that day: they run at 03:00",
+        ),
+        (cron("30 2 * * *", "Europe/Berlin", ends_at=at("2026-02-01")), "2026-01-01", "Nothing"),
+        (cron("30 2 * * *", "Europe/Berlin", starts_at=at("2026-05-01")), "2026-01-01", "Nothing"),
+        (cron("*/20 * * * *", "Europe/Berlin", starts_at=at("2026-05-01")), "2026-01-01", "Nothing"),
+        (cron("*/20 * * * *", "Europe/Berlin", ends_at=at("2026-07-01")), "2026-06-01", "Nothing"),
+        (
+            cron("*/20 * * * *", "Europe/Berlin", ends_at=at("2026-10-25T01:00")),
+            "2026-06-01",
+            "1 slot more (02:00 again)",
+        ),
+    ],
+)
+def test_the_preview_tells_of_slots_that_there_are(timetable: Timetable, now: str, effect: str) -> None:
+    found = preview(timetable, at(now))
+    assert found is not None
+    assert effect in found.effect
+
+
+@pytest.mark.parametrize(("every_s", "moves"), [(5, False), (3600, False), (6 * 3600, True), (86400, True)])
+def test_an_interval_is_said_to_move_on_the_wall_clock_only_if_it_does(every_s: int, moves: bool) -> None:
+    found = preview(Timetable(TimetableKind.INTERVAL, every_s=every_s, time_zone="Europe/Berlin"), at("2026-01-01"))
+    assert found is not None
+    assert ("at other times" in found.effect) == moves
+
+
+@pytest.mark.parametrize(
+    "timetable",
+    [
+        Timetable(TimetableKind.INTERVAL, every_s=1, time_zone="Europe/Berlin"),
+        Timetable(TimetableKind.INTERVAL, every_s=600, time_zone="Europe/Berlin"),
+        cron("* * * * *", "Europe/Berlin"),
+    ],
+)
+def test_the_slots_of_the_preview_are_those_around_the_change(timetable: Timetable) -> None:
+    found = preview(timetable, at("2026-01-01"))
+    assert found is not None
+    assert len(found.slots) == 12
+    assert [slot < found.change.at for slot in found.slots] == [True] * 6 + [False] * 6
+
+
 def test_a_zone_without_daylight_saving_has_no_preview() -> None:
     assert preview(cron("0 9 * * *", "Asia/Kathmandu"), at("2026-01-01")) is None
 
