@@ -45,7 +45,7 @@ class FailedView:
 def context(request: HttpRequest, given: dict[str, Any]) -> dict[str, Any]:
     """Named in UNFOLD["DASHBOARD_CALLBACK"]."""
     told = with_warnings(request, given | (status(request) if permissions.may_view(request) else {}))
-    if "well" in told and any(not warning.schedule for warning in told["health"]):
+    if "well" in told and any(warning.is_of_beat for warning in told["health"]):
         told["well"].problems = [problem for problem in told["well"].problems if "beat" not in problem.what]
     return told
 

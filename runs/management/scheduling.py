@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator
 from datetime import datetime
@@ -114,6 +115,7 @@ def screen(schedule: Schedule, now: datetime, *, slots: int = 0) -> Iterator[str
     yield f"  overlap        {schedule.get_overlap_display()}"
     window = presenting.duration(schedule.catch_up_window_s)
     yield f"  catch-up       {schedule.get_catch_up_display()}; window {window}"
+    yield from (f"  {name:<14} {value}" for name, value in _facts(schedule))
     if schedule.trouble:
         yield f"  trouble        {schedule.trouble}"
     yield f"  last week      {week_words(describing.weeks([schedule.pk])[schedule.pk])}"
@@ -125,6 +127,23 @@ def screen(schedule: Schedule, now: datetime, *, slots: int = 0) -> Iterator[str
         yield "  next           never again: all its slots are past"
     for row in describing.last_slots(schedule, slots):
         yield f"  {row_line(row)}"
+
+
+def _facts(schedule: Schedule) -> Iterator[tuple[str, str]]:
+    """What else was said of it, if it was."""
+    zone = find_zone(schedule.time_zone)
+    configuration = describing.shown_configuration(schedule)
+    said = {
+        "about": schedule.description,
+        "starts": f"{schedule.starts_at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}" if schedule.starts_at else "",
+        "ends": f"{schedule.ends_at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}" if schedule.ends_at else "",
+        "pauses after": f"{schedule.pause_after_failures} failures in a row" if schedule.pause_after_failures else "",
+        "queue": schedule.queue,
+        "priority": "" if schedule.priority is None else str(schedule.priority),
+        "limits": json.dumps(schedule.limits) if schedule.limits else "",
+        "configuration": json.dumps(configuration, ensure_ascii=False) if configuration else "",
+    }
+    return ((name, presenting.printable(value)) for name, value in said.items() if value)
 
 
 def row_line(row: Slot) -> str:

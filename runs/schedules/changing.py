@@ -145,6 +145,8 @@ def backfill(
 ) -> list[Backfilled]:
     """Have the slots from `start` to `end` (both included, none in the future) run that have not: one after another,
     or at once if the overlap policy allows it. Of the dry run only the answer is kept. Raises ScheduleRefused."""
+    if end < start:
+        raise ScheduleRefused("The end is before the start: say from when to when, the earlier one first.")
     with transaction.atomic():
         account = _locked(schedule_id)
         if account.schedule.is_paused:

@@ -219,8 +219,8 @@ def _still_going(active: Sequence[Active]) -> str:
         return ""
     first = active[0]
     which = f" of the slot of {moment(first.slot)}" if first.slot else ""
-    more = f", and {len(active) - 1} more" if len(active) > 1 else ""
-    return f"Run {first.run_id}{which}{more} was still going."
+    rest = f" and {len(active) - 1} more were" if len(active) > 1 else " was"
+    return f"Run {first.run_id}{which}{rest} still going."
 
 
 def _by_a_later(slot: datetime) -> str:

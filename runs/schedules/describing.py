@@ -151,6 +151,17 @@ def words(schedule: Schedule) -> str:
         return str(error)
 
 
+def state(schedule: Schedule) -> str:
+    """In one word: what is worst about it, else whether it has slots to come."""
+    if schedule.is_paused:
+        return "Paused"
+    if schedule.trouble:
+        return "Refused"
+    if schedule.failures:
+        return "Failing"
+    return "Active" if next_fires(schedule, 1) else "Ended"
+
+
 def next_fires(schedule: Schedule, count: int = NEXT) -> list[Fire]:
     """The slots to come that are not settled yet, in order."""
     try:

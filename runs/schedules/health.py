@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from django.db.models import Q
+from django.db.models import Case, Q, When
 from django.db.models.functions import Now
 
 from runs.conf import runs_settings
@@ -32,6 +32,11 @@ class Warn:
     schedule: str = ""
     """Name of the schedule that it is about."""
     schedule_id: int | None = None
+
+    @property
+    def is_of_beat(self) -> bool:
+        """That nobody looks after schedules, or not all of them."""
+        return self.level == Level.ERROR and not self.schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +78,25 @@ def beat() -> Beat:
 
 
 def health() -> list[Warn]:
-    """Warnings for the home page; empty when all is well, or when there are no schedules. Four small queries."""
+    """Warnings for the home page; empty when all is well, or when there are no schedules. A few small queries."""
     if not Schedule.objects.exists():
         return []
     found = []
     if words := beat().words:
         found.append(Warn(Level.ERROR, words))
     troubled = Schedule.objects.filter(~Q(trouble="") | ~Q(failures=0) | Q(paused_at__isnull=False, failures__gt=0))
-    for schedule in troubled.order_by("name")[:SHOWN]:
+    is_refused = Case(When(trouble="", then=1), default=0)
+    shown = list(troubled.order_by(is_refused, "name")[: SHOWN + 1])
+    for schedule in shown[:SHOWN]:
         found += of_schedule(schedule)
     stuck = Schedule.objects.filter(due_at__lt=Now() - timedelta(seconds=runs_settings().slot_late_s)).count()
-    if stuck and not any(warning.level == Level.ERROR and not warning.schedule for warning in found):
+    if stuck and not any(warning.is_of_beat for warning in found):
         found.append(Warn(Level.ERROR, f"{stuck:,} schedules are behind: slots are due and not yet settled."))
+    found.sort(key=lambda warning: warning.level == Level.WARNING)
+    if len(shown) > SHOWN:
+        found.append(
+            Warn(Level.WARNING, f"{troubled.count() - SHOWN:,} more have trouble: the list of schedules tells.")
+        )
     return found
 
 

@@ -61,6 +61,26 @@ def test_everything_can_be_said() -> None:
     assert (found["catch_up_window_s"], found["limits"], found["priority"]) == (86400, {"timeout_s": 7200.0}, 5)
 
 
+def test_what_was_said_is_shown() -> None:
+    said = (
+        "--every 6h --start 2026-01-01 --end 2030-01-01 --zone Europe/Berlin --pause-after 3 --queue gpu --priority 0"
+    )
+    text = run("schedule_run", "scripted", *said.split(), "--timeout", "2h", "-c", "count=5", "--description", "Sums")
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    for line in (
+        "about Sums",
+        "starts 2026-01-01 00:00:00 CET",
+        "ends 2030-01-01 00:00:00 CET",
+        "pauses after 3 failures in a row",
+        "queue gpu",
+        "priority 0",
+        'limits {"timeout_s": 7200.0}',
+        'configuration {"count": 5}',
+    ):
+        assert line in lines
+    assert "queue" not in run("schedule_run", "scripted", "--name", "plain", "--every", "6h")
+
+
 def test_a_list_of_dates() -> None:
     found = answer("schedule_run", "scripted", "--at", "2030-12-24T18:00", "--at", "2030-12-31", "--zone", "UTC")
     assert found["next"] == ["2030-12-24T18:00:00+00:00", "2030-12-31T00:00:00+00:00"]
@@ -183,6 +203,12 @@ def test_a_backfill_is_dry_first() -> None:
     run("pause_schedule", schedule.name)
     with pytest.raises(WrongUse, match="is paused"):
         run("backfill_schedule", schedule.name, *span)
+
+
+def test_a_backfill_from_later_to_earlier_is_refused() -> None:
+    schedule = make_schedule()
+    with pytest.raises(WrongUse, match="The end is before the start"):
+        run("backfill_schedule", schedule.name, "2026-03-05", "2026-03-02", "--dry-run")
 
 
 def test_a_day_alone_is_the_whole_day() -> None:

@@ -349,3 +349,15 @@ def test_a_silent_beat_is_warned_of() -> None:
     assert health.health() == []
     with clock_at(database_now() + timedelta(minutes=2)):
         assert "The beat is silent" in health.health()[0].text
+
+
+def test_the_worst_is_warned_of_first_and_what_is_left_out_is_counted() -> None:
+    for number in range(health.SHOWN + 3):
+        make_schedule(f"s{number:02}")
+    tick()
+    Schedule.objects.update(failures=1)
+    Schedule.objects.filter(name="s22").update(trouble="It could not be launched.")
+    found = health.health()
+    assert (found[0].level, found[0].schedule) == (health.Level.ERROR, "s22")
+    assert found[-1].text == "3 more have trouble: the list of schedules tells."
+    assert [warning.is_of_beat for warning in found] == [False] * len(found)

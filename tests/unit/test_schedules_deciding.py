@@ -65,6 +65,11 @@ def test_a_slot_that_meets_nothing_is_launched(overlap: Overlap) -> None:
     assert entered(plan(0, overlap=overlap)) == ["launched"]
 
 
+def test_of_several_that_run_the_reason_names_one_and_counts_the_others() -> None:
+    found = plan(1, active=[Active(7, None), Active(8, None), Active(9, None)])
+    assert found.entered[0].reason == "Run 7 and 2 more were still going."
+
+
 def test_one_slot_waits_and_the_next_is_skipped() -> None:
     found = plan(0, overlap=Overlap.QUEUE_ONE, active=BUSY, waiting=[due(60)])
     assert (entered(found), resolved(found)) == (["skipped"], [])

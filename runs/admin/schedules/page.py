@@ -50,6 +50,9 @@ class Durations:
     longest: str
     median: str
     width: int
+    first: datetime
+    last: datetime
+    """The slots of the first bar and of the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,17 @@ LEGEND = (
     (SlotState.MISSED, "missed"),
     (SlotState.PAUSED, "paused"),
     (SlotState.REFUSED, "refused"),
+    ("gone", "its run is deleted"),
 )
+
+
+STATE_LOOKS = {
+    "Paused": "run-cancelled",
+    "Refused": "run-failed",
+    "Failing": "run-failed",
+    "Ended": "",
+    "Active": "run-completed",
+}
 
 
 def marks(rows: list[Slot]) -> list[Mark]:
@@ -108,7 +121,12 @@ def durations(rows: list[Slot]) -> Durations | None:
     ]
     middle = sorted(seconds)[len(seconds) // 2]
     return Durations(
-        bars, presenting.duration(max(seconds)), presenting.duration(middle), max(CHART_BARS, len(bars)) * 10
+        bars,
+        longest=presenting.duration(max(seconds)),
+        median=presenting.duration(middle),
+        width=max(CHART_BARS, len(bars)) * 10,
+        first=ended[0].slot,
+        last=ended[-1].slot,
     )
 
 
@@ -158,8 +176,11 @@ def context(schedule: Schedule) -> dict[str, Any]:
     rows = describing.last_slots(schedule)
     found = marks(rows)
     used = {mark.look for mark in found}
+    state = describing.state(schedule)
     return {
         "schedule": schedule,
+        "state": state,
+        "state_look": STATE_LOOKS[state],
         "words": describing.words(schedule),
         "week": describing.weeks([schedule.pk])[schedule.pk],
         "warnings": health.of_schedule(schedule),
@@ -190,8 +211,11 @@ def ahead(schedule: Schedule) -> dict[str, Any]:
 
 
 def slots_of(change: Preview | None, zone: ZoneInfo) -> list[str]:
-    """The slots around a change of the clocks, as the clocks show them: `Sun 03:00 CEST`."""
-    return [f"{slot.astimezone(zone):%a %H:%M %Z}" for slot in change.slots] if change else []
+    """The slots around a change of the clocks, as the clocks show them: `Sun 03:00 CEST`, or with seconds."""
+    if change is None:
+        return []
+    time = "%H:%M:%S" if any(slot.second for slot in change.slots) else "%H:%M"
+    return [f"{slot.astimezone(zone):%a {time} %Z}" for slot in change.slots]
 
 
 def _json(value: Any) -> str:

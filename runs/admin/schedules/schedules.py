@@ -116,13 +116,7 @@ class ScheduleAdmin(traces.LogsWhere, ModelAdmin):
 
     @display(description="State", label=CHIPS)
     def chip(self, schedule: Schedule) -> str:
-        if schedule.is_paused:
-            return "Paused"
-        if schedule.trouble:
-            return "Refused"
-        if schedule.failures:
-            return "Failing"
-        return "Active" if schedule.due_at else "Ended"
+        return describing.state(schedule)
 
     @display(description="Launches")
     def launches(self, schedule: Schedule) -> str:
@@ -323,9 +317,19 @@ class ScheduleAdmin(traces.LogsWhere, ModelAdmin):
 
 
 def asked_span(said: Any, schedule: Schedule) -> tuple[datetime, datetime]:
-    """`from` and `to` by the clock of the schedule's zone; a day alone is its whole day. Raises ValueError."""
+    """`from` and `to` by the clock of the schedule's zone; a day alone is its whole day. Raises ValueError with a
+    sentence."""
     zone = find_zone(schedule.time_zone)
-    start, end = (datetime.fromisoformat(said.get(name, "").strip()) for name in ("from", "to"))
+    start, end = (_asked(said.get(name, "").strip()) for name in ("from", "to"))
     if len(said.get("to", "").strip()) == len("2026-03-29"):
         end += timedelta(days=1) - timedelta(microseconds=1)
     return resolved(start, zone), resolved(end, zone)
+
+
+def _asked(text: str) -> datetime:
+    if not text:
+        raise ValueError("Say from when to when, as 2026-03-01 and 2026-03-31.")
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"{text[:60]!r} is no moment; write it as 2026-03-29 02:30.") from error

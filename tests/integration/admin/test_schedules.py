@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -16,7 +17,7 @@ from experiments.models import Instance
 from runs import services
 from runs.models import Run, Schedule, Slot
 from runs.schedules.describing import next_fires
-from runs.states import SlotState
+from runs.states import SlotState, Status
 from tests.schedules import aged, database_now, end_runs, make_schedule, states, tick
 
 pytestmark = pytest.mark.django_db
@@ -84,6 +85,31 @@ def test_a_page_shows_each_slot_as_a_mark_its_next_fires_and_the_next_change_of_
     assert page.count("<tr><td>") == 10
     assert "the clocks go" in page
     assert "Durations" in page
+
+
+def test_slots_around_a_change_of_clocks_are_told_to_the_second_where_they_have_seconds(viewer: Client) -> None:
+    page = text(viewer.get(url("page", make_schedule(every_s=25, time_zone="Europe/Berlin"))))
+    told = re.findall(r"Sun (\d\d:\d\d(?::\d\d)?) CES?T", page.partition("Slots of that day")[2])
+    assert len(set(told)) == 12
+
+
+def test_durations_are_told_with_the_time_that_they_are_of(viewer: Client) -> None:
+    schedule = aged(make_schedule(), minutes=2)
+    for _ in range(2):
+        services.trigger_schedule(schedule.pk, by="ada")
+        end_runs()
+        tick()
+    durations = text(viewer.get(url("page", schedule))).partition("Durations")[2].partition("</section>")[0]
+    assert durations.count("data-local") == 2
+
+
+def test_the_page_and_the_list_call_a_schedule_the_same(viewer: Client) -> None:
+    schedule = make_schedule()
+    services.trigger_schedule(schedule.pk, by="ada")
+    end_runs(Status.FAILED)
+    tick()
+    for page in (viewer.get(url("changelist")), viewer.get(url("page", schedule))):
+        assert "Failing" in text(page)
 
 
 def test_who_may_only_look_sees_no_buttons_and_may_push_none(viewer: Client) -> None:
@@ -246,7 +272,23 @@ def test_a_backfill_is_shown_before_it_is_done(operator: Client) -> None:
     assert not schedule.slots.exists()
     operator.post(url("backfill", schedule), span)
     assert SlotState.WAITING in states(schedule)
-    assert "is no valid" not in text(operator.get(url("page", schedule), {"from": "never", "to": "ever"}))
+
+
+@pytest.mark.parametrize(
+    ("span", "complaint"),
+    [
+        ({"from": "never", "to": "2026-03-31"}, "'never' is no moment; write it as 2026-03-29 02:30."),
+        ({"from": "2026-03-31", "to": ""}, "Say from when to when"),
+        ({"from": "2026-03-31", "to": "2026-03-01"}, "The end is before the start"),
+    ],
+)
+def test_a_time_that_cannot_be_backfilled_is_refused_in_a_sentence(
+    operator: Client, span: dict[str, str], complaint: str
+) -> None:
+    schedule = make_schedule()
+    assert escape(complaint) in text(operator.get(url("page", schedule), span))
+    assert escape(complaint) in text(operator.post(url("backfill", schedule), span, follow=True))
+    assert not schedule.slots.exists()
 
 
 def test_a_timetable_is_said_in_words_as_one_types(operator: Client) -> None:
