@@ -102,5 +102,6 @@ class RunContext(Protocol[ConfigT_co]):
 
     def retry_later(self, reason: str, after_s: float = 0.0) -> NoReturn:
         """End this attempt without failing; the run waits, and its next attempt starts after `after_s` seconds from the
-        last checkpoint. As often as the experiment says so: it does not count among its retries.
+        last checkpoint. It does not count among its retries; a run that does it more than `retry_later_max` times
+        (1000) fails. Raises ValueError for a pause that is no number, or longer than a year.
         """

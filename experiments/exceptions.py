@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 
+PAUSE_MAX_S = 366 * 86_400
+"""The longest pause that `ctx.retry_later` may ask for."""
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known one, or else all of them."""
@@ -62,6 +65,13 @@ class RetryLater(BaseException):
     def __init__(self, reason: str, after_s: float) -> None:
         super().__init__(reason)
         self.after_s = after_s
+
+
+def pause_within_reason(after_s: float) -> float:
+    """Seconds, at least 0. Raises ValueError for what is no pause: no number, or longer than a year."""
+    if not after_s <= PAUSE_MAX_S:
+        raise ValueError(f"ctx.retry_later waits for a year at most ({PAUSE_MAX_S:,} s), not for {after_s!r} s")
+    return max(float(after_s), 0.0)
 
 
 class RunCancelled(BaseException):

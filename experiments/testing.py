@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 from experiments.context import ConfigT_co, ItemT, RunLog
-from experiments.exceptions import ExperimentFailed, RetryLater, RunCancelled
+from experiments.exceptions import ExperimentFailed, RetryLater, RunCancelled, pause_within_reason
 
 CHECKPOINT_MAX_BYTES = 1024 * 1024
 _T = TypeVar("_T")
@@ -187,7 +187,7 @@ class RecordingContext(Generic[ConfigT_co]):
         raise ExperimentFailed(message)
 
     def retry_later(self, reason: str, after_s: float = 0.0) -> NoReturn:
-        raise RetryLater(reason, after_s)
+        raise RetryLater(reason, pause_within_reason(after_s))
 
 
 def _through_json(value: _T) -> _T:

@@ -35,6 +35,9 @@ class RunsSettings:
     deaf_after_s: float = 20.0
     """A worker that takes no work for so long, though it could and there is some, ends itself to be started again."""
 
+    retry_later_max: int = 1000
+    """Most times that a run may put itself off by `ctx.retry_later`; once more, and it fails."""
+
     # The child's channel
     line_max_bytes: int = 256 * 1024
     """A longer line, or a longer value of a result, is cut with a visible mark."""

@@ -18,7 +18,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 import msgspec
 from pydantic import BaseModel
 
-from experiments.exceptions import ExperimentFailed, RetryLater, RunCancelled
+from experiments.exceptions import ExperimentFailed, RetryLater, RunCancelled, pause_within_reason
 from runs import artifacts, jsonable
 from runs.control import Control
 from runs.pipe import RecordPipe
@@ -207,7 +207,7 @@ class ChildContext(Generic[ConfigT]):
         raise ExperimentFailed(message)
 
     def retry_later(self, reason: str, after_s: float = 0.0) -> NoReturn:
-        raise RetryLater(reason, max(float(after_s), 0.0))
+        raise RetryLater(reason, pause_within_reason(after_s))
 
     # For the process that it lives in
 

@@ -34,6 +34,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import msgspec
 
+from experiments.exceptions import pause_within_reason
 from runs.states import AttemptKey, Level, ResultKind, Source
 
 FRAME_MAX_BYTES = 4096
@@ -142,7 +143,7 @@ def end(payload: Any) -> End:
     if "exit_code" in payload:
         known["exit_code"] = int(payload["exit_code"])
     if "after_s" in payload:
-        known["after_s"] = float(payload["after_s"])
+        known["after_s"] = pause_within_reason(payload["after_s"])
     return known
 
 

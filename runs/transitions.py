@@ -20,6 +20,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 
 from experiments.retrying import Retry
+from runs.conf import runs_settings
 from runs.models import Attempt, Run, Worker
 from runs.protections import is_off
 from runs.ranges import high_water
@@ -210,6 +211,7 @@ def settle(key: AttemptKey, ending: Ending, facts: Facts | None = None, *, after
 
     `after_s` is the pause that a handed-back run asks for.
     """
+    ending = _put_off_within_reason(key, ending)
     for _ in range(2):  # a cancel may be asked for between the look and the guarded update
         run = Run.objects.filter(pk=key.run_id).first()
         if run is None:
@@ -241,6 +243,19 @@ def decide(
     if ending.status == Status.FAILED and cancel_by is None and before < policy.times:
         return Decision(ending, again=True, pause_s=policy.pause_s(before + 1, chance))
     return Decision(ending, again=False)
+
+
+def _put_off_within_reason(key: AttemptKey, ending: Ending) -> Ending:
+    """The ending, or an error where an experiment asks for another attempt for ever. One that was handed back for
+    another's sake, as by a drain, says who ended it, and is not counted.
+    """
+    if ending.status != Status.PENDING or ending.ended_by:
+        return ending
+    earlier = Attempt.objects.filter(run_id=key.run_id, number__lt=key.number, end=AttemptEnd.RELEASED, ended_by="")
+    if (times := earlier.count()) < runs_settings().retry_later_max:
+        return ending
+    why = f"It put itself off {times:,} times before, which is the most (retry_later_max): {ending.error}"
+    return replace(ending, status=Status.FAILED, failure_kind=FailureKind.ERROR, error=why)
 
 
 def _policy(run: Run, kind: FailureKind | None) -> Retry:

@@ -144,6 +144,18 @@ def test_handing_back_does_not_use_up_attempts() -> None:
     assert fresh(attempt.run).status == Status.PENDING
 
 
+def test_a_run_cannot_put_itself_off_for_ever(configure: Any) -> None:
+    configure(retry_later_max=2)
+    attempt, drained = claimed(), Ending(Status.PENDING, ended_by="Its worker is going down")
+    for ending in (drained, Ending(Status.PENDING, error="not yet"), drained, Ending(Status.PENDING, error="not yet")):
+        assert transitions.settle(attempt.key, ending) is Settled.AGAIN
+        attempt = make_attempt(attempt.run)
+    assert transitions.settle(attempt.key, Ending(Status.PENDING, error="not yet")) is Settled.FINAL
+    run = fresh(attempt.run)
+    assert (run.status, run.failure_kind) == (Status.FAILED, FailureKind.ERROR)
+    assert run.error == "It put itself off 2 times before, which is the most (retry_later_max): not yet"
+
+
 def test_a_run_to_be_cancelled_is_not_handed_back() -> None:
     attempt = claimed()
     transitions.request_cancel(attempt.run_id, by="ada")

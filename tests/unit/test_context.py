@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import pickle
 import threading
@@ -409,6 +410,12 @@ def test_failing_and_retrying(ctx: ChildContext[Config]) -> None:
     with pytest.raises(RetryLater, match="busy") as caught:
         ctx.retry_later("busy", 5)
     assert caught.value.after_s == 5
+
+
+@pytest.mark.parametrize("pause_s", [math.inf, math.nan, 1e12])
+def test_a_pause_that_is_none_is_refused_in_the_experiment(ctx: ChildContext[Config], pause_s: float) -> None:
+    with pytest.raises(ValueError, match="a year"):
+        ctx.retry_later("busy", pause_s)
 
 
 def test_a_closed_pipe_is_a_clear_error(ctx: ChildContext[Config], ends: Ends) -> None:
