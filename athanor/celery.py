@@ -121,9 +121,10 @@ def _leave_logging_to_django(**_: Any) -> None:
 
 def _install_supervision(**_: Any) -> None:
     """Add the steps that start and stop supervision: by now Django is set up, and the steps are not yet read."""
-    from runs.supervisor import runtime
+    from runs.supervisor import runtime, system
 
     runtime.install(app)
+    app.steps["worker"].add(system.HearingStep)
 
 
 def _say_ready(**_: Any) -> None:

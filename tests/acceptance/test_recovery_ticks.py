@@ -1,0 +1,41 @@
+"""The ticks' worker is up and takes none. On a broker that no other system worker listens to: it would take them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+
+from runs.models import Pulse
+from runs.reconcile import SWEPT
+from runs.supervisor.hearing import DEAF_STATUS
+from tests.recovery import PATIENCE_S
+from tests.stack import Stack
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.acceptance
+
+
+def test_a_system_worker_that_takes_no_work_ends_itself(own_stack: Stack, tmp_path: Path) -> None:
+    environ = {
+        "ATHANOR_APPS": "tests.meddling",
+        "MEDDLING_DEAF": str(tmp_path / "deaf"),
+        "ATHANOR_RUNS_DEAF_AFTER_S": "3",
+    }
+    with own_stack.at_once():
+        system = own_stack.system(**environ)
+        own_stack.beat()
+    _ticks_are_taken()
+    (tmp_path / "deaf").touch()
+    assert system.wait(PATIENCE_S) == DEAF_STATUS
+    (tmp_path / "deaf").unlink()
+    system.start()
+    _ticks_are_taken()
+
+
+def _ticks_are_taken() -> None:
+    """Wait for a sweep that is not the one that a worker does at its start."""
+    later = timezone.now() + timedelta(seconds=4)
+    wait_until(lambda: Pulse.objects.filter(name=SWEPT, at__gt=later).exists(), timeout_s=PATIENCE_S, what="ticks")
