@@ -6,6 +6,7 @@ As in Debian's cron, day of month and day of week must both match if one of them
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,9 @@ ALIASES = {
 }
 _SOME_DAY = datetime(2026, 1, 1)  # noqa: DTZ001  # a wall clock has no zone
 _SEGMENT = timedelta(days=400)
+_ORDINALS = {"1": "st", "2": "nd", "3": "rd"}
+_WRONG_ORDINAL = re.compile(r"\b([2-5][123])th\b")
+"""How cronsim writes the 21st."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,8 @@ class Cron:
         return self._fixed(zone, after) if self.is_fixed else self._repeating(zone, after)
 
     def words(self) -> str:
-        return CronSim(self.expression, _SOME_DAY).explain()
+        told = CronSim(self.expression, _SOME_DAY).explain()
+        return _WRONG_ORDINAL.sub(lambda found: f"{found[1]}{_ORDINALS[found[1][-1]]}", told)
 
     def _fixed(self, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
         last = after

@@ -191,6 +191,9 @@ def test_an_unknown_zone_is_refused_with_a_suggestion() -> None:
     [
         (cron("30 2 * * MON-FRI", "Europe/Berlin"), "At 02:30 on Monday through Friday, Europe/Berlin"),
         (cron("@daily"), "At 00:00 every day, UTC"),
+        (cron("0 0 31 * *"), "At 00:00 on the 31st day of every month, UTC"),
+        (cron("0 0 21,22,23 * *"), "At 00:00 on the 21st, the 22nd, and the 23rd day of month, UTC"),
+        (cron("0 0 11,12,13 * *"), "At 00:00 on the 11th, the 12th, and the 13th day of month, UTC"),
         (Timetable(TimetableKind.INTERVAL, every_s=5400), "Every 90 minutes"),
         (Timetable(TimetableKind.INTERVAL, every_s=3600), "Every hour"),
         (Timetable(TimetableKind.INTERVAL, every_s=3600, jitter_s=300), "Every hour, up to 5 minutes later"),
