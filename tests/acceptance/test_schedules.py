@@ -46,9 +46,12 @@ def settled(begin: datetime, end: datetime) -> Audit:
 
 
 def test_a_run_knows_its_slot_and_starts_in_time(stack: Stack, no_schedules: None) -> None:
-    schedule = make_schedule(every_s=2, configuration={"behaviour": "ok", "count": 1}, overlap=Overlap.ALLOW)
+    schedule = make_schedule(every_s=2, jitter_s=1, configuration={"behaviour": "tell_slot"}, overlap=Overlap.ALLOW)
     wait_until(lambda: schedule.slots.filter(outcome=Status.COMPLETED).count() >= 3, timeout_s=30, what="three runs")
     services.pause_schedule(schedule.pk, by="ada")
+    for row in schedule.slots.filter(outcome=Status.COMPLETED).select_related("run"):
+        assert row.run is not None
+        assert row.run.summary == {"slot": row.slot.isoformat()}
     result = audit(schedule.planned_at, database_now())
     assert result.is_clean, list(map(str, result.findings))
     assert result.latest_s <= 1.5

@@ -37,6 +37,15 @@ def test_a_due_slot_is_launched_once_with_its_row_and_its_time() -> None:
     assert Run.objects.count() == 1
 
 
+def test_a_run_has_the_limits_the_queue_and_the_priority_of_its_schedule() -> None:
+    limits, configuration = {"timeout_s": 60.0}, {"count": 4}
+    schedule = make_schedule(limits=limits, queue="gpu", priority=7, configuration=configuration)
+    aged(schedule, seconds=70)
+    tick()
+    run = schedule.runs.get()
+    assert (run.limits["timeout_s"], run.queue, run.priority, run.configuration["count"]) == (60.0, "gpu", 7, 4)
+
+
 def test_wake_ups_are_sent_for_what_was_launched() -> None:
     aged(make_schedule(), seconds=70)
     aged(make_schedule("other", queue="gpu"), seconds=70)
@@ -158,6 +167,32 @@ def test_an_instance_that_is_gone_is_a_refused_row_and_a_warning_until_it_is_mad
     schedule.refresh_from_db()
     assert (states(schedule), schedule.trouble) == ([SlotState.REFUSED, SlotState.LAUNCHED], "")
     assert Run.objects.get().configuration["count"] == 9
+
+
+@pytest.mark.parametrize(
+    ("broken", "mended", "why"),
+    [
+        ({"experiment": "removed"}, {"experiment": "scripted"}, "There is no experiment 'removed'"),
+        ({"configuration": {"count": "many"}}, {"configuration": {"count": 2}}, "configuration.count"),
+        ({"owner_name": "bob"}, {"owner_name": ""}, "its owner bob is no longer there"),
+    ],
+)
+def test_what_cannot_be_launched_says_why_until_it_is_mended(
+    broken: dict[str, object], mended: dict[str, object], why: str
+) -> None:
+    schedule = make_schedule()
+    with clock_at(NOON) as clock:
+        since(schedule, NOON)
+        Schedule.objects.update(**broken)
+        clock.now = NOON + timedelta(minutes=1)
+        tick()
+        assert why in schedule.slots.get(state=SlotState.REFUSED).reason
+        assert any(why in warning.text for warning in health.health())
+        Schedule.objects.update(**mended)
+        clock.now = NOON + timedelta(minutes=2)
+        tick()
+        assert health.health() == []
+    assert states(schedule) == [SlotState.REFUSED, SlotState.LAUNCHED]
 
 
 def test_an_owner_who_may_not_launch_any_more_is_refused() -> None:

@@ -81,6 +81,12 @@ def ok(ctx: Context) -> dict[str, Any]:
 
 
 @behaviour
+def tell_slot(ctx: Context) -> dict[str, str | None]:
+    """Return the moment that it was scheduled for."""
+    return {"slot": ctx.slot.isoformat() if ctx.slot else None}
+
+
+@behaviour
 def raise_(ctx: Context) -> None:
     ctx.log.info("about to raise")
     raise ValueError(ctx.config.text)
