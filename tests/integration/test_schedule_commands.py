@@ -18,7 +18,7 @@ from django.core.management import call_command, load_command_class
 from experiments.models import Instance
 from runs import tasks
 from runs.management.base import WrongUse
-from runs.management.commands import backfill_schedule
+from runs.management.commands import backfill_schedule, list_schedules
 from runs.models import Run, Schedule
 from runs.states import SlotState
 from runs.timetable import Cron
@@ -159,6 +159,16 @@ def test_the_list_says_what_did_not_run_and_why() -> None:
     tick()
     assert "1 ran; 2 missed: Nobody looked when it was due" in run("list_schedules")
     assert answer("list_schedules")[0]["week"]["did_not_run"] == {"missed": 2}
+
+
+def test_a_list_that_is_cut_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(list_schedules, "SHOWN", 2)
+    for name in ("a", "b", "c"):
+        make_schedule(name)
+    assert [each["name"] for each in answer("list_schedules")] == ["a", "b"]
+    assert "warning: 2 of 3 schedules are listed, by name." in capsys.readouterr().err
+    run("list_schedules")
+    assert "warning: 2 of 3 schedules are listed, by name." in capsys.readouterr().err
 
 
 def test_a_schedule_is_shown_with_its_last_slots() -> None:

@@ -28,6 +28,8 @@ list_schedules --json | jq '.[] | select(.trouble != "") | .name'
 
     def answer(self, options: dict[str, Any]) -> Exit:
         schedules = list(Schedule.objects.select_related("instance").order_by("name")[:SHOWN])
+        if len(schedules) == SHOWN and (count := Schedule.objects.count()) > SHOWN:
+            self.stderr.write(f"warning: {SHOWN:,} of {count:,} schedules are listed, by name.")
         if options["json"]:
             self.print_json(describing.schedule_documents(schedules))
             return Exit.OK
