@@ -27,12 +27,13 @@ from runs.presenting import between
 from runs.protections import is_off
 from runs.records import Line
 from runs.states import AttemptKey, FailureKind, Status
-from runs.transitions import Ending, Settled, settle
+from runs.transitions import Ending, Settled, forsake, settle
 from runs.transitions import Facts as Known
 
 logger = logging.getLogger(__name__)
 
 WHO = "reconcile"
+FORSAKEN = "It was said to be running, but no attempt of it was open: was the database restored, or changed by hand?"
 SWEPT, JUDGING = "reconcile", "reconcile: leases are judged from"
 """Pulses: the last sweep of anybody, and the moment from which leases tell something again."""
 
@@ -98,6 +99,8 @@ def recover(report: ReconcileReport | None = None) -> ReconcileReport:
         except Exception as error:  # one bad row must not stop the others
             logger.exception("Attempt %s cannot be settled", facts.key)
             report.failed[f"attempt {facts.key}"] = str(error)
+    for run_id in [] if is_off("recovery") else forsake(FORSAKEN):
+        logger.warning("Run %d: %s", run_id, FORSAKEN)
     return report
 
 

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Coalesce, Now
 
 from experiments.retrying import Retry
@@ -276,6 +276,16 @@ def _policy(run: Run, kind: FailureKind | None) -> Retry:
 def _failures(run: Run, key: AttemptKey, kind: FailureKind | None) -> int:
     """Earlier attempts that failed that way."""
     return Attempt.objects.filter(run=run, number__lt=key.number, failure_kind=kind).count() if kind else 0
+
+
+def forsake(error: str) -> list[int]:
+    """Fail as lost every running run of which no attempt is open; returns their ids. No transition leaves such a run
+    behind: it comes from a restored backup, or from a hand in the database.
+    """
+    open_attempts = Attempt.objects.filter(run_id=OuterRef("pk"), finished_at=None)
+    forsaken = Run.objects.filter(~Exists(open_attempts), status=Status.RUNNING)
+    ending = {"status": Status.FAILED, "failure_kind": FailureKind.LOST, "error": error, "finished_at": Now()}
+    return [run_id for run_id in forsaken.values_list("pk", flat=True) if forsaken.filter(pk=run_id).update(**ending)]
 
 
 def request_cancel(run_id: int, *, by: str) -> Status | None:

@@ -63,6 +63,7 @@ class Runtime:
         self._slots = slots
         self.hurrying = threading.Event()
         self._stopping = threading.Event()
+        self._hurried = False
         self._supervisors: dict[AttemptKey, Supervisor] = {}
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
@@ -101,7 +102,8 @@ class Runtime:
 
     def drain(self) -> None:
         """Claim nothing more, tell the children; called again: hurry."""
-        event = Draining(hurry=self._stopping.is_set())
+        self._hurried = self._stopping.is_set()
+        event = Draining(hurry=self._hurried)
         if not self._stopping.is_set():
             self._stopping.set()
             threading.Thread(target=self._hurry_when_asked, name="hurry", daemon=True).start()
@@ -180,7 +182,7 @@ class Runtime:
     def tell_at_start(self, supervisor: Supervisor) -> None:
         """What a supervisor may have missed between its claim and its watch: a drain, a cancel."""
         if self.stopping:
-            supervisor.post(Draining())
+            supervisor.post(Draining(hurry=self._hurried))
 
     def _all(self) -> list[Supervisor]:
         with self._lock:

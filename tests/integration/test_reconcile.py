@@ -70,6 +70,17 @@ def test_an_expired_lease_gives_the_run_back_for_its_next_attempt() -> None:
     assert make_attempt(attempt.run).number == 2
 
 
+def test_a_running_row_without_an_open_attempt_comes_to_an_end() -> None:
+    gone, executed, due = make_attempt(), make_attempt().run, make_run()
+    gone.delete()
+    recover()
+    forsaken = Run.objects.get(pk=gone.run_id)
+    assert (forsaken.status, forsaken.failure_kind) == ("failed", "lost")
+    assert "no attempt of it was open" in forsaken.error
+    assert forsaken.finished_at is not None
+    assert [Run.objects.get(pk=run.pk).status for run in (executed, due)] == ["running", "pending"]
+
+
 def test_a_lease_in_force_is_left_alone() -> None:
     attempt = make_attempt()
     assert recover().settled == {}
