@@ -17,12 +17,9 @@ from celery.signals import beat_init, celeryd_init, setup_logging, worker_ready
 from django.conf import settings
 
 from athanor import databases
-from runs.conf import RunsSettings, runs_settings
+from runs.conf import SYSTEM_QUEUE, RunsSettings, runs_settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "athanor.settings")
-
-SYSTEM_QUEUE = "system"
-"""Queue of the periodic tasks. It has a worker of its own, so that long runs never starve it."""
 
 TRANSPORT_OPTIONS: dict[str, Any] = {
     # Without time-outs a half-open connection hangs workers, beat and publishers for ever.

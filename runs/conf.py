@@ -12,6 +12,9 @@ from django.conf import settings
 
 from experiments.conf import load
 
+SYSTEM_QUEUE = "system"
+"""Queue of the periodic tasks. It has a worker of its own, so that long runs never starve it, and takes no runs."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunsSettings:
@@ -34,7 +37,6 @@ class RunsSettings:
     """How long runs may go on after their worker was asked to stop, before they are handed back."""
     deaf_after_s: float = 20.0
     """A worker that takes no work for so long, though it could and there is some, ends itself to be started again."""
-
     retry_later_max: int = 1000
     """Most times that a run may put itself off by `ctx.retry_later`; once more, and it fails."""
 

@@ -19,6 +19,7 @@ from experiments.models import Instance
 from experiments.registry import registry
 from experiments.retrying import attempts_at_most, retries_in_force
 from experiments.validation import validate_definition
+from runs.conf import SYSTEM_QUEUE
 from runs.exceptions import LaunchRefused
 from runs.models import Run
 
@@ -109,6 +110,8 @@ def laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any
 
 def checked(order: Order) -> Order:
     """The order with defaults filled in and all limits spelled out; raises LaunchRefused."""
+    if order.queue == SYSTEM_QUEUE:
+        raise refused({"queue": f"{SYSTEM_QUEUE!r} is Athanor's own queue, where no run is ever taken; name another"})
     if not QUEUE.fullmatch(order.queue):
         raise refused({"queue": f"{order.queue!r} is no name of a queue: letters, digits, `_`, `-`, `.`, at most 100"})
     if order.priority not in PRIORITIES:

@@ -10,10 +10,9 @@ from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from athanor.celery import SYSTEM_QUEUE
 from athanor.embedded import redis
 from athanor.up.process import Role
-from runs.conf import runs_settings
+from runs.conf import SYSTEM_QUEUE, runs_settings
 
 RUNS_QUEUE = "runs"
 SYSTEM_SLOTS = 4

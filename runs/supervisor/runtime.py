@@ -23,7 +23,7 @@ from redis import RedisError
 
 from runs import machine
 from runs.buffer import CancelAsked, InspectionAsked, Notice, buffer
-from runs.conf import RunsSettings, runs_settings
+from runs.conf import SYSTEM_QUEUE, RunsSettings, runs_settings
 from runs.models import Run, Worker
 from runs.queues import waiting
 from runs.states import AttemptKey
@@ -40,7 +40,6 @@ from runs.transitions import Renewed
 
 logger = logging.getLogger(__name__)
 
-SYSTEM_QUEUE = "system"
 DEAF_GRACE_S = 30.0
 """How long a deaf worker's runs may take to end after they were asked to, before they are left to the reconciler."""
 STOPS_MAX = 5

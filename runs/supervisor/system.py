@@ -14,10 +14,10 @@ from celery.worker import state
 from kombu.exceptions import KombuError
 from redis import RedisError
 
-from runs.conf import runs_settings
+from runs.conf import SYSTEM_QUEUE, runs_settings
 from runs.queues import waiting
 from runs.supervisor.hearing import DEAF_STATUS, Hearing, Look
-from runs.supervisor.runtime import SYSTEM_QUEUE, run_queues
+from runs.supervisor.runtime import run_queues
 
 logger = logging.getLogger(__name__)
 

@@ -139,6 +139,8 @@ def test_what_only_the_launch_refuses_is_told_at_its_field_too(operator: Client)
     answer = fill(operator, LAYERED, queue="no queue", tags="x" * 51)
     assert answer.status_code == 422
     assert "is no name of a queue" in str(answer.context["form"].errors["queue"])
+    answer = fill(operator, LAYERED, queue="system")
+    assert "no run is ever taken" in str(answer.context["form"].errors["queue"])
     answer = fill(operator, LAYERED, tags="x" * 51)
     assert "more than 50 characters" in str(answer.context["form"].errors["tags"])
 
