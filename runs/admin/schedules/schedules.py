@@ -98,6 +98,7 @@ class ScheduleAdmin(traces.LogsWhere, ModelAdmin):
         context = {
             "health": health.health(),
             "idle": [(schedules[key], week) for key, week in weeks.items() if week.did_not_run],
+            "looked_through": len(schedules) if len(schedules) == WARNED_MAX else None,
         }
         answer: HttpResponse = super().changelist_view(request, context | (extra_context or {}))
         return answer

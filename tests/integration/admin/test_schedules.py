@@ -74,6 +74,14 @@ def test_the_list_says_what_did_not_run_last_week_and_why(viewer: Client) -> Non
     assert "only the latest slot is caught up" in page
 
 
+def test_the_list_says_how_many_it_looked_through(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runs.admin.schedules.schedules.WARNED_MAX", 1)
+    aged(make_schedule(every_s=600), minutes=35)
+    make_schedule("other")
+    tick()
+    assert "Of the first 1 schedules by name" in text(viewer.get(url("changelist")))
+
+
 def test_a_page_shows_each_slot_as_a_mark_its_next_fires_and_the_next_change_of_clocks(viewer: Client) -> None:
     schedule = aged(make_schedule(every_s=600, time_zone="Europe/Berlin"), minutes=35)
     tick()
