@@ -5,7 +5,7 @@ PYTHON ?=
 HOST ?= 127.0.0.1
 PORT ?= 8000
 ARGS ?=
-JOBS ?= 2
+JOBS ?= 3
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq --require-hashes
@@ -27,7 +27,7 @@ run: $(VENV)/.installed ## Start everything on this machine and show a first exp
 
 install: $(VENV)/.installed ## Make the environment with the pinned requirements
 
-test: $(VENV)/.installed-dev ## Run the tests, on SQLite and, where one can be started, on PostgreSQL (some 20 minutes)
+test: $(VENV)/.installed-dev ## Run the tests, on SQLite and, where one can be started, on PostgreSQL (some 15 minutes)
 	$(PYTEST) $(ARGS)
 	$(PYTEST) --database=postgresql tests/integration $(RECOVERY_ON_POSTGRESQL) $(ARGS)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -19,6 +20,7 @@ class Scenario:
     faults: str
     broken: set[str]
     more: tuple[str, ...] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -27,13 +29,15 @@ class Scenario:
 
 APART = ("--workers=3", "--every=5", "--duration=20")
 """A frozen worker's runs are taken over by another one, which is not frozen meanwhile."""
-FLUSHERS = ("--every=1", "--duration=20")
-"""Two flushers meet at a list that is longer than one turn's time, and no supervisor is left to send lines again."""
+SMALL_TURNS = {"ATHANOR_RUNS_FLUSH_BATCH": "50"}
+"""A long list takes so many turns that two flushers meet there; where its supervisor was killed, nobody sends again."""
 SCENARIOS = {
     "lease_deadline": Scenario("freeze_worker", {"one_execution"}, APART),
     "fencing": Scenario("freeze_worker", {"agreed"}, APART),
     "idempotent_rows": Scenario("kill_child", {"ended", "taken"}),
-    "trim_check": Scenario("kill_worker,flood,double_beat,double_system", {"in_order", "taken"}, FLUSHERS),
+    "trim_check": Scenario(
+        "kill_worker,flood,double_beat,double_system", {"in_order", "taken"}, ("--every=1",), SMALL_TURNS
+    ),
     "tree_kill": Scenario("kill_worker,cancel_run", {"no_process", "one_execution"}),
     "replay": Scenario("wipe_redis", {"in_order", "complete"}),
     "final_drain": Scenario("kill_child", {"complete"}),
@@ -48,16 +52,18 @@ def test_every_protection_has_its_scenario() -> None:
 
 @pytest.mark.parametrize("protection", SCENARIOS)
 def test_without_a_protection_something_is_broken(protection: str) -> None:
-    answer = throwaway(*SCENARIOS[protection].arguments, ATHANOR_TEST_WITHOUT=protection)
+    scenario = SCENARIOS[protection]
+
+    answer = throwaway(*scenario.arguments, ATHANOR_TEST_WITHOUT=protection, **scenario.environ)
 
     assert answer.code == 1, answer.stderr[-3000:]
-    assert answer.broken & SCENARIOS[protection].broken, (answer.broken, answer.document["invariants"])
+    assert answer.broken & scenario.broken, (answer.broken, answer.document["invariants"])
     answer.forget()
 
 
 def test_with_all_protections_the_same_scenarios_hold() -> None:
     faults = ",".join(sorted({name for scenario in SCENARIOS.values() for name in scenario.faults.split(",")}))
 
-    answer = throwaway(f"--only={faults}", "--duration=30", "--every=1", "--seed=1")
+    answer = throwaway(f"--only={faults}", "--duration=30", "--every=1", "--seed=1", **SMALL_TURNS)
 
     assert answer.code == 0, (answer.broken, answer.document.get("invariants"), answer.stderr[-3000:])

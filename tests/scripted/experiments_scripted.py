@@ -69,6 +69,12 @@ class ScriptedAsync(Experiment):
 
 
 @behaviour
+def tell_slot(ctx: Context) -> dict[str, str | None]:
+    """Return the moment that it was scheduled for."""
+    return {"slot": ctx.slot.isoformat() if ctx.slot else None}
+
+
+@behaviour
 def ok(ctx: Context) -> dict[str, Any]:
     """Some of everything, then a summary."""
     for step in ctx.track(range(ctx.config.count), "Working"):
@@ -78,12 +84,6 @@ def ok(ctx: Context) -> dict[str, Any]:
     ctx.result("answer", {"count": ctx.config.count})
     ctx.artifact(ctx.config.text.encode(), "hello.txt", content_type="text/plain")
     return {"count": ctx.config.count, "attempt": ctx.attempt, "seed": ctx.seed}
-
-
-@behaviour
-def tell_slot(ctx: Context) -> dict[str, str | None]:
-    """Return the moment that it was scheduled for."""
-    return {"slot": ctx.slot.isoformat() if ctx.slot else None}
 
 
 @behaviour
