@@ -135,6 +135,7 @@ class Stack:
                 for each in process.tree():
                     with contextlib.suppress(psutil.NoSuchProcess):
                         each.kill()
+                process.wait()
 
     def worker(self, name: str = "runs1", *, slots: int = 4, queues: str = "runs", **environ: str) -> Process:
         return self._start(name, (*WORKER, "-c", str(slots), "-Q", queues, "-n", f"{name}@%h"), environ)

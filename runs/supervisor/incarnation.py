@@ -241,7 +241,7 @@ class Incarnation:
         why, was_killed = self._trouble or "it did not answer in time", False
         if not self._trouble and self._process is not None:
             with suppress(subprocess.TimeoutExpired):
-                status = self._process.wait(1.0)
+                status = self._process.wait(BURIAL_TIMEOUT_S)
                 number = killed_by(status)
                 was_killed = number is not None
                 why = f"it was killed by signal {number}" if was_killed else f"it ended with exit status {status}"

@@ -120,7 +120,7 @@ def test_a_worker_that_takes_no_work_ends_itself_and_hands_its_runs_back(team: T
     worker = team.worker(slots=4, **environ)
     running = under_way(team.counting(count=200))
     (tmp_path / "deaf").touch()
-    wait_until((tmp_path / "deaf.done").exists, what="its deafness")
+    wait_until((tmp_path / "deaf.done").exists, timeout_s=PATIENCE_S, what="its deafness")
     tasks.wake(team.queue)  # the one message that it still asks for
     waiting = [team.counting(count=3) for _ in range(2)]
     assert worker.wait(PATIENCE_S) == DEAF_STATUS

@@ -29,6 +29,7 @@ def test_a_system_worker_that_takes_no_work_ends_itself(own_stack: Stack, tmp_pa
         own_stack.beat()
     _ticks_are_taken()
     (tmp_path / "deaf").touch()
+    wait_until((tmp_path / "deaf.done").exists, timeout_s=PATIENCE_S, what="its deafness")
     assert system.wait(PATIENCE_S) == DEAF_STATUS
     (tmp_path / "deaf").unlink()
     system.start()

@@ -44,8 +44,11 @@ def _break_the_watch_of_first_attempts() -> None:
 
 def _deafen_once(file: Path, consumer: Any) -> None:
     def deafen() -> None:
-        wait_until(file.exists, timeout_s=3600, what=str(file))
         consumer.task_consumer.cancel()
         file.with_suffix(".done").touch()
 
-    threading.Thread(target=deafen, daemon=True).start()
+    def wait() -> None:
+        wait_until(file.exists, timeout_s=3600, what=str(file))
+        consumer.call_soon(deafen)  # by the consumer's own thread: else its connection may break, and it hears again
+
+    threading.Thread(target=wait, daemon=True).start()
