@@ -1,7 +1,7 @@
 """The Celery application: `celery -A athanor worker|beat`. What differs from Celery's defaults says why.
 
 A message is a hint, for runs live in the database: messages are acknowledged before they are worked on, none is fetched
-ahead, none is retried or delayed by Celery. Losing one or getting it twice costs nothing (runs.reconcile, transitions).
+ahead, none is retried or delayed by Celery. Losing one or getting it twice costs nothing (runs.recovery.reconcile).
 """
 
 from __future__ import annotations
@@ -118,10 +118,10 @@ def _leave_logging_to_django(**_: Any) -> None:
 
 def _install_supervision(**_: Any) -> None:
     """Add the steps that start and stop supervision: by now Django is set up, and the steps are not yet read."""
-    from runs.supervisor import runtime, system
+    from runs.worker import runtime, system_worker
 
     runtime.install(app)
-    app.steps["worker"].add(system.HearingStep)
+    app.steps["worker"].add(system_worker.HearingStep)
 
 
 def _say_ready(**_: Any) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 BROKER_KEY_PREFIX = "athanor:broker:"
-"""Before every key of Celery's in Redis, so that a queue of any name never meets a key of runs.buffer."""
+"""Before every key of Celery's in Redis, so that a queue of any name never meets a key of runs.lines.buffer."""
 
 SOCKET_PATH_MAX_BYTES = 100
 """The kernel takes 107 bytes on Linux, 103 on macOS."""

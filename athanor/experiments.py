@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from experiments import Experiment, RunContext
 from experiments.limits import Limits
-from experiments.retrying import Retry
+from experiments.retry import Retry
 
 
 class ChaosProbe(Experiment):

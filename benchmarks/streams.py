@@ -122,9 +122,9 @@ class Page(asyncio.Protocol):
 
 
 def push(attempts: list[Any], number: int) -> None:
-    from runs.buffer import buffer
-    from runs.buffer.keys import Stream
-    from runs.records import LINE, encode, entry
+    from runs.lines.buffer import buffer
+    from runs.lines.buffer.keys import Stream
+    from runs.lines.records import LINE, encode, entry
 
     for attempt in attempts:
         record = encode(LINE, [time.time(), 20, "log", f"pushed at {time.time():.6f}", None])

@@ -4,6 +4,6 @@ from experiments.base import Experiment
 from experiments.context import RunContext, RunLog
 from experiments.exceptions import ExperimentFailed, RetryLater, RunCancelled
 from experiments.limits import Limits
-from experiments.retrying import Retry
+from experiments.retry import Retry
 
 __all__ = ["Experiment", "ExperimentFailed", "Limits", "Retry", "RetryLater", "RunCancelled", "RunContext", "RunLog"]

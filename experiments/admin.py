@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 
-from experiments.choosing import about, choice_context
+from experiments.catalog import about, choice_context
 from experiments.forms.instance import InstanceForm
 from experiments.forms.widget import GeneratedWidget
 from experiments.models import Instance

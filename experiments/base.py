@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from experiments.context import RunContext
 from experiments.limits import Limits
-from experiments.retrying import Retry
+from experiments.retry import Retry
 
 
 def default_name(class_name: str) -> str:

@@ -50,7 +50,7 @@ class BufferFull(BufferUnavailable):
 
 class SpawnFailed(RunsError):
     """The child of a run could not be started. `fate` says for what, if that has nothing to do with the run itself: a
-    runs.supervisor.spec.Fate.
+    runs.forkserver.spec.Fate.
     """
 
     def __init__(self, message: str, fate: str = "") -> None:

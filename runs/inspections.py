@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from runs.certificates import ProcessSeen
+from runs.recovery.failure_report import ProcessSeen
 
 
 class Inspection(TypedDict):

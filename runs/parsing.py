@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.quantities import seconds, size_bytes
-from experiments.retrying import RETRIED_KINDS
-from runs import lines, presenting
+from experiments.retry import RETRIED_KINDS
+from runs import formatting
+from runs.lines import reading
 
 __all__ = [
     "assignment",
@@ -41,14 +42,14 @@ def whole_seconds(text: str) -> int:
 
 def level(text: str) -> int:
     try:
-        return presenting.level_of(text)
+        return formatting.level_of(text)
     except ValueError as error:
         raise ArgumentTypeError(str(error)) from error
 
 
-def place(text: str) -> lines.Place:
+def place(text: str) -> reading.Place:
     try:
-        return lines.place(text)
+        return reading.place(text)
     except ValueError as error:
         raise ArgumentTypeError(f"{text!r} is no line number; write 500, or with its attempt 2.500") from error
 

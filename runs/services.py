@@ -2,7 +2,7 @@
 
 Every way in (admin, commands, Python, later REST, MCP and schedules) comes through here. Permissions are the callers'.
 Each verb is one transaction: after a crash the run is there as a whole or not at all, and a run whose wake-up was lost
-is found by `runs.reconcile`. Nothing here waits for a worker, but for `inspect`, which asks one.
+is found by `runs.recovery.reconcile`. Nothing here waits for a worker, but for `inspect`, which asks one.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from django.db.models.functions import Now
 
 from experiments.base import Experiment
 from experiments.models import Instance
-from runs import launching, tasks, transitions
-from runs.buffer import buffer
+from runs import launch_order, tasks, transitions
 from runs.exceptions import BufferUnavailable, RunNotFinal, RunNotFound
 from runs.inspections import Inspection
+from runs.lines.buffer import buffer
 from runs.models import Attempt, Checkpoint, Run, Schedule, Slot
-from runs.schedules import changing
-from runs.schedules.changing import Backfilled
+from runs.schedules import service
+from runs.schedules.service import Backfilled
 from runs.states import Origin, Status
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def launch(  # noqa: PLR0913  # the one verb with many optional words; each is a
     of a Retry) are laid over the experiment's. The wake-up is sent after the commit. Raises LaunchRefused with all
     problems at once; then nothing was written.
     """
-    order = launching.prepare(
+    order = launch_order.prepare(
         experiment_or_instance,
         configuration=configuration,
         is_whole=is_whole,
@@ -92,8 +92,8 @@ def launch(  # noqa: PLR0913  # the one verb with many optional words; each is a
     )
     return _create(
         order,
-        name=launching.check_name(name) or (order.instance.name if order.instance else ""),
-        seed=launching.choose_seed(seed),
+        name=launch_order.check_name(name) or (order.instance.name if order.instance else ""),
+        seed=launch_order.choose_seed(seed),
         launched_by=by,
         launched_via=via,
         not_before=not_before,
@@ -123,7 +123,7 @@ def rerun(run_id: int, *, by: AbstractBaseUser | None = None, via: str = "python
 
 
 def reproduce(run_id: int, *, by: AbstractBaseUser | None = None, via: str = "python") -> Run:
-    """As `rerun`; once the new run has completed, `runs.comparing.verdict` says whether its results are the same."""
+    """As `rerun`; once the new run has completed, `runs.comparison.verdict` says whether its results are the same."""
     return _again(run_id, Origin.REPRODUCE, by=by, via=via)
 
 
@@ -166,33 +166,33 @@ def whereis(run_id: int) -> Whereis | None:
 def create_schedule(name: str, *, owner: AbstractBaseUser | None = None, **values: Any) -> Schedule:
     """A new schedule; `values` are columns of `Schedule`, as `experiment="digits", cron="30 2 * * *"`. Its first slot
     is after this moment. It launches in its owner's name; without one, as the shell does. Raises ScheduleRefused."""
-    return changing.create(name=name, owner=owner, **values)
+    return service.create(name=name, owner=owner, **values)
 
 
 def change_schedule(schedule_id: int, *, owner: AbstractBaseUser | None = None, **values: Any) -> Schedule:
     """Change columns; the owner is from now on who changes it. Raises ScheduleNotFound, ScheduleRefused."""
-    return changing.change(schedule_id, wake=tasks.wake, owner=owner, **values)
+    return service.change(schedule_id, wake=tasks.wake, owner=owner, **values)
 
 
 def pause_schedule(schedule_id: int, *, by: str) -> Schedule:
     """Enter its slots as paused from now on. May be repeated. Raises ScheduleNotFound."""
-    return changing.pause(schedule_id, by=by, wake=tasks.wake)
+    return service.pause(schedule_id, by=by, wake=tasks.wake)
 
 
 def resume_schedule(schedule_id: int, *, by: str) -> Schedule:
     """Launch its slots again from now on. May be repeated. Raises ScheduleNotFound."""
-    return changing.resume(schedule_id, by=by, wake=tasks.wake)
+    return service.resume(schedule_id, by=by, wake=tasks.wake)
 
 
 def delete_schedule(schedule_id: int) -> None:
     """It and its ledger go; its runs are kept, those that have not ended go on. Raises ScheduleNotFound."""
-    changing.delete(schedule_id)
+    service.delete(schedule_id)
 
 
 def trigger_schedule(schedule_id: int, *, by: str, actor: AbstractBaseUser | None = None, anyway: bool = False) -> Slot:
     """Launch it now, paused or not, unless its overlap policy forbids; `anyway` even then. Returns the ledger's row,
     which says what came of it. Raises ScheduleNotFound."""
-    return changing.trigger(schedule_id, by=by, actor=actor, anyway=anyway, wake=tasks.wake)
+    return service.trigger(schedule_id, by=by, actor=actor, anyway=anyway, wake=tasks.wake)
 
 
 def backfill_schedule(
@@ -200,7 +200,7 @@ def backfill_schedule(
 ) -> list[Backfilled]:
     """Run the slots from `start` to `end`, both included, that have not run. Returns all slots of that time. Raises
     ScheduleNotFound, ScheduleRefused."""
-    return changing.backfill(schedule_id, start, end, by=by, dry_run=dry_run, wake=tasks.wake)
+    return service.backfill(schedule_id, start, end, by=by, dry_run=dry_run, wake=tasks.wake)
 
 
 def inspect(run_id: int, *, timeout_s: float = 5.0) -> Inspection | None:
@@ -232,9 +232,9 @@ def _leased(run_id: int) -> QuerySet[Attempt]:
     return Attempt.objects.filter(run_id=run_id, finished_at=None, lease_expires_at__gt=Now())
 
 
-def _create(order: launching.Order, **values: Any) -> Run:
+def _create(order: launch_order.Order, **values: Any) -> Run:
     with transaction.atomic():
-        run = launching.new_run(order, **values)
+        run = launch_order.new_run(order, **values)
         run.save()
         transaction.on_commit(partial(tasks.wake, order.queue))
     run.refresh_from_db(fields=["created_at"])
@@ -248,9 +248,9 @@ def _again(run_id: int, kind: Origin, *, by: AbstractBaseUser | None, via: str) 
         raise RunNotFound(run_id)
     if not old.is_final:
         raise RunNotFinal(run_id, old.status, "retried" if kind == Origin.RETRY else "run again")
-    order = launching.checked(
-        launching.Order(
-            launching.find_experiment(old.experiment),
+    order = launch_order.checked(
+        launch_order.Order(
+            launch_order.find_experiment(old.experiment),
             old.instance,
             dict(old.configuration),
             dict(old.limits),

@@ -26,8 +26,8 @@ def execute(self: Any, *_: Any, **__: Any) -> dict[str, Any]:
 
     Whatever a message of an older or newer version carries besides is passed over.
     """
-    from runs.supervisor.runtime import runtime  # only a worker of runs needs the supervisor
     from runs.supervisor.supervise import supervise_next
+    from runs.worker.runtime import runtime  # only a worker of runs needs the supervisor
 
     queue = self.request.delivery_info["routing_key"]
     try:
@@ -47,7 +47,7 @@ def execute(self: Any, *_: Any, **__: Any) -> dict[str, Any]:
 def flush() -> None:
     """Carry what is buffered to the database."""
     from runs.conf import runs_settings
-    from runs.flush import flush_all
+    from runs.lines.flush import flush_all
 
     flush_all(runs_settings().flush_budget_s)
 
@@ -55,7 +55,7 @@ def flush() -> None:
 @shared_task(name="runs.tasks.reconcile", ignore_result=True)
 def reconcile() -> None:
     """Find what is stuck and set it going again."""
-    from runs import reconcile as reconciling
+    from runs.recovery import reconcile as reconciling
 
     try:
         reconciling.reconcile(wake, waiting)
@@ -67,8 +67,8 @@ def look_around() -> None:
     """What a worker does when it starts, in a thread of its own: kill what a dead worker of this machine has left, and
     set its runs going again, rather than leave that to the next tick.
     """
-    from runs import reconcile as reconciling
-    from runs.leftovers import end_leftovers
+    from runs.recovery import reconcile as reconciling
+    from runs.recovery.orphans import end_leftovers
 
     try:
         end_leftovers()
@@ -83,7 +83,7 @@ def look_around() -> None:
 def schedules() -> None:
     """Launch what is due by the clock, and enter in the ledger what became of every slot."""
     from runs.conf import runs_settings
-    from runs.schedules.ticking import tick
+    from runs.schedules.tick import tick
 
     try:
         tick(wake, runs_settings().schedules_budget_s)

@@ -19,11 +19,11 @@ from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Coalesce, Now
 
-from experiments.retrying import Retry
+from experiments.retry import Retry
 from runs.conf import runs_settings
+from runs.lines.ranges import high_water
 from runs.models import Attempt, Run, Worker
 from runs.protections import is_off
-from runs.ranges import high_water
 from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
 
 logger = logging.getLogger(__name__)

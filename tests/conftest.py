@@ -27,7 +27,7 @@ from tests.servers import (
 )
 
 if TYPE_CHECKING:
-    from runs.buffer import Buffer
+    from runs.lines.buffer import Buffer
 
 # A busy machine is no failure: what hangs is ended by pytest's own time-out.
 hypothesis_settings.register_profile("untimed", deadline=None)
@@ -150,7 +150,7 @@ def redis_url(redis_server: RedisServer) -> Iterator[str]:
 @pytest.fixture
 def buffer(redis_url: str) -> Iterator[Buffer]:
     """This process's buffer, on an empty Redis."""
-    from runs import buffer as module
+    from runs.lines import buffer as module
 
     found = module.buffer()
     yield found

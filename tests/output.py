@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from runs import ranges
+from runs.lines import ranges
 from runs.models import Attempt, LogLine, Result, Run
 from runs.states import FINAL, AttemptEnd, Level, ResultKind, Source, Status
 

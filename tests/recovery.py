@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from runs import services
+from runs.lines.ranges import gaps
 from runs.models import Attempt, Checkpoint, Run
-from runs.ranges import gaps
 from runs.states import ACTIVE, Source, Status
 from tests.scripted.experiments_scripted import read_marks
 from tests.stack import Process, Stack, messages

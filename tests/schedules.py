@@ -15,10 +15,10 @@ from django.db.models.functions import Now
 
 from runs import services
 from runs.models import Run, Schedule
-from runs.schedules import ticking
+from runs.schedules import tick as ticking
 from runs.states import Status, TimetableKind
 
-READS_THE_CLOCK = ("accounts", "audit", "describing", "health", "settling", "ticking")
+READS_THE_CLOCK = ("locking", "audit", "serializers", "health", "apply", "tick")
 
 
 def make_schedule(name: str = "minutely", **values: Any) -> Schedule:

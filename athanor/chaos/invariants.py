@@ -21,11 +21,11 @@ from athanor.chaos.journal import Execution
 from athanor.chaos.probe import METRIC, expected
 from athanor.chaos.sampling import told_by
 from athanor.chaos.stage import BY, Stage
-from runs import machine
-from runs import ranges as ranges_of
-from runs.buffer import Stream
 from runs.conf import runs_settings
-from runs.marks import ATTEMPT_MARK
+from runs.forkserver import machine
+from runs.forkserver.marks import ATTEMPT_MARK
+from runs.lines import ranges as ranges_of
+from runs.lines.buffer import Stream
 from runs.models import Attempt, LogLine, Result, Run
 from runs.states import AttemptKey, Source, Status
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runs import machine
-from runs.supervisor.clock import lease_clock
+from runs.forkserver import machine
+from runs.forkserver.clock import lease_clock
 
 JOURNAL, LOCK = "journal", "journal.lock"
 

@@ -17,8 +17,8 @@ from redis import RedisError
 from athanor.chaos.sampling import told_by
 from athanor.chaos.stage import NoTarget, Stage
 from runs import services
-from runs.buffer import Stream, keys
 from runs.exceptions import RunsError
+from runs.lines.buffer import Stream, keys
 from runs.models import Attempt
 from runs.states import ACTIVE, AttemptKey
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from runs.buffer import Stream
+from runs.lines.buffer import Stream
 from runs.models import Run
 from runs.states import AttemptKey, Status
 

@@ -20,14 +20,14 @@ from athanor.chaos.place import Place
 from athanor.chaos.sampling import Samples
 from athanor.embedded import redis
 from athanor.up import status
-from runs import machine
+from runs.forkserver import machine
 from runs.models import Attempt, Run, Schedule
 from runs.states import ACTIVE
 
 T = TypeVar("T")
 
 BY = "chaos"
-FORK_SERVER = "runs.supervisor.forkserver"
+FORK_SERVER = "runs.forkserver.keeper"
 
 
 class NoTarget(Exception):

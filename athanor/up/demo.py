@@ -10,7 +10,7 @@ from django.db import DatabaseError, connections
 
 from runs import services
 from runs.exceptions import RunsError
-from runs.lines import Follower, before
+from runs.lines.reading import Follower, before
 from runs.management.screens import Plain, Screen, Terminal, status_text
 from runs.models import Run
 

@@ -15,13 +15,13 @@ from pydantic import BaseModel, Field, ValidationError
 
 from experiments.base import Experiment
 from experiments.exceptions import InvalidDefinition
-from experiments.forms.describing import describe_form
 from experiments.forms.encoding import concealed
 from experiments.forms.fields import MISSING, Kind
 from experiments.forms.fields import Field as FormField
+from experiments.forms.introspection import describe_form
 from experiments.limits import Limits
 from experiments.quantities import seconds, seconds_text, size_bytes, size_text
-from experiments.retrying import RetriedKind, Retry, retries_in_force
+from experiments.retry import RetriedKind, Retry, retries_in_force
 from experiments.validation import (
     masked,
     stored_configuration,

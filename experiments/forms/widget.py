@@ -12,12 +12,12 @@ from django.http import QueryDict
 
 from experiments.exceptions import InvalidDefinition
 from experiments.forms.decoding import Decoded, decode
-from experiments.forms.describing import describe_form
-from experiments.forms.editing import edit
 from experiments.forms.encoding import Data, encode
+from experiments.forms.error_paths import place
 from experiments.forms.fields import AS_JSON, MISSING, Field, same
-from experiments.forms.placing import place
-from experiments.forms.prefilling import prefill
+from experiments.forms.introspection import describe_form
+from experiments.forms.list_edits import edit
+from experiments.forms.prefill import prefill
 from experiments.forms.rendering import COMMAND, Node, draw, problems_in, starting_data
 from experiments.forms.sources import Source
 from experiments.registry import registry

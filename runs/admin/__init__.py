@@ -3,6 +3,6 @@
 Importing it registers everything; Django does so by itself.
 """
 
-from runs.admin import instances, others, runs, schedules, workers
+from runs.admin import instances, runs, schedules, third_party, workers
 
-__all__ = ["instances", "others", "runs", "schedules", "workers"]
+__all__ = ["instances", "runs", "schedules", "third_party", "workers"]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runs import presenting
-from runs.curves import Curve
+from runs import formatting
+from runs.lines.curves import Curve
 
 WIDTH, HEIGHT, BUCKETS = 600, 120, 300
 
@@ -38,10 +38,10 @@ def chart(curve: Curve) -> Chart:
     pieces = [_placed(piece, curve, low, high) for piece in _pieces(thinned(curve.xs, curve.ys))]
     single = pieces[0][0] if len(pieces) == 1 and len(pieces[0]) == 1 else None
     return Chart(
-        key=presenting.printable(curve.key),
-        last=presenting.number(curve.last) if isinstance(curve.last, float) else curve.last,
-        low=presenting.number(low) if finite else presenting.NOTHING,
-        high=presenting.number(high) if finite else presenting.NOTHING,
+        key=formatting.printable(curve.key),
+        last=formatting.number(curve.last) if isinstance(curve.last, float) else curve.last,
+        low=formatting.number(low) if finite else formatting.NOTHING,
+        high=formatting.number(high) if finite else formatting.NOTHING,
         first_x=f"{curve.xs[0]:,}",
         last_x=f"{curve.xs[-1]:,}",
         points=len(curve.ys),
@@ -61,7 +61,7 @@ def series(curve: Curve) -> dict[str, Any]:
     if len(points) > SERIES_MAX:
         kept = thinned(range(len(points)), curve.ys, SERIES_MAX)
         points = [points[index] for index, _ in kept]
-    return {"key": presenting.printable(curve.key), "truncated": curve.truncated, "points": points}
+    return {"key": formatting.printable(curve.key), "truncated": curve.truncated, "points": points}
 
 
 def thinned(xs: Sequence[int], ys: Sequence[float | None], buckets: int = BUCKETS) -> list[tuple[int, float | None]]:

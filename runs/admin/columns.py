@@ -16,7 +16,7 @@ from django.db.models.fields.json import KeyTransform
 from django.http import HttpRequest
 
 from experiments.validation import masked
-from runs.comparing import flat, shown
+from runs.comparison import flat, shown
 from runs.models import Result, Run
 
 COLUMNS_MAX = 8

@@ -13,10 +13,11 @@ from django.urls import URLPattern, path, reverse
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_GET
 
-from runs import comparing, curves
+from runs import comparison
 from runs.admin import permissions
 from runs.admin.charts import series
-from runs.comparing import RUNS_MAX, Section
+from runs.comparison import RUNS_MAX, Section
+from runs.lines import curves
 from runs.models import Run
 
 FORMULAS = "=+-@\t\r"
@@ -44,7 +45,7 @@ class Comparing:
         if len(runs) < 2:
             messages.warning(request, "Choose at least two runs to compare.")
             return HttpResponseRedirect(reverse("admin:runs_run_changelist"))
-        found = comparing.sections(runs)
+        found = comparison.sections(runs)
         if request.GET.get("format") == "csv":
             return as_csv(runs, found)
         context = {

@@ -15,13 +15,13 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils.http import content_disposition_header
 
-from runs import presenting
-from runs.admin.page import INLINE_IMAGES
-from runs.documents import line_document
-from runs.erasing import run_folder
-from runs.lines import Wanted, every
+from runs import formatting
+from runs.admin.run_page import INLINE_IMAGES
+from runs.deletion import run_folder
+from runs.lines.reading import Wanted, every
+from runs.lines.records import Line
 from runs.models import Artifact, LogLine, Run
-from runs.records import Line
+from runs.serializers import line_document
 
 CHUNK_BYTES = 256 * 1024
 PIECE_LINES = 1_000
@@ -78,7 +78,7 @@ def lines(request: HttpRequest, run: Run, form: str, wanted: Wanted) -> HttpResp
 def _as_text(line: Line) -> str:
     moment = datetime.fromtimestamp(line.time, UTC).isoformat(timespec="milliseconds")
     metadata = f"  {json.dumps(line.metadata, ensure_ascii=False)}" if line.metadata else ""
-    return f"{moment} {presenting.level_name(line.level):8} {line.source:8} {line.message}{metadata}\n"
+    return f"{moment} {formatting.level_name(line.level):8} {line.source:8} {line.message}{metadata}\n"
 
 
 def _as_json(line: Line) -> str:

@@ -11,11 +11,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from experiments.registry import registry
-from runs import presenting, wellbeing
+from runs import formatting, health
 from runs.admin import permissions
 from runs.admin.schedules.home import with_warnings
-from runs.failures import Failure
 from runs.models import Run
+from runs.recent_failures import Failure
 from runs.states import FailureKind
 
 admin.site.index_template = "runs/home.html"
@@ -57,51 +57,51 @@ def status_view(request: HttpRequest) -> HttpResponse:
 
 
 def status(request: HttpRequest) -> dict[str, Any]:
-    found = wellbeing.look()
+    found = health.look()
     return {
         "well": found,
         "running": [running(run, found) for run in found.running],
         "failed": [failed(failure, found) for failure in found.failed.told],
         "failed_left_out": found.failed.left_out,
-        "workers": [(worker, presenting.age(worker.heartbeat_at, found.now)) for worker in found.workers],
-        "queues": [(queue, presenting.age(queue.oldest, found.now) if queue.oldest else "") for queue in found.queues],
-        "beat": presenting.age(found.beat_at, found.now) if found.beat_at else "never heard",
-        "lag": presenting.duration(found.backlog.lag_s) if found.backlog else "",
+        "workers": [(worker, formatting.age(worker.heartbeat_at, found.now)) for worker in found.workers],
+        "queues": [(queue, formatting.age(queue.oldest, found.now) if queue.oldest else "") for queue in found.queues],
+        "beat": formatting.age(found.beat_at, found.now) if found.beat_at else "never heard",
+        "lag": formatting.duration(found.backlog.lag_s) if found.backlog else "",
         "is_empty": not Run.objects.exists(),
         "experiments": [experiment.name for experiment in registry().all() if not experiment.hidden][:3],
         "may_launch": permissions.may_launch(request),
     }
 
 
-def running(run: Run, found: wellbeing.Wellbeing) -> RunningView:
-    fraction = presenting.fraction(run.progress_current, run.progress_total)
+def running(run: Run, found: health.Wellbeing) -> RunningView:
+    fraction = formatting.fraction(run.progress_current, run.progress_total)
     return RunningView(
         run=run,
         width=f"{100 * (fraction or 0):.1f}",
-        percent=presenting.percent(fraction),
-        words=presenting.progress_words(run.progress_current, run.progress_total, run.progress_message),
+        percent=formatting.percent(fraction),
+        words=formatting.progress_words(run.progress_current, run.progress_total, run.progress_message),
         remaining=_remaining(run, fraction, found),
     )
 
 
-def _remaining(run: Run, fraction: float | None, found: wellbeing.Wellbeing) -> str:
+def _remaining(run: Run, fraction: float | None, found: health.Wellbeing) -> str:
     """The time left, or else for how long it has been running."""
     if run.cancel_requested_at:
         return "is being cancelled"
-    left = presenting.remaining(run.status, fraction, run.started_at, run.progress_at or found.now)
-    since = presenting.between(run.started_at or run.created_at, found.now) or 0.0
-    return left or f"runs for {presenting.roughly(since)}"
+    left = formatting.remaining(run.status, fraction, run.started_at, run.progress_at or found.now)
+    since = formatting.between(run.started_at or run.created_at, found.now) or 0.0
+    return left or f"runs for {formatting.roughly(since)}"
 
 
-def failed(failure: Failure, found: wellbeing.Wellbeing) -> FailedView:
+def failed(failure: Failure, found: health.Wellbeing) -> FailedView:
     run = failure.run
-    said = presenting.printable(run.error.strip())
+    said = formatting.printable(run.error.strip())
     why = said or str(FailureKind(run.failure_kind).label)
     alike = {"status__exact": run.status, "experiment": run.experiment, "failure_kind__exact": run.failure_kind}
     return FailedView(
         run=run,
         why=why[:300],
-        ago=presenting.age(run.finished_at, found.now),
+        ago=formatting.age(run.finished_at, found.now),
         others=f"{failure.more:,}{'+' if failure.is_at_least else ''}" if failure.more else "",
         others_query=f"?{urlencode(alike)}",
     )

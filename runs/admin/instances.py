@@ -10,7 +10,7 @@ from unfold.decorators import action
 from experiments.admin import InstanceAdmin
 from experiments.models import Instance
 from runs.admin import permissions
-from runs.admin.traces import LogsWhere
+from runs.admin.audit_log import LogsWhere
 
 admin.site.unregister(Instance)
 

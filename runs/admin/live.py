@@ -9,11 +9,12 @@ from typing import Any, TypedDict
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 
-from runs import comparing, following
-from runs.admin import page, permissions
-from runs.admin.lineview import LinesAsked
+from runs import comparison
+from runs.admin import permissions, run_page
+from runs.admin.log_view import LinesAsked
 from runs.admin.timeline import timeline
-from runs.lines import Follower, Read
+from runs.lines import following
+from runs.lines.reading import Follower, Read
 from runs.live.markup import line_html
 from runs.models import Attempt, Run
 
@@ -51,8 +52,8 @@ def parts(
     """The parts whose token is not `known`. A part that costs much is not even rendered then."""
     makers: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
         "head": ("", lambda: _head(request, run, attempts)),
-        "outcome": (page.outcome_token(run, attempts), lambda: {"outcome": page.outcome(run)}),
-        "about": ("", lambda: {"facts": page.facts(run)}),
+        "outcome": (run_page.outcome_token(run, attempts), lambda: {"outcome": run_page.outcome(run)}),
+        "about": ("", lambda: {"facts": run_page.facts(run)}),
         "attempts": ("", lambda: _attempts(run, attempts)),
     }
     found: dict[str, Part] = {}
@@ -67,13 +68,13 @@ def parts(
 
 
 def _attempts(run: Run, attempts: Sequence[Attempt]) -> dict[str, Any]:
-    return {"attempts": page.attempt_views(run, attempts), "timeline": timeline(run, attempts)}
+    return {"attempts": run_page.attempt_views(run, attempts), "timeline": timeline(run, attempts)}
 
 
 def _head(request: HttpRequest, run: Run, attempts: Sequence[Attempt]) -> dict[str, Any]:
     return {
-        "head": page.head(run, attempts),
-        "verdict": comparing.verdict(run),
+        "head": run_page.head(run, attempts),
+        "verdict": comparison.verdict(run),
         "may_cancel": permissions.may_cancel(request),
         "may_launch": permissions.may_launch(request),
         "may_delete": permissions.may_delete(request),

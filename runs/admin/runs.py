@@ -20,8 +20,9 @@ from unfold.paginator import InfinitePaginator
 from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from runs import erasing, presenting, services
-from runs.admin import columns, home, launching, permissions, verbs
+from runs import deletion, formatting, services
+from runs.admin import actions, columns, home, launch_page, permissions
+from runs.admin.audit_log import LogsWhere
 from runs.admin.compare import Comparing
 from runs.admin.filters import (
     BeforeFilter,
@@ -35,9 +36,8 @@ from runs.admin.filters import (
     WorkerFilter,
     newest,
 )
-from runs.admin.traces import LogsWhere
 from runs.admin.views import RunPages
-from runs.comparing import RUNS_MAX
+from runs.comparison import RUNS_MAX
 from runs.models import Run
 from runs.states import Status
 
@@ -150,28 +150,28 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
     def progress(self, run: Run) -> str:
         if run.status == Status.FAILED:
             return format_html('<span class="run-why" title="{}">{}</span>', run.error[:500], run.failure_kind)
-        fraction = presenting.fraction(run.progress_current, run.progress_total)
+        fraction = formatting.fraction(run.progress_current, run.progress_total)
         if fraction is None:
-            return presenting.progress_words(run.progress_current, run.progress_total, run.progress_message)[:60]
+            return formatting.progress_words(run.progress_current, run.progress_total, run.progress_message)[:60]
         return format_html(
             '<svg class="run-bar" viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true">'
             '<rect class="run-fill run-{}" width="{}" height="1"/></svg>{}',
             run.status,
             f"{fraction * 100:.1f}",
-            presenting.percent(fraction),
+            formatting.percent(fraction),
         )
 
     @display(description="Took")
     def took(self, run: Run) -> str:
-        return presenting.duration(presenting.between(run.started_at, run.finished_at or timezone.now()))
+        return formatting.duration(formatting.between(run.started_at, run.finished_at or timezone.now()))
 
     @display(description="Launched by")
     def by(self, run: Run) -> str:
-        return run.launched_by.get_username() if run.launched_by else run.launched_via or presenting.NOTHING
+        return run.launched_by.get_username() if run.launched_by else run.launched_via or formatting.NOTHING
 
     @display(description="Launched", ordering="id")
     def launched(self, run: Run) -> str:
-        ago = presenting.age(run.created_at, timezone.now())
+        ago = formatting.age(run.created_at, timezone.now())
         return format_html('<time datetime="{}" title="{}">{}</time>', run.created_at.isoformat(), run.created_at, ago)
 
     def get_search_results(
@@ -224,19 +224,19 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
 
     @action(description="Cancel", permissions=["cancel"])
     def cancel_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
-        verbs.cancel(request, verbs.chosen(request, queryset)).tell(request)
+        actions.cancel(request, actions.chosen(request, queryset)).tell(request)
 
     @action(description="Retry from the last checkpoint", permissions=["launch"])
     def retry_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
-        verbs.again(request, verbs.chosen(request, queryset), services.retry, "retried")[0].tell(request)
+        actions.again(request, actions.chosen(request, queryset), services.retry, "retried")[0].tell(request)
 
     @action(description="Run again, clean", permissions=["launch"])
     def rerun_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
-        verbs.again(request, verbs.chosen(request, queryset), services.rerun, "run again")[0].tell(request)
+        actions.again(request, actions.chosen(request, queryset), services.rerun, "run again")[0].tell(request)
 
     @action(description="Compare", permissions=["view"])
     def compare_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> HttpResponse | None:
-        ids = verbs.chosen(request, queryset)
+        ids = actions.chosen(request, queryset)
         if not 2 <= len(ids) <= RUNS_MAX:
             messages.warning(request, f"Choose 2 to {RUNS_MAX} runs to compare; these are {len(ids):,}.")
             return None
@@ -244,7 +244,7 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
 
     @action(description="Tag (write the tags beside)", permissions=["tag"])
     def tag_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
-        verbs.tag(request, verbs.chosen(request, queryset), request.POST.get("tags", "")).tell(request)
+        actions.tag(request, actions.chosen(request, queryset), request.POST.get("tags", "")).tell(request)
 
     @action(description="Launch", permissions=["launch"], url_path="go-launch", icon="rocket_launch")
     def go_launch(self, request: HttpRequest) -> HttpResponse:
@@ -261,10 +261,10 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
         return [f"{run}, its lines, results and files" for run in runs], {"runs": len(runs)}, missing, active
 
     def delete_model(self, request: HttpRequest, obj: Run) -> None:
-        erasing.erase([obj.pk])
+        deletion.erase([obj.pk])
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
-        erasing.erase(list(queryset.values_list("pk", flat=True)))
+        deletion.erase(list(queryset.values_list("pk", flat=True)))
 
     # Pages
 
@@ -278,4 +278,4 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
     def launch_view(self, request: HttpRequest) -> HttpResponse:
         """Choose an experiment, then say its configuration."""
         request.current_app = self.admin_site.name
-        return launching.page(request, {**self.admin_site.each_context(request), "opts": self.opts})
+        return launch_page.page(request, {**self.admin_site.each_context(request), "opts": self.opts})

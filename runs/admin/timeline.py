@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from runs import presenting
+from runs import formatting
 from runs.models import Attempt, Run
 
 WIDTH = 1000
@@ -43,9 +43,9 @@ def timeline(run: Run, attempts: Sequence[Attempt]) -> Timeline | None:
             continue
         totals[kind] = totals.get(kind, 0.0) + took_s
         left = (start - run.created_at).total_seconds() / whole_s * WIDTH
-        words = f"attempt {number}: {kind} for {presenting.duration(took_s)}"
+        words = f"attempt {number}: {kind} for {formatting.duration(took_s)}"
         spans.append(Span(kind, f"{left:.1f}", f"{took_s / whole_s * WIDTH:.1f}", words))
-    return Timeline(spans, [(kind, presenting.duration(totals[kind])) for kind in KINDS if kind in totals])
+    return Timeline(spans, [(kind, formatting.duration(totals[kind])) for kind in KINDS if kind in totals])
 
 
 def _stretches(

@@ -12,9 +12,10 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from runs import curves, following, presenting, services
-from runs.admin import downloads, lineview, live, page, permissions, verbs
+from runs import formatting, services
+from runs.admin import actions, downloads, live, log_view, permissions, run_page
 from runs.admin.charts import series
+from runs.lines import curves, following
 from runs.models import Artifact, LogLine, Run
 from runs.states import Level, Source
 
@@ -58,10 +59,10 @@ class RunPages:
             raise PermissionDenied
         run = self.visible(request, int(object_id) if object_id.isdecimal() and len(object_id) < 19 else 0)
         attempts = live.attempts_of(run)
-        asked = lineview.asked(request.GET, run)
+        asked = log_view.asked(request.GET, run)
         results = dict(following.marks(run.pk, curves.Follower.column).upto)  # before the results are read
         parts = live.parts(request, run, attempts)
-        shown = lineview.read(run.pk, asked)
+        shown = log_view.read(run.pk, asked)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -72,13 +73,13 @@ class RunPages:
             "parts": parts,
             "page": shown,
             "at": f"{following.write(shown.seen)}/{following.write(results)}",
-            "is_live": not (run.is_final and page.head(run, attempts).is_complete),
+            "is_live": not (run.is_final and run_page.head(run, attempts).is_complete),
             "levels": [level.label for level in LEVELS],
-            "level": presenting.level_name(asked.wanted.level) if asked.wanted.level else "",
+            "level": formatting.level_name(asked.wanted.level) if asked.wanted.level else "",
             "sources": Source.choices,
-            "limits": page.limits(run),
-            "configuration": page.configuration(run),
-            "command": page.command(run, attempts),
+            "limits": run_page.limits(run),
+            "configuration": run_page.configuration(run),
+            "command": run_page.command(run, attempts),
             "may_launch": permissions.may_launch(request),
             **(extra_context or {}),
         }
@@ -94,12 +95,12 @@ class RunPages:
             return JsonResponse({"error": "`seen` must be attempt:seq, comma separated"}, status=400)
         known = frozenset(request.GET.get("known", "").split(","))
         limit = 0 if request.GET.get("only") == "parts" else live.LOOK_LINES
-        return JsonResponse(live.look(request, run, lineview.asked(request.GET, run), seen, known, limit))
+        return JsonResponse(live.look(request, run, log_view.asked(request.GET, run), seen, known, limit))
 
     def lines_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
         """Lines from any place, for a page that is open."""
         run = self.visible(request, run_id)
-        found = lineview.read(run.pk, lineview.asked(request.GET, run))
+        found = log_view.read(run.pk, log_view.asked(request.GET, run))
         ends = [f"{line.attempt}.{line.seq}" for line in (*found.lines[:1], *found.lines[-1:])]
         around = found.asked.around
         return JsonResponse(
@@ -123,7 +124,7 @@ class RunPages:
     def download_view(self, request: HttpRequest, run_id: int, form: str) -> HttpResponseBase:
         """All lines that the filter takes, as text or JSON lines."""
         run = self.visible(request, run_id)
-        return downloads.lines(request, run, form, lineview.asked(request.GET, run).wanted)
+        return downloads.lines(request, run, form, log_view.asked(request.GET, run).wanted)
 
     def line_view(self, request: HttpRequest, run_id: int, attempt: int, seq: int) -> HttpResponse:
         self.visible(request, run_id)
@@ -141,7 +142,7 @@ class RunPages:
         self.visible(request, run_id)
         if not permissions.may_cancel(request):
             raise PermissionDenied
-        verbs.cancel(request, [run_id]).tell(request, run_id)
+        actions.cancel(request, [run_id]).tell(request, run_id)
         return self._to(run_id)
 
     def retry_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
@@ -158,14 +159,14 @@ class RunPages:
         self.visible(request, run_id)
         if not permissions.may_inspect(request):
             raise PermissionDenied
-        verbs.inspect(request, run_id, INSPECT_S)
+        actions.inspect(request, run_id, INSPECT_S)
         return HttpResponseRedirect(reverse("admin:runs_run_change", args=[run_id]) + "#now")
 
     def _again(self, request: HttpRequest, run_id: int, verb: Callable[..., Run], word: str) -> HttpResponse:
         self.visible(request, run_id)
         if not permissions.may_launch(request):
             raise PermissionDenied
-        outcome, made = verbs.again(request, [run_id], verb, word)
+        outcome, made = actions.again(request, [run_id], verb, word)
         outcome.tell(request, run_id)
         return self._to(made[0].pk if made else run_id)
 

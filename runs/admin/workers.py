@@ -12,7 +12,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
-from runs import presenting
+from runs import formatting
 from runs.conf import runs_settings
 from runs.models import Worker
 
@@ -63,7 +63,7 @@ class WorkerAdmin(ModelAdmin):
 
     @display(description="Queues")
     def listens(self, worker: Worker) -> str:
-        return ", ".join(worker.queues) or presenting.NOTHING
+        return ", ".join(worker.queues) or formatting.NOTHING
 
     @display(description="Executed")
     def its_runs(self, worker: Worker) -> str:
@@ -72,4 +72,4 @@ class WorkerAdmin(ModelAdmin):
 
     @display(description="Last heard of")
     def heard_of(self, worker: Worker) -> str:
-        return presenting.age(worker.heartbeat_at, timezone.now())
+        return formatting.age(worker.heartbeat_at, timezone.now())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from runs.buffer import keys
-from runs.buffer.keys import Stream
-from runs.following import Seen
-from runs.records import position
+from runs.lines.buffer import keys
+from runs.lines.buffer.keys import Stream
+from runs.lines.following import Seen
+from runs.lines.records import position
 
 
 async def after(client: Any, run_id: int, stream: Stream, seen: Seen, limit: int) -> list[bytes]:

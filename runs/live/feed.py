@@ -12,15 +12,15 @@ from typing import Any
 import redis
 from django.db import DatabaseError
 
-from runs import curves, following, lines, records
-from runs.buffer.keys import Stream
-from runs.following import Seen
+from runs.lines import curves, following, reading, records
+from runs.lines.buffer.keys import Stream
+from runs.lines.following import Seen
+from runs.lines.records import ResultRecord
 from runs.live import buffered
 from runs.live.markup import line_html
 from runs.live.snapshot import Snapshot
 from runs.live.threads import in_thread
 from runs.live.track import KEPT, Track
-from runs.records import ResultRecord
 
 CHUNK = KEPT // 2
 """Records read at once."""
@@ -107,7 +107,7 @@ class Feed:
         """Take one chunk of each; whether there was something."""
         if self.lines is None or self.results is None or self.snapshot is None:
             return False
-        moved = await self._advance(self.lines, Stream.LINES, self.snapshot.lines, lines.Follower)
+        moved = await self._advance(self.lines, Stream.LINES, self.snapshot.lines, reading.Follower)
         return await self._advance(self.results, Stream.RESULTS, self.snapshot.results, curves.Follower) or moved
 
     async def _advance(self, track: Track, stream: Stream, stored: Seen, reader: Callable[..., Any]) -> bool:

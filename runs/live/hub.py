@@ -14,9 +14,9 @@ import redis.asyncio
 from django.conf import settings
 from django.db import DatabaseError
 
-from runs.buffer import keys
-from runs.buffer.client import TIMEOUT_S
 from runs.conf import runs_settings
+from runs.lines.buffer import keys
+from runs.lines.buffer.client import TIMEOUT_S
 from runs.live.feed import Feed
 from runs.live.snapshot import look
 from runs.live.threads import in_thread

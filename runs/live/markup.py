@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-from runs import presenting
-from runs.records import Line
+from runs import formatting
+from runs.lines.records import Line
 from runs.states import Source
 
 SHOWN_CHARS = 4_000
@@ -24,7 +24,7 @@ _UNDO = {22: {"bold", "dim"}, 23: {"italic"}, 24: {"under"}, 27: {"inverse"}, 29
 def line_html(line: Line) -> str:
     """The list item of one line, escaped."""
     place = f"{line.attempt}.{line.seq}"
-    level = escape(presenting.level_name(line.level))
+    level = escape(formatting.level_name(line.level))
     moment = datetime.fromtimestamp(line.time, UTC).isoformat()
     number = place if line.attempt > 1 else line.seq
     source = "" if line.source == Source.LOG else f'<span class="run-source">{escape(line.source)}</span> '
@@ -33,7 +33,7 @@ def line_html(line: Line) -> str:
     return (
         f'<li class="run-line run-level-{level}" id="L{place}" data-attempt="{line.attempt}" data-seq="{line.seq}">'
         f'<a class="run-no" href="?around={place}#L{place}" title="Link to line {line.seq} of attempt {line.attempt}">'
-        f'{number}</a><time datetime="{moment}" title="{moment}">{presenting.clock(line.time)}</time>'
+        f'{number}</a><time datetime="{moment}" title="{moment}">{formatting.clock(line.time)}</time>'
         f'<span class="run-level">{level}</span><span class="run-text">{source}'
         f'<span class="run-message">{coloured(line.message[:SHOWN_CHARS])}</span>{more}{_metadata(line.metadata)}'
         "</span></li>"
@@ -43,7 +43,7 @@ def line_html(line: Line) -> str:
 def coloured(text: str) -> str:
     """`text` escaped, its terminal colours as spans; any other control character is made visible."""
     if "\x1b" not in text:
-        return escape(presenting.printable(text))
+        return escape(formatting.printable(text))
     pieces = _SGR.split(text)
     classes: set[str] = set()
     html = []
@@ -51,7 +51,7 @@ def coloured(text: str) -> str:
         if index % 2:
             classes = _after(classes, piece)
         elif piece:
-            shown = escape(presenting.printable(piece))
+            shown = escape(formatting.printable(piece))
             html.append(f'<span class="{" ".join(sorted(classes))}">{shown}</span>' if classes else shown)
     return "".join(html)
 
@@ -111,10 +111,10 @@ def _of_rgb(rgb: list[int]) -> int:
 def _metadata(metadata: dict[str, Any] | None) -> str:
     if not metadata:
         return ""
-    words = presenting.printable("  ".join(f"{key}={compact(value)}" for key, value in metadata.items()))
+    words = formatting.printable("  ".join(f"{key}={compact(value)}" for key, value in metadata.items()))
     if len(words) <= METADATA_CHARS:
         return f' <span class="run-meta">{escape(words)}</span>'
-    whole = presenting.printable(json.dumps(metadata, indent=2, ensure_ascii=False))
+    whole = formatting.printable(json.dumps(metadata, indent=2, ensure_ascii=False))
     head = escape(words[: METADATA_CHARS // 2])
     return f'<details class="run-meta"><summary>{head} …</summary><pre>{escape(whole)}</pre></details>'
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from django.db.models import Count
 from django.utils import timezone
 
-from runs import presenting, ranges
-from runs.documents import facts_of, lines_emitted
-from runs.following import Seen
+from runs import formatting
+from runs.lines import ranges
+from runs.lines.following import Seen
 from runs.models import Artifact, Attempt, Run
+from runs.serializers import facts_of, lines_emitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +56,19 @@ def _snapshot(run: Run, attempts: list[Attempt], artifacts: int) -> Snapshot:
 
 def _state(run: Run, attempts: list[Attempt], artifacts: int) -> dict[str, object]:
     now = timezone.now()
-    fraction = presenting.fraction(run.progress_current, run.progress_total)
+    fraction = formatting.fraction(run.progress_current, run.progress_total)
     emitted = [lines_emitted(attempt) for attempt in attempts]
     known = None if None in emitted else sum(count for count in emitted if count is not None)
     stored = sum(ranges.count(attempt.lines_stored) for attempt in attempts)
     return {
         "status": run.status,
-        "sentence": presenting.status_sentence(facts_of(run), now),
-        "percent": presenting.percent(fraction),
+        "sentence": formatting.status_sentence(facts_of(run), now),
+        "percent": formatting.percent(fraction),
         "width": None if fraction is None else round(100 * fraction, 1),
-        "words": presenting.progress_words(run.progress_current, run.progress_total, run.progress_message),
-        "pace": presenting.pace(run.status, run.progress_current, run.started_at, run.progress_at or now),
-        "remaining": presenting.remaining(run.status, fraction, run.started_at, run.progress_at or now),
-        "lines": presenting.completeness(stored, known),
+        "words": formatting.progress_words(run.progress_current, run.progress_total, run.progress_message),
+        "pace": formatting.pace(run.status, run.progress_current, run.started_at, run.progress_at or now),
+        "remaining": formatting.remaining(run.status, fraction, run.started_at, run.progress_at or now),
+        "lines": formatting.completeness(stored, known),
         "parts": _token(run, attempts, artifacts),
     }
 

@@ -20,10 +20,11 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from runs import curves, following, lines, presenting
+from runs import formatting
 from runs.conf import runs_settings
-from runs.following import Seen
-from runs.lines import Wanted
+from runs.lines import curves, following, reading
+from runs.lines.following import Seen
+from runs.lines.reading import Wanted
 from runs.live.access import Answer, may_watch
 from runs.live.feed import Feed, read_stored, result_data
 from runs.live.hub import Hub
@@ -166,7 +167,7 @@ async def _news(feed: Feed, cursor: Cursor, name: str) -> bytes:
 
 async def _from_database(feed: Feed, cursor: Cursor, name: str, seen: Seen) -> bytes:
     """For a page that is far behind."""
-    reader = lines.Follower if name == "lines" else curves.Follower
+    reader = reading.Follower if name == "lines" else curves.Follower
     try:
         found, upto, _ = await in_thread(read_stored, reader, feed.run_id, seen, BATCH)
     except DatabaseError:
@@ -197,7 +198,7 @@ def read_cursor(query: str, last_event_id: str) -> Cursor:
     source = asked.get("source", "")
     return Cursor(
         wanted=Wanted(
-            level=presenting.level_of(asked["level"]) if asked.get("level") else 0,
+            level=formatting.level_of(asked["level"]) if asked.get("level") else 0,
             source=source if source in Source.values else "",
             text=asked.get("text", "")[:200],
         ),

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, NamedTuple
 
-from runs.following import Seen
-from runs.records import position
+from runs.lines.following import Seen
+from runs.lines.records import position
 
 KEPT = 2_000
 """Records kept for streams that are up to date; who is further behind reads the database."""

@@ -11,8 +11,8 @@ from typing import Any, BinaryIO, Protocol
 
 from django.db.models import Q
 
-from runs.documents import iso
 from runs.models import Result
+from runs.serializers import iso
 
 BATCH = 5_000
 COLUMNS = ("run", "attempt", "seq", "time", "kind", "key", "step", "value")

@@ -9,7 +9,7 @@ from django.core.management.base import CommandParser
 from runs.management.base import Exit, RunsCommand, add_json
 from runs.management.watching import whoami
 from runs.models import Schedule
-from runs.schedules import changing, describing
+from runs.schedules import serializers, service
 
 
 class PausingCommand(RunsCommand):
@@ -22,10 +22,10 @@ class PausingCommand(RunsCommand):
         add_json(parser)
 
     def answer(self, options: dict[str, Any]) -> Exit:
-        found = [changing.find(name) for name in options["schedules"]]  # refuse all if one is not there
+        found = [service.find(name) for name in options["schedules"]]  # refuse all if one is not there
         changed = [self.do(schedule.pk, whoami()) for schedule in found]
         if options["json"]:
-            self.print_json(describing.schedule_documents(changed))
+            self.print_json(serializers.schedule_documents(changed))
         else:
             for schedule in changed:
                 self.print(f"Schedule {schedule.name} {self.done}")

@@ -10,12 +10,12 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 
-from runs import parsing, presenting
+from runs import formatting, parsing
 from runs.management.base import WrongUse
 from runs.models import Schedule, Slot
-from runs.schedules import describing
+from runs.schedules import serializers
+from runs.schedules.timetable import TimetableError, find_zone, resolved
 from runs.states import CatchUp, Overlap, SlotState, TimetableKind
-from runs.timetable import TimetableError, find_zone, resolved
 
 NONE = "none"
 
@@ -109,30 +109,30 @@ def owner_of(options: dict[str, Any]) -> Any:
 def screen(schedule: Schedule, now: datetime, *, slots: int = 0) -> Iterator[str]:
     """A schedule as lines for people."""
     state = f"paused: {schedule.paused_why}" if schedule.is_paused else ""
-    yield f"Schedule {schedule.name} · {describing.words(schedule)}{' · ' + state if state else ''}"
+    yield f"Schedule {schedule.name} · {serializers.words(schedule)}{' · ' + state if state else ''}"
     kind = "instance" if schedule.instance_name else "experiment"
     yield f"  launches       {kind} {schedule.target}, in the name of {schedule.owner_name or 'the shell'}"
     yield f"  overlap        {schedule.get_overlap_display()}"
-    window = presenting.duration(schedule.catch_up_window_s)
+    window = formatting.duration(schedule.catch_up_window_s)
     yield f"  catch-up       {schedule.get_catch_up_display()}; window {window}"
     yield from (f"  {name:<14} {value}" for name, value in _facts(schedule))
     if schedule.trouble:
         yield f"  trouble        {schedule.trouble}"
-    yield f"  last week      {week_words(describing.weeks([schedule.pk])[schedule.pk])}"
-    zone, fires = find_zone(schedule.time_zone), describing.next_fires(schedule)
+    yield f"  last week      {week_words(serializers.weeks([schedule.pk])[schedule.pk])}"
+    zone, fires = find_zone(schedule.time_zone), serializers.next_fires(schedule)
     for fire in fires:
         local = fire.due_at.astimezone(zone)
-        yield f"  next           {local:%a %Y-%m-%d %H:%M:%S %Z} ({presenting.age(fire.due_at, now)})"
+        yield f"  next           {local:%a %Y-%m-%d %H:%M:%S %Z} ({formatting.age(fire.due_at, now)})"
     if not fires:
         yield "  next           never again: all its slots are past"
-    for row in describing.last_slots(schedule, slots):
+    for row in serializers.last_slots(schedule, slots):
         yield f"  {row_line(row)}"
 
 
 def _facts(schedule: Schedule) -> Iterator[tuple[str, str]]:
     """What else was said of it, if it was."""
     zone = find_zone(schedule.time_zone)
-    configuration = describing.shown_configuration(schedule)
+    configuration = serializers.shown_configuration(schedule)
     said = {
         "about": schedule.description,
         "starts": f"{schedule.starts_at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}" if schedule.starts_at else "",
@@ -143,14 +143,14 @@ def _facts(schedule: Schedule) -> Iterator[tuple[str, str]]:
         "limits": json.dumps(schedule.limits) if schedule.limits else "",
         "configuration": json.dumps(configuration, ensure_ascii=False) if configuration else "",
     }
-    return ((name, presenting.printable(value)) for name, value in said.items() if value)
+    return ((name, formatting.printable(value)) for name, value in said.items() if value)
 
 
 def row_line(row: Slot) -> str:
-    return presenting.printable(describing.row_words(row))
+    return formatting.printable(serializers.row_words(row))
 
 
-def week_words(week: describing.Week) -> str:
+def week_words(week: serializers.Week) -> str:
     """`168 ran, 2 of them failed; 3 skipped, 1 missed: Run 12 was still going.`"""
     ran = f"{week.ran:,} ran" + (f", {week.failed:,} of them failed" if week.failed else "")
     ran += f", {waiting:,} waiting" if (waiting := week.states[SlotState.WAITING]) else ""

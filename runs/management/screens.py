@@ -15,10 +15,10 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from runs import presenting
-from runs.documents import facts_of
+from runs import formatting
+from runs.lines.records import Line
 from runs.models import Run
-from runs.records import Line
+from runs.serializers import facts_of
 from runs.states import Level, Source
 
 _STYLES = {Level.DEBUG: "dim", Level.WARNING: "yellow", Level.ERROR: "red", Level.CRITICAL: "bold red"}
@@ -30,15 +30,15 @@ def line_text(line: Line) -> str:
         f"  {key}={json.dumps(value, ensure_ascii=False)}" for key, value in (line.metadata or {}).items()
     )
     source = "" if line.source == Source.LOG else f"[{line.source}] "
-    level = f"{presenting.level_name(line.level):<8}"
-    return presenting.printable(f"{presenting.clock(line.time)} {level} {source}{line.message}{metadata}")
+    level = f"{formatting.level_name(line.level):<8}"
+    return formatting.printable(f"{formatting.clock(line.time)} {level} {source}{line.message}{metadata}")
 
 
 def status_text(run: Run) -> str:
     """`Run 7 · digits: failed. It used more memory …` and the error, if there is one."""
-    sentence = presenting.status_sentence(facts_of(run), timezone.now())
-    error = presenting.error_beside(run.error, sentence)
-    return f"Run {run.pk} · {presenting.printable(run.name or run.experiment)}: {run.status}. {sentence}" + (
+    sentence = formatting.status_sentence(facts_of(run), timezone.now())
+    error = formatting.error_beside(run.error, sentence)
+    return f"Run {run.pk} · {formatting.printable(run.name or run.experiment)}: {run.status}. {sentence}" + (
         f"\n  {error}" if error else ""
     )
 
@@ -115,13 +115,13 @@ class Terminal:
         self._live.start()
         for line in lines:
             self._console.print(Text(line_text(line), style=_STYLES.get(Level(line.level), "")), soft_wrap=True)
-        words = presenting.progress_words(run.progress_current, run.progress_total, run.progress_message)
+        words = formatting.progress_words(run.progress_current, run.progress_total, run.progress_message)
         self._progress.update(
             self._task,
             description=f"run {run.pk} {'cancelling' if run.cancel_requested_at else run.status}",
             completed=run.progress_current or 0,
             total=run.progress_total,
-            words=presenting.printable(words),
+            words=formatting.printable(words),
         )
 
     def pause(self) -> None:

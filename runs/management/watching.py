@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 from runs import services
-from runs.lines import Follower
+from runs.lines.reading import Follower
 from runs.management.base import Exit, RunsCommand, exit_of, find_run
 from runs.management.screens import Plain, Screen, Silence, Terminal
 from runs.models import Run

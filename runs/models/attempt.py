@@ -19,7 +19,7 @@ class Worker(models.Model):
     host = models.CharField(max_length=200)
     boot_id = models.CharField(max_length=64)
     pid = models.PositiveIntegerField()
-    pid_started = models.FloatField(help_text="Start of the process in seconds, as `runs.machine.started` tells it.")
+    pid_started = models.FloatField(help_text="Start of the process in seconds, see runs.forkserver.machine.")
     queues = models.JSONField(default=list)
     slots = models.PositiveIntegerField(default=1)
     version = models.CharField(max_length=100, blank=True)
@@ -67,7 +67,7 @@ class Attempt(models.Model):
     signal = models.PositiveSmallIntegerField(null=True)
     peak_memory_bytes = models.BigIntegerField(null=True)
     cpu_seconds = models.FloatField(null=True)
-    certificate = models.JSONField(null=True, help_text="What was known at a bad end, see runs.certificates.")
+    certificate = models.JSONField(null=True, help_text="Failure report, see runs.recovery.failure_report.")
     restored = models.JSONField(
         null=True, help_text="The checkpoint that it went on from: attempt and number; null if it started clean."
     )
@@ -86,7 +86,7 @@ class Attempt(models.Model):
     results_stored = models.JSONField(default=list)
 
     provenance = models.JSONField(
-        default=dict, help_text="Code digest, git commit, versions, host; see runs.provenance."
+        default=dict, help_text="Code digest, git commit, versions, host; see runs.supervisor.provenance."
     )
 
     class Meta:

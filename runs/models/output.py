@@ -1,4 +1,4 @@
-"""What runs produce. Lines and results are written by `runs.store` alone, in bulk, idempotent on their primary key."""
+"""Lines and results of runs. Written by `runs.lines.store` alone, in bulk, idempotent on their primary key."""
 
 from __future__ import annotations
 

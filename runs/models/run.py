@@ -44,7 +44,7 @@ class Run(models.Model):
     retries = models.JSONField(
         default=dict,
         blank=True,
-        help_text="Failure kind → how often and when it is tried again, see experiments.retrying.",
+        help_text="Failure kind → how often and when it is tried again, see experiments.retry.",
     )
     schedule = models.ForeignKey("runs.Schedule", null=True, blank=True, on_delete=models.SET_NULL, related_name="runs")
     slot = models.DateTimeField(null=True, blank=True, help_text="The scheduled time this run was launched for.")

@@ -14,11 +14,11 @@ from django.urls import reverse
 
 from experiments.models import Instance
 from runs.models.run import Run
+from runs.schedules.timetable import Timetable, TimetableError
 from runs.states import RAN, CatchUp, Overlap, SlotKind, SlotState, Status, TimetableKind
-from runs.timetable import Timetable, TimetableError
 
 TIMING = ("kind", "cron", "every_s", "dates", "time_zone", "starts_at", "ends_at", "jitter_s")
-"""The columns that make the timetable. They change through `runs.schedules.changing` alone, which first enters in the
+"""The columns that make the timetable. They change through `runs.schedules.service` alone, which first enters in the
 ledger what was due by the old one."""
 WINDOW_MAX_S = 366 * 24 * 3600
 

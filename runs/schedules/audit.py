@@ -14,7 +14,7 @@ from itertools import takewhile
 from django.db.models.functions import Now
 
 from runs.models import Run, Schedule, Slot
-from runs.schedules.deciding import moment
+from runs.schedules.policy import moment
 from runs.states import RAN, SlotKind, SlotState
 
 SLACK = timedelta(seconds=5)

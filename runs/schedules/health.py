@@ -10,10 +10,10 @@ from django.db.models import Case, Q, When
 from django.db.models.functions import Now
 
 from runs.conf import runs_settings
+from runs.formatting import duration
 from runs.models import Pulse, Schedule
-from runs.presenting import duration
-from runs.schedules.deciding import moment
-from runs.schedules.ticking import PULSE
+from runs.schedules.policy import moment
+from runs.schedules.tick import PULSE
 
 SHOWN = 20
 """Most schedules that are warned of one by one."""

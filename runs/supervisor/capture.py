@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import codecs
 
-from runs import records
-from runs.folding import LineFolder
+from runs.lines import records
+from runs.lines.folding import LineFolder
 from runs.states import Level, Source
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from time import time as clock
 
-from runs import records
-from runs.records import FRAME_MAX_BYTES, LAST_PIECE, LINE, PIECE, RESULT
+from runs.lines import records
+from runs.lines.records import FRAME_MAX_BYTES, LAST_PIECE, LINE, PIECE, RESULT
 from runs.states import Level, Source
 
 _WHOLE = frozenset(b"LRPCAHSEB")

@@ -7,8 +7,8 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
-from runs.supervisor.children import Exit
-from runs.supervisor.resources import Usage
+from runs.forkserver.client import Exit
+from runs.worker.resources import Usage
 
 
 @dataclass(frozen=True, slots=True)

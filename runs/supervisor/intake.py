@@ -9,14 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from runs import records
-from runs.buffer import Stream
 from runs.conf import RunsSettings
-from runs.records import End, Progress
+from runs.forkserver.client import Child
+from runs.lines import records
+from runs.lines.buffer import Stream
+from runs.lines.records import End, Progress
 from runs.states import Level, Source
 from runs.supervisor.capture import RawStream
 from runs.supervisor.channel import Channel
-from runs.supervisor.children import Child
 from runs.supervisor.moments import Moment
 from runs.supervisor.recorder import RunRecords
 from runs.supervisor.window import Window

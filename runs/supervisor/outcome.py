@@ -7,9 +7,9 @@ from __future__ import annotations
 import signal as signals
 from dataclasses import dataclass, field
 
-from runs.records import End
+from runs.forkserver.client import Exit, Fate
+from runs.lines.records import End
 from runs.states import FailureKind, Status
-from runs.supervisor.children import Exit, Fate
 from runs.supervisor.stops import Action, Reason, Stop
 from runs.transitions import Ending
 

@@ -15,11 +15,12 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, close_old_connections, transaction
 from django.db.models.functions import Now
 
-from runs import provenance, transitions
+from runs import transitions
 from runs.inspections import Inspection
+from runs.lines.records import ArtifactRecord, CheckpointRecord, Progress, without_nul
 from runs.models import Artifact, Attempt, Checkpoint, Run
-from runs.records import ArtifactRecord, CheckpointRecord, Progress, without_nul
 from runs.states import AttemptKey
+from runs.supervisor import provenance
 from runs.supervisor.moments import in_database
 
 logger = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ import logging
 import threading
 from collections.abc import Callable
 
-from runs.buffer import Buffer, Stream
 from runs.exceptions import BufferUnavailable
+from runs.lines.buffer import Buffer, Stream
 from runs.protections import is_off
 from runs.supervisor.window import Window
 

@@ -16,27 +16,28 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, transaction
 
-from runs import flush, store, transitions
-from runs.buffer import Stream
-from runs.certificates import ProcessSeen
+from runs import transitions
 from runs.conf import RunsSettings
 from runs.exceptions import BufferUnavailable, SpawnFailed
+from runs.forkserver.client import Child, ChildSpec, Exit, Fate
+from runs.lines import flush, store
+from runs.lines.buffer import Stream
+from runs.lines.records import position
 from runs.models import Attempt, Checkpoint
 from runs.protections import is_off
-from runs.records import position
+from runs.recovery.failure_report import ProcessSeen
 from runs.states import AttemptKey, FailureKind, Status
-from runs.supervisor.children import Child, ChildSpec, Exit, Fate
 from runs.supervisor.events import Event, Exited, Inbox, Measured
 from runs.supervisor.outcome import Observation, Verdict, verdict
-from runs.supervisor.resources import Usage
+from runs.supervisor.reporting import Seen, Spent, certify
 from runs.supervisor.sender import Sender
 from runs.supervisor.watch import Watch
 from runs.supervisor.window import Window
-from runs.supervisor.witness import Seen, Spent, certify
 from runs.transitions import Ending, Facts, Settled
+from runs.worker.resources import Usage
 
 if TYPE_CHECKING:
-    from runs.supervisor.runtime import Runtime
+    from runs.worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 
 from experiments.limits import Limits
-from runs.buffer import Stream
 from runs.conf import RunsSettings
+from runs.forkserver.client import Child, Exit
+from runs.lines.buffer import Stream
 from runs.states import Level
 from runs.supervisor import stops
-from runs.supervisor.children import Child, Exit
 from runs.supervisor.events import (
     CancelRequested,
     Draining,
@@ -25,14 +25,14 @@ from runs.supervisor.events import (
     Measured,
     StoredUpTo,
 )
-from runs.supervisor.inspecting import Inspector
+from runs.supervisor.inspector import Inspector
 from runs.supervisor.intake import Intake, system_line
 from runs.supervisor.moments import Moment
 from runs.supervisor.outcome import Observation
 from runs.supervisor.recorder import RunRecords
-from runs.supervisor.resources import Usage, proportional_memory
 from runs.supervisor.stops import Action, Ladder, Reason
 from runs.supervisor.window import Window
+from runs.worker.resources import Usage, proportional_memory
 
 IDLE_S = 5.0
 """Longest sleep of the loop, if nothing is due earlier."""

@@ -8,8 +8,8 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 
-from runs import records
-from runs.buffer import Stream
+from runs.lines import records
+from runs.lines.buffer import Stream
 from runs.states import AttemptKey
 
 

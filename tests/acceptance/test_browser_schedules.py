@@ -14,8 +14,8 @@ from playwright.sync_api import Locator, Page, expect
 
 from experiments.models import Instance
 from runs.models import Run, Schedule, Slot
+from runs.schedules.timetable import Timetable
 from runs.states import CatchUp, SlotState, Status, TimetableKind
-from runs.timetable import Timetable
 from tests.browser import PHONE, check_fit, picture
 from tests.factories import make_run
 from tests.schedules import at_once, database_now, make_schedule

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from runs import services
+from runs.lines.ranges import gaps
 from runs.models import Attempt, Run
-from runs.ranges import gaps
 from runs.states import FailureKind, Source, Status
 from tests.stack import Stack, ended, messages, processes_of
 

@@ -10,7 +10,7 @@ from django.db import connection
 
 from runs import tasks
 from runs.models import Run, Worker
-from runs.supervisor.hearing import DEAF_STATUS
+from runs.worker.watchdog import DEAF_STATUS
 from tests.recovery import (
     PATIENCE_S,
     Team,

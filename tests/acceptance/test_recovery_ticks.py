@@ -9,8 +9,8 @@ import pytest
 from django.utils import timezone
 
 from runs.models import Pulse
-from runs.reconcile import SWEPT
-from runs.supervisor.hearing import DEAF_STATUS
+from runs.recovery.reconcile import SWEPT
+from runs.worker.watchdog import DEAF_STATUS
 from tests.recovery import PATIENCE_S
 from tests.stack import Stack
 from tests.waiting import wait_until

@@ -35,9 +35,7 @@ pytestmark = pytest.mark.acceptance
 
 def fork_server(worker_pid: int) -> tuple[psutil.Process, psutil.Process]:
     """Keeper and server of a worker."""
-    (keeper,) = [
-        p for p in psutil.Process(worker_pid).children() if "runs.supervisor.forkserver" in " ".join(p.cmdline())
-    ]
+    (keeper,) = [p for p in psutil.Process(worker_pid).children() if "runs.forkserver.keeper" in " ".join(p.cmdline())]
     (server,) = keeper.children()
     return keeper, server
 

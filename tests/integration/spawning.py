@@ -17,10 +17,10 @@ from typing import Any
 
 import psutil
 
-from runs.records import End
+from runs.forkserver.client import Child, ChildSpec, Exit, ForkServer
+from runs.lines.records import End
 from runs.states import AttemptKey
 from runs.supervisor.channel import Channel
-from runs.supervisor.children import Child, ChildSpec, Exit, ForkServer
 from tests.waiting import wait_until
 
 EXPERIMENTS = Path(__file__).parent / "child_experiments"

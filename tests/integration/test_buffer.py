@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from runs.buffer import Buffer, Pushed, Stream, keys
 from runs.exceptions import BufferFull, BufferUnavailable
+from runs.lines.buffer import Buffer, Pushed, Stream, keys
 from runs.states import AttemptKey
 from tests.servers import RedisServer
 

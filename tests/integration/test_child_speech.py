@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runs.supervisor.children import ForkServer
+from runs.forkserver.client import ForkServer
 from tests.integration.spawning import Heard, alive, probe, run, seconds, spec
 from tests.waiting import wait_until
 

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from runs.exceptions import SpawnFailed
-from runs.supervisor.children import ForkServer
-from runs.supervisor.clock import lease_clock
+from runs.forkserver.client import ForkServer
+from runs.forkserver.clock import lease_clock
 from tests.integration.spawning import Heard, alive, probe, run, seconds, spec
 from tests.waiting import wait_until
 
@@ -124,8 +124,8 @@ def test_the_deadline_ends_the_children_until_there_is_a_new_one(own_fork_server
 def test_a_silent_server_is_replaced(
     own_fork_server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runs.supervisor.incarnation.PONG_TIMEOUT_S", 0.5)
-    monkeypatch.setattr("runs.supervisor.incarnation.PING_EVERY_S", 0.1)
+    monkeypatch.setattr("runs.forkserver.server_process.PONG_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("runs.forkserver.server_process.PING_EVERY_S", 0.1)
     heard, tree = with_tree(own_fork_server, tmp_path, "hold")
     assert own_fork_server.pid is not None
     os.kill(own_fork_server.pid, signal.SIGSTOP)
@@ -165,8 +165,8 @@ WORKER = """
 import sys, time
 from pathlib import Path
 import django; django.setup()
-from runs.supervisor.children import ForkServer
-from runs.supervisor.clock import lease_clock
+from runs.forkserver.client import ForkServer
+from runs.forkserver.clock import lease_clock
 from tests.integration.spawning import spec
 server = ForkServer()
 server.start()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runs.supervisor.children import ForkServer
+from runs.forkserver.client import ForkServer
 from tests.integration.spawning import EXPERIMENTS, Heard, probe, run, seconds, spec, unread_bytes
 from tests.waiting import wait_until
 

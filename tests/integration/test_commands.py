@@ -17,12 +17,12 @@ from django.db import OperationalError
 
 from experiments.models import Instance
 from runs import tasks
-from runs.lines import Follower
+from runs.lines.reading import Follower
+from runs.lines.records import Line
 from runs.management import exporting, watching
 from runs.management.screens import Plain, Screen, Silence, Terminal
 from runs.management.watching import Left, Watcher
 from runs.models import Attempt, Run
-from runs.records import Line
 from runs.states import Level, Status
 from tests.factories import make_attempt, make_run
 from tests.output import end_run, store_lines, store_metric, store_result

@@ -10,9 +10,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from runs import failures
-from runs.failures import Failure, Failures
+from runs import recent_failures
 from runs.models import Run
+from runs.recent_failures import Failure, Failures
 from runs.states import FailureKind, Status
 
 pytestmark = pytest.mark.django_db
@@ -38,13 +38,13 @@ def test_few_failures_are_told_one_by_one_newest_first() -> None:
     first, second = fail(2, ago_s=3600)
     (other,) = fail(experiment="other", ago_s=60)
     fail(ago_s=2 * 86_400)
-    found = failures.since(day_ago(), LIMIT)
+    found = recent_failures.since(day_ago(), LIMIT)
     assert found == Failures([Failure(other), Failure(second), Failure(first)])
 
 
 def test_nothing_has_failed() -> None:
     fail(ago_s=2 * 86_400)
-    assert failures.since(day_ago(), LIMIT) == Failures()
+    assert recent_failures.since(day_ago(), LIMIT) == Failures()
 
 
 def test_a_flood_of_one_experiment_hides_nothing() -> None:
@@ -52,27 +52,27 @@ def test_a_flood_of_one_experiment_hides_nothing() -> None:
     (early,) = fail(experiment="other", ago_s=7200)
     (killed,) = fail(failure_kind=FailureKind.MEMORY, ago_s=3600)
     *_, newest = fail(600)
-    found = failures.since(day_ago(), LIMIT)
+    found = recent_failures.since(day_ago(), LIMIT)
     assert found == Failures([Failure(newest, more=599), Failure(killed), Failure(early)])
 
 
 def test_a_run_that_was_launched_before_thousands_of_others_and_failed_now_is_told() -> None:
     (long,) = fail(experiment="long", ago_s=1)
     fail(600, ago_s=3 * 86_400)
-    assert failures.since(day_ago(), LIMIT) == Failures([Failure(long)])
+    assert recent_failures.since(day_ago(), LIMIT) == Failures([Failure(long)])
 
 
 def test_counting_ends_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failures, "COUNTED", 50)
+    monkeypatch.setattr(recent_failures, "COUNTED", 50)
     fail(60)
-    (failure,) = failures.since(day_ago(), LIMIT).told
+    (failure,) = recent_failures.since(day_ago(), LIMIT).told
     assert (failure.more, failure.is_at_least) == (49, True)
 
 
 def test_more_experiments_than_there_is_room_for_are_said_to_be_left_out() -> None:
     for number in range(8):
         fail(2, experiment=f"one_{number}", ago_s=60 + number)
-    found = failures.since(day_ago(), 5)
+    found = recent_failures.since(day_ago(), 5)
     assert [failure.run.experiment for failure in found.told] == [f"one_{number}" for number in range(5)]
     assert found.left_out == 3
 
@@ -82,7 +82,7 @@ def test_it_takes_two_queries_however_many_failed(times: int, django_assert_num_
     fail(times)
     fail(times, experiment="other")
     with django_assert_num_queries(2):
-        failures.since(day_ago(), LIMIT)
+        recent_failures.since(day_ago(), LIMIT)
 
 
 @pytest.mark.parametrize("times", [3, 200])
@@ -91,7 +91,7 @@ def test_only_entries_of_the_failures_are_read(times: int) -> None:
     fail(times)
     fail(times, experiment="other")
     with CaptureQueriesContext(connection) as asked:
-        failures.since(day_ago(), LIMIT)
+        recent_failures.since(day_ago(), LIMIT)
     for query in asked:
         plan = plan_of(query["sql"])
         assert all(wrong not in plan for wrong in ("SCAN runs_run", "Seq Scan on runs_run", "run_status")), plan

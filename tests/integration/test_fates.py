@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from runs.exceptions import SpawnFailed
-from runs.supervisor.children import Fate, ForkServer
-from runs.supervisor.clock import lease_clock
+from runs.forkserver.client import Fate, ForkServer
+from runs.forkserver.clock import lease_clock
 from tests.integration.spawning import Heard, alive, spec
 from tests.waiting import wait_until
 

@@ -8,13 +8,13 @@ from collections.abc import Callable
 import pytest
 from django.db import OperationalError, connection
 
-from runs import flush as flushing
-from runs.buffer import Buffer, CancelAsked, StoredUpTo, Stream
 from runs.exceptions import BufferUnavailable
-from runs.flush import Flush, flush_all, flush_run
+from runs.lines import flush as flushing
+from runs.lines.buffer import Buffer, CancelAsked, StoredUpTo, Stream
+from runs.lines.flush import Flush, flush_all, flush_run
+from runs.lines.store import Stored, store_entries
 from runs.models import Attempt, LogLine, Result
 from runs.states import AttemptKey
-from runs.store import Stored, store_entries
 from tests.factories import make_attempt
 from tests.servers import PostgresServer, RedisServer
 from tests.waiting import wait_until

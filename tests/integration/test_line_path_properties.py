@@ -24,12 +24,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from runs import ranges, records
-from runs.buffer import Buffer, Stream, keys
-from runs.flush import Flush, flush_run
+from runs.lines import ranges, records
+from runs.lines.buffer import Buffer, Stream, keys
+from runs.lines.flush import Flush, flush_run
+from runs.lines.store import store_entries
 from runs.models import Attempt, LogLine, Result
 from runs.states import AttemptKey
-from runs.store import store_entries
 from runs.supervisor.sender import Sender
 from runs.supervisor.window import Window
 from tests.factories import make_attempt

@@ -8,10 +8,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from runs import lines
-from runs.lines import Follower, Place, Wanted
+from runs.lines import reading
+from runs.lines.reading import Follower, Place, Wanted
+from runs.lines.records import Line
 from runs.models import Attempt, LogLine
-from runs.records import Line
 from runs.states import AttemptEnd, Level
 from tests.factories import make_attempt
 from tests.output import EPOCH, end_run, store_lines
@@ -35,19 +35,19 @@ def places(found: list[Line]) -> list[str]:
 
 def test_pages_go_on_from_one_attempt_to_the_next_and_back() -> None:
     run_id = two_attempts().run_id
-    assert places(lines.after(run_id, Place(1, 3), limit=4)) == ["1.4", "1.5", "2.1", "2.2"]
-    assert places(lines.before(run_id, Place(2, 2), limit=4)) == ["1.3", "1.4", "1.5", "2.1"]
-    assert places(lines.before(run_id, limit=2)) == ["2.2", "2.3"]
-    assert lines.after(run_id, Place(2, 3)) == []
-    assert lines.before(run_id, Place(1, 1)) == []
+    assert places(reading.after(run_id, Place(1, 3), limit=4)) == ["1.4", "1.5", "2.1", "2.2"]
+    assert places(reading.before(run_id, Place(2, 2), limit=4)) == ["1.3", "1.4", "1.5", "2.1"]
+    assert places(reading.before(run_id, limit=2)) == ["2.2", "2.3"]
+    assert reading.after(run_id, Place(2, 3)) == []
+    assert reading.before(run_id, Place(1, 1)) == []
 
 
 def test_every_line_is_read_once_page_by_page(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "BATCH", 7)
+    monkeypatch.setattr(reading, "BATCH", 7)
     settings.ATHANOR_RUNS = settings.ATHANOR_RUNS | {"page_size": 7}
     attempt = make_attempt()
     store_lines(attempt, range(1, 101))
-    assert [line.seq for line in lines.every(attempt.run_id)] == list(range(1, 101))
+    assert [line.seq for line in reading.every(attempt.run_id)] == list(range(1, 101))
 
 
 def test_a_page_far_down_costs_what_the_first_costs() -> None:
@@ -57,7 +57,7 @@ def test_a_page_far_down_costs_what_the_first_costs() -> None:
         for seq in range(1, 3_001)
     )
     with CaptureQueriesContext(connection) as queries:
-        found = lines.after(attempt.run_id, Place(1, 2_990), limit=5)
+        found = reading.after(attempt.run_id, Place(1, 2_990), limit=5)
     assert places(found)[0] == "1.2991"
     assert len(queries) == 2
     assert "OFFSET" not in queries[1]["sql"]
@@ -73,8 +73,8 @@ def test_level_and_source_filter() -> None:
     attempt = make_attempt()
     store_lines(attempt, range(1, 4))
     store_lines(attempt, range(4, 6), level=Level.ERROR, source="stderr")
-    assert places(lines.after(attempt.run_id, wanted=Wanted(level=Level.WARNING))) == ["1.4", "1.5"]
-    assert places(lines.before(attempt.run_id, wanted=Wanted(source="log"))) == ["1.1", "1.2", "1.3"]
+    assert places(reading.after(attempt.run_id, wanted=Wanted(level=Level.WARNING))) == ["1.4", "1.5"]
+    assert places(reading.before(attempt.run_id, wanted=Wanted(source="log"))) == ["1.1", "1.2", "1.3"]
 
 
 def test_a_follower_gives_each_line_once_and_knows_when_it_was_the_last() -> None:

@@ -14,10 +14,10 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.core.management import call_command
 
-from runs.buffer import Buffer
-from runs.buffer.keys import Stream
+from runs.lines.buffer import Buffer
+from runs.lines.buffer.keys import Stream
+from runs.lines.records import LINE, RESULT, encode, entry
 from runs.models import Attempt, Run
-from runs.records import LINE, RESULT, encode, entry
 from runs.states import Level
 from tests.factories import make_attempt
 from tests.output import end_run, store_lines, store_metric

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from runs.buffer import Buffer, CancelAsked, Notice, StoredUpTo, notices
 from runs.exceptions import BufferUnavailable
+from runs.lines.buffer import Buffer, CancelAsked, Notice, StoredUpTo, notices
 from runs.states import AttemptKey
 from tests.servers import RedisServer
 

@@ -12,10 +12,12 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from runs import machine, reconcile, transitions
+from runs import transitions
+from runs.forkserver import machine
+from runs.lines.store import store_entries
 from runs.models import Attempt, Pulse, Run, Worker
-from runs.reconcile import JUDGING, SWEPT, recover
-from runs.store import store_entries
+from runs.recovery import reconcile
+from runs.recovery.reconcile import JUDGING, SWEPT, recover
 from runs.tasks import waiting, wake
 from runs.transitions import Settled
 from tests.factories import make_attempt, make_run, make_worker

@@ -20,8 +20,8 @@ from runs import tasks
 from runs.management.base import WrongUse
 from runs.management.commands import backfill_schedule, list_schedules
 from runs.models import Run, Schedule
+from runs.schedules.timetable import Cron
 from runs.states import SlotState
-from runs.timetable import Cron
 from tests.schedules import aged, database_now, make_schedule, states, tick
 
 pytestmark = pytest.mark.django_db

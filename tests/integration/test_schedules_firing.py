@@ -10,9 +10,10 @@ from django.contrib.auth.models import Permission
 from django.db import DatabaseError
 
 from experiments.models import Instance
-from runs import erasing, launching, services
+from runs import deletion, launch_order, services
 from runs.models import Run, Schedule, Slot
-from runs.schedules import health, settling, ticking
+from runs.schedules import apply, health
+from runs.schedules import tick as ticking
 from runs.schedules.audit import audit
 from runs.states import CatchUp, Overlap, SlotKind, SlotState, Status
 from tests.schedules import aged, clock_at, database_now, end_runs, make_schedule, since, states, tick
@@ -73,7 +74,7 @@ def test_how_a_run_ended_and_how_long_it_took_is_kept_after_the_run_is_deleted()
     tick()
     end_runs()
     tick()
-    erasing.erase(Run.objects.values_list("pk", flat=True))
+    deletion.erase(Run.objects.values_list("pk", flat=True))
     row = schedule.slots.get()
     assert (row.outcome, row.run, row.duration_s is not None) == (Status.COMPLETED, None, True)
 
@@ -226,21 +227,21 @@ def test_whatever_an_authors_validator_raises_is_this_schedules_trouble_alone(mo
         aged(make_schedule("bad", configuration={"count": 1}), seconds=70),
         aged(make_schedule("good"), seconds=70),
     )
-    prepare = launching.prepare
+    prepare = launch_order.prepare
 
-    def broken(*args: object, **said: object) -> launching.Order:
+    def broken(*args: object, **said: object) -> launch_order.Order:
         if said["configuration"]:
             raise KeyError("oops")
         return prepare(*args, **said)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(launching, "prepare", broken)
+    monkeypatch.setattr(launch_order, "prepare", broken)
     tick()
     assert (states(bad), states(good)) == ([SlotState.REFUSED], [SlotState.LAUNCHED])
 
 
 def test_a_schedule_that_cannot_be_settled_harms_no_other_and_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     bad, good = aged(make_schedule("bad"), seconds=70), aged(make_schedule("good"), seconds=70)
-    monkeypatch.setattr(settling, "_enter", _failing(bad.pk, settling._enter))
+    monkeypatch.setattr(apply, "_enter", _failing(bad.pk, apply._enter))
     report = tick()
     bad.refresh_from_db()
     assert (list(report.failed), states(good), states(bad)) == ([bad.pk], [SlotState.LAUNCHED], [])
@@ -266,7 +267,7 @@ def test_a_crash_in_the_middle_leaves_nothing_half_done(monkeypatch: pytest.Monk
     def crash(schedules: object) -> None:
         raise DatabaseError("the server closed the connection")
 
-    monkeypatch.setattr(settling, "save_schedules", crash)
+    monkeypatch.setattr(apply, "save_schedules", crash)
     tick()
     assert (Run.objects.count(), Slot.objects.count()) == (0, 0)
     monkeypatch.undo()

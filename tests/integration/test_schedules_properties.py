@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from runs import services
 from runs.models import Run, Schedule
-from runs.schedules import settling
+from runs.schedules import apply
 from runs.schedules.audit import SLACK, audit
 from runs.states import CatchUp, Overlap, Status, TimetableKind
 from tests.schedules import clock_at, end_runs, make_schedule, since, tick
@@ -67,7 +67,7 @@ class Beats(RuleBasedStateMachine):
 
     @rule(where=st.sampled_from(["save_schedules", "settled_already", "decide"]))
     def a_beat_crashes(self, where: str) -> None:
-        with patch.object(settling, where, side_effect=DatabaseError("killed")):
+        with patch.object(apply, where, side_effect=DatabaseError("killed")):
             tick()
         Schedule.objects.filter(due_at__isnull=False).update(due_at=self.clock.now)
 

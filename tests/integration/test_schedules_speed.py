@@ -12,9 +12,9 @@ from django.db import connection
 
 from runs import tasks
 from runs.models import Run, Schedule, Slot
-from runs.schedules import ticking
+from runs.schedules import tick as ticking
 from runs.schedules.audit import audit
-from runs.schedules.ticking import TickReport
+from runs.schedules.tick import TickReport
 from runs.states import CatchUp, Overlap, SlotState
 from tests.schedules import database_now, make_many, make_schedule, tick
 

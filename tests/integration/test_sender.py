@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runs import records
-from runs.buffer import Buffer, Stream
+from runs.lines import records
+from runs.lines.buffer import Buffer, Stream
 from runs.states import AttemptKey
 from runs.supervisor.sender import Sender
 from runs.supervisor.window import Window

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from runs.lines.ranges import high_water
+from runs.lines.records import decode_line
+from runs.lines.store import Mark, rows, store_entries, writing
 from runs.models import Attempt, LogLine, Result
-from runs.ranges import high_water
-from runs.records import decode_line
-from runs.store import Mark, rows, store_entries, writing
 from tests.factories import make_attempt
 
 pytestmark = pytest.mark.django_db

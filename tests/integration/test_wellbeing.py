@@ -11,11 +11,11 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from experiments.registry import forget
-from runs import wellbeing
-from runs.buffer import Buffer
-from runs.buffer.keys import Stream
+from runs import health
+from runs.lines.buffer import Buffer
+from runs.lines.buffer.keys import Stream
+from runs.lines.records import LINE, encode, entry
 from runs.models import Pulse, Run
-from runs.records import LINE, encode, entry
 from runs.states import Status
 from tests.factories import make_attempt, make_run, make_worker
 from tests.output import end_run
@@ -29,7 +29,7 @@ def beat(buffer: Buffer) -> None:
 
 
 def problems() -> str:
-    return " ".join(f"{problem.what} {problem.remedy}" for problem in wellbeing.look().problems)
+    return " ".join(f"{problem.what} {problem.remedy}" for problem in health.look().problems)
 
 
 def test_a_whole_that_is_well_has_no_problems() -> None:
@@ -74,7 +74,7 @@ def test_what_runs_and_what_failed_of_late_is_told() -> None:
     running = make_attempt().run
     failed, old = (end_run(make_attempt(), Status.FAILED) for _ in range(2))
     Run.objects.filter(pk=old.pk).update(finished_at=timezone.now() - timedelta(days=2))
-    found = wellbeing.look()
+    found = health.look()
     assert found.running == [running]
     assert [failure.run for failure in found.failed.told] == [failed]
 

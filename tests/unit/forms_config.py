@@ -12,9 +12,9 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from experiments import Experiment
-from experiments.forms.describing import describe_form
 from experiments.forms.encoding import Data
 from experiments.forms.fields import Field as FormField
+from experiments.forms.introspection import describe_form
 from experiments.validation import stored_configuration
 
 NAME = "configuration"

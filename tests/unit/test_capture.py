@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runs.folding import LineFolder, cut
+from runs.lines.folding import LineFolder, cut
 from runs.states import Level, Source
 from runs.supervisor.capture import RawStream
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from experiments.limits import Limits
-from runs import certificates
-from runs.certificates import ProcessSeen
+from runs.forkserver.client import Exit
+from runs.recovery import failure_report
+from runs.recovery.failure_report import ProcessSeen
 from runs.supervisor import stops
-from runs.supervisor.children import Exit
 from runs.supervisor.outcome import Observation, verdict
+from runs.supervisor.reporting import Seen, Spent, certify
 from runs.supervisor.stops import Action, Reason
-from runs.supervisor.witness import Seen, Spent, certify
 
 LIMITS = Limits(timeout_s=5, memory_limit_bytes=2**30)
 KILLED = Exit(None, 9, 1.5, 1, 0)
@@ -43,7 +43,7 @@ def test_a_run_that_met_its_limit_says_which(tmp_path: Path) -> None:
     assert (found["last_sign_age_s"], found["heartbeat_age_s"], found["last_progress_age_s"]) == (1.235, 0.5, None)
     assert [line["message"] for line in found["last_lines"]] == ["its last word"]
     assert "hang" in found["stacks"]
-    told = " ".join(certificates.words(dict(found)))
+    told = " ".join(failure_report.words(dict(found)))
     assert "timeout_s of 5.0 s" in told
     assert "was killed" in told
     assert "last line 2.0 s" in told
@@ -62,8 +62,8 @@ def test_a_run_that_ended_well_needs_none(tmp_path: Path) -> None:
 
 
 def test_certificates_of_other_versions_are_told_as_far_as_they_go() -> None:
-    assert list(certificates.words({})) == []
-    assert list(certificates.words({"of_tomorrow": 1, "steps": ["kill"]})) == ["It was killed."]
+    assert list(failure_report.words({})) == []
+    assert list(failure_report.words({"of_tomorrow": 1, "steps": ["kill"]})) == ["It was killed."]
 
 
 def test_a_process_tree_is_told_by_its_shape() -> None:
@@ -71,7 +71,7 @@ def test_a_process_tree_is_told_by_its_shape() -> None:
         return {"pid": pid, "parent": parent, "command": f"c{pid}", "memory_bytes": 1024, "cpu_seconds": 0.5}
 
     lines = list(
-        certificates.processes([seen_process(5, 1), seen_process(6, 5), seen_process(7, 6), seen_process(8, 5)])
+        failure_report.processes([seen_process(5, 1), seen_process(6, 5), seen_process(7, 6), seen_process(8, 5)])
     )
     assert [line.split(" (")[0] for line in lines] == ["5 c5", "  6 c6", "    7 c7", "  8 c8"]
 
@@ -80,5 +80,5 @@ def test_only_what_was_added_to_the_stacks_is_read(tmp_path: Path) -> None:
     file = tmp_path / "stacks"
     file.write_text("old\n")
     file.write_text("old\nnew\n")
-    assert certificates.stacks_after(file, 4) == "new\n"
-    assert certificates.stacks_after(tmp_path / "none", 0) == ""
+    assert failure_report.stacks_after(file, 4) == "new\n"
+    assert failure_report.stacks_after(tmp_path / "none", 0) == ""

@@ -10,9 +10,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runs import records
-from runs.pipe import RecordPipe
-from runs.records import FRAME_MAX_BYTES
+from runs.child.pipe import RecordPipe
+from runs.lines import records
+from runs.lines.records import FRAME_MAX_BYTES
 from runs.supervisor.channel import Channel
 
 GOOD = b'L[1.0,20,"log","hello",null]'

@@ -14,7 +14,7 @@ from athanor.chaos.probe import advanced, expected
 from athanor.chaos.sampling import Samples, Told
 from athanor.experiments import ChaosProbe
 from experiments.registry import registry
-from runs.buffer import Stream
+from runs.lines.buffer import Stream
 from runs.protections import trouble
 from runs.states import AttemptKey
 

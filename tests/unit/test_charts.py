@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runs.admin.charts import BUCKETS, HEIGHT, WIDTH, chart, thinned
-from runs.curves import Curve
+from runs.lines.curves import Curve
 
 
 def curve(ys: list[float | None], **values: Any) -> Curve:

@@ -6,12 +6,12 @@ import selectors
 from types import SimpleNamespace
 from typing import Any, cast
 
-from runs import records
-from runs.buffer import Stream
 from runs.conf import RunsSettings
-from runs.records import CheckpointRecord
+from runs.forkserver.client import Child
+from runs.lines import records
+from runs.lines.buffer import Stream
+from runs.lines.records import CheckpointRecord
 from runs.states import AttemptKey, Level
-from runs.supervisor.children import Child
 from runs.supervisor.intake import Intake, system_line
 from runs.supervisor.recorder import RunRecords
 from runs.supervisor.window import Window

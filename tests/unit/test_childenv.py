@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runs.supervisor.childenv import for_children, is_secret
+from runs.forkserver.environment import for_children, is_secret
 
 
 @pytest.mark.parametrize(

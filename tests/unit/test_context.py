@@ -19,10 +19,10 @@ import pytest
 from pydantic import BaseModel
 
 from experiments import ExperimentFailed, RetryLater, RunCancelled, RunContext
-from runs.context import ChildContext, Facts
-from runs.control import Control
-from runs.pipe import PipeClosed, RecordPipe
-from runs.records import FRAME_MAX_BYTES
+from runs.child.context import ChildContext, Facts
+from runs.child.control import Control
+from runs.child.pipe import PipeClosed, RecordPipe
+from runs.lines.records import FRAME_MAX_BYTES
 from runs.states import AttemptKey
 from runs.supervisor.channel import Channel
 from tests.waiting import wait_until

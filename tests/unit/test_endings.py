@@ -15,7 +15,7 @@ from experiments.exceptions import (
     RunCancelled,
     UnknownExperiment,
 )
-from runs.supervisor import endings
+from runs.child import endings
 
 
 class Strange(Exception):

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field, create_model
 
-from experiments.forms.describing import describe_form, describe_schema
 from experiments.forms.fields import MISSING, Kind
+from experiments.forms.introspection import describe_form, describe_schema
 from tests.unit.forms_config import Everything, Layer, root
 
 ROOT = root()

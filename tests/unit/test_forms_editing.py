@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from experiments.forms.decoding import decode, rows
-from experiments.forms.editing import edit
 from experiments.forms.encoding import LIST_INPUTS_MAX, Data, encode
+from experiments.forms.list_edits import edit
 from tests.unit.forms_config import NAME, root, stored
 
 ROOT = root()

@@ -8,7 +8,7 @@ import pytest
 
 from experiments.exceptions import InvalidDefinition
 from experiments.forms.encoding import encode
-from experiments.forms.placing import place
+from experiments.forms.error_paths import place
 from experiments.validation import validate_configuration
 from tests.unit.forms_config import NAME, Demo, root, stored
 

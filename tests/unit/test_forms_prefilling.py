@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from experiments.forms.prefilling import prefill
+from experiments.forms.prefill import prefill
 from tests.unit.forms_config import root, stored
 
 ROOT = root()

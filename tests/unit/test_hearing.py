@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from runs.supervisor.hearing import Deafness, Look
+from runs.worker.watchdog import Deafness, Look
 
 
 def first_found(looks: Sequence[Look], *, patience_s: float = 3.0) -> int | None:

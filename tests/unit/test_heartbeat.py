@@ -11,9 +11,9 @@ from django.db import OperationalError
 from runs import transitions
 from runs.models import Worker
 from runs.states import AttemptKey
-from runs.supervisor import heartbeat
-from runs.supervisor.heartbeat import Heartbeat
 from runs.transitions import Renewed
+from runs.worker import heartbeat
+from runs.worker.heartbeat import Heartbeat
 
 KEY = AttemptKey(7, 2)
 NEWS = Renewed(None, False, 0, 0)

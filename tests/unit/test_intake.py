@@ -11,12 +11,12 @@ from typing import Any, cast
 
 import pytest
 
-from runs import records
-from runs.buffer import Stream
+from runs.child.pipe import RecordPipe
 from runs.conf import RunsSettings
-from runs.pipe import RecordPipe
+from runs.forkserver.client import Child
+from runs.lines import records
+from runs.lines.buffer import Stream
 from runs.states import AttemptKey
-from runs.supervisor.children import Child
 from runs.supervisor.intake import Intake
 from runs.supervisor.recorder import RunRecords
 from runs.supervisor.window import Window

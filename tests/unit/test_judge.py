@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from runs import machine
-from runs.reconcile import Facts, is_lost
+from runs.forkserver import machine
+from runs.recovery.reconcile import Facts, is_lost
 from runs.states import AttemptKey
 from tests.waiting import wait_until
 

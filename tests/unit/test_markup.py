@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runs.lines.records import Line
 from runs.live.markup import SHOWN_CHARS, coloured, line_html
-from runs.records import Line
 
 
 def line(message: str = "x", metadata: dict[str, object] | None = None) -> Line:

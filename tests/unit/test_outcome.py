@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from experiments.limits import Limits
-from runs.records import End
+from runs.forkserver.client import Exit, Fate
+from runs.lines.records import End
 from runs.states import AttemptEnd, FailureKind, Status
 from runs.supervisor import stops
-from runs.supervisor.children import Exit, Fate
 from runs.supervisor.outcome import Observation, verdict
 from runs.supervisor.stops import Action, Reason
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runs import parsing
-from runs.lines import Place
+from runs.lines.reading import Place
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("1.5h", 5400), ("10m", 600), ("2d", 172800), ("5 s", 5)])

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from runs import presenting
+from runs import formatting
 from runs.states import Level, Status
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
-FACTS = presenting.RunFacts(
+FACTS = formatting.RunFacts(
     status=Status.RUNNING,
     failure_kind="",
     error="",
@@ -42,7 +42,7 @@ FACTS = presenting.RunFacts(
     ],
 )
 def test_a_duration_is_as_exact_as_is_of_use(seconds: float | None, text: str) -> None:
-    assert presenting.duration(seconds) == text
+    assert formatting.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_duration_is_as_exact_as_is_of_use(seconds: float | None, text: str) -
     [(None, "—"), (0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (2 << 30, "2.0 GiB"), (1 << 62, "4096.0 PiB")],
 )
 def test_a_size_has_a_binary_unit(count: int | None, text: str) -> None:
-    assert presenting.size(count) == text
+    assert formatting.size(count) == text
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_size_has_a_binary_unit(count: int | None, text: str) -> None:
     [(None, "—"), (48213, "48,213"), (0.97222, "0.9722"), (2.0, "2"), (1.25e-7, "1.25e-07"), (math.inf, "inf")],
 )
 def test_a_number_is_short(value: float | None, text: str) -> None:
-    assert presenting.number(value) == text
+    assert formatting.number(value) == text
 
 
 @pytest.mark.parametrize(
@@ -68,35 +68,35 @@ def test_a_number_is_short(value: float | None, text: str) -> None:
 def test_progress_is_known_only_with_a_total_and_never_leaves_its_bounds(
     current: float | None, total: float | None, fraction: float | None
 ) -> None:
-    assert presenting.fraction(current, total) == fraction
+    assert formatting.fraction(current, total) == fraction
 
 
 def test_a_hundred_per_cent_is_not_said_before_it_is_all() -> None:
-    assert (presenting.percent(0.999), presenting.percent(0.29), presenting.percent(1.0)) == ("99 %", "29 %", "100 %")
+    assert (formatting.percent(0.999), formatting.percent(0.29), formatting.percent(1.0)) == ("99 %", "29 %", "100 %")
 
 
 def test_completeness_is_a_promise_only_once_the_attempt_has_ended() -> None:
-    assert presenting.completeness(48213, None) == "48,213 lines stored so far"
-    assert presenting.completeness(48000, 48213) == "48,000 of 48,213 lines stored"
+    assert formatting.completeness(48213, None) == "48,213 lines stored so far"
+    assert formatting.completeness(48000, 48213) == "48,000 of 48,213 lines stored"
 
 
 def test_control_characters_are_shown_and_colours_are_left_out() -> None:
-    assert presenting.printable("\x1b[31mred\x1b[0m\x1b]0;title\x07\ttab\r\x9b") == "red␛]0;title␇\ttab␍\\x9b"
+    assert formatting.printable("\x1b[31mred\x1b[0m\x1b]0;title\x07\ttab\r\x9b") == "red␛]0;title␇\ttab␍\\x9b"
 
 
 def test_an_error_that_the_sentence_has_said_is_not_said_again() -> None:
-    assert presenting.error_beside("Cancelled by ada", "Cancelled by ada; gone 0.25 s after the request.") == ""
-    assert presenting.error_beside("It used 3 GiB.", "It used more memory than its limit.") == "It used 3 GiB."
+    assert formatting.error_beside("Cancelled by ada", "Cancelled by ada; gone 0.25 s after the request.") == ""
+    assert formatting.error_beside("It used 3 GiB.", "It used more memory than its limit.") == "It used 3 GiB."
 
 
 @pytest.mark.parametrize("text", ["warning", "WARNING", " 30 "])
 def test_a_level_is_read_by_name_and_number(text: str) -> None:
-    assert presenting.level_of(text) == Level.WARNING
+    assert formatting.level_of(text) == Level.WARNING
 
 
 def test_an_unknown_level_is_told_which_there_are() -> None:
     with pytest.raises(ValueError, match="debug, info, warning, error, critical"):
-        presenting.level_of("loud")
+        formatting.level_of("loud")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_an_unknown_level_is_told_which_there_are() -> None:
     ],
 )
 def test_a_status_is_a_sentence_with_its_reason(changes: dict[str, object], sentence: str) -> None:
-    assert presenting.status_sentence(replace(FACTS, **changes), NOW) == sentence  # type: ignore[arg-type]
+    assert formatting.status_sentence(replace(FACTS, **changes), NOW) == sentence  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_status_is_a_sentence_with_its_reason(changes: dict[str, object], sent
     ],
 )
 def test_an_age_is_said_in_whole_units(seconds: float, text: str) -> None:
-    assert presenting.age(NOW - timedelta(seconds=seconds), NOW) == text
+    assert formatting.age(NOW - timedelta(seconds=seconds), NOW) == text
 
 
 @pytest.mark.parametrize(
@@ -157,10 +157,10 @@ def test_an_age_is_said_in_whole_units(seconds: float, text: str) -> None:
     [(441, "4.9 per s"), (90_000, "1,000.0 per s"), (9, "10.0 s each"), (0, ""), (None, ""), (-1, ""), (math.inf, "")],
 )
 def test_a_pace_is_the_average_since_the_start(current: float | None, text: str) -> None:
-    assert presenting.pace(Status.RUNNING, current, NOW - timedelta(seconds=90), NOW) == text
+    assert formatting.pace(Status.RUNNING, current, NOW - timedelta(seconds=90), NOW) == text
 
 
 def test_what_does_not_run_has_no_pace() -> None:
-    assert presenting.pace(Status.COMPLETED, 10, NOW - timedelta(seconds=90), NOW) == ""
-    assert presenting.pace(Status.RUNNING, 10, None, NOW) == ""
-    assert presenting.pace(Status.RUNNING, 10, NOW, NOW) == ""
+    assert formatting.pace(Status.COMPLETED, 10, NOW - timedelta(seconds=90), NOW) == ""
+    assert formatting.pace(Status.RUNNING, 10, None, NOW) == ""
+    assert formatting.pace(Status.RUNNING, 10, NOW, NOW) == ""

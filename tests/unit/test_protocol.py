@@ -8,7 +8,7 @@ import socket
 import msgspec
 import pytest
 
-from runs.supervisor.protocol import Connection, Ping, Refused, Spawn, decode_answer, decode_request
+from runs.forkserver.protocol import Connection, Ping, Refused, Spawn, decode_answer, decode_request
 
 
 def pair() -> tuple[Connection, Connection]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runs import ranges
+from runs.lines import ranges
 
 seqs = st.lists(st.integers(1, 60))
 

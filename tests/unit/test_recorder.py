@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from runs import provenance
 from runs.states import AttemptKey
+from runs.supervisor import provenance
 from runs.supervisor.recorder import RunRecords
 from tests.waiting import wait_until
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runs import records
+from runs.lines import records
 from runs.states import AttemptKey, Level, Source
 
 KEY = AttemptKey(5, 3)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from experiments.retrying import RETRIED_KINDS, Retry, attempts_at_most, retries_in_force
+from experiments.retry import RETRIED_KINDS, Retry, attempts_at_most, retries_in_force
 from runs.states import FailureKind, Status
 from runs.transitions import Ending, decide
 

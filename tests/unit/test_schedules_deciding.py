@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runs.schedules.deciding import Active, Due, Facts, Plan, Policy, decide
+from runs.schedules.policy import Active, Due, Facts, Plan, Policy, decide
 from runs.states import RAN, CatchUp, Overlap, SlotKind, SlotState
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

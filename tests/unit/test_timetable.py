@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runs.schedules.timetable import Cron, Timetable, TimetableError, find_zone, next_change, preview, words
 from runs.states import TimetableKind
-from runs.timetable import Cron, Timetable, TimetableError, find_zone, next_change, preview, words
 
 ZONES = (
     "UTC",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from runs import records
-from runs.buffer import Stream
+from runs.lines import records
+from runs.lines.buffer import Stream
 from runs.states import AttemptKey
 from runs.supervisor.window import Window
 

@@ -18,10 +18,10 @@ from runs import parsing
 from runs.exceptions import LaunchRefused
 from runs.models import Schedule
 from runs.models.schedule import local_zone
-from runs.schedules.changing import check
-from runs.schedules.describing import shown_configuration
+from runs.schedules.serializers import shown_configuration
+from runs.schedules.service import check
+from runs.schedules.timetable import TimetableError, find_zone, resolved
 from runs.states import TimetableKind
-from runs.timetable import TimetableError, find_zone, resolved
 
 if TYPE_CHECKING:
     _ModelForm = forms.ModelForm[Schedule]

@@ -10,12 +10,12 @@ from zoneinfo import ZoneInfo
 
 from django.utils import timezone
 
-from runs import presenting, timetable
+from runs import formatting
 from runs.models import Schedule, Slot
-from runs.schedules import describing, health
-from runs.schedules.deciding import moment
+from runs.schedules import health, serializers, timetable
+from runs.schedules.policy import moment
+from runs.schedules.timetable import Preview, TimetableError, find_zone
 from runs.states import RAN, SlotState
-from runs.timetable import Preview, TimetableError, find_zone
 
 CHART_HEIGHT = 100.0
 CHART_BARS = 30
@@ -97,7 +97,7 @@ STATE_LOOKS = {
 
 def marks(rows: list[Slot]) -> list[Mark]:
     """Oldest first."""
-    return [Mark(row, look(row), describing.row_words(row)) for row in reversed(rows)]
+    return [Mark(row, look(row), serializers.row_words(row)) for row in reversed(rows)]
 
 
 def durations(rows: list[Slot]) -> Durations | None:
@@ -114,7 +114,7 @@ def durations(rows: list[Slot]) -> Durations | None:
             CHART_HEIGHT - height,
             height,
             look(row),
-            f"{moment(row.slot)}: {presenting.duration(row.duration_s)}, {row.get_outcome_display().lower()}",
+            f"{moment(row.slot)}: {formatting.duration(row.duration_s)}, {row.get_outcome_display().lower()}",
             row.run_id,
         )
         for index, (row, height) in enumerate(zip(ended, heights, strict=True))
@@ -122,8 +122,8 @@ def durations(rows: list[Slot]) -> Durations | None:
     middle = sorted(seconds)[len(seconds) // 2]
     return Durations(
         bars,
-        longest=presenting.duration(max(seconds)),
-        median=presenting.duration(middle),
+        longest=formatting.duration(max(seconds)),
+        median=formatting.duration(middle),
         width=max(CHART_BARS, len(bars)) * 10,
         first=ended[0].slot,
         last=ended[-1].slot,
@@ -138,7 +138,7 @@ def fires(schedule: Schedule) -> list[FireView]:
             clock(fire.due_at, zone),
             f"slot {fire.slot.astimezone(zone):%H:%M}" if fire.due_at != fire.slot else "",
         )
-        for fire in describing.next_fires(schedule)
+        for fire in serializers.next_fires(schedule)
     ]
 
 
@@ -155,11 +155,11 @@ def facts(schedule: Schedule) -> list[tuple[str, str]]:
     found = [
         ("In the name of", schedule.owner_name or "the shell"),
         ("Overlap", schedule.get_overlap_display()),
-        ("Catch-up", f"{schedule.get_catch_up_display()} ({presenting.duration(schedule.catch_up_window_s)})"),
+        ("Catch-up", f"{schedule.get_catch_up_display()} ({formatting.duration(schedule.catch_up_window_s)})"),
         ("Pauses after", f"{schedule.pause_after_failures} failures in a row" if schedule.pause_after_failures else ""),
         ("Starts", f"{schedule.starts_at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}" if schedule.starts_at else ""),
         ("Ends", f"{schedule.ends_at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}" if schedule.ends_at else ""),
-        ("Jitter", f"up to {presenting.duration(schedule.jitter_s)}" if schedule.jitter_s else ""),
+        ("Jitter", f"up to {formatting.duration(schedule.jitter_s)}" if schedule.jitter_s else ""),
         ("Queue", schedule.queue),
         ("Priority", "" if schedule.priority is None else str(schedule.priority)),
         ("Timetable since", f"{schedule.planned_at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"),
@@ -173,16 +173,16 @@ def preview(schedule: Schedule) -> Preview | None:
 
 def context(schedule: Schedule) -> dict[str, Any]:
     """Everything of the page but permissions and what was asked for by its query."""
-    rows = describing.last_slots(schedule)
+    rows = serializers.last_slots(schedule)
     found = marks(rows)
     used = {mark.look for mark in found}
-    state = describing.state(schedule)
+    state = serializers.state(schedule)
     return {
         "schedule": schedule,
         "state": state,
         "state_look": STATE_LOOKS[state],
-        "words": describing.words(schedule),
-        "week": describing.weeks([schedule.pk])[schedule.pk],
+        "words": serializers.words(schedule),
+        "week": serializers.weeks([schedule.pk])[schedule.pk],
         "warnings": health.of_schedule(schedule),
         "beat": health.beat().words,
         "marks": found,
@@ -190,7 +190,7 @@ def context(schedule: Schedule) -> dict[str, Any]:
         "has_caught_up": any(row.state == SlotState.CAUGHT_UP for row in rows),
         "durations": durations(rows),
         "rows": rows[:30],
-        "configuration": presenting.printable(_json(describing.shown_configuration(schedule))),
+        "configuration": formatting.printable(_json(serializers.shown_configuration(schedule))),
         "limits": _json(schedule.limits) if schedule.limits else "",
         **ahead(schedule),
     }

@@ -12,14 +12,13 @@ from django.core.exceptions import ValidationError
 from django.forms import Field
 from django.utils import timezone
 
-from runs import timetable
 from runs.admin.schedules import page
 from runs.admin.schedules.forms import DatesField, MomentField, SecondsField
-from runs.documents import iso
 from runs.models import Schedule
-from runs.schedules import describing
+from runs.schedules import serializers, timetable
+from runs.schedules.timetable import Timetable, TimetableError, find_zone, resolved
+from runs.serializers import iso
 from runs.states import TimetableKind
-from runs.timetable import Timetable, TimetableError, find_zone, resolved
 
 
 def answer(said: dict[str, str], schedule: Schedule | None) -> dict[str, Any]:
@@ -32,7 +31,7 @@ def answer(said: dict[str, str], schedule: Schedule | None) -> dict[str, Any]:
         words = timetable.words(table)
         now, zone = timezone.now(), find_zone(table.time_zone)
         told = table if schedule else replace(table, jitter_s=0)
-        fires_ahead = list(islice(told.fires(now), describing.NEXT))
+        fires_ahead = list(islice(told.fires(now), serializers.NEXT))
         change = timetable.preview(table, now)
     except TimetableError as error:
         return {"field": error.field, "problem": str(error)}

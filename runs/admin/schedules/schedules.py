@@ -21,17 +21,17 @@ from django.views.decorators.http import require_GET, require_POST
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
-from runs import presenting, services
-from runs.admin import permissions, traces
+from runs import formatting, services
+from runs.admin import audit_log, permissions
 from runs.admin.schedules import page, preview
 from runs.admin.schedules.forms import ScheduleForm
 from runs.exceptions import ScheduleRefused
 from runs.models import Schedule
-from runs.schedules import describing, health
-from runs.schedules.changing import Backfilled
+from runs.schedules import health, serializers
+from runs.schedules.service import Backfilled
+from runs.schedules.timetable import find_zone, resolved
+from runs.schedules.timetable.zones import zone_names
 from runs.states import RAN, SlotState
-from runs.timetable import find_zone, resolved
-from runs.timetable.zones import zone_names
 
 WARNED_MAX = 1_000
 """Schedules that are looked through for what did not run last week."""
@@ -39,7 +39,7 @@ CHIPS = {"Paused": "warning", "Refused": "danger", "Failing": "danger", "Ended":
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(traces.LogsWhere, ModelAdmin):
+class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin):
     """The list says what did not run last week and why; a schedule's page says it slot by slot."""
 
     form = ScheduleForm
@@ -94,7 +94,7 @@ class ScheduleAdmin(traces.LogsWhere, ModelAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         schedules = {each.pk: each for each in Schedule.objects.order_by("name")[:WARNED_MAX]}
-        weeks = describing.weeks(schedules)
+        weeks = serializers.weeks(schedules)
         context = {
             "health": health.health(),
             "idle": [(schedules[key], week) for key, week in weeks.items() if week.did_not_run],
@@ -106,7 +106,7 @@ class ScheduleAdmin(traces.LogsWhere, ModelAdmin):
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """Each schedule of the page with its last week."""
         changelist = super().get_changelist_instance(request)
-        weeks = describing.weeks(schedule.pk for schedule in changelist.result_list)
+        weeks = serializers.weeks(schedule.pk for schedule in changelist.result_list)
         for schedule in changelist.result_list:
             schedule.week = weeks[schedule.pk]
         return changelist
@@ -117,7 +117,7 @@ class ScheduleAdmin(traces.LogsWhere, ModelAdmin):
 
     @display(description="State", label=CHIPS)
     def chip(self, schedule: Schedule) -> str:
-        return describing.state(schedule)
+        return serializers.state(schedule)
 
     @display(description="Launches")
     def launches(self, schedule: Schedule) -> str:
@@ -125,19 +125,19 @@ class ScheduleAdmin(traces.LogsWhere, ModelAdmin):
 
     @display(description="When")
     def when(self, schedule: Schedule) -> str:
-        return describing.words(schedule)
+        return serializers.words(schedule)
 
     @display(description="Next")
     def upcoming(self, schedule: Schedule) -> str:
-        fires = describing.next_fires(schedule, 1)
+        fires = serializers.next_fires(schedule, 1)
         if schedule.is_paused or not fires:
-            return presenting.NOTHING
-        ago = presenting.age(fires[0].due_at, timezone.now())
+            return formatting.NOTHING
+        ago = formatting.age(fires[0].due_at, timezone.now())
         return format_html('<time datetime="{}" data-title>{}</time>', fires[0].due_at.isoformat(), ago)
 
     @display(description="Last week")
     def last_week(self, schedule: Any) -> str:
-        week: describing.Week = schedule.week
+        week: serializers.Week = schedule.week
         ran = f"{week.ran:,} ran" + (f", {week.failed:,} failed" if week.failed else "")
         other = ", ".join(f"{count:,} {state.label.lower()}" for state, count in week.did_not_run.items())
         if not other:
@@ -184,7 +184,7 @@ class ScheduleAdmin(traces.LogsWhere, ModelAdmin):
     def _saved(self, request: HttpRequest, schedule: Schedule, what: str) -> HttpResponse:
         messages.success(request, f"Schedule {schedule.name} {what}.")
         schedule.refresh_from_db()
-        if not describing.next_fires(schedule, 1):
+        if not serializers.next_fires(schedule, 1):
             messages.warning(request, "It will not fire: all its slots are past. A backfill can still run them.")
         return HttpResponseRedirect(schedule.get_absolute_url())
 
@@ -279,21 +279,21 @@ class ScheduleAdmin(traces.LogsWhere, ModelAdmin):
 
     def _pause(self, request: HttpRequest, schedule: Schedule) -> None:
         services.pause_schedule(schedule.pk, by=request.user.get_username())
-        traces.keep(request, [schedule], CHANGE, "Paused")
+        audit_log.keep(request, [schedule], CHANGE, "Paused")
         messages.success(request, f"Schedule {schedule.name} is paused.")
 
     def _resume(self, request: HttpRequest, schedule: Schedule) -> None:
         services.resume_schedule(schedule.pk, by=request.user.get_username())
-        traces.keep(request, [schedule], CHANGE, "Resumed")
+        audit_log.keep(request, [schedule], CHANGE, "Resumed")
         messages.success(request, f"Schedule {schedule.name} is not paused any more.")
 
     def _trigger(self, request: HttpRequest, schedule: Schedule) -> None:
         user: Any = request.user
         anyway = request.POST.get("anyway") == "1"
         row = services.trigger_schedule(schedule.pk, by=user.get_username(), actor=user, anyway=anyway)
-        traces.keep(request, [schedule], CHANGE, "Triggered")
+        audit_log.keep(request, [schedule], CHANGE, "Triggered")
         good = row.state in RAN | {SlotState.WAITING}
-        messages.add_message(request, messages.SUCCESS if good else messages.WARNING, describing.row_words(row))
+        messages.add_message(request, messages.SUCCESS if good else messages.WARNING, serializers.row_words(row))
 
     def _backfill(self, request: HttpRequest, schedule: Schedule) -> None:
         by = request.user.get_username()
@@ -303,7 +303,7 @@ class ScheduleAdmin(traces.LogsWhere, ModelAdmin):
         except (ScheduleRefused, ValueError) as error:
             messages.error(request, Truncator(str(error)).chars(500))
             return
-        traces.keep(request, [schedule], CHANGE, f"Backfilled {start} to {end}")
+        audit_log.keep(request, [schedule], CHANGE, f"Backfilled {start} to {end}")
         messages.success(request, f"{sum(each.is_taken for each in found):,} slots are to run, one after another.")
 
     def _dry_run(self, request: HttpRequest, schedule: Schedule) -> list[Backfilled] | None:

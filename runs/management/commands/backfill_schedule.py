@@ -11,9 +11,9 @@ from runs import services
 from runs.management import scheduling
 from runs.management.base import Exit, RunsCommand, add_json
 from runs.management.watching import whoami
-from runs.schedules import changing
-from runs.schedules.changing import Backfilled
-from runs.schedules.deciding import moment
+from runs.schedules import service
+from runs.schedules.policy import moment
+from runs.schedules.service import Backfilled
 
 
 class Command(RunsCommand):
@@ -33,7 +33,7 @@ backfill_schedule nightly 2026-03-01T00:00+01:00 2026-03-02T12:00+01:00 --json
         add_json(parser)
 
     def answer(self, options: dict[str, Any]) -> Exit:
-        schedule = changing.find(options["schedule"])
+        schedule = service.find(options["schedule"])
         found = services.backfill_schedule(
             schedule.pk,
             scheduling.aware(options["start"], schedule.time_zone),

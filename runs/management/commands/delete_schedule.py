@@ -10,7 +10,7 @@ from django.core.management.base import CommandParser
 from runs import services
 from runs.management.base import Exit, RunsCommand, WrongUse, add_json
 from runs.models import Schedule
-from runs.schedules import changing
+from runs.schedules import service
 
 
 class Command(RunsCommand):
@@ -26,7 +26,7 @@ delete_schedule nightly hourly --yes --json
         add_json(parser)
 
     def answer(self, options: dict[str, Any]) -> Exit:
-        found = {schedule.pk: schedule for schedule in map(changing.find, options["schedules"])}  # all or none
+        found = {schedule.pk: schedule for schedule in map(service.find, options["schedules"])}  # all or none
         names = [schedule.name for schedule in found.values()]
         if not (options["yes"] or self._agrees(found)):
             raise WrongUse("Nothing is deleted. --yes deletes without asking; `pause_schedule` can be undone.")

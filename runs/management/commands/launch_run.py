@@ -8,11 +8,11 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from runs import parsing, services
-from runs.documents import run_document
 from runs.management.base import Exit, RunsCommand, add_json, find_run
 from runs.management.screens import status_text
 from runs.management.watching import watch
 from runs.models import Run
+from runs.serializers import run_document
 
 
 class Command(RunsCommand):

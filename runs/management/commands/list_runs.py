@@ -7,10 +7,10 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.utils import timezone
 
-from runs import presenting
-from runs.documents import run_summary
+from runs import formatting
 from runs.management.base import Exit, RunsCommand, add_json, table
 from runs.models import Run
+from runs.serializers import run_summary
 from runs.states import Status
 
 
@@ -54,14 +54,14 @@ list_runs --experiment digits --limit 100 --json
 def row(run: Run) -> tuple[object, ...]:
     now = timezone.now()
     status = f"{run.status} ({run.failure_kind})" if run.failure_kind else run.status
-    done = presenting.percent(presenting.fraction(run.progress_current, run.progress_total))
-    took = presenting.duration(presenting.between(run.started_at, run.finished_at or now))
+    done = formatting.percent(formatting.fraction(run.progress_current, run.progress_total))
+    took = formatting.duration(formatting.between(run.started_at, run.finished_at or now))
     return (
         run.pk,
         status,
         run.experiment,
-        presenting.printable(run.name),
+        formatting.printable(run.name),
         done,
         took,
-        presenting.age(run.created_at, now),
+        formatting.age(run.created_at, now),
     )

@@ -7,11 +7,11 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.utils import timezone
 
-from runs import presenting
+from runs import formatting
 from runs.management.base import Exit, RunsCommand, add_json, table
 from runs.management.scheduling import week_words
 from runs.models import Schedule
-from runs.schedules import describing, health
+from runs.schedules import health, serializers
 
 SHOWN = 1_000
 
@@ -31,13 +31,13 @@ list_schedules --json | jq '.[] | select(.trouble != "") | .name'
         if len(schedules) == SHOWN and (count := Schedule.objects.count()) > SHOWN:
             self.stderr.write(f"warning: {SHOWN:,} of {count:,} schedules are listed, by name.")
         if options["json"]:
-            self.print_json(describing.schedule_documents(schedules))
+            self.print_json(serializers.schedule_documents(schedules))
             return Exit.OK
         for warning in health.health():
             about = f"{warning.schedule}: " if warning.schedule else ""
             self.stderr.write(f"{warning.level.value}: {about}{warning.text}")
         if schedules:
-            weeks = describing.weeks(schedule.pk for schedule in schedules)
+            weeks = serializers.weeks(schedule.pk for schedule in schedules)
             rows = (row(schedule, weeks[schedule.pk]) for schedule in schedules)
             self.print(table(rows, ("NAME", "LAUNCHES", "WHEN", "NEXT", "LAST WEEK")))
         else:
@@ -45,13 +45,13 @@ list_schedules --json | jq '.[] | select(.trouble != "") | .name'
         return Exit.OK
 
 
-def row(schedule: Schedule, week: describing.Week) -> tuple[object, ...]:
-    fires = describing.next_fires(schedule, 1)
-    upcoming = presenting.age(fires[0].due_at, timezone.now()) if fires else "never again"
+def row(schedule: Schedule, week: serializers.Week) -> tuple[object, ...]:
+    fires = serializers.next_fires(schedule, 1)
+    upcoming = formatting.age(fires[0].due_at, timezone.now()) if fires else "never again"
     return (
         schedule.name,
         schedule.target,
-        describing.words(schedule),
+        serializers.words(schedule),
         "paused" if schedule.is_paused else upcoming,
         week_words(week),
     )

@@ -8,10 +8,10 @@ from django.core.management.base import CommandParser
 from django.db.models import Count, Q
 from django.utils import timezone
 
-from runs import presenting
-from runs.documents import iso
+from runs import formatting
 from runs.management.base import Exit, RunsCommand, add_json, table
 from runs.models import Worker
+from runs.serializers import iso
 
 
 class Command(RunsCommand):
@@ -35,7 +35,7 @@ class Command(RunsCommand):
                     worker.host,
                     worker.pid,
                     f"{worker.busy}/{worker.slots}",
-                    presenting.age(worker.heartbeat_at, now),
+                    formatting.age(worker.heartbeat_at, now),
                 )
                 for worker in found
             ]

@@ -14,7 +14,7 @@ from runs.management import scheduling
 from runs.management.base import Exit, RunsCommand, WrongUse, add_json
 from runs.management.commands.launch_run import add_limits, limits
 from runs.models import Schedule
-from runs.schedules.describing import schedule_document
+from runs.schedules.serializers import schedule_document
 
 
 class Command(RunsCommand):

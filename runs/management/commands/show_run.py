@@ -8,10 +8,11 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from runs import certificates, presenting, services
-from runs.documents import AttemptDocument, RunDocument, run_document
+from runs import formatting, services
 from runs.management.base import Exit, RunsCommand, add_json, find_run
 from runs.management.screens import status_text
+from runs.recovery import failure_report
+from runs.serializers import AttemptDocument, RunDocument, run_document
 
 SHOWN_RESULTS = 20
 SHOWN_LINES = 10
@@ -44,9 +45,9 @@ show_run 42 --stack
             return Exit.OK
         self.print(status_text(run))
         for line in details(document):
-            self.print(presenting.printable(line))
+            self.print(formatting.printable(line))
         if options["stack"]:
-            self.print("\n".join(presenting.printable(line) for line in whereabouts(document, answered)))
+            self.print("\n".join(formatting.printable(line) for line in whereabouts(document, answered)))
         return Exit.OK if answered or not options["stack"] else Exit.FAILED
 
 
@@ -61,10 +62,10 @@ def details(run: RunDocument) -> Iterator[str]:
     yield f"  seed           {run['seed']}"
     if run["progress"]:
         progress = run["progress"]
-        done = presenting.percent(progress["fraction"])
-        words = presenting.progress_words(progress["current"], progress["total"], progress["message"])
+        done = formatting.percent(progress["fraction"])
+        words = formatting.progress_words(progress["current"], progress["total"], progress["message"])
         yield f"  progress       {done} {words}"
-    yield f"  lines          {presenting.completeness(run['lines']['stored'], run['lines']['emitted'])}"
+    yield f"  lines          {formatting.completeness(run['lines']['stored'], run['lines']['emitted'])}"
     if run["summary"] is not None:
         yield f"  summary        {compact(run['summary'])}"
     for result in run["results"][:SHOWN_RESULTS]:
@@ -73,7 +74,7 @@ def details(run: RunDocument) -> Iterator[str]:
     if len(run["results"]) > SHOWN_RESULTS:
         yield f"  …              `export_results {run['id']}` has all {run['results_count']['stored']:,} results"
     for artifact in run["artifacts"]:
-        about = f"{artifact['content_type']}, {presenting.size(artifact['size_bytes'])}"
+        about = f"{artifact['content_type']}, {formatting.size(artifact['size_bytes'])}"
         yield f"  artifact       {artifact['name']} ({about})"
     for attempt in run["attempts"]:
         yield from attempt_details(attempt)
@@ -81,17 +82,17 @@ def details(run: RunDocument) -> Iterator[str]:
 
 def attempt_details(attempt: AttemptDocument) -> Iterator[str]:
     ended = attempt["end"] or "under way"
-    how = [presenting.signal_name(attempt["signal"])] if attempt["signal"] else []
+    how = [formatting.signal_name(attempt["signal"])] if attempt["signal"] else []
     how += [f"exit status {attempt['exit_status']}"] if attempt["exit_status"] is not None else []
     how += [f"ended by {attempt['ended_by']}"] if attempt["ended_by"] else []
     where = f"worker {attempt['worker'] or '?'}, pid {attempt['pid']}"
     yield f"  attempt {attempt['number']}      {', '.join((ended, *how))}; {where}"
     usage = (
-        f"{presenting.size(attempt['peak_memory_bytes'])} at most, {presenting.duration(attempt['cpu_seconds'])} of CPU"
+        f"{formatting.size(attempt['peak_memory_bytes'])} at most, {formatting.duration(attempt['cpu_seconds'])} of CPU"
     )
     yield f"                 {attempt['claimed_at']} to {attempt['finished_at'] or 'now'}; {usage}"
-    yield f"                 {presenting.start(attempt['restored'])}"
-    if gaps := presenting.missing(attempt["missing_lines"]):
+    yield f"                 {formatting.start(attempt['restored'])}"
+    if gaps := formatting.missing(attempt["missing_lines"]):
         yield f"                 {gaps}"
     yield from (f"    {line}" for line in attempt["traceback"].splitlines())
     if certificate := attempt["certificate"]:
@@ -100,13 +101,13 @@ def attempt_details(attempt: AttemptDocument) -> Iterator[str]:
 
 def certificate_details(certificate: dict[str, Any]) -> Iterator[str]:
     """What was known at a bad end: in words, then the last lines and the stacks."""
-    yield from (f"    {word}" for word in certificates.words(certificate))
+    yield from (f"    {word}" for word in failure_report.words(certificate))
     if lines := certificate.get("last_lines"):
         yield "    its last lines:"
         yield from (f"      {line['seq']:>6}  {line['message']}" for line in lines[-SHOWN_LINES:])
     if processes := certificate.get("processes"):
         yield "    its processes:"
-        yield from (f"      {line}" for line in certificates.processes(processes))
+        yield from (f"      {line}" for line in failure_report.processes(processes))
     if stacks := certificate.get("stacks"):
         yield "    its stacks:"
         yield from (f"      {line}" for line in stacks.splitlines())
@@ -119,7 +120,7 @@ def whereabouts(run: RunDocument, answered: bool) -> Iterator[str]:
         yield f"Run {run['id']} did not say where it is now: it is not being executed, or its worker does not answer."
     if seen:
         yield f"Looked at {seen[-1]['at']} ({seen[-1]['why']}):"
-        yield from (f"  {line}" for line in certificates.processes(seen[-1]["processes"]))
+        yield from (f"  {line}" for line in failure_report.processes(seen[-1]["processes"]))
         yield from (f"  {line}" for line in (seen[-1]["stacks"] or "It wrote no stacks in time.").splitlines())
 
 

@@ -7,10 +7,9 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.utils import timezone
 
-from runs import timetable
 from runs.management import scheduling
 from runs.management.base import Exit, RunsCommand, add_json
-from runs.schedules import changing, describing
+from runs.schedules import serializers, service, timetable
 
 
 class Command(RunsCommand):
@@ -27,10 +26,10 @@ show_schedule nightly --json | jq .slots[0]
         add_json(parser)
 
     def answer(self, options: dict[str, Any]) -> Exit:
-        schedule, count = changing.find(options["schedule"]), max(0, options["slots"])
+        schedule, count = service.find(options["schedule"]), max(0, options["slots"])
         if options["json"]:
-            rows = [describing.slot_document(row) for row in describing.last_slots(schedule, count)]
-            self.print_json({**describing.schedule_document(schedule), "slots": rows})
+            rows = [serializers.slot_document(row) for row in serializers.last_slots(schedule, count)]
+            self.print_json({**serializers.schedule_document(schedule), "slots": rows})
             return Exit.OK
         now = timezone.now()
         for line in scheduling.screen(schedule, now, slots=count):

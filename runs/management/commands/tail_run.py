@@ -7,13 +7,14 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from runs import lines, parsing
-from runs.documents import line_document
-from runs.lines import Follower, Place, Wanted
+from runs import parsing
+from runs.lines import reading
+from runs.lines.reading import Follower, Place, Wanted
+from runs.lines.records import Line
 from runs.management.base import Exit, RunsCommand, add_json, find_run
 from runs.management.screens import Plain, line_text
 from runs.management.watching import Left, Watcher
-from runs.records import Line
+from runs.serializers import line_document
 from runs.states import Source
 
 
@@ -48,12 +49,12 @@ tail_run 42 --json | jq -r .message
         run = find_run(options["run"])
         wanted = Wanted(level=options["level"], source=options["source"])
         render = line_json if options["json"] else line_text
-        start: Place = options["since"] or lines.START
+        start: Place = options["since"] or reading.START
         if options["last"] is not None:
-            last = lines.before(run.pk, None, wanted, limit=max(options["last"], 1))
+            last = reading.before(run.pk, None, wanted, limit=max(options["last"], 1))
             start = max(start, Place(last[0].attempt, last[0].seq - 1)) if last else start
         if not options["follow"]:
-            for line in lines.every(run.pk, start, wanted):
+            for line in reading.every(run.pk, start, wanted):
                 self.print(render(line))
             return Exit.OK
         screen = Plain(self.stdout, render=render, lines_only=True)

@@ -10,8 +10,8 @@ from runs import services
 from runs.management.base import Exit, RunsCommand, add_json
 from runs.management.scheduling import row_line
 from runs.management.watching import whoami
-from runs.schedules import changing
-from runs.schedules.describing import slot_document
+from runs.schedules import service
+from runs.schedules.serializers import slot_document
 from runs.states import RAN, SlotState
 
 
@@ -30,7 +30,7 @@ trigger_schedule nightly --anyway --json
         add_json(parser)
 
     def answer(self, options: dict[str, Any]) -> Exit:
-        schedule = changing.find(options["schedule"])
+        schedule = service.find(options["schedule"])
         row = services.trigger_schedule(schedule.pk, by=whoami(), anyway=options["anyway"])
         if options["json"]:
             self.print_json(slot_document(row))

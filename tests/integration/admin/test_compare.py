@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from experiments.registry import registry
-from runs import comparing, services
+from runs import comparison, services
 from runs.models import Attempt, Run
 from runs.states import Status
 from tests.factories import make_attempt, make_run
@@ -77,11 +77,11 @@ def test_a_reproduction_says_what_drifted(
     origin = with_result(old, configuration={"behaviour": "ok"})
     run = services.reproduce(origin.pk)
     assert (run.seed, run.configuration["behaviour"]) == (origin.seed, "ok")
-    verdict = comparing.verdict(run)
+    verdict = comparison.verdict(run)
     assert verdict is not None
     assert verdict.kind == "open"
     run = end_run(make_attempt(run), summary={"accuracy": new})
-    verdict = comparing.verdict(run)
+    verdict = comparison.verdict(run)
     assert verdict is not None
     assert says in verdict.sentence
 

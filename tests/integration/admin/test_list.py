@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django_celery_results.models import TaskResult
 
-from runs import erasing
+from runs import deletion
 from runs.models import Artifact, Attempt, LogLine, Result, Run
 from runs.states import Status
 from tests.factories import make_attempt, make_run
@@ -35,8 +35,8 @@ def ask(client: Client, what: str) -> int:
     artifact = Artifact.objects.create(
         run=run, attempt=1, name="a.txt", path="a.txt", content_type="text/plain", size_bytes=2, sha256=""
     )
-    erasing.run_folder(run.pk).mkdir(parents=True, exist_ok=True)
-    (erasing.run_folder(run.pk) / "a.txt").write_text("hi")
+    deletion.run_folder(run.pk).mkdir(parents=True, exist_ok=True)
+    (deletion.run_folder(run.pk) / "a.txt").write_text("hi")
     store_lines(Attempt.objects.get(run=run), [9])
     if what in ("cancel", "retry", "rerun"):
         return client.post(page_of(run, what)).status_code
@@ -173,11 +173,11 @@ def test_one_refused_rerun_does_not_stop_the_others(operator: Client) -> None:
 
 
 def test_deleting_takes_everything_of_finished_runs_with_it(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(erasing, "CHUNK", 2)
+    monkeypatch.setattr(deletion, "CHUNK", 2)
     run, kept = finished(), finished()
     store_result(Attempt.objects.get(run=run), "a", 1, seq=1)
     descendant = make_run(origin=run, origin_kind="retry")
-    folder = erasing.run_folder(run.pk)
+    folder = deletion.run_folder(run.pk)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.bin").write_bytes(b"x")
 
@@ -194,7 +194,7 @@ def test_a_run_that_is_not_final_is_not_deleted(operator: Client) -> None:
     assert operator.post(page_of(run, "delete"), {"post": "yes"}).status_code == 403
     data = {"action": "delete_selected", "_selected_action": [run.pk], "post": "yes"}
     assert "cancel it first" in operator.post(reverse("admin:runs_run_changelist"), data).content.decode()
-    assert erasing.erase([run.pk]) == 0
+    assert deletion.erase([run.pk]) == 0
     assert Run.objects.filter(pk=run.pk).exists()
 
 

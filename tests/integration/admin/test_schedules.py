@@ -16,7 +16,7 @@ from django.utils.html import escape
 from experiments.models import Instance
 from runs import services
 from runs.models import Run, Schedule, Slot
-from runs.schedules.describing import next_fires
+from runs.schedules.serializers import next_fires
 from runs.states import SlotState, Status
 from tests.schedules import aged, database_now, end_runs, make_schedule, states, tick
 

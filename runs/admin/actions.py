@@ -1,0 +1,117 @@
+"""Cancel, retry and rerun from the admin: for one run from its page, for many from the list. Django's log has each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from django.contrib import messages
+from django.contrib.admin.models import CHANGE
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.text import Truncator
+
+from runs import services
+from runs.admin.audit_log import keep
+from runs.exceptions import LaunchRefused, RunNotFinal, RunNotFound
+from runs.models import Run
+from runs.states import Status
+
+MANY = 1_000
+"""Most runs of one action."""
+
+
+@dataclass
+class Outcome:
+    """What an action did to the runs it was asked for."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+    def tell(self, request: HttpRequest, run_id: int | None = None) -> None:
+        """As messages, with counts unless it was about a single run."""
+        if self.counts:
+            said = self.counts if run_id else [f"{count:,} {what}" for what, count in self.counts.items()]
+            messages.success(request, f"{f'Run {run_id}: ' if run_id else ''}{', '.join(said)}.")
+        for problem in self.problems[:5]:
+            messages.warning(request, Truncator(problem).chars(500))
+        if len(self.problems) > 5:
+            messages.warning(request, f"{len(self.problems) - 5:,} more were refused.")
+
+
+def chosen(request: HttpRequest, queryset: QuerySet[Run]) -> list[int]:
+    """The chosen runs, oldest first; of more than MANY the oldest, and a message says so."""
+    found = list(queryset.order_by("pk").values_list("pk", flat=True)[: MANY + 1])
+    if len(found) > MANY:
+        messages.warning(
+            request, f"Only the {MANY:,} oldest of the chosen runs are done at once; do it again for more."
+        )
+    return found[:MANY]
+
+
+def cancel(request: HttpRequest, run_ids: Iterable[int]) -> Outcome:
+    outcome = Outcome()
+    for run_id in run_ids:
+        try:
+            status = services.cancel(run_id, by=request.user.get_username())
+        except RunNotFound as error:
+            outcome.problems.append(str(error))
+            continue
+        if status == Status.RUNNING:
+            outcome.counts["asked to stop"] += 1
+        elif status == Status.CANCELLED:
+            outcome.counts["cancelled"] += 1
+        else:
+            outcome.counts["had ended already"] += 1
+            continue
+        note(request, run_id, "Cancel requested")
+    return outcome
+
+
+def again(
+    request: HttpRequest, run_ids: Iterable[int], verb: Callable[..., Run], word: str
+) -> tuple[Outcome, list[Run]]:
+    """Retry or rerun; returns what happened and the new runs. One that is refused does not stop the others."""
+    outcome, made = Outcome(), []
+    for run_id in run_ids:
+        try:
+            made.append(verb(run_id, by=request.user, via="admin"))
+        except (LaunchRefused, RunNotFinal, RunNotFound) as error:
+            outcome.problems.append(f"Run {run_id}: {error}")
+        else:
+            outcome.counts[word] += 1
+            note(request, run_id, f"{word.capitalize()} as run {made[-1].pk}")
+            note(request, made[-1].pk, f"Launched from run {run_id}")
+    return outcome, made
+
+
+def inspect(request: HttpRequest, run_id: int, timeout_s: float) -> None:
+    """Ask where a run is now; the message says whether there was an answer."""
+    found = services.inspect(run_id, timeout_s=timeout_s)
+    note(request, run_id, "Asked where it is")
+    if found is None:
+        messages.warning(request, f"Run {run_id} is not being executed now, or its worker did not answer in time.")
+    else:
+        messages.success(request, f"Run {run_id} was looked at; see its newest attempt.")
+
+
+def tag(request: HttpRequest, run_ids: Iterable[int], text: str) -> Outcome:
+    """Add the tags that `text` names; with a minus before it, one is removed."""
+    outcome = Outcome()
+    words = [word.strip() for word in text.split(",") if word.strip().lstrip("-")]
+    if not words:
+        outcome.problems.append("Write the tags, separated by commas, beside the action.")
+        return outcome
+    for run_id in run_ids:
+        if services.tag(run_id, add=[w for w in words if w[0] != "-"], remove=[w[1:] for w in words if w[0] == "-"]):
+            outcome.counts["tagged"] += 1
+            note(request, run_id, f"Tags: {', '.join(words)}")
+        else:
+            outcome.counts["had them already"] += 1
+    return outcome
+
+
+def note(request: HttpRequest, run_id: int, text: str) -> None:
+    """Keep in Django's log what was done to the run."""
+    keep(request, Run.objects.filter(pk=run_id), CHANGE, text)

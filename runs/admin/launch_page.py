@@ -1,0 +1,148 @@
+"""The launch page: choose an experiment, fill in its form, launch it or save it as an instance.
+
+`?experiment=NAME`, `?instance=ID` or `?run=ID` (again, with changes) says what; the rest of the link fills the
+form in: `epochs=3&optimizer.rate=0.1`. A key is one of the configuration if that has it, otherwise one of the launch
+(`name`, `tags`, `queue`, `priority`, `seed`); `launch.seed`, `limits.timeout_s` and `configuration.name` say which is
+meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.admin.models import ADDITION
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from experiments.base import Experiment
+from experiments.catalog import about, choice_context
+from experiments.forms.rendering import COMMAND
+from experiments.forms.widget import GeneratedWidget
+from experiments.models import Instance
+from experiments.registry import registry
+from runs.admin import actions, audit_log, permissions
+from runs.admin.launch_form import LaunchForm
+from runs.models import Run
+
+TARGETS = ("experiment", "instance", "run")
+INSTANCES = 50
+"""Most instances that are offered beside the experiments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be launched."""
+
+    experiment: type[Experiment]
+    instance: Instance | None = None
+    run: Run | None = None
+    """The one that is launched again, with changes."""
+
+    @property
+    def title(self) -> str:
+        if self.run:
+            return f"Launch run {self.run.pk} again, with changes"
+        return f"Launch {self.instance.name if self.instance else self.experiment.title}"
+
+
+def page(request: HttpRequest, base: Mapping[str, Any]) -> HttpResponse:
+    """The page itself; `base` is the context that every page of this admin has."""
+    name, instance, run = asked_for(request)
+    target = Target(registry().get(name), instance, run) if name in registry() else None
+    if not may_launch(request, target):
+        raise PermissionDenied
+    if target is None:
+        return choosing(request, base, name)
+    query = {key: request.GET.getlist(key) for key in request.GET if key not in TARGETS}
+    form = LaunchForm(target, request.POST if request.method == "POST" else None, query)
+    if request.method == "POST" and form.is_valid() and (done := act(request, form)):
+        return done
+    for sentence in form.refused:
+        messages.warning(request, sentence)
+    context = {
+        **base,
+        "title": target.title,
+        "media": form.media,
+        "target": target,
+        "about": about(target.experiment),
+        "form": form,
+        "parts": form.drawn(),
+        "summary": form.summary(),
+        "command": COMMAND,
+        "may_save": request.user.has_perm("experiments.add_instance"),
+    }
+    status = 422 if form.is_bound and not form.is_edit else 200
+    return TemplateResponse(request, "runs/launch.html", context, status=status)
+
+
+def choosing(request: HttpRequest, base: Mapping[str, Any], name: str) -> HttpResponse:
+    """What there is to launch; `name` is an experiment that was asked for and is not there."""
+    query = request.GET.get("q", "")
+    may_see = request.user.has_perm("experiments.view_instance")
+    context = {
+        **base,
+        "title": "Launch",
+        "media": GeneratedWidget.media_of(),
+        "instances": Instance.objects.filter(name__icontains=query)[:INSTANCES] if may_see else [],
+        **choice_context(request.GET, name),
+    }
+    return TemplateResponse(request, "runs/choose.html", context)
+
+
+def act(request: HttpRequest, form: LaunchForm) -> HttpResponse | None:
+    """Launch or save; None with the errors at their fields."""
+    if request.POST.get(COMMAND) == "save":
+        return _save(request, form)
+    run = form.launch(by=request.user)
+    if run is None:
+        return None
+    actions.note(request, run.pk, f"Launched again from run {form.target.run.pk}" if form.target.run else "Launched")
+    messages.success(request, f"Run {run.pk} is launched.")
+    return HttpResponseRedirect(reverse("admin:runs_run_change", args=[run.pk]))
+
+
+def _save(request: HttpRequest, form: LaunchForm) -> HttpResponse | None:
+    if not request.user.has_perm("experiments.add_instance"):
+        raise PermissionDenied
+    instance = form.save_instance(by=request.user)
+    if instance is None:
+        return None
+    audit_log.keep(request, [instance], ADDITION, "Saved from the launch page")
+    messages.success(request, f"The instance {instance.name} is saved. It is not launched yet.")
+    if left := form.not_kept():
+        messages.warning(request, f"An instance does not keep: {', '.join(left)}. They belong to a launch.")
+    return HttpResponseRedirect(instance.get_absolute_url())
+
+
+def asked_for(request: HttpRequest) -> tuple[str, Instance | None, Run | None]:
+    """What the query names: the experiment, and the instance or the run that the form begins with."""
+    asked = request.GET
+    run, instance = _row(Run, asked.get("run")), _row(Instance, asked.get("instance"))
+    if (run and not permissions.may_view(request)) or (instance and not _may_see(request)):
+        raise PermissionDenied
+    for kind, found in (("run", run), ("instance", instance)):
+        if kind in asked and found is None:
+            messages.warning(request, f"There is no {kind} {asked[kind]!r}; choose what to launch.")
+    found = run or instance
+    return found.experiment if found else asked.get("experiment", ""), None if run else instance, run
+
+
+def _may_see(request: HttpRequest) -> bool:
+    """What instances are configured to."""
+    return any(request.user.has_perm(f"experiments.{may}_instance") for may in ("view", "change", "launch"))
+
+
+def may_launch(request: HttpRequest, target: Target | None) -> bool:
+    """Who may launch instances only, may launch those."""
+    if permissions.may_launch(request):
+        return True
+    return target is not None and target.instance is not None and request.user.has_perm("experiments.launch_instance")
+
+
+def _row(model: Any, pk: str | None) -> Any:
+    return model.objects.filter(pk=pk).first() if pk and pk.isdecimal() and pk.isascii() and len(pk) < 19 else None

@@ -1,0 +1,50 @@
+"""Admins of other packages, registered again with unfold's looks: stored task results, users and groups."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.contrib.admin import ShowFacets
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
+from django.http import HttpRequest
+from django_celery_results.admin import TaskResultAdmin
+from django_celery_results.models import GroupResult, TaskResult
+from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.paginator import InfinitePaginator
+
+from runs.admin.audit_log import LogsWhere
+
+for model in (TaskResult, GroupResult, User, Group):
+    admin.site.unregister(model)
+
+
+@admin.register(TaskResult)
+class ReadOnlyTaskResultAdmin(TaskResultAdmin, ModelAdmin):
+    """What Celery kept of a supervising task, linked from the attempt that it made. Without its date hierarchy, which
+    asks the whole table."""
+
+    date_hierarchy = None
+    list_display = ("task_id", "task_name", "date_done", "status", "worker")
+    list_filter = ("status",)
+    show_full_result_count = False
+    show_facets = ShowFacets.NEVER
+    paginator = InfinitePaginator
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: TaskResult | None = None) -> bool:
+        return False
+
+
+@admin.register(User)
+class StyledUserAdmin(LogsWhere, UserAdmin, ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs only
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+
+
+@admin.register(Group)
+class StyledGroupAdmin(LogsWhere, GroupAdmin, ModelAdmin):
+    pass

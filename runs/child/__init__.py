@@ -1,0 +1,1 @@
+"""The process of one experiment. No database, no Redis, no Celery."""

@@ -1,0 +1,201 @@
+"""The child: from the fork to its last word. User code is called here and nowhere else.
+
+The order of what it says: hello (`H`) when the experiment is imported and its configuration accepted, then whatever
+the experiment says, the end (`E`), and nothing after it. Then the process ends without waiting for the experiment's
+threads; what it left behind is killed by the fork server. Functions registered with `atexit` run after the end was
+said; if they hang, the supervisor ends them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import inspect
+import os
+import platform
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.machinery import ModuleSpec
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import Any, NoReturn
+
+import msgspec
+
+from experiments.base import Experiment
+from experiments.conf import experiments_settings
+from experiments.discovery import ENTRY_POINT_GROUP
+from experiments.exceptions import InvalidDefinition
+from experiments.registry import load_one
+from experiments.source import source_digest, source_file
+from experiments.validation import validate_configuration
+from runs.child import endings
+from runs.child import interrupts as interrupts_module
+from runs.child.context import ChildContext, Facts
+from runs.child.control import Control
+from runs.child.interrupts import Interrupts
+from runs.child.isolation import Descriptors, isolate
+from runs.child.output import Output
+from runs.child.pipe import PipeClosed, RecordPipe
+from runs.conf import runs_settings
+from runs.forkserver import prctl
+from runs.forkserver.spec import ChildSpec
+from runs.lines.records import END, HELLO, End
+
+NO_WORD_STATUS = 70
+"""Exit status of a child that could not say how it ended."""
+
+SPAWNED_MAIN = "runs.child.spawned"
+"""The main module of processes that multiprocessing spawns."""
+
+_decode_spec = msgspec.json.Decoder(ChildSpec, dec_hook=lambda kind, value: kind(value)).decode
+_OWN_FILES = frozenset({__file__, interrupts_module.__file__})
+
+
+def warm_up() -> None:
+    """Do once, in the fork server, what every child would do again: it is half the time of a start."""
+    experiments_settings()
+    runs_settings()
+    entry_points(group=ENTRY_POINT_GROUP)
+
+
+def fork(spec: bytes, fds: Sequence[int]) -> int:
+    """Fork a child for the encoded ChildSpec; returns its pid. `fds`: records, stdout, stderr (to write), control (to
+    read).
+    """
+    server = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _begin(spec, fds, server)
+    return pid
+
+
+def _begin(raw: bytes, fds: Sequence[int], server: int) -> NoReturn:
+    """Be the child. Whatever happens, the fork server's code is not returned to."""
+    status = NO_WORD_STATUS
+    try:
+        spec = _decode_spec(raw)
+        descriptors = isolate(spec, fds, server)
+        _Child(spec, descriptors).live()
+        status = 0
+    except BaseException:
+        with suppress(BaseException):
+            os.write(2, traceback.format_exc().encode("utf-8", "backslashreplace"))
+    finally:
+        os._exit(status)
+
+
+class _Child:
+    """Everything of one run in its own process."""
+
+    def __init__(self, spec: ChildSpec, descriptors: Descriptors) -> None:
+        self._spec = spec
+        self._pipe = RecordPipe(descriptors.records, line_max_bytes=spec.line_max_bytes, raw_fds=(1, 2))
+        self._control = Control(descriptors.control, on_gone=_end_own_group)
+        self._interrupts = Interrupts(self._control)
+        self._output = Output(
+            self._pipe, line_max_bytes=spec.line_max_bytes, redraw_every_s=runs_settings().redraw_every_s
+        )
+        self._context: ChildContext[Any] | None = None
+        self._stacks = descriptors.stacks
+
+    def live(self) -> None:
+        """Run the experiment and say how it ended. Raises PipeClosed if that cannot be said."""
+        self._output.install()
+        self._interrupts.install()
+        self._control.listen()
+        os.register_at_fork(after_in_child=self._after_fork)
+        _be_main(self._spec.experiment)
+        end = self._play()
+        self._say_last(end)
+        self._clean_up()
+
+    def _play(self) -> End:
+        """Load, check, run; every way to end becomes an End."""
+        try:
+            experiment = load_one(self._spec.experiment)
+        except BaseException as error:
+            return endings.of_start(error, _OWN_FILES)
+        try:
+            config = validate_configuration(experiment, self._spec.configuration)
+        except InvalidDefinition as error:
+            return endings.of_exception(error)
+        except BaseException as error:  # a validator of the author's own
+            return {**endings.of_exception(error, _OWN_FILES), "outcome": "config"}
+        self._context = context = ChildContext(_facts(self._spec), config, self._pipe, self._control)
+        self._control.on_tick = context.flush_progress
+        try:
+            self._say_hello(experiment)
+            value = self._interrupts.call(lambda: self._run(experiment, context))
+            return endings.of_value(value, summary_max_bytes=self._spec.record_max_bytes // 2)
+        except PipeClosed:
+            raise
+        except BaseException as error:
+            return endings.of_exception(error, _OWN_FILES)
+
+    def _run(self, experiment: type[Experiment], context: ChildContext[Any]) -> Any:
+        value = experiment().run(context)
+        return self._interrupts.run_async(value) if inspect.isawaitable(value) else value
+
+    def _say_hello(self, experiment: type[Experiment]) -> None:
+        hello = {
+            "source_file": str(source_file(experiment) or ""),
+            "source_digest": source_digest(experiment),
+            "python": platform.python_version(),
+            "pid": os.getpid(),
+        }
+        self._pipe.send(HELLO, msgspec.json.encode(hello))
+
+    def _say_last(self, end: End) -> None:
+        prctl.flush_c_output()
+        self._output.end_lines()
+        if self._context is not None:
+            self._context.flush_progress()
+        self._pipe.send(END, msgspec.json.encode(end))
+
+    def _clean_up(self) -> None:
+        """What an interpreter does at its end, without waiting for threads and processes that go on."""
+        if "multiprocessing" in sys.modules:
+            import multiprocessing
+
+            for process in multiprocessing.active_children():
+                process.kill()  # its exit function would wait for them
+        with suppress(BaseException):
+            atexit._run_exitfuncs()
+            self._output.end_lines()
+        prctl.flush_c_output()
+        with suppress(OSError):
+            if not self._spec.stacks_path.stat().st_size:
+                self._spec.stacks_path.unlink()
+
+    def _after_fork(self) -> None:
+        """In a process that the experiment forks."""
+        self._output.after_fork()
+        if self._context is not None:
+            self._context.after_fork()
+
+
+def _facts(spec: ChildSpec) -> Facts:
+    return Facts(
+        key=spec.key,
+        seed=spec.seed,
+        slot=spec.slot,
+        folder=spec.folder,
+        restored=spec.restored,
+        checkpoint_max_bytes=spec.checkpoint_max_bytes,
+    )
+
+
+def _be_main(experiment: str) -> None:
+    """Look like a program of its own. `__main__` is not the fork server, so that multiprocessing can spawn."""
+    main = ModuleType("__main__", f"The process of a run of {experiment}")
+    main.__spec__ = ModuleSpec(SPAWNED_MAIN, None)
+    sys.modules["__main__"] = main
+    sys.argv = [experiment]
+
+
+def _end_own_group() -> None:
+    """The worker is gone: so is this run."""
+    os.killpg(0, signal.SIGKILL)

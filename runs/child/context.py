@@ -1,0 +1,239 @@
+"""What an experiment is given while it runs, in its own process: every verb becomes a record on the pipe.
+
+Safe to use from threads and from forked children of the experiment. A forked child sees cancels, but only the process
+itself can wait for a checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Generic, NoReturn, TypeVar
+
+import msgspec
+from pydantic import BaseModel
+
+from experiments.exceptions import ExperimentFailed, RetryLater, RunCancelled, pause_within_reason
+from runs.child import artifacts, jsonable
+from runs.child.control import Control
+from runs.child.pipe import RecordPipe
+from runs.child.progress import ProgressSender
+from runs.lines.records import ARTIFACT, CHECKPOINT, SEEN
+from runs.states import AttemptKey, Level, ResultKind, Source
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+ItemT = TypeVar("ItemT")
+
+_LEVELS = {level.label: level.value for level in Level}
+_LOG = Source.LOG.value
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a context knows from the start."""
+
+    key: AttemptKey
+    seed: int
+    slot: str | None
+    folder: Path
+    restored: dict[str, Any] | None
+    checkpoint_max_bytes: int
+
+
+class ChildLog:
+    """`ctx.log`."""
+
+    __slots__ = ("_line",)
+
+    def __init__(self, line: Callable[[int, str, str, dict[str, Any]], None]) -> None:
+        self._line = line
+
+    def debug(self, message: str, /, **metadata: Any) -> None:
+        self._line(10, _LOG, message, metadata)
+
+    def info(self, message: str, /, **metadata: Any) -> None:
+        self._line(20, _LOG, message, metadata)
+
+    def warning(self, message: str, /, **metadata: Any) -> None:
+        self._line(30, _LOG, message, metadata)
+
+    def error(self, message: str, /, **metadata: Any) -> None:
+        self._line(40, _LOG, message, metadata)
+
+
+class ChildContext(Generic[ConfigT]):
+    """Implements `experiments.RunContext`; the meaning of each verb is told there."""
+
+    def __init__(self, facts: Facts, config: ConfigT, pipe: RecordPipe, control: Control) -> None:
+        self._facts, self._config, self._pipe, self._control = facts, config, pipe, control
+        self._log = ChildLog(pipe.line)
+        self._progress = ProgressSender(pipe)
+        self._checkpoints = 0
+        self._checkpoint_lock = threading.RLock()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "The run's context cannot be sent to another process: it works in the experiment's process and in what"
+            " that forks. Return values to the process that runs the experiment, and record them there."
+        )
+
+    # What it knows
+
+    @property
+    def config(self) -> ConfigT:
+        return self._config
+
+    @property
+    def run_id(self) -> int:
+        return self._facts.key.run_id
+
+    @property
+    def attempt(self) -> int:
+        return self._facts.key.number
+
+    @property
+    def seed(self) -> int:
+        return self._facts.seed
+
+    @property
+    def slot(self) -> datetime | None:
+        slot = self._facts.slot
+        return None if slot is None else datetime.fromisoformat(slot)
+
+    @property
+    def restored(self) -> dict[str, Any] | None:
+        return self._facts.restored
+
+    @property
+    def workdir(self) -> Path:
+        path = self._facts.folder / "work"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    # What it writes
+
+    @property
+    def log(self) -> ChildLog:
+        return self._log
+
+    def log_batch(self, messages: Sequence[str], *, level: str = "info") -> None:
+        if level not in _LEVELS:
+            raise ValueError(f"There is no level {level!r}; there are {', '.join(_LEVELS)}")
+        self._pipe.batch(_LEVELS[level], _LOG, messages)
+
+    def result(self, key: str, value: Any) -> None:
+        """Raises TypeError for a value that JSON cannot hold."""
+        if isinstance(value, float) and not math.isfinite(value):
+            value = str(value)
+        try:
+            body = jsonable.strict(value)
+        except TypeError as error:
+            raise TypeError(f"ctx.result({key!r}, ...): {error}") from error
+        self._pipe.result(ResultKind.RESULT.value, str(key), None, body)
+
+    def metric(self, name: str, value: float, step: int | None = None) -> None:
+        """Raises TypeError or ValueError for what is no number, OverflowError for a step beyond 64 bits."""
+        number = float(value)
+        body = msgspec.json.encode(number if math.isfinite(number) else str(number))
+        if step is not None:
+            step = int(step)
+            step.to_bytes(8, "big", signed=True)  # raises OverflowError: no database keeps it
+        self._pipe.result(ResultKind.METRIC.value, str(name), step, body)
+
+    def progress(self, current: float, total: float | None = None, message: str = "") -> None:
+        whole = None if total is None or not math.isfinite(total) else float(total)
+        self._progress.set(float(current) if math.isfinite(current) else 0.0, whole, message)
+
+    def track(self, items: Iterable[ItemT], message: str = "", *, total: int | None = None) -> Iterator[ItemT]:
+        if total is None and isinstance(items, Sized):
+            total = len(items)
+        self.progress(0, total, message)
+        for done, item in enumerate(items, 1):
+            self.raise_if_cancelled()
+            yield item
+            self.progress(done, total, message)
+        self.flush_progress()
+
+    def checkpoint(self, state: Mapping[str, Any], *, sync: bool = False) -> None:
+        """Raises ValueError for a state that is too large or not a mapping of JSON, RunCancelled when a cancel comes
+        before a `sync` checkpoint is stored, RuntimeError for `sync` in a forked child.
+        """
+        body = self._checked_state(state)
+        if sync and self._control.is_forked:
+            raise RuntimeError(
+                "ctx.checkpoint(sync=True) works in the experiment's own process only, not in a forked one"
+            )
+        with self._checkpoint_lock:
+            self._checkpoints += 1
+            number = self._checkpoints
+            record = msgspec.json.encode({"id": number, "sync": sync, "state": msgspec.Raw(body)})
+            self._pipe.send(CHECKPOINT, record)
+        if sync and not self._control.wait_for_acknowledgement(number):
+            self.raise_if_cancelled()
+
+    def artifact(self, source: Path | str | bytes, name: str | None = None, *, content_type: str | None = None) -> Path:
+        record = artifacts.keep(self._facts.folder, self.attempt, source, name, content_type)
+        self._pipe.send(ARTIFACT, msgspec.json.encode(record))
+        return self._facts.folder / record["path"]
+
+    # How it ends
+
+    @property
+    def cancelled(self) -> bool:
+        if not self._control.cancelled:
+            return False
+        self._tell_seen()
+        return True
+
+    @property
+    def stopping(self) -> bool:
+        return self._control.stopping
+
+    def raise_if_cancelled(self) -> None:
+        if self.cancelled:
+            raise RunCancelled("The run was cancelled.")
+
+    def sleep(self, seconds: float) -> None:
+        self.flush_progress()
+        if self._control.wait(seconds):
+            self.raise_if_cancelled()
+
+    def fail(self, message: str) -> NoReturn:
+        raise ExperimentFailed(message)
+
+    def retry_later(self, reason: str, after_s: float = 0.0) -> NoReturn:
+        raise RetryLater(reason, pause_within_reason(after_s))
+
+    # For the process that it lives in
+
+    def flush_progress(self) -> None:
+        """Send the last progress if it is still held back."""
+        self._progress.flush()
+
+    def after_fork(self) -> None:
+        """Called in a forked child of the experiment: forget locks that another thread may have held."""
+        self._progress = ProgressSender(self._pipe, every_s=0.0)
+        self._checkpoint_lock = threading.RLock()
+
+    def _checked_state(self, state: Mapping[str, Any]) -> bytes:
+        if not isinstance(state, Mapping):
+            raise ValueError(f"A checkpoint is a mapping, not {type(state).__name__}")  # noqa: TRY004  # as the protocol says
+        try:
+            body = jsonable.strict(dict(state))
+        except TypeError as error:
+            raise ValueError(f"This state has no JSON: {error}") from error
+        if len(body) > self._facts.checkpoint_max_bytes:
+            raise ValueError(
+                f"This state has {len(body)} bytes as JSON, at most {self._facts.checkpoint_max_bytes} are kept."
+                " Write large things to files in ctx.workdir, and their names into the checkpoint."
+            )
+        return body
+
+    def _tell_seen(self) -> None:
+        if self._control.first_to_see():
+            self._pipe.send(SEEN, msgspec.json.encode({"at": time.time()}))

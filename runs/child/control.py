@@ -1,0 +1,132 @@
+"""What the worker tells its child: cancel, stopping, acknowledgements. Known to all threads and forked children of the
+experiment.
+
+A thread reads the control pipe. The flags are in shared memory, so that DataLoader workers and the like see them too.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from runs.child.pipe import PipeClosed
+
+_CANCELLED, _STOPPING, _SEEN = range(3)
+LOOK_EVERY_S = 0.2
+"""How often a forked child of the experiment looks at the flags while it sleeps."""
+TICK_S = 0.25
+"""Period of `on_tick`."""
+_READ_BYTES = 64 * 1024
+
+
+class Control:
+    """`listen` starts the thread. `on_gone` is called in it when the worker is gone, `on_tick` every TICK_S."""
+
+    def __init__(self, fd: int, *, on_gone: Callable[[], None], on_tick: Callable[[], None] = lambda: None) -> None:
+        self._fd = fd
+        self._on_gone, self.on_tick = on_gone, on_tick
+        self._page = mmap.mmap(-1, mmap.PAGESIZE)
+        self._rest = b""
+        self._changed = threading.Condition()
+        self._acknowledged = 0
+        self._pid = os.getpid()
+
+    @property
+    def cancelled(self) -> bool:
+        return self._page[_CANCELLED] != 0
+
+    @property
+    def stopping(self) -> bool:
+        return self._page[_STOPPING] != 0
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is a forked child of the experiment's process, where the thread does not run."""
+        return os.getpid() != self._pid
+
+    def first_to_see(self) -> bool:
+        """Whether nobody has noticed the cancel before."""
+        if self._page[_SEEN]:
+            return False
+        self._page[_SEEN] = 1
+        return True
+
+    def cancel(self) -> None:
+        """Set the flag and wake whoever waits; for the worker's message. A signal handler sets only the flag."""
+        self.set_cancelled()
+        with self._changed:
+            self._changed.notify_all()
+
+    def set_cancelled(self) -> None:
+        self._page[_CANCELLED] = 1
+
+    def wait(self, seconds: float) -> bool:
+        """Wait, at most until the run is cancelled; returns whether it is."""
+        deadline = time.monotonic() + seconds
+        while not self.cancelled and (left := deadline - time.monotonic()) > 0:
+            if self.is_forked:
+                time.sleep(min(left, LOOK_EVERY_S))
+            else:
+                with self._changed:
+                    if not self.cancelled:
+                        self._changed.wait(min(left, LOOK_EVERY_S))
+        return self.cancelled
+
+    def wait_for_acknowledgement(self, number: int) -> bool:
+        """Wait until `number`, or a later one, is acknowledged, or the run cancelled; returns whether it was the
+        former.
+        """
+        while self._acknowledged < number and not self.cancelled:
+            with self._changed:
+                if self._acknowledged < number and not self.cancelled:
+                    self._changed.wait(LOOK_EVERY_S)
+        return self._acknowledged >= number
+
+    def listen(self) -> None:
+        threading.Thread(target=self._listen, name="athanor-control", daemon=True).start()
+
+    def _listen(self) -> None:
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        while True:
+            events = poll.poll(TICK_S * 1000)
+            if events and not self._read(events[0][1]):
+                return
+            with suppress(PipeClosed):
+                self.on_tick()
+
+    def _read(self, events: int) -> bool:
+        """Take what has come; False when there will be nothing more."""
+        if events & select.POLLNVAL:  # the experiment has closed what is not its own
+            return False
+        try:
+            data = os.read(self._fd, _READ_BYTES)
+        except OSError:
+            return False
+        if not data:
+            self._on_gone()
+            return False
+        *messages, self._rest = (self._rest + data).split(b"\n")
+        for message in messages:
+            with suppress(msgspec.MsgspecError, KeyError, TypeError, ValueError):
+                self._take(msgspec.json.decode(message))
+        return True
+
+    def _take(self, message: dict[str, Any]) -> None:
+        match message["do"]:
+            case "cancel":
+                self.cancel()
+            case "stopping":
+                self._page[_STOPPING] = 1
+            case "ack":
+                with self._changed:
+                    self._acknowledged = max(self._acknowledged, int(message["id"]))
+                    self._changed.notify_all()

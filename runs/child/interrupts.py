@@ -1,0 +1,76 @@
+"""The interrupt: SIGUSR1 raises RunCancelled in the main thread, in the middle of whatever the experiment does.
+
+Only while `run` executes, so that nothing of ours is ever interrupted; again at each signal, should the experiment
+swallow one. An `async` run has its main task cancelled instead, unless that task is the one executing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from types import FrameType
+from typing import Any, TypeVar
+
+from experiments.exceptions import RunCancelled
+from runs.child.control import Control
+
+T = TypeVar("T")
+
+
+class Interrupts:
+    """One per child; used in the main thread."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._task: asyncio.Task[Any] | None = None
+        self._happened = False
+
+    def install(self) -> None:
+        signal.signal(signal.SIGUSR1, self._interrupt)
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call a function that may be interrupted, by an interrupt that came before too.
+
+        While this very frame is on the stack interrupts are raised, and never else: so there is no moment just before
+        or after in which one could hit what is ours.
+        """
+        if self._happened:
+            raise RunCancelled("The run was cancelled before it began.")
+        return function()
+
+    def run_async(self, awaitable: Awaitable[Any]) -> Any:
+        """Run an `async` experiment to its end. A cancelled main task becomes RunCancelled."""
+
+        async def main() -> Any:
+            self._task = asyncio.current_task()
+            try:
+                return await awaitable
+            finally:
+                self._task = None
+
+        try:
+            return asyncio.run(main())
+        except asyncio.CancelledError as error:
+            if self._happened:
+                raise RunCancelled("The run was interrupted.") from error
+            raise
+
+    def _interrupt(self, _: int, frame: FrameType | None) -> None:
+        self._happened = True
+        self._control.set_cancelled()
+        if not self._is_called_from(frame):
+            return
+        if (task := self._task) is not None:
+            loop = task.get_loop()
+            if asyncio.current_task(loop) is not task:
+                loop.call_soon_threadsafe(task.cancel)
+                return
+        raise RunCancelled("The run was interrupted.")
+
+    def _is_called_from(self, frame: FrameType | None) -> bool:
+        """Whether `call` is what executes in this frame or above it."""
+        ours = Interrupts.call.__code__
+        while frame is not None and frame.f_code is not ours:
+            frame = frame.f_back
+        return frame is not None

@@ -1,0 +1,177 @@
+"""The child's end of its records pipe. Every write(2) is one or more whole frames of at most PIPE_BUF bytes in all,
+which the kernel does not tear: any thread and any forked child of the experiment may write at any time, without a
+lock.
+
+What goes through descriptors 1 and 2 (sub-processes, C code) has pipes of its own. A record that is written
+while those hold something unread is preceded by a barrier, by which the reader knows what came first.
+
+A full pipe makes the writer wait. A writer that is interrupted in the middle of a long record leaves it unfinished;
+its next one has another serial number, by which the reader notices.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import select
+import termios
+import threading
+from collections.abc import Iterable
+from time import time as clock
+from typing import Any
+
+import msgspec
+
+from runs.child import jsonable
+from runs.exceptions import RunsError
+from runs.lines.folding import cut, size_of
+from runs.lines.records import BARRIER, FRAME_MAX_BYTES, LAST_PIECE, LINE, PIECE, RESULT
+
+_encode = msgspec.json.Encoder().encode
+_KEY_MAX_CHARS = 200
+_BARRIER_FRAME = b"%cnull\n" % BARRIER
+_NOTHING = bytes(4)
+
+
+class PipeClosed(RunsError):
+    """The records pipe does not work any more."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(
+            f"This run cannot speak to its supervisor any more ({error.strerror}). Did the experiment close file"
+            " descriptors that it did not open?"
+        )
+
+
+class RecordPipe:
+    """Writes records. `line_max_bytes` limits a message, its metadata, and a result's value, each cut with a mark.
+    `raw_fds` are the descriptors of raw output, which the records are put in order with.
+    """
+
+    def __init__(
+        self, fd: int, *, line_max_bytes: int, frame_max_bytes: int = 0, raw_fds: tuple[int, ...] = ()
+    ) -> None:
+        self.fd = fd
+        self._raw_fds = raw_fds
+        self._line_max = line_max_bytes
+        self._frame_max = frame_max_bytes or min(FRAME_MAX_BYTES, select.PIPE_BUF)
+        self._whole_max = self._frame_max - 2  # without the letter and the newline
+        self._serials = itertools.count(1)
+
+    def line(self, level: int, source: str, message: str, metadata: dict[str, Any] | None = None) -> None:
+        """One line. Whatever the message and the metadata are, it is written. Raises PipeClosed."""
+        try:
+            if type(message) is not str:
+                message = _text_of(message)
+            body = _encode((clock(), level, source, message, metadata or None))
+        except Exception:
+            message = _text_of(message)
+            body = self._awkward_line(level, source, message, metadata)
+        if len(body) <= self._whole_max:
+            self._write(b"L%b\n" % body)
+        else:
+            self._send_long(LINE, self._fitting_line(body, level, source, message, metadata))
+
+    def batch(self, level: int, source: str, messages: Iterable[str]) -> None:
+        """Many lines with one time, many to a write. Raises PipeClosed."""
+        start = b"L" + _encode((clock(), level, source))[:-1] + b","
+        room = self._frame_max
+        frames: list[bytes] = []
+        size = 0
+        for message in messages:
+            frame = self._frame(start, message)
+            if size + len(frame) > room or not frame:
+                self._write(b"".join(frames))
+                frames, size = [], 0
+            if frame:
+                frames.append(frame)
+                size += len(frame)
+            else:
+                self.line(level, source, message)
+        self._write(b"".join(frames))
+
+    def _frame(self, start: bytes, message: str) -> bytes:
+        """A line of a batch; empty if it does not fit into one frame or is not plain text."""
+        try:
+            frame = b"%b%b,null]\n" % (start, _encode(message)) if type(message) is str else b""
+        except UnicodeEncodeError:
+            return b""
+        return frame if len(frame) <= self._frame_max else b""
+
+    def result(self, kind: str, key: str, step: int | None, value: bytes) -> None:
+        """One result or metric, its value as JSON; a value that is too long becomes text that is cut."""
+        if len(value) > self._line_max:
+            value = _encode(self._cut(value.decode()))
+        key = jsonable.clean(key)[:_KEY_MAX_CHARS]
+        self.send(RESULT, b"%b,%b]" % (_encode((clock(), kind, key, step))[:-1], value))
+
+    def send(self, kind: int, body: bytes) -> None:
+        """Any record, its JSON given. Raises PipeClosed."""
+        if len(body) <= self._whole_max:
+            self._write(b"%c%b\n" % (kind, body))
+        else:
+            self._send_long(kind, body)
+
+    def _send_long(self, kind: int, body: bytes) -> None:
+        if len(body) <= self._whole_max:
+            return self._write(b"%c%b\n" % (kind, body))
+        sender = b"%d-%d.%d" % (os.getpid(), threading.get_native_id(), next(self._serials))
+        room = self._frame_max - len(sender) - 3
+        record = b"%c%b" % (kind, body)
+        for start in range(0, len(record), room):
+            mark = PIECE if start + room < len(record) else LAST_PIECE
+            self._write(b"%c%b:%b\n" % (mark, sender, record[start : start + room]))
+        return None
+
+    def _awkward_line(self, level: int, source: str, message: str, metadata: dict[str, Any] | None) -> bytes:
+        start = _encode((clock(), level, source, message))[:-1]
+        return b"%b,%b]" % (start, jsonable.lenient(metadata) if metadata else b"null")
+
+    def _fitting_line(
+        self, body: bytes, level: int, source: str, message: str, metadata: dict[str, Any] | None
+    ) -> bytes:
+        """The line's JSON with message and metadata cut to the limit; `body` is what it is uncut."""
+        if len(body) <= self._line_max:
+            return body
+        text = self._cut(message)
+        about = jsonable.lenient(metadata) if metadata else b"null"
+        if len(about) > self._line_max:
+            about = _encode({"cut": self._cut(about.decode())})
+        return b"%b,%b]" % (_encode((clock(), level, source, text))[:-1], about)
+
+    def _cut(self, text: str) -> str:
+        """`text` within the limit, also as JSON, which may need six bytes for one."""
+        if len(_encode(text)) <= self._line_max + 2:
+            return text
+        shorter = cut(text, self._line_max)
+        if len(_encode(shorter)) > self._line_max + 100:
+            shorter = cut(text[: self._line_max // 6], self._line_max // 6, size_of(text))
+        return shorter
+
+    def _write(self, data: bytes) -> None:
+        if data:
+            try:
+                if any(map(_holds_something, self._raw_fds)):
+                    os.write(self.fd, _BARRIER_FRAME)
+                os.write(self.fd, data)
+            except OSError as error:
+                raise PipeClosed(error) from error
+
+
+def _holds_something(fd: int) -> bool:
+    """Whether a pipe has bytes that nobody has read yet; False for a descriptor that was closed or leads elsewhere."""
+    unread = bytearray(4)  # filled in place, which is twice as fast as a copy and back
+    try:
+        fcntl.ioctl(fd, termios.FIONREAD, unread)
+    except OSError:
+        return False
+    return unread != _NOTHING
+
+
+def _text_of(message: Any) -> str:
+    """A message as text that UTF-8 can hold."""
+    try:
+        return jsonable.clean(message if isinstance(message, str) else str(message))
+    except Exception:
+        return jsonable.shown(message)

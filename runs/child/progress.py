@@ -1,0 +1,41 @@
+"""Progress on its way to the pipe: as little as is looked at, and always the last."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from runs.child import jsonable
+from runs.child.pipe import RecordPipe
+from runs.lines.records import PROGRESS
+
+EVERY_S = 0.05
+"""Progress is sent at most so often; the last of what came in between follows by itself."""
+MESSAGE_MAX_CHARS = 500
+
+
+class ProgressSender:
+    """Sends progress at most every `every_s`, holding the last back until `flush`. Thread-safe."""
+
+    def __init__(self, pipe: RecordPipe, *, every_s: float = EVERY_S) -> None:
+        self._pipe, self._every_s = pipe, every_s
+        self._lock = threading.RLock()
+        self._sent_at = float("-inf")
+        self._held: tuple[float, float | None, str] | None = None
+
+    def set(self, current: float, total: float | None, message: str) -> None:
+        with self._lock:
+            self._held = (current, total, message)
+            if time.monotonic() - self._sent_at >= self._every_s:
+                self._send()
+
+    def flush(self) -> None:
+        if self._held is not None:
+            with self._lock:
+                self._send()
+
+    def _send(self) -> None:
+        if self._held is not None:
+            current, total, message = self._held
+            self._held, self._sent_at = None, time.monotonic()
+            self._pipe.send(PROGRESS, jsonable.strict((current, total, jsonable.shown(message)[:MESSAGE_MAX_CHARS])))

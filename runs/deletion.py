@@ -1,0 +1,71 @@
+"""Deleting finished runs, with all that they left: lines, results, files, what is still buffered.
+
+A run may have millions of lines, so rows go by ranges of their primary key, each range in a transaction of its own. The
+run's row goes last: after a crash in the middle the run is still there, with less, and is deleted by asking again.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Max
+
+from runs.conf import runs_settings
+from runs.exceptions import BufferUnavailable
+from runs.lines.buffer import buffer
+from runs.models import Artifact, Attempt, Checkpoint, LogLine, Result, Run, Slot
+from runs.states import FINAL
+
+log = logging.getLogger(__name__)
+
+CHUNK = 20_000
+"""Seqs of one transaction."""
+
+
+def run_folder(run_id: int) -> Path:
+    """Where the files of a run are."""
+    return runs_settings().var / "runs" / str(run_id)
+
+
+def erase(run_ids: Iterable[int]) -> int:
+    """Delete the runs among these that are final; returns how many. May be repeated. Blocks until all is gone."""
+    return sum(_erase(run_id) for run_id in run_ids)
+
+
+def _erase(run_id: int) -> bool:
+    if not Run.objects.filter(pk=run_id, status__in=FINAL).exists():
+        return False
+    shutil.rmtree(run_folder(run_id), ignore_errors=True)
+    for number in Attempt.objects.filter(run_id=run_id).values_list("number", flat=True):
+        _erase_output(LogLine, run_id, number)
+        _erase_output(Result, run_id, number)
+    with transaction.atomic():
+        for model in (LogLine, Result, Artifact, Checkpoint, Attempt):
+            _raw_delete(model.objects.filter(run_id=run_id))
+        Run.objects.filter(origin_id=run_id).update(origin=None)
+        Slot.objects.filter(run_id=run_id).update(run=None)
+        _raw_delete(Run.objects.filter(pk=run_id))
+    try:
+        buffer().discard(run_id)
+    except BufferUnavailable as error:
+        log.warning(
+            "run %s is deleted; what Redis may still hold of it is dropped at its next flush: %s", run_id, error
+        )
+    return True
+
+
+def _erase_output(model: type[LogLine] | type[Result], run_id: int, attempt: int) -> None:
+    rows = model.objects.filter(run_id=run_id, attempt=attempt)
+    last = rows.aggregate(last=Max("seq"))["last"] or 0
+    for upto in range(CHUNK, last + CHUNK, CHUNK):
+        _raw_delete(rows.filter(seq__lte=upto))
+
+
+def _raw_delete(rows: Any) -> int:
+    """DELETE without loading what is deleted, as the cascade would."""
+    return int(rows._raw_delete(rows.db))

@@ -1,0 +1,45 @@
+"""The four pipes between a worker and one child."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+
+from runs.forkserver.protocol import close_all
+
+RECORDS_PIPE_BYTES = 256 * 1024
+"""Room in the records pipe, so that a child rarely waits for its supervisor's next turn; the kernel may give less."""
+
+
+class Pipes:
+    """The worker's ends: `records`, `stdout`, `stderr` to read, `control` to write, all non-blocking. `of_child` are
+    the other ends, in the order records, stdout, stderr, control; whoever passes them on closes them.
+    """
+
+    def __init__(self) -> None:
+        fds: list[int] = []
+        try:
+            for _ in range(4):
+                fds += os.pipe()
+        except OSError:
+            close_all(fds)
+            raise
+        self.records, self.stdout, self.stderr, self.control = fds[0], fds[2], fds[4], fds[7]
+        self.of_child = (fds[1], fds[3], fds[5], fds[6])
+        self.is_closed = False
+        for fd in self._own:
+            os.set_blocking(fd, False)
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            with suppress(OSError):  # the user's share of pipe memory is used up
+                fcntl.fcntl(self.records, fcntl.F_SETPIPE_SZ, RECORDS_PIPE_BYTES)
+
+    def close(self) -> None:
+        """Close the worker's ends. May be repeated."""
+        if not self.is_closed:
+            self.is_closed = True
+            close_all(self._own)
+
+    @property
+    def _own(self) -> list[int]:
+        return [self.records, self.stdout, self.stderr, self.control]

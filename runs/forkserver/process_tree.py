@@ -1,0 +1,134 @@
+"""Process trees: who descends from whom, and how all of them are ended, daemons included.
+
+A descendant that double-forks or makes its own session still belongs to the nearest living ancestor that adopts orphans
+(each child, the fork server, its keeper), so that on Linux none escapes. A killed process counts as gone although its
+parent has not reaped it yet.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from runs.forkserver.prctl import IS_LINUX
+from runs.protections import is_off
+
+_PROC = Path("/proc")
+
+
+class Row(NamedTuple):
+    """One process of the machine."""
+
+    parent: int
+    session: int
+    is_dead: bool
+    """It has ended, and only its exit status is left."""
+
+
+def table() -> dict[int, Row]:
+    """Every process of the machine, by pid. Takes some milliseconds."""
+    return _linux_table() if IS_LINUX else _psutil_table()
+
+
+def _linux_table() -> dict[int, Row]:
+    rows = {}
+    for name in os.listdir(_PROC):  # noqa: PTH208  # a Path for each process costs as much as reading its state
+        if name.isdigit() and (row := _linux_row(name)):
+            rows[int(name)] = row
+    return rows
+
+
+def _linux_row(pid: str) -> Row | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123  # as above
+            state, parent, _, session, *_ = file.read().rpartition(b")")[2].split(maxsplit=4)
+    except (OSError, ValueError):
+        return None  # gone meanwhile
+    return Row(int(parent), int(session), state in (b"Z", b"X"))
+
+
+def _psutil_table() -> dict[int, Row]:
+    import psutil  # not needed on Linux, where the keeper is kept small
+
+    rows = {}
+    for process in psutil.process_iter(["ppid", "status"]):
+        with suppress(OSError):
+            session = os.getsid(process.pid)
+            rows[process.pid] = Row(process.info["ppid"], session, process.info["status"] == psutil.STATUS_ZOMBIE)
+    return rows
+
+
+def descendants(root: int, rows: Mapping[int, Row]) -> list[int]:
+    """Living processes below `root`, parents before their children. Dead ones are passed through."""
+    below: dict[int, list[int]] = defaultdict(list)
+    for pid, row in rows.items():
+        below[row.parent].append(pid)
+    found = [root]
+    for pid in found:
+        found += [child for child in below.get(pid, ()) if child != root]
+    return [pid for pid in found[1:] if not rows[pid].is_dead]
+
+
+def signal_tree(root: int, number: int) -> None:
+    """Send a signal to `root`, a child of this process, and to every process below it."""
+    found = descendants(root, table())
+    send(root, number)
+    for pid in found:
+        send(pid, number)
+
+
+def kill_trees(roots: Collection[int], *, patience_s: float = 1.0) -> dict[int, int]:
+    """Freeze the roots, kill what is below them until nothing is left, then them. The roots must be children of this
+    process that it has not reaped, so that their pids are theirs. Returns root → how many below it were killed.
+
+    What cannot be killed within `patience_s` (it waits for a dead disk) is left to whoever adopts it.
+    """
+    for root in roots:
+        send(root, signal.SIGSTOP)
+    killed: dict[int, set[int]] = {root: set() for root in roots}
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        rows = table()
+        found = {root: descendants(root, rows) if not is_off("tree_kill") else [] for root in roots}
+        if not any(found.values()):
+            break
+        for root, pids in found.items():
+            killed[root].update(pids)
+            for pid in pids:
+                send(pid, signal.SIGKILL)
+    for root in roots:
+        send(root, signal.SIGKILL)
+    return {root: len(pids) for root, pids in killed.items()}
+
+
+def own_children() -> set[int]:
+    """Pids of this process' direct children, dead ones included. For a process with one thread."""
+    if IS_LINUX:
+        with suppress(OSError):
+            path = _PROC / "self" / "task" / str(os.getpid()) / "children"
+            return {int(pid) for pid in path.read_bytes().split()}
+    return {pid for pid, row in table().items() if row.parent == os.getpid()}
+
+
+def marked(variable: str, value: str) -> list[int]:
+    """Living processes of this user that were started with `variable=value` in their environment, and their forks."""
+    import psutil  # as above
+
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.environ().get(variable) == value:
+                found.append(process.pid)
+    return found
+
+
+def send(pid: int, number: int) -> None:
+    """A signal to a process that may be gone."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)

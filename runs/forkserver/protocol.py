@@ -1,0 +1,192 @@
+"""What a worker and its fork server say to each other: messages of JSON, each behind its length, over a stream socket.
+
+Descriptors travel with the first byte of the message that they belong to. Neither side ever blocks in writing: what the
+other does not take waits in memory (it is little: the worker waits for an answer to each spawn).
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from runs.forkserver.spec import Fate
+
+_LENGTH = struct.Struct("!I")
+_READ_BYTES = 256 * 1024
+_FDS_MAX = 16
+MESSAGE_MAX_BYTES = 64 * 1024 * 1024
+"""A spawn carries a configuration and a checkpoint; more than this is a fault."""
+
+
+class Start(msgspec.Struct, tag="start"):
+    """First message to a new server: what it needs before it can load anything."""
+
+    sys_path: list[str]
+    python_path: str | None
+    """The worker's own PYTHONPATH; the server was started with another."""
+    until: float | None
+    """See KeepAlive."""
+
+
+class Spawn(msgspec.Struct, tag="spawn"):
+    """Start a child; its four descriptors come along: records, stdout, stderr (to write), control (to read)."""
+
+    id: int
+    spec: msgspec.Raw
+    before: float | None = None
+    """Not from this moment of the lease clock on: by then the attempt may be somebody else's."""
+
+
+class Signal(msgspec.Struct, tag="signal"):
+    """Do something to a child that was spawned under this id; nothing if it is gone."""
+
+    id: int
+    how: Literal["interrupt", "stacks", "terminate", "kill"]
+
+
+class KeepAlive(msgspec.Struct, tag="keep_alive"):
+    """All children may live until this moment of the lease clock; then the server kills them."""
+
+    until: float
+
+
+class Ping(msgspec.Struct, tag="ping"):
+    pass
+
+
+class Stop(msgspec.Struct, tag="stop"):
+    """Kill all children, say so, end."""
+
+
+class Ready(msgspec.Struct, tag="ready"):
+    """Everything is loaded."""
+
+    pid: int
+
+
+class Broken(msgspec.Struct, tag="broken"):
+    """The server could not load what it needs, and ends."""
+
+    traceback: str
+
+
+class Spawned(msgspec.Struct, tag="spawned"):
+    id: int
+    pid: int
+
+
+class Refused(msgspec.Struct, tag="refused"):
+    id: int
+    why: str
+    is_late: bool = False
+    """The time until which it could have been started is over."""
+
+
+class Exited(msgspec.Struct, tag="exited"):
+    """A child and everything below it is gone."""
+
+    id: int
+    status: int | None
+    signal: int | None
+    cpu_seconds: float
+    peak_memory_bytes: int
+    orphans_killed: int
+    fate: Fate = Fate.NONE
+
+
+class Pong(msgspec.Struct, tag="pong"):
+    pass
+
+
+Request: TypeAlias = Start | Spawn | Signal | KeepAlive | Ping | Stop
+Answer: TypeAlias = Ready | Broken | Spawned | Refused | Exited | Pong
+
+decode_request = msgspec.json.Decoder(Request).decode
+decode_answer = msgspec.json.Decoder(Answer).decode
+
+
+class Connection:
+    """One end of the socket, which it makes non-blocking. Used by one thread at a time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._socket = sock
+        self._out: deque[tuple[memoryview, Sequence[int]]] = deque()
+        self._in = bytearray()
+        self._fds: deque[int] = deque()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    @property
+    def has_unsent(self) -> bool:
+        return bool(self._out)
+
+    def post(self, message: Request | Answer, give: Sequence[int] = ()) -> None:
+        """Send a message as far as the other side takes it now. `give` are descriptors to pass on; they are closed here
+        once they are sent. Raises OSError when the other side is gone; the descriptors are closed then too.
+        """
+        body = msgspec.json.encode(message)
+        self._out.append((memoryview(_LENGTH.pack(len(body)) + body), give))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send on what waits, without blocking. Raises OSError when the other side is gone."""
+        while self._out:
+            data, give = self._out[0]
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", give))] if give else []
+            try:
+                sent = self._socket.sendmsg([data], rights)
+            except BlockingIOError:
+                return
+            close_all(give)
+            if sent < len(data):
+                self._out[0] = (data[sent:], ())
+            else:
+                self._out.popleft()
+
+    def receive(self) -> list[bytes]:
+        """The messages that have come. Raises EOFError when the other side is gone (ConnectionError likewise)."""
+        try:
+            data, fds, flags, _ = socket.recv_fds(self._socket, _READ_BYTES, _FDS_MAX)
+        except BlockingIOError:
+            return []
+        self._fds.extend(fds)
+        if not data:
+            raise EOFError("the other side is gone")
+        if flags & socket.MSG_CTRUNC:
+            raise EOFError("descriptors were lost: this process may open no more files")
+        self._in += data
+        messages = []
+        while len(self._in) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._in)
+            if length > MESSAGE_MAX_BYTES:
+                raise EOFError(f"a message of {length} bytes is none of ours")
+            if len(self._in) < _LENGTH.size + length:
+                break
+            messages.append(bytes(self._in[_LENGTH.size : _LENGTH.size + length]))
+            del self._in[: _LENGTH.size + length]
+        return messages
+
+    def take_fds(self, count: int) -> list[int]:
+        """The descriptors that came with the message just received, in the order of the messages."""
+        return [self._fds.popleft() for _ in range(count)]
+
+    def close(self) -> None:
+        self._socket.close()
+        close_all(self._fds)
+        for _, give in self._out:
+            close_all(give)
+        self._out.clear()
+
+
+def close_all(fds: Sequence[int] | deque[int]) -> None:
+    for fd in fds:
+        os.close(fd)

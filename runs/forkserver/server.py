@@ -1,0 +1,241 @@
+"""The fork server: one thread, one loop over the worker's socket, its children's ends, and the moment until which
+they may live.
+
+It loads Django and the framework once and forks a child per request from there. No experiment is loaded in it. What
+is true after it is gone: see forkserver.py.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from runs.forkserver import prctl, process_tree
+from runs.forkserver.clock import lease_clock
+from runs.forkserver.prctl import PARENT_GONE
+from runs.forkserver.protocol import (
+    Answer,
+    Broken,
+    Connection,
+    KeepAlive,
+    Ping,
+    Pong,
+    Ready,
+    Refused,
+    Signal,
+    Spawn,
+    Spawned,
+    Start,
+    Stop,
+    decode_request,
+)
+from runs.forkserver.reaper import Reaper
+from runs.forkserver.spec import Fate
+from runs.protections import is_off
+
+logger = logging.getLogger(__name__)
+
+LOOK_AT_CLOCK_S = 0.5
+"""Longest sleep while a child lives: the loop's clock stands still while the machine sleeps, the lease's does not."""
+SWEEP_S = 0.002
+"""Between two looks whether the orphans of a child are gone."""
+
+
+class Server:
+    """One turn after another, until the worker is gone or says stop."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._fork: Callable[[bytes, Sequence[int]], int] | None = None
+        self._reaper = Reaper()
+        self._until: float | None = None
+        self._is_over = False  # the moment has passed
+        self._stopping = False
+        self._keeper = os.getppid()
+
+    def run(self) -> None:
+        """Serve until the worker is gone or says stop, then end every child."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._connection, selectors.EVENT_READ)
+            wake = _wake_at_signals()
+            selector.register(wake, selectors.EVENT_READ)
+            while not self._stopping:
+                self._turn(selector, wake)
+            selector.unregister(self._connection)
+            self._end_all(selector, wake)
+
+    def ask_to_stop(self, *_: Any) -> None:
+        self._stopping = True
+
+    # One turn
+
+    def _turn(self, selector: selectors.BaseSelector, wake: int) -> None:
+        interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._connection.has_unsent else 0)
+        selector.modify(self._connection, interest)
+        ready = {key.fd for key, events in selector.select(self._sleep_s()) if events & selectors.EVENT_READ}
+        if wake in ready:
+            os.read(wake, 4096)
+        if self._connection.fileno() in ready:
+            self._read()
+        self._meet_deadline()
+        self._bury()
+        self._answer()
+
+    def _sleep_s(self) -> float | None:
+        if self._reaper.has_dead:
+            return SWEEP_S
+        if not self._reaper.has_children or self._until is None or self._is_over:
+            return None
+        return min(max(self._until - lease_clock(), 0.0), LOOK_AT_CLOCK_S)
+
+    def _read(self) -> None:
+        try:
+            for message in self._connection.receive():
+                self._take(decode_request(message))
+        except (EOFError, OSError):
+            self._stopping = True
+        except msgspec.MsgspecError:
+            logger.exception("The worker sent what is no request; the fork server ends")
+            self._stopping = True
+
+    def _take(self, request: Any) -> None:
+        match request:
+            case Start():
+                self._start(request)
+            case Spawn():
+                self._spawn(request)
+            case Signal(number, how):
+                for pid in self._reaper.pids(number):
+                    self._signal(pid, how)
+            case KeepAlive(until):
+                self._until, self._is_over = until, False
+                self._meet_deadline()
+            case Ping():
+                self._answer(Pong())
+            case Stop():
+                self._stopping = True
+
+    def _start(self, request: Start) -> None:
+        self._until = request.until
+        try:
+            self._fork = load(request)
+        except BaseException:
+            self._answer(Broken(traceback.format_exc()))
+            self._stopping = True
+        else:
+            self._answer(Ready(os.getpid()))
+
+    def _spawn(self, request: Spawn) -> None:
+        fds = self._connection.take_fds(4)
+        try:
+            if self._stopping or os.getppid() != self._keeper:
+                self._stopping = True  # the keeper's end was not noticed yet; the worker asks another server
+                return
+            if self._fork is None or self._is_late(request):
+                raise TimeoutError("the time until which it may be started is over")
+            pid = self._fork(bytes(request.spec), fds)
+        except TimeoutError as error:
+            self._answer(Refused(request.id, f"No child was started: {error}", is_late=True))
+        except OSError as error:
+            self._answer(Refused(request.id, f"No child could be started: {error}"))
+        else:
+            self._reaper.add(pid, request.id)
+            self._answer(Spawned(request.id, pid))
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _is_late(self, request: Spawn) -> bool:
+        now = lease_clock()
+        return self._is_over or any(at is not None and at <= now for at in (self._until, request.before))
+
+    def _signal(self, pid: int, how: str) -> None:
+        match how:
+            case "interrupt":
+                process_tree.send(pid, signal.SIGUSR1)
+            case "stacks":
+                process_tree.send(pid, signal.SIGUSR2)
+            case "terminate":
+                process_tree.signal_tree(pid, signal.SIGTERM)
+            case "kill":
+                self._reaper.kill([pid])
+
+    def _meet_deadline(self) -> None:
+        if self._is_over or self._until is None or self._until > lease_clock() or is_off("lease_deadline"):
+            return
+        self._is_over = True
+        if children := self._reaper.pids():
+            logger.error("The worker did not renew in time; its %d children are killed", len(children))
+            self._reaper.kill(children, Fate.LEASE)
+
+    def _end_all(self, selector: selectors.BaseSelector, wake: int) -> None:
+        """Kill every child and what it left; the worker is told if it is still there."""
+        self._reaper.kill(self._reaper.pids(), Fate.SERVER)
+        self._bury()
+        while self._reaper.has_children or self._reaper.has_dead:
+            if selector.select(SWEEP_S):
+                os.read(wake, 4096)
+            self._bury()
+
+    def _bury(self) -> None:
+        self._reaper.reap()
+        for exited in self._reaper.sweep():
+            self._answer(exited)
+
+    def _answer(self, answer: Answer | None = None) -> None:
+        """Send an answer, and what waits. A worker that is gone is noticed where its socket is read."""
+        with suppress(OSError):
+            if answer is None:
+                self._connection.flush()
+            else:
+                self._connection.post(answer)
+
+
+def _wake_at_signals() -> int:
+    """A descriptor that becomes readable at SIGCHLD."""
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return read
+
+
+def load(start: Start) -> Callable[[bytes, Sequence[int]], int]:
+    """Load Django and the framework; returns what forks a child. Raises whatever is broken."""
+    sys.path[:] = start.sys_path
+    if start.python_path is None:
+        os.environ.pop("PYTHONPATH", None)
+    else:
+        os.environ["PYTHONPATH"] = start.python_path
+    import django
+
+    django.setup()
+    from runs.child import child
+
+    child.warm_up()
+    gc.collect()
+    gc.freeze()  # what is loaded stays shared with the children instead of being copied at their first collection
+    if (threads := threading.active_count()) > 1:
+        logger.warning("%d threads run after loading; one that holds a lock at a fork may hang a child", threads)
+    return child.fork
+
+
+def serve(socket_fd: int) -> None:
+    """Body of the server process. Returns when no child is left."""
+    prctl.adopt_orphans()
+    server = Server(Connection(socket.socket(fileno=socket_fd)))
+    signal.signal(PARENT_GONE, server.ask_to_stop)
+    server.run()

@@ -1,0 +1,179 @@
+"""From what is to be launched to a row of `Run`: looked up, merged, validated. What `services` and `schedules` share.
+
+Nothing here writes or sends anything.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from experiments.base import Experiment
+from experiments.exceptions import ExperimentsError, InvalidDefinition
+from experiments.models import Instance
+from experiments.registry import registry
+from experiments.retry import attempts_at_most, retries_in_force
+from experiments.validation import validate_definition
+from runs.conf import SYSTEM_QUEUE
+from runs.exceptions import LaunchRefused
+from runs.models import Run
+
+NAME_MAX = 200
+QUEUE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+PRIORITIES = range(-32768, 32768)
+SEED_MAX = 2**31 - 1
+"""numpy, scikit-learn and torch all take a seed up to here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A launch after everything has been looked up and merged: what is validated and then written."""
+
+    experiment: type[Experiment]
+    instance: Instance | None
+    configuration: dict[str, Any]
+    limits: dict[str, Any]
+    tags: list[str]
+    queue: str
+    priority: int
+    retries: dict[str, Any] = field(default_factory=dict)
+    """Kind of failure → policy; before `checked` only what the launch says."""
+
+
+def resolve(wanted: str | Instance | type[Experiment]) -> tuple[type[Experiment], Instance | None]:
+    """The experiment's class, and the instance if one is meant; its name comes first. Raises LaunchRefused."""
+    if isinstance(wanted, Instance):
+        return find_experiment(wanted.experiment), wanted
+    if isinstance(wanted, str):
+        instance = Instance.objects.filter(name=wanted).first()
+        return find_experiment(instance.experiment if instance else wanted), instance
+    return wanted, None
+
+
+def find_experiment(name: str) -> type[Experiment]:
+    """Raises LaunchRefused."""
+    try:
+        return registry().get(name)
+    except ExperimentsError as error:
+        raise LaunchRefused(str(error), {"experiment": str(error)}) from error
+
+
+def prepare(  # noqa: PLR0913  # as services.launch
+    wanted: str | Instance | type[Experiment],
+    *,
+    configuration: Mapping[str, Any] | None = None,
+    is_whole: bool = False,
+    limits: Mapping[str, Any] | None = None,
+    tags: Iterable[str] = (),
+    queue: str | None = None,
+    priority: int | None = None,
+    retries: Mapping[str, Any] | None = None,
+) -> Order:
+    """Lay what the launch says over what the instance and the experiment say, and check it; see `services.launch`.
+
+    Raises LaunchRefused with all problems at once.
+    """
+    experiment, instance = resolve(wanted)
+    configuration, tags = dict(configuration or {}), list(tags)
+    if instance is None:
+        said = queue or experiment.queue
+        return checked(
+            Order(experiment, None, configuration, dict(limits or {}), tags, said, priority or 0, dict(retries or {}))
+        )
+    return checked(
+        Order(
+            experiment,
+            instance,
+            configuration if is_whole else laid_over(instance.configuration, configuration),
+            {**instance.limits, **(limits or {})},
+            list(dict.fromkeys([*instance.tags, *tags])),
+            queue or instance.queue or experiment.queue,
+            instance.priority if priority is None else priority,
+            dict(retries or {}),
+        )
+    )
+
+
+def laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over`; mappings in both are merged, anything else is replaced. Pure."""
+    merged = dict(base)
+    for name, value in over.items():
+        below = merged.get(name)
+        merged[name] = laid_over(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def checked(order: Order) -> Order:
+    """The order with defaults filled in and all limits spelled out; raises LaunchRefused."""
+    if order.queue == SYSTEM_QUEUE:
+        raise refused({"queue": f"{SYSTEM_QUEUE!r} is Athanor's own queue, where no run is ever taken; name another"})
+    if not QUEUE.fullmatch(order.queue):
+        raise refused({"queue": f"{order.queue!r} is no name of a queue: letters, digits, `_`, `-`, `.`, at most 100"})
+    if order.priority not in PRIORITIES:
+        raise refused({"priority": f"{order.priority} is out of range; it is from {PRIORITIES[0]} to {PRIORITIES[-1]}"})
+    try:
+        definition = validate_definition(order.experiment.name, order.configuration, order.limits, order.tags)
+        limits = order.experiment.limits.overridden(definition.limits)
+    except InvalidDefinition as error:
+        raise refused(error.problems) from error
+    except ValidationError as error:
+        raise refused({".".join(("limits", *map(str, e["loc"]))): e["msg"] for e in error.errors()}) from error
+    return replace(
+        order,
+        configuration=definition.configuration,
+        limits=limits.model_dump(),
+        tags=definition.tags,
+        retries=checked_retries(order.experiment, order.retries),
+    )
+
+
+def checked_retries(experiment: type[Experiment], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Kind of failure → policy, as it is stored. Raises LaunchRefused."""
+    try:
+        return retries_in_force(
+            experiment.retries, overrides, on_lost=experiment.on_lost, max_attempts=experiment.max_attempts
+        )
+    except ValidationError as error:
+        raise refused({".".join(("retries", *map(str, e["loc"]))): e["msg"] for e in error.errors()}) from error
+
+
+def check_name(name: str) -> str:
+    """The name as it is stored. Raises LaunchRefused."""
+    if len(name) > NAME_MAX or not name.isprintable():
+        raise refused({"name": f"a name is one line of at most {NAME_MAX} characters"})
+    return name.strip()
+
+
+def choose_seed(seed: int | None = None) -> int:
+    """The given seed, or one at random. Raises LaunchRefused."""
+    if seed is None:
+        return secrets.randbelow(SEED_MAX)
+    if not 0 <= seed <= SEED_MAX:
+        raise refused({"seed": f"{seed} is out of range; a seed is a whole number from 0 to {SEED_MAX}"})
+    return seed
+
+
+def refused(problems: Mapping[str, str]) -> LaunchRefused:
+    return LaunchRefused("; ".join(f"{path}: {message}" for path, message in problems.items()), dict(problems))
+
+
+def new_run(order: Order, **values: Any) -> Run:
+    """The run, not yet saved; `values` are the columns that an order does not know."""
+    return Run(
+        experiment=order.experiment.name,
+        instance=order.instance,
+        configuration=order.configuration,
+        limits=order.limits,
+        tags=order.tags,
+        queue=order.queue,
+        priority=order.priority,
+        on_lost=order.experiment.on_lost,
+        max_attempts=attempts_at_most(order.retries),
+        retries=order.retries,
+        **values,
+    )

@@ -1,0 +1,132 @@
+"""From Redis to the database: what lies in the runs' lists is stored, and only then removed.
+
+Any number of flushers may be at work, and each may die between any two steps: the entries stay in the list until they
+are committed, storing twice changes nothing, and only the lock's holder trims a list, by the very entries it has read.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from dataclasses import dataclass, field
+
+from django.db import InterfaceError, OperationalError
+
+from runs.conf import runs_settings
+from runs.exceptions import BufferUnavailable
+from runs.lines.buffer import Stream, buffer
+from runs.lines.store import Stored, store_entries
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Flush:
+    """One turn of a flusher at one run, step by step: lock → (read → store → trim → announce)* → unlock."""
+
+    run_id: int
+    token: str | None = None
+    lines: list[bytes] = field(default_factory=list)
+    results: list[bytes] = field(default_factory=list)
+    stored: Stored | None = None
+
+    def lock(self) -> bool:
+        self.token = buffer().lock(self.run_id)
+        return self.token is not None
+
+    def read(self) -> int:
+        """Read the lists' heads; how many entries there are."""
+        batch = runs_settings().flush_batch
+        self.lines = buffer().head(self.run_id, Stream.LINES, batch)
+        self.results = buffer().head(self.run_id, Stream.RESULTS, batch)
+        return len(self.lines) + len(self.results)
+
+    def store(self) -> None:
+        self.stored = store_entries(self.run_id, self.lines, self.results)
+
+    def trim(self) -> bool:
+        """Remove what is stored; False if somebody else has taken over, or Redis is not the one that was read."""
+        token = self.token or ""
+        return all(
+            buffer().trim(self.run_id, stream, token, entries)
+            for stream, entries in ((Stream.LINES, self.lines), (Stream.RESULTS, self.results))
+        )
+
+    def announce(self) -> None:
+        for key, mark in (self.stored.marks if self.stored else {}).items():
+            buffer().announce_stored(key, mark.lines, mark.results)
+
+    def unlock(self) -> None:
+        buffer().unlock(self.run_id, self.token or "")
+
+
+def flush_run(run_id: int, *, until: float | None = None) -> int:
+    """Store what Redis holds of a run, in batches, until nothing is left or `time.monotonic()` passes `until`.
+
+    Returns how many entries were stored; 0 at once while another flusher is at this run. Raises BufferUnavailable and
+    django's database errors; what had been stored by then is stored.
+    """
+    flush = Flush(run_id)
+    if not flush.lock():
+        return 0
+    total = 0
+    try:
+        while found := flush.read():
+            flush.store()
+            total += found
+            if not flush.trim():
+                return total
+            flush.announce()
+            if until is not None and time.monotonic() >= until:
+                return total
+        buffer().clean(run_id)
+    finally:
+        flush.unlock()
+    return total
+
+
+@dataclass(slots=True)
+class FlushReport:
+    """What one round over all runs did."""
+
+    runs: int = 0
+    entries: int = 0
+    failed: dict[int, str] = field(default_factory=dict)
+    """Run → what went wrong; the next round tries again."""
+    stopped: str = ""
+    """Why the round ended early: the budget, or a Redis or database that is away."""
+
+
+def flush_all(budget_s: float) -> FlushReport:
+    """Flush every run that has work, in random order, so that several flushers and short budgets are fair to all.
+
+    Takes `budget_s` and one batch at most. What fails for one run is logged and reported, and the others go on.
+    """
+    report = FlushReport()
+    until = time.monotonic() + budget_s
+    try:
+        waiting = buffer().dirty()
+        random.shuffle(waiting)
+        for run_id in waiting:
+            if time.monotonic() >= until:
+                report.stopped = f"the budget of {budget_s:g} s is used up"
+                break
+            _flush_one(run_id, until, report)
+    except (BufferUnavailable, OperationalError, InterfaceError) as error:
+        report.stopped = str(error)
+        logger.warning("Flushing stops for now: %s", error)
+    return report
+
+
+def _flush_one(run_id: int, until: float, report: FlushReport) -> None:
+    try:
+        entries = flush_run(run_id, until=until)
+    except (BufferUnavailable, OperationalError, InterfaceError):
+        raise
+    except Exception as error:  # one run's trouble, whatever it is, must not stop the others
+        logger.exception("Run %d cannot be flushed", run_id)
+        report.failed[run_id] = str(error)
+    else:
+        report.runs += bool(entries)
+        report.entries += entries

@@ -1,0 +1,261 @@
+"""Reading lines: a page from any place, all of them, or following them while they come.
+
+A page costs the same at line 10 and at line 10 million: it is found by the primary key (run, attempt, seq), never by
+OFFSET, nor by counting. What no index answers (a text, a source) is looked for window by window, within a time.
+Nothing here writes or waits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from django.db.models import QuerySet
+
+from runs.conf import runs_settings
+from runs.lines import following
+from runs.lines.records import Line
+from runs.models import Attempt, LogLine
+from runs.states import Level
+
+_COLUMNS = ("attempt", "seq", "time", "level", "source", "message", "metadata")
+_INDEXED = "level >= 30"
+"""As in the condition of the index `line_warning`: written out, since no database takes a parameter for it."""
+
+
+class Place(NamedTuple):
+    """A line's address within its run. Written `2.500`; `500` alone is of attempt 1."""
+
+    attempt: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.attempt}.{self.seq}"
+
+
+BATCH = 2_000
+"""Lines read at once when all of them are wanted."""
+WINDOW = 50_000
+"""Lines looked through at once for what no index answers."""
+START = Place(1, 0)
+"""Before the first line."""
+
+
+def place(text: str) -> Place:
+    """The place that `text` writes. Raises ValueError."""
+    attempt, dot, seq = text.strip().partition(".")
+    found = Place(int(attempt), int(seq)) if dot else Place(1, int(attempt))
+    if found.attempt < 0 or found.seq < 0 or max(found) >= 2**63:
+        raise ValueError(f"{text!r} is no place; write a line's number, as 500, or its attempt too, as 2.500")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which lines: of at least this level, of this source (empty: any), with this text (in any case of letters)."""
+
+    level: int = 0
+    source: str = ""
+    text: str = ""
+
+    def takes(self, line: Line) -> bool:
+        return (
+            line.level >= self.level
+            and (not self.source or line.source == self.source)
+            and (not self.text or self.text.casefold() in line.message.casefold())
+        )
+
+    @property
+    def is_everything(self) -> bool:
+        return not (self.level or self.source or self.text)
+
+    @property
+    def is_searched(self) -> bool:
+        """No index answers it alone: lines have to be looked through."""
+        return bool(self.text or self.source or 0 < self.level < Level.WARNING)
+
+
+ALL = Wanted()
+
+
+class Found(NamedTuple):
+    lines: list[Line]
+    stopped: Place | None
+    """The time was up here; None: the page is full, or there are no more."""
+
+
+def after(run_id: int, place: Place = START, wanted: Wanted = ALL, *, limit: int | None = None) -> list[Line]:
+    """The first lines after `place`, in order; `limit` is a page by default."""
+    return find(run_id, place, wanted, limit=limit).lines
+
+
+def before(run_id: int, place: Place | None = None, wanted: Wanted = ALL, *, limit: int | None = None) -> list[Line]:
+    """The last lines before `place` (None: the last there are), in order; `limit` is a page by default."""
+    return find_back(run_id, place, wanted, limit=limit).lines
+
+
+def find(
+    run_id: int, place: Place = START, wanted: Wanted = ALL, *, limit: int | None = None, budget_s: float | None = None
+) -> Found:
+    """As `after`; it stops looking when `budget_s` have passed, and says where."""
+    page, deadline = limit or runs_settings().page_size, _deadline(budget_s)
+    found: list[Line] = []
+    for number in _attempts(run_id):
+        if number < place.attempt:
+            continue
+        low = place.seq if number == place.attempt else 0
+        for first, last in _windows(run_id, number, wanted, low):
+            if len(found) >= page:
+                return Found(found, None)
+            if time.monotonic() > deadline:
+                return Found(found, Place(number, first))
+            rows = _of(run_id, number, wanted).filter(seq__gt=first, seq__lte=last)
+            found += _read(rows.order_by("seq"), page - len(found))
+    return Found(found, None)
+
+
+def find_back(
+    run_id: int,
+    place: Place | None = None,
+    wanted: Wanted = ALL,
+    *,
+    limit: int | None = None,
+    budget_s: float | None = None,
+) -> Found:
+    """As `before`; it stops looking when `budget_s` have passed, and says where."""
+    page, deadline = limit or runs_settings().page_size, _deadline(budget_s)
+    found: list[Line] = []
+    for number in reversed(_attempts(run_id)):
+        if place and number > place.attempt:
+            continue
+        high = place.seq if place and number == place.attempt else None
+        for first, last in _windows_back(run_id, number, wanted, high):
+            if len(found) >= page:
+                return Found(found[::-1], None)
+            if time.monotonic() > deadline:
+                return Found(found[::-1], Place(number, last))
+            rows = _of(run_id, number, wanted).filter(seq__gte=first, seq__lt=last)
+            found += _read(rows.order_by("-seq"), page - len(found))
+    return Found(found[::-1], None)
+
+
+def every(run_id: int, start: Place = START, wanted: Wanted = ALL) -> Iterator[Line]:
+    """All lines after `start` that are stored when they are reached, page by page, in bounded memory."""
+    size = max(runs_settings().page_size, BATCH)
+    while lines := after(run_id, start, wanted, limit=size):
+        yield from lines
+        if len(lines) < size:
+            return
+        start = Place(lines[-1].attempt, lines[-1].seq)
+
+
+def at(run_id: int, moment: datetime) -> Place | None:
+    """The first line not before `moment`, or the last line of all. By halving: times grow with the numbers, nearly."""
+    nearest: Place | None = None
+    for number in _attempts(run_id):
+        rows = LogLine.objects.filter(run_id=run_id, attempt=number)
+        last = rows.order_by("-seq").values_list("seq", "time").first()
+        if last is None:
+            continue
+        nearest = Place(number, last[0])
+        if last[1] < moment:
+            continue
+        low, high = 0, last[0]  # what is wanted lies in (low, high]
+        while high - low > 1:
+            middle = (low + high) // 2
+            seen = rows.filter(seq__gte=middle).order_by("seq").values_list("seq", "time")[0]
+            low, high = (low, min(seen[0], high - 1)) if seen[1] >= moment else (max(seen[0], middle), high)
+        return Place(number, high)
+    return nearest
+
+
+class Read(NamedTuple):
+    lines: list[Line]
+    complete: bool
+    """The run is final and this was its last line: nothing will come any more."""
+
+
+class Follower(following.Reading[Line]):
+    """Gives each line of a run once, in the order of each attempt, as they are stored; see `runs.lines.following`."""
+
+    column = "lines_stored"
+
+    def __init__(self, run_id: int, *, seen: Mapping[int, int] | None = None, wanted: Wanted = ALL) -> None:
+        super().__init__(run_id, seen=seen)
+        self.wanted = wanted
+
+    def rewind(self, *, limit: int | None = None) -> list[Line]:
+        """The last lines that `read` would have given, at most `limit` (a page); `read` goes on after them."""
+        page = limit or runs_settings().page_size
+        self.seen |= dict(following.marks(self.run_id, self.column).upto)
+        found: list[Line] = []
+        for number, upto in sorted(self.seen.items(), reverse=True):
+            if upto and len(found) < page:
+                rows = _of(self.run_id, number, self.wanted).filter(seq__lte=upto)
+                found += _read(rows.order_by("-seq"), page - len(found))
+        return found[::-1]
+
+    def read(self, *, limit: int | None = None) -> Read:
+        """What has come since the last call, at most `limit` (a page) of it; a deleted run is complete."""
+        return Read(*self.advance(limit or runs_settings().page_size))
+
+    def rows(self, number: int, after: int, upto: int, limit: int) -> list[Line]:
+        return _read(_of(self.run_id, number, self.wanted).filter(seq__gt=after, seq__lte=upto).order_by("seq"), limit)
+
+
+def _deadline(budget_s: float | None) -> float:
+    return float("inf") if budget_s is None else time.monotonic() + budget_s
+
+
+def _attempts(run_id: int) -> list[int]:
+    return list(Attempt.objects.filter(run_id=run_id).order_by("number").values_list("number", flat=True))
+
+
+def _windows(run_id: int, attempt: int, wanted: Wanted, low: int) -> Iterator[tuple[int, int]]:
+    """Pairs (after, up to) that together are everything after `low`."""
+    if not wanted.is_searched:
+        yield low, 2**62
+        return
+    last = _last(run_id, attempt)
+    while low < last:
+        yield low, low + WINDOW
+        low += WINDOW
+
+
+def _windows_back(run_id: int, attempt: int, wanted: Wanted, high: int | None) -> Iterator[tuple[int, int]]:
+    """Pairs (from, before) that together are everything before `high`."""
+    if not wanted.is_searched:
+        yield 0, 2**62 if high is None else high
+        return
+    end = _last(run_id, attempt) + 1 if high is None else high
+    while end > 1:
+        yield max(1, end - WINDOW), end
+        end -= WINDOW
+
+
+def _last(run_id: int, attempt: int) -> int:
+    rows = LogLine.objects.filter(run_id=run_id, attempt=attempt)
+    return rows.order_by("-seq").values_list("seq", flat=True).first() or 0
+
+
+def _of(run_id: int, attempt: int, wanted: Wanted) -> QuerySet[LogLine]:
+    lines = LogLine.objects.filter(run_id=run_id, attempt=attempt)
+    if wanted.level:
+        lines = lines.filter(level__gte=wanted.level)
+    if wanted.level >= Level.WARNING:
+        lines = lines.extra(where=[_INDEXED])  # noqa: S610  # a constant
+    if wanted.text:
+        lines = lines.filter(message__icontains=wanted.text)
+    return lines.filter(source=wanted.source) if wanted.source else lines
+
+
+def _read(lines: QuerySet[LogLine], limit: int) -> list[Line]:
+    if limit <= 0:
+        return []
+    return [
+        Line(attempt, seq, time.timestamp(), *rest)
+        for attempt, seq, time, *rest in lines.values_list(*_COLUMNS)[:limit]
+    ]

@@ -1,0 +1,126 @@
+"""From buffer entries to rows. Pure. Whatever an entry holds, a row comes out that databases take, or it is dropped.
+
+A record that cannot be a row as it is (no JSON, a step beyond 64 bits, a key too long) becomes one that shows it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec
+from django.db.models import Model
+
+from runs.lines.records import Line, ResultRecord
+from runs.models import LogLine, Result
+from runs.states import Level, ResultKind, Source
+
+logger = logging.getLogger(__name__)
+
+Record = TypeVar("Record", Line, ResultRecord)
+Row = tuple[Any, ...]
+"""run_id, attempt, seq, time (aware), then the table's own columns; JSON as text."""
+
+SEQ_MAX, ATTEMPT_MAX = 2**63 - 1, 2**31 - 1
+KEY_MAX = 200
+SHOWN = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Where rows go, and what stands for a row that the database refuses."""
+
+    model: type[Model]
+    columns: tuple[str, ...]
+    stand_in: Callable[[Row, str], Row]
+
+
+def read(entries: Iterable[bytes], decode: Callable[[bytes], Record]) -> tuple[list[Record], int]:
+    """The records of `entries`, and how many entries have no place: not even an attempt and a seq."""
+    records: list[Record] = []
+    dropped = 0
+    for entry in entries:
+        try:
+            record = decode(entry)
+            if not (1 <= record.attempt <= ATTEMPT_MAX and 1 <= record.seq <= SEQ_MAX):
+                raise ValueError("its attempt or seq is out of range")
+        except ValueError as error:
+            logger.error(  # noqa: TRY400  # its place in our code says nothing
+                "A buffer entry without a place is dropped (%s): %r", error, entry[:200]
+            )
+            dropped += 1
+        else:
+            records.append(record)
+    return records, dropped
+
+
+def line_rows(run_id: int, found: Iterable[Line], lines_max: int) -> list[Row]:
+    """Rows of LINES. Of those beyond `lines_max` of an attempt the first becomes a line that says so, others none."""
+    rows: list[Row] = []
+    for line in found:
+        if line.seq > lines_max:
+            if line.seq == lines_max + 1:
+                rows.append(_system_line(run_id, line, f"more than {lines_max:,} lines: the following are not stored"))
+            continue
+        metadata = None if line.metadata is None else _json(line.metadata)
+        rows.append(
+            (run_id, line.attempt, line.seq, moment(line.time), line.level, line.source, line.message, metadata)
+        )
+    return rows
+
+
+def result_rows(run_id: int, found: Iterable[ResultRecord]) -> list[Row]:
+    """Rows of RESULTS."""
+    return [_result_row(run_id, result) for result in found]
+
+
+def _result_row(run_id: int, result: ResultRecord) -> Row:
+    key, step, number, value = result.key, result.step, result.number, result.value
+    if step is not None and not -SEQ_MAX <= step <= SEQ_MAX:
+        step, number, value = None, None, {"unreadable step": str(step), "value": value if number is None else number}
+    if len(key) > KEY_MAX:
+        key = key[: KEY_MAX - 1] + "…"
+    text = None if number is not None else _json(value)
+    return run_id, result.attempt, result.seq, moment(result.time), result.kind, key, step, number, text
+
+
+def moment(time: float) -> datetime:
+    """Seconds since the epoch as aware UTC; now, if there is no such date."""
+    try:
+        return datetime.fromtimestamp(time, UTC)
+    except (OverflowError, ValueError, OSError):
+        return datetime.now(UTC)
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _system_line(run_id: int, line: Line, message: str) -> Row:
+    return run_id, line.attempt, line.seq, moment(line.time), int(Level.WARNING), str(Source.SYSTEM), message, None
+
+
+def _line_stand_in(row: Row, why: str) -> Row:
+    text = f"the database refuses this line ({_plain(why)}): {_plain(str(row[6]))}"
+    return (*row[:4], int(Level.WARNING), str(Source.SYSTEM), text, None)
+
+
+def _result_stand_in(row: Row, why: str) -> Row:
+    shown = {"refused": _plain(why), "key": _plain(str(row[5])), "value": _plain(str(row[8]))}
+    return (*row[:4], str(ResultKind.RESULT), "unreadable", None, None, _json(shown))
+
+
+def _plain(text: str) -> str:
+    """The beginning of `text`, in characters that no database refuses."""
+    return text[:SHOWN].encode("utf-8", "replace").decode().replace("\0", "␀")
+
+
+LINES = Table(
+    LogLine, ("run_id", "attempt", "seq", "time", "level", "source", "message", "metadata"), stand_in=_line_stand_in
+)
+RESULTS = Table(
+    Result, ("run_id", "attempt", "seq", "time", "kind", "key", "step", "number", "value"), stand_in=_result_stand_in
+)

@@ -1,0 +1,80 @@
+"""Rows into a table, fast and idempotent on (run, attempt, seq): COPY on PostgreSQL, executemany elsewhere.
+
+To be called within a transaction. A row that the database refuses never stops the others: then the batch is written row
+by row, and what is refused is replaced by its stand-in. Only the key's conflict is passed over, no other violation.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import DataError, IntegrityError, InternalError, NotSupportedError, connection, transaction
+
+from runs.lines.store.rows import Row, Table
+from runs.protections import is_off
+
+logger = logging.getLogger(__name__)
+
+REFUSALS = (DataError, IntegrityError, InternalError, NotSupportedError, ValueError, TypeError, OverflowError)
+"""What says that a value does not fit, rather than that the database is away."""
+
+ADDRESS = "ON CONFLICT (run_id, attempt, seq) DO NOTHING" if not is_off("idempotent_rows") else ""
+
+
+def write(table: Table, rows: Sequence[Row]) -> None:
+    """Insert what is not there yet. Raises OperationalError and the like if the database is away."""
+    if not rows:
+        return
+    try:
+        with transaction.atomic():
+            (_copy if connection.vendor == "postgresql" else _insert)(table, rows)
+    except REFUSALS as error:
+        logger.warning("A batch of %s is stored row by row: %s", table.model._meta.db_table, error)
+        for row in rows:
+            _write_one(table, row)
+
+
+def _write_one(table: Table, row: Row) -> None:
+    try:
+        with transaction.atomic():
+            _insert(table, [row])
+    except REFUSALS as error:
+        with transaction.atomic():
+            _insert(table, [table.stand_in(row, str(error))])
+
+
+def _insert(table: Table, rows: Sequence[Row]) -> None:
+    names = ", ".join(table.columns)
+    places = ", ".join(["%s"] * len(table.columns))
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            f"INSERT INTO {table.model._meta.db_table} ({names}) VALUES ({places}) {ADDRESS}",  # noqa: S608  # our names
+            [(*row[:3], _time(row[3]), *row[4:]) for row in rows] if connection.vendor == "sqlite" else rows,
+        )
+
+
+def _time(time: datetime) -> str:
+    """A time as Django keeps it in SQLite; its own way to it takes longer than the whole row."""
+    return str(time.replace(tzinfo=None))
+
+
+def _copy(table: Table, rows: Sequence[Row]) -> None:
+    name = table.model._meta.db_table
+    names = ", ".join(table.columns)
+    incoming = f"incoming_{name}"
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE TEMPORARY TABLE IF NOT EXISTS {incoming} ({_types(table)}) ON COMMIT DELETE ROWS")
+        cursor.execute(f"DELETE FROM {incoming}")  # noqa: S608  # of an earlier call in this transaction
+        with connection.wrap_database_errors, cursor.copy(f"COPY {incoming} ({names}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+        cursor.execute(f"INSERT INTO {name} ({names}) SELECT {names} FROM {incoming} {ADDRESS}")  # noqa: S608
+
+
+def _types(table: Table) -> str:
+    """The columns with their types, and none of the table's constraints."""
+    fields: dict[str | None, Any] = {field.column: field for field in table.model._meta.concrete_fields}
+    return ", ".join(f"{column} {fields[column].db_type(connection)}" for column in table.columns)

@@ -1,0 +1,81 @@
+"""Processes that outlived their worker on this machine: found by their mark, and killed.
+
+Worker, fork server and keeper each see to it that nothing is left when another of them is killed. When all are killed
+at once, an experiment's sub-processes live on with no parent of ours. Processes of living workers, of other users, and
+of other containers are left alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import suppress
+
+import psutil
+
+from runs.forkserver import machine
+from runs.forkserver.marks import SERVER_MARK, ServerMark
+from runs.protections import is_off
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_S = 0.3
+"""How long a fork server whose worker is gone may take to end what is its own, before this does it."""
+LIMIT_S = 3.0
+"""How long is tried; a process that waits for a dead disk cannot be killed."""
+LOOK_S = 0.02
+
+
+def end_leftovers(patience_s: float = PATIENCE_S, limit_s: float = LIMIT_S) -> int:
+    """Kill every process whose worker is gone; returns how many it had to kill. Returns when none is left, or after
+    `limit_s`. May be called by several processes at once.
+    """
+    killed: set[int] = set()
+    began = time.monotonic()
+    while found := leftovers() if not is_off("tree_kill") else []:
+        age = time.monotonic() - began
+        if age > limit_s:
+            logger.error("Processes %s of a dead worker cannot be killed", [process.pid for process in found])
+            break
+        if age > patience_s:
+            killed |= _kill(found, spare_keepers=age < 2 * patience_s)
+        time.sleep(LOOK_S)
+    if killed:
+        logger.warning("Killed %d processes that dead workers had left: %s", len(killed), sorted(killed))
+    return len(killed)
+
+
+def leftovers() -> list[psutil.Process]:
+    """Living processes of this machine that descend from a fork server whose worker is gone."""
+    gone: dict[ServerMark, bool] = {}
+    found = []
+    for process in psutil.process_iter():
+        mark = _mark(process)
+        if mark is None:
+            continue
+        if mark not in gone:
+            gone[mark] = machine.is_gone(machine.host(), mark.boot_id, mark.worker_pid, mark.worker_started)
+        if gone[mark]:
+            found.append(process)
+    return found
+
+
+def _mark(process: psutil.Process) -> ServerMark | None:
+    """Of a living process of this boot; None for any other."""
+    with suppress(psutil.Error, OSError):
+        mark = ServerMark.parsed(process.environ().get(SERVER_MARK, ""))
+        if mark and mark.boot_id == machine.boot_id() and process.status() not in machine.DEAD_STATES:
+            return mark
+    return None
+
+
+def _kill(found: list[psutil.Process], *, spare_keepers: bool) -> set[int]:
+    """Kill them; with `spare_keepers` not those at the top, since a keeper ends also what has lost its mark."""
+    pids = {process.pid for process in found}
+    killed = set()
+    for process in found:
+        with suppress(psutil.Error):
+            if not (spare_keepers and process.ppid() not in pids):
+                process.kill()
+                killed.add(process.pid)
+    return killed

@@ -1,0 +1,1 @@
+"""One Celery worker process of runs: what it has once, however many runs it supervises."""
