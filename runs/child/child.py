@@ -40,7 +40,6 @@ from runs.child.isolation import Descriptors, isolate
 from runs.child.output import Output
 from runs.child.pipe import PipeClosed, RecordPipe
 from runs.conf import runs_settings
-from runs.forkserver import prctl
 from runs.forkserver.spec import ChildSpec
 from runs.lines.records import END, HELLO, End
 
@@ -95,9 +94,7 @@ class _Child:
         self._pipe = RecordPipe(descriptors.records, line_max_bytes=spec.line_max_bytes, raw_fds=(1, 2))
         self._control = Control(descriptors.control, on_gone=_end_own_group)
         self._interrupts = Interrupts(self._control)
-        self._output = Output(
-            self._pipe, line_max_bytes=spec.line_max_bytes, redraw_every_s=runs_settings().redraw_every_s
-        )
+        self._output = Output(self._pipe)
         self._context: ChildContext[Any] | None = None
         self._stacks = descriptors.stacks
 
@@ -149,7 +146,6 @@ class _Child:
         self._pipe.send(HELLO, msgspec.json.encode(hello))
 
     def _say_last(self, end: End) -> None:
-        prctl.flush_c_output()
         self._output.end_lines()
         if self._context is not None:
             self._context.flush_progress()
@@ -164,8 +160,7 @@ class _Child:
                 process.kill()  # its exit function would wait for them
         with suppress(BaseException):
             atexit._run_exitfuncs()
-            self._output.end_lines()
-        prctl.flush_c_output()
+        self._output.finish()
         with suppress(OSError):
             if not self._spec.stacks_path.stat().st_size:
                 self._spec.stacks_path.unlink()

@@ -26,7 +26,7 @@ import msgspec
 from runs.child import jsonable
 from runs.exceptions import RunsError
 from runs.lines.folding import cut, size_of
-from runs.lines.records import BARRIER, FRAME_MAX_BYTES, LAST_PIECE, LINE, PIECE, RESULT
+from runs.lines.records import BARRIER, FRAME_MAX_BYTES, LAST_PIECE, LINE, PIECE, RESULT, TEXT
 
 _encode = msgspec.json.Encoder().encode
 _KEY_MAX_CHARS = 200
@@ -98,6 +98,12 @@ class RecordPipe:
         except UnicodeEncodeError:
             return b""
         return frame if len(frame) <= self._frame_max else b""
+
+    def text(self, source: str, writer: str, text: str) -> None:
+        """Text of a standard stream that is no whole line, or redraws one. Raises PipeClosed."""
+        room = max(self._line_max // 6, 1)  # JSON may need six bytes for one
+        for start in range(0, len(text), room):
+            self.send(TEXT, _encode((clock(), source, writer, _text_of(text[start : start + room]))))
 
     def result(self, kind: str, key: str, step: int | None, value: bytes) -> None:
         """One result or metric, its value as JSON; a value that is too long becomes text that is cut."""
