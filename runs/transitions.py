@@ -28,6 +28,9 @@ from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
 
 logger = logging.getLogger(__name__)
 
+ENDED_BY_MAX_CHARS = 200
+"""Of `Attempt.ended_by`. It holds the name of who asked for a cancel, and a few words."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -325,7 +328,7 @@ def _close(key: AttemptKey, ending: Ending, facts: Facts | None) -> None:
         failure_kind=ending.failure_kind or "",
         error=ending.error,
         traceback=ending.traceback,
-        ended_by=ending.ended_by,
+        ended_by=ending.ended_by[:ENDED_BY_MAX_CHARS],
         exit_status=ending.exit_status,
         signal=ending.signal,
         **(facts.values if facts else {}),

@@ -18,7 +18,16 @@ from runs.protections import is_off
 
 logger = logging.getLogger(__name__)
 
-REFUSALS = (DataError, IntegrityError, InternalError, NotSupportedError, ValueError, TypeError, OverflowError)
+REFUSALS = (
+    DataError,
+    IntegrityError,
+    InternalError,
+    NotSupportedError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+)
 """What says that a value does not fit, rather than that the database is away."""
 
 ADDRESS = "ON CONFLICT (run_id, attempt, seq) DO NOTHING" if not is_off("idempotent_rows") else ""
