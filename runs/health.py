@@ -23,9 +23,9 @@ from runs.exceptions import BufferUnavailable
 from runs.lines.buffer import buffer
 from runs.lines.buffer.lists import Backlog
 from runs.models import Pulse, Run, Worker
-from runs.queues import waiting
 from runs.recent_failures import Failures
 from runs.states import Status
+from runs.wake import waiting
 
 SHOWN = 20
 FAILED_SHOWN = 15

@@ -8,7 +8,7 @@ lease before there was the time of one to renew it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -18,12 +18,12 @@ from django.db.models import Count, ExpressionWrapper, Q
 from django.db.models.fields import BooleanField
 from django.db.models.functions import Now
 
+from runs import wake
 from runs.conf import runs_settings
 from runs.forkserver import machine
 from runs.formatting import between
 from runs.lines.records import Line
 from runs.models import Attempt, LogLine, Pulse, Run, Worker
-from runs.protections import is_off
 from runs.recovery import failure_report
 from runs.recovery.failure_report import Certificate
 from runs.recovery.orphans import end_leftovers
@@ -73,15 +73,12 @@ class ReconcileReport:
     """What could not be done → why; the next sweep tries again."""
 
 
-def reconcile(wake: Callable[[str, int], None], waiting: Callable[[str], int]) -> ReconcileReport:
-    """One sweep. `wake(queue, count)` sends wake-ups, `waiting(queue)` says how many lie there; both may raise.
-
-    Raises django's database errors if the database is away.
-    """
+def reconcile() -> ReconcileReport:
+    """Sweep once. Raises django's database errors if the database is away."""
     report = ReconcileReport()
     recover(report)
     for queue, due in _due_runs():
-        _resend(queue, due, wake, waiting, report)
+        _resend(queue, due, report)
     return report
 
 
@@ -93,14 +90,14 @@ def recover(report: ReconcileReport | None = None) -> ReconcileReport:
     report = report or ReconcileReport()
     found = _open_attempts()
     report.by_lease = _leases_can_be_judged()  # after the look, which may have waited for the database until now
-    lost = [facts for facts in found if is_lost(facts, by_lease=report.by_lease) and not is_off("recovery")]
+    lost = [facts for facts in found if is_lost(facts, by_lease=report.by_lease)]
     for facts in _without_leftovers(lost, report):
         try:
             _settle(facts, report)
         except Exception as error:  # one bad row must not stop the others
             logger.exception("Attempt %s cannot be settled", facts.key)
             report.failed[f"attempt {facts.key}"] = str(error)
-    for run_id in [] if is_off("recovery") else forsake(FORSAKEN):
+    for run_id in forsake(FORSAKEN):
         logger.warning("Run %d: %s", run_id, FORSAKEN)
     return report
 
@@ -234,14 +231,12 @@ def _due_runs() -> Iterable[tuple[str, int]]:
     return due.order_by().values_list("queue").annotate(Count("pk"))
 
 
-def _resend(
-    queue: str, due: int, wake: Callable[[str, int], None], waiting: Callable[[str], int], report: ReconcileReport
-) -> None:
+def _resend(queue: str, due: int, report: ReconcileReport) -> None:
     """Send what is missing for each due run to have a message, so many at once that the queue is never flooded."""
     try:
-        missing = min(due - waiting(queue), runs_settings().resend_max)
-        if missing > 0 and not is_off("resend"):
-            wake(queue, missing)
+        missing = min(due - wake.waiting(queue), runs_settings().resend_max)
+        if missing > 0:
+            wake.workers(queue, missing)
             report.sent[queue] = missing
     except Exception as error:  # a broker that is away, or one bad queue
         logger.warning("Queue %s cannot be looked after: %s", queue, error)
