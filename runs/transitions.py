@@ -27,7 +27,6 @@ from runs.conf import runs_settings
 from runs.lines.ranges import high_water
 from runs.losses import Caution, caution
 from runs.models import Attempt, Run, Worker
-from runs.protections import is_off
 from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
 
 logger = logging.getLogger(__name__)
@@ -173,7 +172,7 @@ def mark(key: AttemptKey, **values: Any) -> bool:
 def is_open(key: AttemptKey) -> bool:
     """Whether an attempt is under way; within a transaction it stays what it is until the transaction's end."""
     held = Attempt.objects.filter(run_id=key.run_id, number=key.number, finished_at=None)
-    return held.select_for_update(no_key=True).exists() or is_off("fencing")
+    return held.select_for_update(no_key=True).exists()
 
 
 def finish(key: AttemptKey, ending: Ending, facts: Facts | None = None) -> bool:
@@ -374,8 +373,6 @@ def request_inspection(run_id: int) -> AttemptKey | None:
 
 
 def _running(key: AttemptKey) -> Any:
-    if is_off("fencing"):
-        return Run.objects.filter(pk=key.run_id)
     return Run.objects.filter(pk=key.run_id, status=Status.RUNNING, attempt=key.number)
 
 
@@ -392,5 +389,5 @@ def _close(key: AttemptKey, ending: Ending, facts: Facts | None) -> None:
         excused=ending.excused,
         **(facts.values if facts else {}),
     )
-    if not closed and not is_off("fencing"):
+    if not closed:
         raise RuntimeError(f"Attempt {key} is closed although its run is still running it.")

@@ -71,7 +71,7 @@ def test_a_second_quick_loss_has_the_run_wait_and_then_tried_alone() -> None:
 
 def claim(worker: Worker) -> int | None:
     attempt = transitions.claim(["runs"], worker, lease_s=60)
-    return attempt and attempt.run_id
+    return attempt.run_id if attempt else None
 
 
 @pytest.fixture
