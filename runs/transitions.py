@@ -23,7 +23,6 @@ from experiments.retry import Retry
 from runs.conf import runs_settings
 from runs.lines.ranges import high_water
 from runs.models import Attempt, Run, Worker
-from runs.protections import is_off
 from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
 
 logger = logging.getLogger(__name__)
@@ -147,7 +146,7 @@ def mark(key: AttemptKey, **values: Any) -> bool:
 def is_open(key: AttemptKey) -> bool:
     """Whether an attempt is under way; within a transaction it stays what it is until the transaction's end."""
     held = Attempt.objects.filter(run_id=key.run_id, number=key.number, finished_at=None)
-    return held.select_for_update(no_key=True).exists() or is_off("fencing")
+    return held.select_for_update(no_key=True).exists()
 
 
 def finish(key: AttemptKey, ending: Ending, facts: Facts | None = None) -> bool:
@@ -313,8 +312,6 @@ def request_inspection(run_id: int) -> AttemptKey | None:
 
 
 def _running(key: AttemptKey) -> Any:
-    if is_off("fencing"):
-        return Run.objects.filter(pk=key.run_id)
     return Run.objects.filter(pk=key.run_id, status=Status.RUNNING, attempt=key.number)
 
 
@@ -330,5 +327,5 @@ def _close(key: AttemptKey, ending: Ending, facts: Facts | None) -> None:
         signal=ending.signal,
         **(facts.values if facts else {}),
     )
-    if not closed and not is_off("fencing"):
+    if not closed:
         raise RuntimeError(f"Attempt {key} is closed although its run is still running it.")

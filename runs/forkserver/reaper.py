@@ -16,7 +16,6 @@ from resource import struct_rusage
 from runs.forkserver import prctl, process_tree
 from runs.forkserver.protocol import Exited
 from runs.forkserver.spec import Fate
-from runs.protections import is_off
 
 _RSS_UNIT = 1024 if prctl.IS_LINUX else 1
 
@@ -86,7 +85,7 @@ class Reaper:
         """
         if not self._ended:
             return []
-        found = process_tree.own_children() - self._children.keys() if not is_off("tree_kill") else set()
+        found = process_tree.own_children() - self._children.keys()
         for pid in found:
             process_tree.send(pid, signal.SIGKILL)
         new = found - self._orphans

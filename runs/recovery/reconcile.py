@@ -24,7 +24,6 @@ from runs.forkserver import machine
 from runs.formatting import between
 from runs.lines.records import Line
 from runs.models import Attempt, LogLine, Pulse, Run, Worker
-from runs.protections import is_off
 from runs.recovery import failure_report
 from runs.recovery.failure_report import Certificate
 from runs.recovery.orphans import end_leftovers
@@ -91,14 +90,14 @@ def recover(report: ReconcileReport | None = None) -> ReconcileReport:
     report = report or ReconcileReport()
     found = _open_attempts()
     report.by_lease = _leases_can_be_judged()  # after the look, which may have waited for the database until now
-    lost = [facts for facts in found if is_lost(facts, by_lease=report.by_lease) and not is_off("recovery")]
+    lost = [facts for facts in found if is_lost(facts, by_lease=report.by_lease)]
     for facts in _without_leftovers(lost, report):
         try:
             _settle(facts, report)
         except Exception as error:  # one bad row must not stop the others
             logger.exception("Attempt %s cannot be settled", facts.key)
             report.failed[f"attempt {facts.key}"] = str(error)
-    for run_id in [] if is_off("recovery") else forsake(FORSAKEN):
+    for run_id in forsake(FORSAKEN):
         logger.warning("Run %d: %s", run_id, FORSAKEN)
     return report
 
@@ -236,7 +235,7 @@ def _resend(queue: str, due: int, report: ReconcileReport) -> None:
     """Send what is missing for each due run to have a message, so many at once that the queue is never flooded."""
     try:
         missing = min(due - wake.waiting(queue), runs_settings().resend_max)
-        if missing > 0 and not is_off("resend"):
+        if missing > 0:
             wake.workers(queue, missing)
             report.sent[queue] = missing
     except Exception as error:  # a broker that is away, or one bad queue

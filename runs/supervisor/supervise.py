@@ -24,7 +24,6 @@ from runs.lines import flush, store
 from runs.lines.buffer import Stream
 from runs.lines.records import position
 from runs.models import Attempt, Checkpoint
-from runs.protections import is_off
 from runs.recovery.failure_report import ProcessSeen
 from runs.states import AttemptKey, FailureKind, Status
 from runs.supervisor.events import Event, Exited, Inbox, Measured
@@ -251,8 +250,7 @@ class Supervisor:
         """Store what the window holds straight into the database, and what the recorder holds."""
         if self.key.number > 1:
             self._store_earlier()
-        if not is_off("final_drain"):
-            self._persist("its last lines", self._store_window)
+        self._persist("its last lines", self._store_window)
         self._persist("its last records", self._writes.write_last)
 
     def _store_earlier(self) -> None:
