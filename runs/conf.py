@@ -39,6 +39,20 @@ class RunsSettings:
     """How long runs may go on after their worker was asked to stop, before they are handed back."""
     deaf_after_s: float = 20.0
     """A worker that takes no work for so long, though it could and there is some, ends itself to be started again."""
+    lost_quick_s: float = 600.0
+    """A run whose attempts are lost within this time, twice in a row, pauses and then has a worker to itself."""
+    lost_pause_s: float = 5.0
+    """First such pause; each further one is twice as long."""
+    lost_pause_max_s: float = 300.0
+    """Longest such pause."""
+    lost_alone_s: float = 10.0
+    """Shortest time that such a run has its worker to itself; else twice as long as its lost attempt lasted."""
+    lost_alone_max_s: float = 600.0
+    """Longest time that such a run has its worker to itself."""
+    lost_wait_s: float = 900.0
+    """How long such a run waits for a worker without runs, before it shares one."""
+    lost_excused_max: int = 10
+    """Most losses of a run that are not counted since other runs were lost with it."""
     retry_later_max: int = 1000
     """Most times that a run may put itself off by `ctx.retry_later`; once more, and it fails."""
 
