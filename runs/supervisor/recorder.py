@@ -18,6 +18,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections, tran
 from django.db.models.functions import Now
 
 from runs import transitions
+from runs.database import limit_lock_waits
 from runs.inspections import Inspection
 from runs.lines.records import ArtifactRecord, CheckpointRecord, Hello, Progress, plain
 from runs.lines.store.writing import REFUSALS
@@ -33,19 +34,23 @@ PENDING_MAX = 1000
 """Artifacts of one attempt that may wait for the database; beyond it the child's pipe is not read."""
 
 
+def _ignore(*_: object) -> None:
+    """Answer nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answers:
     """What the recorder tells an attempt's supervisor; called by whichever thread writes."""
 
-    stored: Callable[[int], None]
+    stored: Callable[[int], None] = _ignore
     """This checkpoint is in the database."""
-    refused: Callable[[int, str], None]
+    refused: Callable[[int, str], None] = _ignore
     """This checkpoint cannot be kept, and why."""
-    note: Callable[[str], None]
+    note: Callable[[str], None] = _ignore
     """Something for the run's lines."""
-    hurry: Callable[[], None]
+    hurry: Callable[[], None] = _ignore
     """Have the recorder write soon."""
-    store_said: Callable[[], None]
+    store_said: Callable[[], None] = _ignore
     """Called within the transaction of a checkpoint: stores what was said before it. An attempt that goes on from there
     does not say it again."""
 
@@ -188,44 +193,49 @@ class RunRecords:
             return self._store_one_by_one(taken)
 
     def _store(self, taken: Pending) -> bool:
-        """False: nothing was stored, since the attempt is closed. Raises one of REFUSALS if any part is refused."""
+        """Store everything, or nothing: False if the attempt is closed. Raises one of REFUSALS if any part is refused.
+
+        The run's row is locked before the attempt's, as in every transaction. The attempt's row is locked last, so that
+        no renewal of its lease waits for anything that is written here.
+        """
+        if not self._is_open():
+            return self._dropped()
         with transaction.atomic():
-            if not self._is_open():
-                return False
-            for _, write in self._parts(taken, alone=False):
+            limit_lock_waits()
+            for _, write in self._parts(taken):
                 write()
-        return True
+            if transitions.is_open(self.key):
+                self._mark(taken.columns)
+                return True
+            transaction.set_rollback(True)
+        return self._dropped()
 
     def _store_one_by_one(self, taken: Pending) -> tuple[bool, dict[str, str]]:
         """The same, but what the database refuses is left out; part → why."""
         refused: dict[str, str] = {}
+        if not self._is_open():
+            return self._dropped(), refused
         with transaction.atomic():
-            if not self._is_open():
-                return False, refused
-            for part, write in self._parts(taken, alone=True):
-                try:
-                    with transaction.atomic():
-                        write()
-                except REFUSALS as error:
-                    refused[part] = plain(str(error).strip())
-        return True, refused
+            limit_lock_waits()
+            for part, write in self._parts(taken):
+                _try(part, write, refused)
+            if transitions.is_open(self.key):
+                for name, value in taken.columns.items():
+                    _try(name, partial(self._mark, {name: value}), refused)
+                return True, refused
+            transaction.set_rollback(True)
+        return self._dropped(), {}
 
     def _is_open(self) -> bool:
-        """Lock the attempt's row, so that it is not taken over meanwhile."""
-        row = Attempt.objects.select_for_update().filter(
-            run_id=self.key.run_id, number=self.key.number, finished_at=None
-        )
-        if not row.exists():
-            logger.warning("Attempt %s is no longer open: its late writes are dropped", self.key)
-            return False
-        return True
+        """Check without a lock, to spare the work in vain."""
+        return Attempt.objects.filter(run_id=self.key.run_id, number=self.key.number, finished_at=None).exists()
 
-    def _parts(self, taken: Pending, *, alone: bool) -> Iterator[tuple[str, Callable[[], object]]]:
-        """Each write with its name for people; `alone` has each column written by itself."""
-        if taken.columns and not alone:
-            yield "its columns", partial(self._mark, taken.columns)
-        for name, value in taken.columns.items() if alone else ():
-            yield name, partial(self._mark, {name: value})
+    def _dropped(self) -> bool:
+        logger.warning("Attempt %s is no longer open: its late writes are dropped", self.key)
+        return False
+
+    def _parts(self, taken: Pending) -> Iterator[tuple[str, Callable[[], object]]]:
+        """Each write but that of the columns, with its name for people."""
         if taken.progress is not None:
             yield "the progress", partial(_store_progress, self.key, taken.progress)
         if taken.checkpoint is not None:
@@ -234,11 +244,20 @@ class RunRecords:
             yield f"artifact {artifact['name']!r}", partial(_store_artifact, self.key, artifact)
 
     def _mark(self, columns: dict[str, Any]) -> None:
-        transitions.mark(self.key, **in_database(columns))
+        if columns:
+            transitions.mark(self.key, **in_database(columns))
 
     def _store_checkpoint(self, record: CheckpointRecord) -> None:
         self._answers.store_said()
         _store_checkpoint(self.key, record)
+
+
+def _try(part: str, write: Callable[[], object], refused: dict[str, str]) -> None:
+    try:
+        with transaction.atomic():
+            write()
+    except REFUSALS as error:
+        refused[part] = plain(str(error).strip())
 
 
 def _store_progress(key: AttemptKey, progress: Progress) -> None:

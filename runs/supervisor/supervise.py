@@ -25,7 +25,6 @@ from runs.lines.buffer import Stream
 from runs.lines.records import position
 from runs.lines.store.writing import REFUSALS
 from runs.models import Attempt, Checkpoint
-from runs.protections import is_off
 from runs.recovery.failure_report import ProcessSeen
 from runs.states import AttemptKey, FailureKind, Level, Status
 from runs.supervisor.events import Event, Exited, Inbox, Measured
@@ -272,8 +271,7 @@ class Supervisor:
         if self.key.number > 1:
             self._store_earlier()
         self._persist("its last records", self._writes.write_last)  # first, since it may add a line
-        if not is_off("final_drain"):
-            self._persist("its last lines", self._store_window)
+        self._persist("its last lines", self._store_window)
 
     def _store_earlier(self) -> None:
         """Store what Redis still has of earlier attempts, whose supervisors are gone. What does not work now is left to
@@ -292,13 +290,19 @@ class Supervisor:
             results = self._window.after(Stream.RESULTS, 0, batch)
             if not lines and not results:
                 return
-            with transaction.atomic():
-                if transitions.is_open(self.key):
-                    store.store_entries(self.key.run_id, lines, results)
-                else:
-                    logger.warning("Run %s: it was taken over, %d late lines are dropped", self.key, len(lines))
+            if not self._store_while_open(lines, results):
+                logger.warning("Run %s: it was taken over, %d late lines are dropped", self.key, len(lines))
             for stream, entries in ((Stream.LINES, lines), (Stream.RESULTS, results)):
                 self._window.forget(stream, self._window.stored(stream) + len(entries))
+
+    def _store_while_open(self, lines: Sequence[bytes], results: Sequence[bytes]) -> bool:
+        """Store entries unless the attempt is closed. Its row is locked last: renewals do not wait for lines."""
+        with transaction.atomic():
+            store.store_entries(self.key.run_id, lines, results)
+            if transitions.is_open(self.key):
+                return True
+            transaction.set_rollback(True)
+        return False
 
     def _finish(self, found: Verdict, observation: Observation, seen: Seen) -> tuple[Ending, Settled]:
         """Write the end; one that the database refuses is written without what it may have been refused for."""

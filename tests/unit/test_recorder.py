@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,11 @@ from runs.supervisor.recorder import Answers, Pending, RunRecords
 from tests.waiting import wait_until
 
 
-def answers(hurry: Callable[[], None]) -> Answers:
-    nothing: Any = lambda *_: None  # noqa: E731
-    return Answers(stored=nothing, refused=nothing, note=nothing, hurry=hurry, store_said=nothing)
-
-
 class Written(RunRecords):
     """Keeps what would be stored."""
 
     def __init__(self) -> None:
-        super().__init__(AttemptKey(1, 1), answers(lambda: None))
+        super().__init__(AttemptKey(1, 1), Answers())
         self.stored: list[dict[str, Any]] = []
 
     def _store(self, taken: Pending) -> bool:
@@ -60,7 +54,7 @@ def test_code_of_which_nothing_can_be_told_harms_nothing(monkeypatch: pytest.Mon
 
 def test_a_checkpoint_that_is_waited_for_is_written_at_once() -> None:
     hurried = threading.Event()
-    records = RunRecords(AttemptKey(1, 1), answers(hurried.set))
+    records = RunRecords(AttemptKey(1, 1), Answers(hurry=hurried.set))
     records.checkpoint({"id": 1, "sync": False, "state": {}})
     assert not hurried.is_set()
     records.checkpoint({"id": 2, "sync": True, "state": {}})
