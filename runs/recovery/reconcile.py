@@ -27,7 +27,7 @@ from runs.models import Attempt, LogLine, Pulse, Run, Worker
 from runs.recovery import failure_report
 from runs.recovery.failure_report import Certificate
 from runs.recovery.orphans import end_leftovers
-from runs.states import AttemptKey, FailureKind, Status
+from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
 from runs.transitions import Ending, Settled, forsake, settle
 from runs.transitions import Facts as Known
 
@@ -175,14 +175,23 @@ def _is_gone(worker: Worker) -> bool:
 
 def _settle(facts: Facts, report: ReconcileReport) -> None:
     """End a lost attempt, unless it was renewed, ended or taken over since it was looked at."""
-    why = f"Its worker {facts.worker} vanished."
-    lost = Ending(Status.FAILED, FailureKind.LOST, error=why, ended_by=WHO)
+    others = _lost_with(facts.key)
+    why = f"Its worker {facts.worker} vanished" + (f", and {others} other runs with it." if others else ".")
+    lost = Ending(Status.FAILED, FailureKind.LOST, error=why, ended_by=WHO, excused=others > 0)
     certificate = {"certificate": _certificate(facts)}
     with transaction.atomic():
         settled = settle(facts.key, lost, Known(certificate)) if _still_stuck(facts) else Settled.SUPERSEDED
     if settled is not Settled.SUPERSEDED:
         logger.warning("Attempt %s: %s %s", facts.key, why, settled)
         report.settled[facts.key] = settled
+
+
+def _lost_with(key: AttemptKey) -> int:
+    """Number of other attempts that are lost with the worker of this one: still open, or ended within two leases."""
+    recently = Now() - timedelta(seconds=2 * runs_settings().lease_s)
+    same_time = Q(finished_at=None) | Q(end=AttemptEnd.LOST, finished_at__gt=recently)
+    worker = Attempt.objects.filter(run_id=key.run_id, number=key.number).values("worker")
+    return Attempt.objects.filter(same_time, worker__in=worker).exclude(run_id=key.run_id).count()
 
 
 def _certificate(facts: Facts) -> Certificate:
@@ -217,12 +226,15 @@ def _still_stuck(facts: Facts) -> bool:
     """Hold the run and its attempt until the transaction's end, in the order in which `transitions` takes them.
 
     A worker that renews at this moment comes either before, and then its lease is good, or after, and finds nothing.
+    Rows that somebody else holds are left to the next sweep: one locked row never stops the others.
     """
-    Run.objects.select_for_update(no_key=True).filter(pk=facts.key.run_id).order_by("pk").first()
+    free = Run.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=facts.key.run_id)
+    if free.order_by("pk").first() is None:
+        return False
     held = Attempt.objects.filter(run_id=facts.key.run_id, number=facts.key.number, finished_at=None)
     if not facts.process_gone:
         held = held.filter(_expired())
-    return held.order_by("pk").select_for_update(no_key=True).first() is not None
+    return held.order_by("pk").select_for_update(no_key=True, skip_locked=True).first() is not None
 
 
 def _due_runs() -> Iterable[tuple[str, int]]:

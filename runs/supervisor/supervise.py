@@ -270,13 +270,19 @@ class Supervisor:
             results = self._window.after(Stream.RESULTS, 0, batch)
             if not lines and not results:
                 return
-            with transaction.atomic():
-                if transitions.is_open(self.key):
-                    store.store_entries(self.key.run_id, lines, results)
-                else:
-                    logger.warning("Run %s: it was taken over, %d late lines are dropped", self.key, len(lines))
+            if not self._store_while_open(lines, results):
+                logger.warning("Run %s: it was taken over, %d late lines are dropped", self.key, len(lines))
             for stream, entries in ((Stream.LINES, lines), (Stream.RESULTS, results)):
                 self._window.forget(stream, self._window.stored(stream) + len(entries))
+
+    def _store_while_open(self, lines: Sequence[bytes], results: Sequence[bytes]) -> bool:
+        """Store entries unless the attempt is closed. Its row is locked last: renewals do not wait for lines."""
+        with transaction.atomic():
+            store.store_entries(self.key.run_id, lines, results)
+            if transitions.is_open(self.key):
+                return True
+            transaction.set_rollback(True)
+        return False
 
     def _finish(self, found: Verdict, observation: Observation, seen: Seen) -> Settled:
         facts = Facts(
