@@ -122,7 +122,7 @@ def marked(variable: str, value: str) -> list[int]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.environ().get(variable) == value:
+            if process.environ().get(variable) == value and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process.pid)
     return found
 
