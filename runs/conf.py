@@ -25,6 +25,8 @@ class RunsSettings:
     """How often a worker renews the leases of all its attempts."""
     lease_margin_s: float = 3.0
     """So long before its lease ends, a worker that could not renew has its children killed."""
+    lock_wait_s: float = 2.0
+    """Longest wait for a locked row of PostgreSQL in threads that serve many runs; then they try again later."""
     start_timeout_s: float = 60.0
     """Longest time from the fork to the experiment's first step (its import included)."""
     cancel_poll_s: float = 1.0

@@ -226,12 +226,15 @@ def _still_stuck(facts: Facts) -> bool:
     """Hold the run and its attempt until the transaction's end, in the order in which `transitions` takes them.
 
     A worker that renews at this moment comes either before, and then its lease is good, or after, and finds nothing.
+    Rows that somebody else holds are left to the next sweep: one locked row never stops the others.
     """
-    Run.objects.select_for_update(no_key=True).filter(pk=facts.key.run_id).order_by("pk").first()
+    free = Run.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=facts.key.run_id)
+    if free.order_by("pk").first() is None:
+        return False
     held = Attempt.objects.filter(run_id=facts.key.run_id, number=facts.key.number, finished_at=None)
     if not facts.process_gone:
         held = held.filter(_expired())
-    return held.order_by("pk").select_for_update(no_key=True).first() is not None
+    return held.order_by("pk").select_for_update(no_key=True, skip_locked=True).first() is not None
 
 
 def _due_runs() -> Iterable[tuple[str, int]]:
