@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 import runs
+from experiments.signal_names import signal_name
 from runs.exceptions import SpawnFailed
 from runs.forkserver import environment, machine, process_tree
 from runs.forkserver.keeper import killed_by
@@ -87,6 +88,7 @@ class Incarnation:
 
     def __init__(self, until: float | None) -> None:
         self.pid: int | None = None
+        self._started: float | None = None  # the start of that process, which tells it from a later one of its pid
         self._until = until
         self._mark = str(_own_mark())
         self._lock = threading.Lock()
@@ -247,7 +249,7 @@ class Incarnation:
     def _take(self, answer: Any) -> None:
         match answer:
             case Ready(pid):
-                self.pid = pid
+                self.pid, self._started = pid, machine.started(pid)
                 self._answered()
             case Broken(traceback):
                 self._trouble = traceback
@@ -284,7 +286,8 @@ class Incarnation:
                 status = self._process.wait(START_FAILURE_TIMEOUT_S)
                 number = killed_by(status)
                 was_killed = number is not None
-                why = f"it was killed by signal {number}" if was_killed else f"it ended with exit status {status}"
+                how = f"exited with status {status}" if number is None else f"was killed by {signal_name(number)}"
+                why = f"it {how}"
                 why += "; its last words are on this worker's standard error"
         return ServerGone(f"The fork server did not come up: {why}", was_killed=was_killed)
 
@@ -331,12 +334,12 @@ class Incarnation:
                     os.write(self._wake_write, b"\0")
 
     def kill(self) -> None:
-        """End the server process at once; its keeper ends its children and itself. Harmless when it is gone."""
-        if self._process is not None and self._process.poll() is None:
-            if self.pid is None:
-                self._process.kill()
-            else:
-                process_tree.send(self.pid, signal.SIGKILL)
+        """Kill everything below the server, then the server; its keeper ends by itself. Harmless when it is gone."""
+        if self.pid is not None:
+            if self._started is not None and machine.started(self.pid) == self._started:
+                process_tree.kill_trees([self.pid])
+        elif self._process is not None:
+            self._process.kill()
 
 
 def _own_mark() -> ServerMark:
