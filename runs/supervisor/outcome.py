@@ -5,7 +5,7 @@ Pure.
 from __future__ import annotations
 
 import signal as signals
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from runs.forkserver.client import Exit, Fate
 from runs.lines.records import End
@@ -102,11 +102,20 @@ def _by_itself(seen: Observation) -> Verdict:
 
 def _without_a_word(seen: Observation) -> Ending:
     if seen.exit is not None and seen.exit.fate:
-        return _ending(seen, Status.FAILED, FailureKind.LOST, _FATES[seen.exit.fate])
+        return _lost(seen, seen.exit)
     how = describe_exit(seen.exit)
     if not seen.started:
         return _ending(seen, Status.FAILED, FailureKind.START, f"The process {how} before the experiment began")
     return _ending(seen, Status.FAILED, FailureKind.CRASHED, f"The process {how} without a word")
+
+
+def _lost(seen: Observation, exit_: Exit) -> Ending:
+    """What was not the process' own end. It is excused unless it may be the cause: alone, and executed."""
+    error = _FATES[exit_.fate]
+    if exit_.ended_with:
+        error += f", and with it {exit_.ended_with} other {'run' if exit_.ended_with == 1 else 'runs'}"
+    ending = _ending(seen, Status.FAILED, FailureKind.LOST, error)
+    return replace(ending, excused=exit_.ended_with > 0 or exit_.signal is None)
 
 
 def _ending(

@@ -16,6 +16,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections, tran
 from django.db.models.functions import Now
 
 from runs import transitions
+from runs.database import limit_lock_waits
 from runs.inspections import Inspection
 from runs.lines.records import ArtifactRecord, CheckpointRecord, Progress, without_nul
 from runs.models import Artifact, Attempt, Checkpoint, Run
@@ -144,10 +145,15 @@ class RunRecords:
         checkpoint: CheckpointRecord | None,
         artifacts: list[ArtifactRecord],
     ) -> bool:
-        """False: nothing was stored, since the attempt is closed."""
+        """Store everything, or nothing: False if the attempt is closed.
+
+        The run's row is locked before the attempt's, as in every transaction. The attempt's row is locked last, so that
+        no renewal of its lease waits for anything that is written here.
+        """
+        if not self._is_open():
+            return self._dropped()
         with transaction.atomic():
-            if not self._still_ours(columns):
-                return False
+            limit_lock_waits()
             if progress is not None:
                 _store_progress(self.key, progress)
             if checkpoint is not None:
@@ -155,17 +161,18 @@ class RunRecords:
                 _store_checkpoint(self.key, checkpoint)
             for artifact in artifacts:
                 _store_artifact(self.key, artifact)
-        return True
+            if transitions.is_open(self.key):
+                return transitions.mark(self.key, **in_database(columns)) if columns else True
+            transaction.set_rollback(True)
+        return self._dropped()
 
-    def _still_ours(self, columns: dict[str, Any]) -> bool:
-        """Lock the attempt's row, so that it is not taken over meanwhile; write its columns."""
-        row = Attempt.objects.select_for_update().filter(
-            run_id=self.key.run_id, number=self.key.number, finished_at=None
-        )
-        if not row.exists():
-            logger.warning("Attempt %s is no longer open: its late writes are dropped", self.key)
-            return False
-        return transitions.mark(self.key, **in_database(columns)) if columns else True
+    def _is_open(self) -> bool:
+        """Check without a lock, to spare the work in vain."""
+        return Attempt.objects.filter(run_id=self.key.run_id, number=self.key.number, finished_at=None).exists()
+
+    def _dropped(self) -> bool:
+        logger.warning("Attempt %s is no longer open: its late writes are dropped", self.key)
+        return False
 
 
 def _store_progress(key: AttemptKey, progress: Progress) -> None:

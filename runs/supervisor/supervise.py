@@ -24,7 +24,6 @@ from runs.lines import flush, store
 from runs.lines.buffer import Stream
 from runs.lines.records import position
 from runs.models import Attempt, Checkpoint
-from runs.protections import is_off
 from runs.recovery.failure_report import ProcessSeen
 from runs.states import AttemptKey, FailureKind, Status
 from runs.supervisor.events import Event, Exited, Inbox, Measured
@@ -251,8 +250,7 @@ class Supervisor:
         """Store what the window holds straight into the database, and what the recorder holds."""
         if self.key.number > 1:
             self._store_earlier()
-        if not is_off("final_drain"):
-            self._persist("its last lines", self._store_window)
+        self._persist("its last lines", self._store_window)
         self._persist("its last records", self._writes.write_last)
 
     def _store_earlier(self) -> None:
@@ -272,13 +270,19 @@ class Supervisor:
             results = self._window.after(Stream.RESULTS, 0, batch)
             if not lines and not results:
                 return
-            with transaction.atomic():
-                if transitions.is_open(self.key):
-                    store.store_entries(self.key.run_id, lines, results)
-                else:
-                    logger.warning("Run %s: it was taken over, %d late lines are dropped", self.key, len(lines))
+            if not self._store_while_open(lines, results):
+                logger.warning("Run %s: it was taken over, %d late lines are dropped", self.key, len(lines))
             for stream, entries in ((Stream.LINES, lines), (Stream.RESULTS, results)):
                 self._window.forget(stream, self._window.stored(stream) + len(entries))
+
+    def _store_while_open(self, lines: Sequence[bytes], results: Sequence[bytes]) -> bool:
+        """Store entries unless the attempt is closed. Its row is locked last: renewals do not wait for lines."""
+        with transaction.atomic():
+            store.store_entries(self.key.run_id, lines, results)
+            if transitions.is_open(self.key):
+                return True
+            transaction.set_rollback(True)
+        return False
 
     def _finish(self, found: Verdict, observation: Observation, seen: Seen) -> Settled:
         facts = Facts(

@@ -106,6 +106,20 @@ def test_a_run_whose_lease_was_lost_is_lost() -> None:
     assert (found.ending.failure_kind, found.ending.attempt_end) == (FailureKind.LOST, AttemptEnd.LOST)
 
 
+@pytest.mark.parametrize(
+    ("exit_", "excused"),
+    [
+        (Exit(None, 9, 0.0, 0, 0, Fate.SERVER), False),
+        (Exit(None, 9, 0.0, 0, 0, Fate.SERVER, ended_with=2), True),
+        (Exit(None, 9, 0.0, 0, 0, Fate.LEASE, ended_with=1), True),
+        (Exit(None, None, 0.0, 0, 0, Fate.SERVER), True),
+    ],
+)
+def test_a_loss_is_excused_unless_the_run_was_alone_and_executed(exit_: Exit, excused: bool) -> None:
+    ending = verdict(seen(None, exit_)).ending
+    assert (ending.failure_kind, ending.excused) == (FailureKind.LOST, excused)
+
+
 @pytest.mark.parametrize("fate", [Fate.LEASE, Fate.SERVER])
 def test_a_child_that_was_killed_for_what_is_not_its_own_doing_is_lost_not_crashed(fate: Fate) -> None:
     found = verdict(seen(None, dataclasses.replace(KILLED, fate=fate)))
