@@ -19,6 +19,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -72,6 +73,14 @@ def unpack(value: Any) -> Any:
     """What `pack` made `value` from. A value that was never packed comes back as it is."""
     try:
         return _unpack(value)
+    except RecursionError:
+        return value
+
+
+def document(value: Any) -> Any:
+    """A packed value for a JSON text: of the floats only NaN and the infinities keep their tag."""
+    try:
+        return _document(value)
     except RecursionError:
         return value
 
@@ -344,6 +353,17 @@ def _unpack(value: Any) -> Any:
         if _TAG.fullmatch(name):
             return _untagged(name, content)
     return {name: _unpack(item) for name, item in value.items()}
+
+
+def _document(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_document(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"$float"}:
+        number = _unpack(value)
+        return number if isinstance(number, float) and math.isfinite(number) else value
+    return {name: _document(item) for name, item in value.items()}
 
 
 def _untagged(name: str, content: Any) -> Any:
