@@ -11,11 +11,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-<<<<<<< HEAD
 from experiments import signal_names
-=======
 from experiments.jsonvalues import unpack
->>>>>>> main
 from runs.states import FailureKind, Level, Status
 
 NOTHING = "—"
