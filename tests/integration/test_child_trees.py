@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -14,6 +15,7 @@ import pytest
 from runs.exceptions import SpawnFailed
 from runs.forkserver.client import ForkServer
 from runs.forkserver.clock import lease_clock
+from runs.recovery.orphans import OrphansAlive, end_leftovers
 from tests.integration.spawning import Heard, alive, probe, run, seconds, spec
 from tests.waiting import wait_until
 
@@ -235,21 +237,61 @@ time.sleep(60)
 """
 
 
+@pytest.fixture
+def worker(child_environment: None, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A worker with one child."""
+    with subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path), "3"], stdout=subprocess.PIPE, text=True) as it:
+        yield it
+        it.kill()
+
+
+def tree_of(worker: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Its child and everything below that, once all are up."""
+    assert worker.stdout is not None
+    child = psutil.Process(int(worker.stdout.readline()))
+    wait_until(lambda: len(child.children(recursive=True)) >= TREE, what="the tree")
+    return [child, *child.children(recursive=True)]
+
+
 @pytest.mark.parametrize(("number", "within_s"), [(signal.SIGKILL, 1.0), (signal.SIGSTOP, 3.0)])
 def test_a_worker_that_dies_or_freezes_takes_everything_along(
-    child_environment: None, tmp_path: Path, number: int, within_s: float
+    worker: subprocess.Popen[str], number: int, within_s: float
 ) -> None:
-    worker = subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path), "3"], stdout=subprocess.PIPE, text=True)
-    try:
-        assert worker.stdout is not None
-        child = psutil.Process(int(worker.stdout.readline()))
-        wait_until(lambda: len(child.children(recursive=True)) >= TREE, what="the tree")
-        tree = [child, *child.children(recursive=True)]
-        worker.send_signal(number)
+    tree = tree_of(worker)
+    worker.send_signal(number)
 
-        wait_until(lambda: not alive(tree), timeout_s=within_s + 1, what="the end of the tree")
-    finally:
-        worker.kill()
-        worker.wait()
-        if worker.stdout:
-            worker.stdout.close()
+    wait_until(lambda: not alive(tree), timeout_s=within_s + 1, what="the end of the tree")
+
+
+@pytest.mark.parametrize("stopped", [["server"], ["keeper"], ["keeper", "server"]])
+def test_what_a_killed_worker_leaves_is_ended_whoever_is_stopped(
+    worker: subprocess.Popen[str], stopped: list[str]
+) -> None:
+    tree = tree_of(worker)
+    server = tree[0].parent()
+    both = {"keeper": server and server.parent(), "server": server}
+    for name in stopped:
+        process = both[name]
+        assert process is not None
+        process.suspend()
+    worker.kill()
+    worker.wait()
+
+    end_leftovers()
+    wait_until(lambda: not alive(tree), timeout_s=2, what="the end of what had lost its mark")
+
+
+def test_runs_wait_while_what_a_killed_worker_left_cannot_be_killed(
+    worker: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (keeper,) = [process for process in tree_of(worker)[0].parents() if process.ppid() == worker.pid]
+    keeper.suspend()
+    worker.kill()
+    worker.wait()
+    monkeypatch.setattr(psutil.Process, "kill", lambda self: None)
+    monkeypatch.setattr(psutil.Process, "resume", lambda self: None)
+
+    with pytest.raises(OrphansAlive, match=str(keeper.pid)):
+        end_leftovers(patience_s=0.1, limit_s=0.5)
+    monkeypatch.undo()
+    assert end_leftovers() >= 0
