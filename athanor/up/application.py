@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from django.conf import settings
 
+from athanor import running_stack
 from athanor.up import first_steps, preflight, roles, status
 from athanor.up.demo import Demo
 from athanor.up.group import Group
@@ -41,6 +42,7 @@ class Up:
             self._clear(files)
             members = self._prepare()
             publisher = status.Publisher(files, self.site)
+            published = running_stack.publish(settings.BASE_DIR, self.options.var, os.environ, self.site)
             group = Group(members, self.options.var / "log", signals, say=self.say, publish=publisher)
             try:
                 self._keep_up(group)
@@ -48,6 +50,7 @@ class Up:
                 self.say(_farewell())
                 group.stop()
                 publisher.withdraw()
+                running_stack.withdraw(published)
                 self.say("Stopped.")
 
     def _clear(self, files: status.Files) -> None:

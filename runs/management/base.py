@@ -13,6 +13,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterable
 from contextlib import suppress
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
@@ -49,7 +50,7 @@ class RunsCommand(BaseCommand):
     examples = ""
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        examples = "".join(f"\n  manage.py {line.strip()}" for line in self.examples.strip().splitlines())
+        examples = "".join(f"\n  ./manage.py {line.strip()}" for line in self.examples.strip().splitlines())
         parser = super().create_parser(
             prog_name, subcommand, epilog=f"examples:{examples}" if examples else None, **kwargs
         )
@@ -111,12 +112,15 @@ def database_trouble(error: DatabaseError) -> str:
     """What a database error means for whoever typed the command."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if "no such column" in text or ("column" in text and "does not exist" in text):
-        return "The database is of another version of Athanor: bring it up to date with `manage.py migrate`."
+        return "The database belongs to another version of Athanor. Update it with `./manage.py migrate`."
     if "no such table" in text or ("relation" in text and "does not exist" in text):
-        return "The database has no tables yet: start everything with `manage.py up`, or run `manage.py migrate`."
-    return (
-        f"The database ({connection.vendor}) does not do what was asked: {text}. ATHANOR_DATABASE_URL says which it is."
-    )
+        return "The database has no tables yet. Start everything with `./manage.py up`, or run `./manage.py migrate`."
+    if connection.vendor == "sqlite" and not Path(connection.settings_dict["NAME"]).exists():
+        return (
+            f"There is no database at {connection.settings_dict['NAME']}. Start everything with `./manage.py up`,"
+            " or set ATHANOR_VAR to the folder of the stack that you mean."
+        )
+    return f"The database ({connection.vendor}, see ATHANOR_DATABASE_URL) refused the request: {text}"
 
 
 def forget_stdout() -> None:
