@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,5 +61,5 @@ def _step(result: Result) -> str:
 
 def shortened(value: Any) -> str:
     """A value as JSON on one line, cut where it is long."""
-    text = json.dumps(value, ensure_ascii=False)
+    text = formatting.pretty(value, indent=None)
     return text if len(text) <= VALUE_MAX_CHARS else f"{text[: VALUE_MAX_CHARS - 1]}…"
