@@ -13,8 +13,8 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date
 from unfold.contrib.filters.admin import TextFilter
 
+from experiments import catalog
 from experiments.models import Instance
-from experiments.registry import registry
 from runs.models import Attempt, Run, Worker
 from runs.run_search import tagged
 
@@ -43,7 +43,7 @@ class ExperimentFilter(ChoiceFilter):
     parameter_name = "experiment"
 
     def choices_of(self) -> list[tuple[str, str]]:
-        return [(experiment.name, experiment.title) for experiment in registry().all()]
+        return [(entry.name, entry.title) for entry in catalog.current().all()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
         return queryset.filter(experiment=self.value()) if self.value() else queryset

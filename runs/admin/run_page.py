@@ -11,7 +11,7 @@ from typing import Any
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
-from experiments.validation import masked
+from experiments.catalog import masked
 from runs import formatting
 from runs.admin.charts import Chart, chart
 from runs.lines import curves, ranges

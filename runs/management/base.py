@@ -19,6 +19,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
 from django.db import DatabaseError, connection
 
+from experiments import catalog
 from runs.exceptions import LaunchRefused, RunNotFinal, RunNotFound, ScheduleNotFound, ScheduleRefused
 from runs.models import Run
 from runs.states import Status
@@ -67,6 +68,8 @@ class RunsCommand(BaseCommand):
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Turn errors into a sentence and an exit code."""
+        if getattr(self, "_called_from_command_line", False):
+            catalog.use_process()  # an experiment that hangs at its import keeps nobody from launching the others
         try:
             return self._translated(*args, **options)
         except CommandError as error:

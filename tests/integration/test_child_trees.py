@@ -121,18 +121,76 @@ def test_the_deadline_ends_the_children_until_there_is_a_new_one(own_fork_server
     assert probe(own_fork_server, tmp_path, "nothing").summary is None
 
 
-def test_a_silent_server_is_replaced(
-    own_fork_server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that asks its fork server for a sign of life ten times a second, and waits half a second for it."""
     monkeypatch.setattr("runs.forkserver.server_process.PONG_TIMEOUT_S", 0.5)
     monkeypatch.setattr("runs.forkserver.server_process.PING_EVERY_S", 0.1)
+
+
+def keeper_and_server(of: ForkServer) -> dict[str, psutil.Process]:
+    server = psutil.Process(of.pid)
+    keeper = server.parent()
+    assert keeper is not None
+    return {"keeper": keeper, "server": server}
+
+
+@pytest.mark.parametrize("stopped", [["server"], ["keeper", "server"]])
+def test_a_server_that_was_stopped_is_continued_with_its_children(
+    own_fork_server: ForkServer, tmp_path: Path, impatient: None, stopped: list[str]
+) -> None:
     heard, tree = with_tree(own_fork_server, tmp_path, "hold")
-    assert own_fork_server.pid is not None
-    os.kill(own_fork_server.pid, signal.SIGSTOP)
+    both = keeper_and_server(own_fork_server)
+    for name in stopped:
+        both[name].suspend()
+
+    wait_until(lambda: all(p.status() != psutil.STATUS_STOPPED for p in both.values()), what="both to go on")
+    assert probe(own_fork_server, tmp_path, "nothing").summary is None
+    assert own_fork_server.pid == both["server"].pid
+    assert len(alive(tree)) == TREE
+    heard.child.kill()
+    heard.wait()
+
+
+@pytest.mark.parametrize("killed", [[], ["server"], ["keeper"]])
+@pytest.mark.parametrize("stopped", [["server"], ["keeper"], ["keeper", "server"]])
+def test_the_exit_of_a_child_is_told_when_nothing_is_left_whoever_is_stopped(
+    own_fork_server: ForkServer,
+    tmp_path: Path,
+    impatient: None,
+    monkeypatch: pytest.MonkeyPatch,
+    stopped: list[str],
+    killed: list[str],
+) -> None:
+    monkeypatch.setattr("runs.forkserver.server_process.Incarnation._continue", lambda self: None)
+    heard, tree = with_tree(own_fork_server, tmp_path, "hold")
+    both = keeper_and_server(own_fork_server)
+    for name in stopped:
+        both[name].suspend()
+    for name in killed or ["server"]:
+        both[name].kill()
 
     heard.wait()
-    assert not alive(tree)
+    assert alive(tree) == []
     assert probe(own_fork_server, tmp_path, "nothing").summary is None
+
+
+TRACED = [
+    (signal.SIGSEGV, signal.SIGSEGV),
+    (signal.SIGTRAP, None),
+    (signal.SIGCHLD, None),
+    (signal.SIGRTMIN, signal.SIGRTMIN),
+]
+
+
+@pytest.mark.parametrize(("sent", "expected"), TRACED)
+def test_a_child_that_asks_to_be_traced_ends_as_if_it_had_not(
+    fork_server: ForkServer, tmp_path: Path, sent: int, expected: int | None
+) -> None:
+    server = fork_server.pid
+    exit_ = probe(fork_server, tmp_path, "be_traced", size=int(sent)).exit
+
+    assert (exit_.signal, fork_server.pid) == (expected, server)
 
 
 def test_stop_ends_everything_and_tells_it(child_environment: None, tmp_path: Path) -> None:
