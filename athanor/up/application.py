@@ -11,6 +11,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db import DatabaseError
 
+from athanor import running_stack
 from athanor.up import first_steps, preflight, roles, status
 from athanor.up.demo import Demo
 from athanor.up.group import Group
@@ -43,6 +44,7 @@ class Up:
             self._clear(files)
             members, password = self._prepare()
             publisher = status.Publisher(files, self.site)
+            published = running_stack.publish(settings.BASE_DIR, self.options.var, os.environ, self.site)
             group = Group(members, self._log_folder(), signals, say=self.say, publish=publisher)
             try:
                 self._keep_up(group, password)
@@ -50,6 +52,7 @@ class Up:
                 self.say(_farewell())
                 group.stop()
                 publisher.withdraw()
+                running_stack.withdraw(published)
                 self.say("Stopped.")
 
     def _clear(self, files: status.Files) -> None:

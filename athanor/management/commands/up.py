@@ -91,7 +91,7 @@ class Command(RunsCommand):
             )
             self.print(table(rows, ("role", "pid", "state", "since", "restarts", "log file")))
         else:
-            self.print(f"Nothing is up in {settings.VAR}. `python manage.py up` starts it.")
+            self.print(f"Nothing is up in {settings.VAR}. `./manage.py up` starts it.")
         if not now["up"]:
             raise SystemExit(NOT_UP)
 
