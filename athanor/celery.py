@@ -118,10 +118,9 @@ def _leave_logging_to_django(**_: Any) -> None:
 
 def _install_supervision(**_: Any) -> None:
     """Add the steps that start and stop supervision: by now Django is set up, and the steps are not yet read."""
-    from runs.worker import runtime, system_worker
+    from runs.worker import steps
 
-    runtime.install(app)
-    app.steps["worker"].add(system_worker.HearingStep)
+    steps.install(app)
 
 
 def _say_ready(**_: Any) -> None:

@@ -119,11 +119,10 @@ class RunRecords:
             if stored and taken[2] is not None:
                 self._acknowledge(taken[2]["id"])
 
-    def write_last(self) -> None:
-        """The last write of an attempt, with what git says; waits for that as long as git may take."""
+    def wait_for_provenance(self) -> None:
+        """Wait for git's answer, as long as that may take. Call it before the last write of an attempt."""
         if self._asking is not None:
             self._asking.join()
-        self.write()
 
     def _put_back(
         self,
