@@ -11,7 +11,7 @@ from typing import Any
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
-from experiments.validation import masked
+from experiments.catalog import masked
 from runs import formatting
 from runs.admin.charts import Chart, chart
 from runs.lines import curves, ranges
@@ -242,7 +242,7 @@ def cancel_steps(run: Run, attempt: Attempt | None) -> list[CancelStep]:
 def command(run: Run, attempts: Sequence[Attempt]) -> str:
     """What does the same again from a shell."""
     provenance = attempts[-1].provenance if attempts else {}
-    words = ["python manage.py launch_run", shlex.quote(run.experiment)]
+    words = ["./manage.py launch_run", shlex.quote(run.experiment)]
     for key, value in masked(run.experiment, run.configuration).items():
         words.append(f"-c {shlex.quote(f'{key}={formatting.exact_json(value)}')}")
     lines = [" ".join([*words, f"--seed {run.seed}"])]
