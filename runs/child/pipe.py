@@ -18,12 +18,12 @@ import select
 import termios
 import threading
 from collections.abc import Iterable
-from time import time as clock
 from typing import Any
 
 import msgspec
 
 from runs.child import jsonable
+from runs.child.clocks import CLOCKS
 from runs.exceptions import RunsError
 from runs.lines.folding import cut, size_of
 from runs.lines.records import BARRIER, FRAME_MAX_BYTES, LAST_PIECE, LINE, PIECE, RESULT
@@ -64,7 +64,7 @@ class RecordPipe:
         try:
             if type(message) is not str:
                 message = _text_of(message)
-            body = _encode((clock(), level, source, message, metadata or None))
+            body = _encode((CLOCKS.wall(), level, source, message, metadata or None))
         except Exception:
             message = _text_of(message)
             body = self._awkward_line(level, source, message, metadata)
@@ -75,7 +75,7 @@ class RecordPipe:
 
     def batch(self, level: int, source: str, messages: Iterable[str]) -> None:
         """Many lines with one time, many to a write. Raises PipeClosed."""
-        start = b"L" + _encode((clock(), level, source))[:-1] + b","
+        start = b"L" + _encode((CLOCKS.wall(), level, source))[:-1] + b","
         room = self._frame_max
         frames: list[bytes] = []
         size = 0
@@ -104,7 +104,7 @@ class RecordPipe:
         if len(value) > self._line_max:
             value = _encode(self._cut(value.decode()))
         key = jsonable.clean(key)[:_KEY_MAX_CHARS]
-        self.send(RESULT, b"%b,%b]" % (_encode((clock(), kind, key, step))[:-1], value))
+        self.send(RESULT, b"%b,%b]" % (_encode((CLOCKS.wall(), kind, key, step))[:-1], value))
 
     def send(self, kind: int, body: bytes) -> None:
         """Any record, its JSON given. Raises PipeClosed."""
@@ -125,7 +125,7 @@ class RecordPipe:
         return None
 
     def _awkward_line(self, level: int, source: str, message: str, metadata: dict[str, Any] | None) -> bytes:
-        start = _encode((clock(), level, source, message))[:-1]
+        start = _encode((CLOCKS.wall(), level, source, message))[:-1]
         return b"%b,%b]" % (start, jsonable.lenient(metadata) if metadata else b"null")
 
     def _fitting_line(
@@ -138,7 +138,7 @@ class RecordPipe:
         about = jsonable.lenient(metadata) if metadata else b"null"
         if len(about) > self._line_max:
             about = _encode({"cut": self._cut(about.decode())})
-        return b"%b,%b]" % (_encode((clock(), level, source, text))[:-1], about)
+        return b"%b,%b]" % (_encode((CLOCKS.wall(), level, source, text))[:-1], about)
 
     def _cut(self, text: str) -> str:
         """`text` within the limit, also as JSON, which may need six bytes for one."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 
 from runs.child import jsonable
+from runs.child.clocks import CLOCKS
 from runs.child.pipe import RecordPipe
 from runs.lines.records import PROGRESS
 
@@ -26,7 +26,7 @@ class ProgressSender:
     def set(self, current: float, total: float | None, message: str) -> None:
         with self._lock:
             self._held = (current, total, message)
-            if time.monotonic() - self._sent_at >= self._every_s:
+            if CLOCKS.monotonic() - self._sent_at >= self._every_s:
                 self._send()
 
     def flush(self) -> None:
@@ -37,5 +37,5 @@ class ProgressSender:
     def _send(self) -> None:
         if self._held is not None:
             current, total, message = self._held
-            self._held, self._sent_at = None, time.monotonic()
+            self._held, self._sent_at = None, CLOCKS.monotonic()
             self._pipe.send(PROGRESS, jsonable.strict((current, total, jsonable.shown(message)[:MESSAGE_MAX_CHARS])))
