@@ -30,8 +30,6 @@ INTERNAL: dict[str, str] = {
     "ATHANOR_ROLE": "set to `child` in the process of an experiment",
     "ATHANOR_ATTEMPT": "marks the processes of a run's attempt",
     "ATHANOR_READY_FILE": "file that a Celery process makes when it is ready; set by `up`",
-    "ATHANOR_TEST_CLOCKS": "chaos: folder of the files by which wall clocks are moved",
-    "ATHANOR_TEST_WITHOUT": "chaos: protections that are switched off, to see that it notices",
     "ATHANOR_REQUIRE_SERVICES": "tests: a service that cannot be started fails instead of skipping",
 }
 

@@ -9,18 +9,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 
 from athanor import databases, logs, navigation
-from runs import protections
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR = Path(os.environ.get("ATHANOR_VAR") or BASE_DIR / "var").absolute()
 IS_CHILD = os.environ.get("ATHANOR_ROLE") == "child"
 PRODUCTION = os.environ.get("ATHANOR_PRODUCTION", "") == "1"
-if trouble := protections.trouble(os.environ, production=PRODUCTION):
-    raise ImproperlyConfigured(trouble)
 
 SECRET_KEY = databases.secret_key(VAR, os.environ, is_child=IS_CHILD)
 DEBUG = os.environ.get("ATHANOR_DEBUG", "") == "1"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.checks import CheckMessage, Warning, register  # noqa: A004  # Django's name
+from django.core.checks import CheckMessage, Info, Warning, register  # noqa: A004  # Django's name
 
 from experiments.discovery import Problem
 from experiments.registry import registry
@@ -13,13 +13,17 @@ from experiments.registry import registry
 @register()
 def experiments_are_usable(**_: Any) -> list[CheckMessage]:
     """One warning for each problem of discovery: a broken module, an unusable class, a name used twice."""
-    return [
-        Warning(f"{problem.where}: {problem.reason}", hint=_hint(problem), id="experiments.W001")
-        for problem in registry().problems
-    ]
+    return [_message(problem) for problem in registry().problems]
+
+
+def _message(problem: Problem) -> CheckMessage:
+    text = f"{problem.where}: {problem.reason}"
+    if problem.is_notice:
+        return Info(text, id="experiments.I001")
+    return Warning(text, hint=_hint(problem), id="experiments.W001")
 
 
 def _hint(problem: Problem) -> str:
     """What follows from it, and the traceback unless the message has said all."""
-    remark = "Until it is mended its experiments cannot be launched."
+    remark = "Until it is fixed, its experiments cannot be launched."
     return remark if problem.traceback.strip() == problem.reason else f"{remark}\n{problem.traceback}"

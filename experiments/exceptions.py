@@ -31,11 +31,10 @@ class UnknownExperiment(ExperimentsError):
 
 
 class BrokenExperiment(ExperimentsError):
-    """The module that holds this experiment cannot be used; `traceback` says why."""
+    """The module that holds this experiment cannot be used; `reason` is one line, `traceback` the details."""
 
-    def __init__(self, name: str, where: str, traceback: str) -> None:
+    def __init__(self, name: str, where: str, reason: str, traceback: str) -> None:
         self.name, self.where, self.traceback = name, where, traceback
-        reason = traceback.strip().rsplit("\n", 1)[-1]
         super().__init__(f"Experiment {name!r} cannot be used ({where}): {reason}")
 
 

@@ -18,6 +18,7 @@ from types import MappingProxyType
 
 from pydantic import BaseModel, RootModel
 
+from experiments import folders
 from experiments.base import Experiment
 from experiments.conf import experiments_settings
 from experiments.discovery import Candidate, Problem, candidates, experiments_in, import_problem
@@ -54,8 +55,8 @@ class Registry:
             return found
         for problem in self.problems:
             if name in problem.names:
-                raise BrokenExperiment(name, problem.where, problem.traceback)
-        raise UnknownExperiment(name, self.names, broken=len(self.problems))
+                raise BrokenExperiment(name, problem.where, problem.reason, problem.traceback)
+        raise UnknownExperiment(name, self.names, broken=sum(not p.is_notice for p in self.problems))
 
 
 def registry() -> Registry:
@@ -73,34 +74,42 @@ def forget() -> None:
 
 
 def load_one(name: str) -> type[Experiment]:
-    """One experiment, importing no more modules than those that seem to define it: what the process of a run uses.
+    """Load one experiment, importing no more modules than those that seem to define it, and stay inside its folder.
 
-    A broken module elsewhere does no harm, entry points are looked at last. Raises as `Registry.get`. That a name is
-    unique is seen to by `registry()`, where runs are launched.
+    The process of a run uses it: a broken module elsewhere does no harm, and entry points are looked at last. Raises
+    what `Registry.get` raises.
     """
     found, _ = candidates(with_entry_points=False)
     likely = build([candidate for candidate in found if candidate.mentions(name)])
-    return likely.get(name) if name in likely else registry().get(name)
+    experiment = likely.get(name) if name in likely else registry().get(name)
+    folders.enter(folders.folder_of(experiment.__module__))
+    return experiment
 
 
 def build(found: Iterable[Candidate], problems: Iterable[Problem] = ()) -> Registry:
     """Import the candidates and sort out what they hold. Raises nothing that an author's module raises."""
     problems = list(problems)
-    claims: dict[str, dict[type[Experiment], str]] = {}
+    claims: dict[str, dict[type[Experiment], Candidate]] = {}
     for candidate in found:
         try:
-            classes = experiments_in(candidate)
-        except (Exception, SystemExit) as error:
+            for experiment in experiments_in(candidate):
+                if flaw := flaw_of(experiment):
+                    where = f"{candidate.where}, class {experiment.__qualname__}"
+                    problems.append(Problem(where, flaw, frozenset({str(experiment.name)})))
+                else:
+                    claims.setdefault(experiment.name, {})[experiment] = candidate
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # an author's module may raise anything
             problems.append(import_problem(candidate, error))
-            continue
-        for experiment in classes:
-            if flaw := flaw_of(experiment):
-                where = f"{candidate.where}, class {experiment.__qualname__}"
-                problems.append(Problem(where, flaw, frozenset({str(experiment.name)})))
-            else:
-                claims.setdefault(experiment.name, {})[experiment] = candidate.where
-    problems.extend(_duplicate(name, claim) for name, claim in claims.items() if len(claim) > 1)
-    return Registry({name: next(iter(claim)) for name, claim in claims.items() if len(claim) == 1}, problems)
+    chosen: dict[str, type[Experiment]] = {}
+    for name, claim in claims.items():
+        own = [experiment for experiment, candidate in claim.items() if not candidate.is_example]
+        if len(claim) > 1:
+            problems.append(_hides_example(name, claim) if len(own) == 1 else _duplicate(name, claim))
+        if len(own) == 1 or len(claim) == 1:
+            chosen[name] = (own or list(claim))[0]
+    return Registry(chosen, problems)
 
 
 def flaw_of(experiment: type[Experiment]) -> str:
@@ -117,13 +126,18 @@ def flaw_of(experiment: type[Experiment]) -> str:
     return ""
 
 
-def _duplicate(name: str, claim: Mapping[type[Experiment], str]) -> Problem:
-    places = [f"{experiment.__qualname__} ({where})" for experiment, where in claim.items()]
+def _duplicate(name: str, claim: Mapping[type[Experiment], Candidate]) -> Problem:
+    places = [f"{experiment.__qualname__} ({candidate.where})" for experiment, candidate in claim.items()]
     return Problem(
-        " and ".join(claim.values()),
+        " and ".join(candidate.where for candidate in claim.values()),
         f"The name {name!r} is used by {' and by '.join(places)}. None of them can be launched until one is renamed.",
         frozenset({name}),
     )
+
+
+def _hides_example(name: str, claim: Mapping[type[Experiment], Candidate]) -> Problem:
+    where = next(candidate.where for candidate in claim.values() if not candidate.is_example)
+    return Problem(where, f"It replaces the shipped example {name!r}, which has the same name.", is_notice=True)
 
 
 @dataclass
@@ -146,6 +160,7 @@ class _Current:
         importlib.invalidate_caches()
         found, problems = candidates()
         stamps = _stamps(found)
+        folders.forget_neighbours()
         for module in self.files.keys() - {name for name, stamp in stamps.items() if self.files.get(name) == stamp}:
             sys.modules.pop(module, None)
         self.registry, self.files, self.looked_at = build(found, problems), stamps, time.monotonic()

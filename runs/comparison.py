@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -83,13 +82,7 @@ def _row(name: str, values: list[Any]) -> Row:
 
 
 def shown(value: Any) -> str:
-    if value is MISSING or value is None:
-        return formatting.NOTHING
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int | float):
-        return formatting.number(value)
-    return formatting.printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return formatting.cell(None if value is MISSING else value)
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

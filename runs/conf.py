@@ -25,6 +25,8 @@ class RunsSettings:
     """How often a worker renews the leases of all its attempts."""
     lease_margin_s: float = 3.0
     """So long before its lease ends, a worker that could not renew has its children killed."""
+    lock_wait_s: float = 2.0
+    """Longest wait for a locked row of PostgreSQL in threads that serve many runs; then they try again later."""
     start_timeout_s: float = 60.0
     """Longest time from the fork to the experiment's first step (its import included)."""
     cancel_poll_s: float = 1.0
@@ -41,6 +43,20 @@ class RunsSettings:
     """How long runs may go on after their worker was asked to stop, before they are handed back."""
     deaf_after_s: float = 20.0
     """A worker that takes no work for so long, though it could and there is some, ends itself to be started again."""
+    lost_quick_s: float = 600.0
+    """A run whose attempts are lost within this time, twice in a row, pauses and then has a worker to itself."""
+    lost_pause_s: float = 5.0
+    """First such pause; each further one is twice as long."""
+    lost_pause_max_s: float = 300.0
+    """Longest such pause."""
+    lost_alone_s: float = 10.0
+    """Shortest time that such a run has its worker to itself; else twice as long as its lost attempt lasted."""
+    lost_alone_max_s: float = 600.0
+    """Longest time that such a run has its worker to itself."""
+    lost_wait_s: float = 900.0
+    """How long such a run waits for a worker without runs, before it shares one."""
+    lost_excused_max: int = 10
+    """Most losses of a run that are not counted since other runs were lost with it."""
     retry_later_max: int = 1000
     """Most times that a run may put itself off by `ctx.retry_later`; once more, and it fails."""
 

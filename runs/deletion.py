@@ -45,6 +45,7 @@ def _erase(run_id: int) -> bool:
         _erase_output(LogLine, run_id, number)
         _erase_output(Result, run_id, number)
     with transaction.atomic():
+        Run.objects.select_for_update().filter(pk=run_id).order_by("pk").first()  # before its attempts, as everywhere
         for model in (LogLine, Result, Artifact, Checkpoint, Attempt):
             _raw_delete(model.objects.filter(run_id=run_id))
         Run.objects.filter(origin_id=run_id).update(origin=None)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import signal as signals
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from runs.states import FailureKind, Level, Status
@@ -18,17 +20,21 @@ GAPS_MAX = 10
 _COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"} | {0x7F: "␡"}
 _CONTROLS |= {code: f"\\x{code:02x}" for code in range(0x80, 0xA0)}
+_SURROGATES = {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}
+_CONTROLS |= _SURROGATES
+EXACT_BELOW = 10**21
+"""Integers below this are shown with all their digits; larger ones are rounded."""
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def printable(text: str) -> str:
-    """`text` without colours, its control characters visible."""
+    """`text` without colours; control characters and lone surrogates, which UTF-8 cannot encode, are made visible."""
     return _COLOURS.sub("", text).translate(_CONTROLS)
 
 
 def duration(seconds: float | None) -> str:
     """`0.42 s`, `12.3 s`, `4 min 05 s`, `3 h 07 min`, `2 d 04 h`; a dash for None."""
-    if seconds is None:
+    if seconds is None or not math.isfinite(seconds):
         return NOTHING
     seconds = max(0.0, seconds)
     if seconds < 1:
@@ -61,9 +67,11 @@ def size(count: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """A number as short as it is exact enough for the eye: `48,213`, `0.9722`, `1.25e-07`; a dash for None."""
+    """A number rounded for reading: `48,213`, `0.9722`, `1.25e-07`, `1.000e+400`; a dash for None."""
     if value is None:
         return NOTHING
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) < EXACT_BELOW else f"{Decimal(value):.4g}"
     if not math.isfinite(value):
         return str(value)
     if value == int(value) and abs(value) < 1e15:
@@ -71,6 +79,42 @@ def number(value: float | None) -> str:
     if 1e-4 <= abs(value) < 1e6:
         return f"{value:,.4f}".rstrip("0").rstrip(".")
     return f"{value:.4g}"
+
+
+def cell(value: Any) -> str:
+    """`value` as the text of one table cell; a dash for None."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: NOTHING}[value]
+    if isinstance(value, int | float):
+        return number(value)
+    return printable(value) if isinstance(value, str) else pretty(value, indent=None)
+
+
+def exact_json(value: Any) -> str:
+    """`value` as JSON on one line. Lone surrogates stay escaped: JSON can hold them, UTF-8 cannot."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if is_encodable(text) else json.dumps(value)
+
+
+def is_encodable(text: str) -> bool:
+    """False for text with lone surrogates, which neither a page nor a link can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def pretty(value: Any, *, indent: int | None = 2) -> str:
+    """`value` as JSON for people. A value that the encoder refuses (nesting, too many digits) is named instead."""
+    for spaces in (indent, None):
+        try:
+            return printable(json.dumps(value, indent=spaces, ensure_ascii=False))
+        except RecursionError:  # without indentation the encoder is in C, which goes deeper
+            continue
+        except ValueError:
+            return "Not shown: it holds a number with too many digits."
+    return "Not shown: it is nested too deeply."
 
 
 def age(moment: datetime | None, now: datetime) -> str:

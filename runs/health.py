@@ -23,9 +23,9 @@ from runs.exceptions import BufferUnavailable
 from runs.lines.buffer import buffer
 from runs.lines.buffer.lists import Backlog
 from runs.models import Pulse, Run, Worker
-from runs.queues import waiting
 from runs.recent_failures import Failures
 from runs.states import Status
+from runs.wake import waiting
 
 SHOWN = 20
 FAILED_SHOWN = 15
@@ -159,8 +159,8 @@ def _problems(found: Wellbeing) -> Iterator[Problem]:
             f"Redis is {formatting.percent(found.backlog.memory_share)} full.",
             "Raise its maxmemory; when it is full, runs wait until there is room.",
         )
-    for trouble in registry().problems[:SHOWN]:
+    for trouble in [each for each in registry().problems if not each.is_notice][:SHOWN]:
         yield Problem(
-            f"Experiments are kept out by {trouble.where}: {trouble.reason}",
-            "Mend it; the page of instances and `manage.py check` show the traceback. All others can be launched.",
+            f"Cannot load {trouble.where}: {trouble.reason}",
+            "Fix it; the page of instances and `manage.py check` show the traceback. All others can be launched.",
         )

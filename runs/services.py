@@ -22,7 +22,7 @@ from django.db.models.functions import Now
 
 from experiments.base import Experiment
 from experiments.models import Instance
-from runs import launch_order, tasks, transitions
+from runs import launch_order, transitions, wake
 from runs.exceptions import BufferUnavailable, RunNotFinal, RunNotFound
 from runs.inspections import Inspection
 from runs.lines.buffer import buffer
@@ -171,17 +171,17 @@ def create_schedule(name: str, *, owner: AbstractBaseUser | None = None, **value
 
 def change_schedule(schedule_id: int, *, owner: AbstractBaseUser | None = None, **values: Any) -> Schedule:
     """Change columns; the owner is from now on who changes it. Raises ScheduleNotFound, ScheduleRefused."""
-    return service.change(schedule_id, wake=tasks.wake, owner=owner, **values)
+    return service.change(schedule_id, owner=owner, **values)
 
 
 def pause_schedule(schedule_id: int, *, by: str) -> Schedule:
     """Enter its slots as paused from now on. May be repeated. Raises ScheduleNotFound."""
-    return service.pause(schedule_id, by=by, wake=tasks.wake)
+    return service.pause(schedule_id, by=by)
 
 
 def resume_schedule(schedule_id: int, *, by: str) -> Schedule:
     """Launch its slots again from now on. May be repeated. Raises ScheduleNotFound."""
-    return service.resume(schedule_id, by=by, wake=tasks.wake)
+    return service.resume(schedule_id, by=by)
 
 
 def delete_schedule(schedule_id: int) -> None:
@@ -192,7 +192,7 @@ def delete_schedule(schedule_id: int) -> None:
 def trigger_schedule(schedule_id: int, *, by: str, actor: AbstractBaseUser | None = None, anyway: bool = False) -> Slot:
     """Launch it now, paused or not, unless its overlap policy forbids; `anyway` even then. Returns the ledger's row,
     which says what came of it. Raises ScheduleNotFound."""
-    return service.trigger(schedule_id, by=by, actor=actor, anyway=anyway, wake=tasks.wake)
+    return service.trigger(schedule_id, by=by, actor=actor, anyway=anyway)
 
 
 def backfill_schedule(
@@ -200,7 +200,7 @@ def backfill_schedule(
 ) -> list[Backfilled]:
     """Run the slots from `start` to `end`, both included, that have not run. Returns all slots of that time. Raises
     ScheduleNotFound, ScheduleRefused."""
-    return service.backfill(schedule_id, start, end, by=by, dry_run=dry_run, wake=tasks.wake)
+    return service.backfill(schedule_id, start, end, by=by, dry_run=dry_run)
 
 
 def inspect(run_id: int, *, timeout_s: float = 5.0) -> Inspection | None:
@@ -236,7 +236,7 @@ def _create(order: launch_order.Order, **values: Any) -> Run:
     with transaction.atomic():
         run = launch_order.new_run(order, **values)
         run.save()
-        transaction.on_commit(partial(tasks.wake, order.queue))
+        transaction.on_commit(partial(wake.workers, order.queue))
     run.refresh_from_db(fields=["created_at"])
     return run
 

@@ -25,7 +25,6 @@ from athanor.up import status
 from athanor.up.process import LEASH, Role, State, last_lines, wait_gone
 
 BASE = Path(__file__).resolve().parent.parent.parent
-KEPT_PREFIX = "ATHANOR_TEST_"
 DATABASE = "athanor"
 START_TIMEOUT_S, STOP_TIMEOUT_S = 120.0, 60.0
 
@@ -60,17 +59,13 @@ def environment(folder: Path, database: str, environ: Mapping[str, str]) -> dict
     """The environment of everything that belongs to the place: nothing of the user's own stack is in it. Pure but for
     the choice of a port.
     """
-    kept = {
-        name: value
-        for name, value in environ.items()
-        if not name.startswith("ATHANOR_") or name.startswith(KEPT_PREFIX)
-    }
-    path = [str(BASE / "athanor" / "chaos" / "clock"), str(BASE), *filter(None, [environ.get("PYTHONPATH")])]
+    kept = {name: value for name, value in environ.items() if not name.startswith("ATHANOR_")}
+    path = [str(BASE / "athanor" / "chaos" / "patches"), str(BASE), *filter(None, [environ.get("PYTHONPATH")])]
     place = {
         **SHORT,
         **{name: value for name, value in environ.items() if name in SHORT},
         "ATHANOR_VAR": str(folder / "var"),
-        "ATHANOR_TEST_CLOCKS": str(folder / "clocks"),
+        "CHAOS_CLOCKS": str(folder / "clocks"),
         "DJANGO_SETTINGS_MODULE": "athanor.settings",
         "PYTHONPATH": os.pathsep.join(path),
     }

@@ -16,6 +16,7 @@ from django.db.models.fields.json import KeyTransform
 from django.http import HttpRequest
 
 from experiments.validation import masked
+from runs import formatting
 from runs.comparison import flat, shown
 from runs.models import Result, Run
 
@@ -102,7 +103,7 @@ def displays(request: HttpRequest) -> list[Callable[[Run], str]]:
 
 
 def _display(each: Column) -> Callable[[Run], str]:
-    @display(description=each.key)
+    @display(description=formatting.printable(each.key))
     def cell(run: Run) -> str:
         return shown(each.value(run))[:200]
 
@@ -143,4 +144,4 @@ def suggestions() -> list[str]:
     for configuration, summary in rows:
         names |= dict.fromkeys(f"config.{key}" for key in flat(configuration))
         names |= dict.fromkeys(f"result.{key}" for key in flat(summary if isinstance(summary, dict) else {}))
-    return sorted(names)[:200]
+    return sorted(filter(formatting.is_encodable, names))[:200]

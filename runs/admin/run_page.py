@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -147,12 +146,12 @@ def attempt_view(run: Run, attempt: Attempt, task: TaskResult | None) -> Attempt
         steps=steps(run, attempt),
         lines=stored_lines(attempt),
         task=task,
-        provenance=[(key.replace("_", " "), text(value)) for key, value in provenance.items()],
+        provenance=[(key.replace("_", " "), formatting.cell(value)) for key, value in provenance.items()],
         packages=sorted(
             (formatting.printable(str(name)), str(version))
             for name, version in attempt.provenance.get("packages", {}).items()
         ),
-        certificate=pretty(attempt.certificate) if attempt.certificate else "",
+        certificate=formatting.pretty(attempt.certificate) if attempt.certificate else "",
         known=[formatting.printable(word) for word in failure_report.words(attempt.certificate or {})],
         last_words=[
             formatting.printable(f"{formatting.clock(line['time'])} {line['message']}")
@@ -245,7 +244,7 @@ def command(run: Run, attempts: Sequence[Attempt]) -> str:
     provenance = attempts[-1].provenance if attempts else {}
     words = ["python manage.py launch_run", shlex.quote(run.experiment)]
     for key, value in masked(run.experiment, run.configuration).items():
-        words.append(f"-c {shlex.quote(f'{key}={json.dumps(value, ensure_ascii=False)}')}")
+        words.append(f"-c {shlex.quote(f'{key}={formatting.exact_json(value)}')}")
     lines = [" ".join([*words, f"--seed {run.seed}"])]
     if commit := provenance.get("git_commit"):
         lines.insert(
@@ -280,10 +279,14 @@ def outcome(run: Run) -> Outcome:
     return Outcome(
         charts=[chart(curve) for curve in found],
         values=[
-            (formatting.printable(value.key), "" if value.step is None else str(value.step), text(value.value))
+            (
+                formatting.printable(value.key),
+                "" if value.step is None else str(value.step),
+                formatting.cell(value.value),
+            )
             for value in values
         ],
-        tree=pretty({value.key: value.value for value in values}) if values else "",
+        tree=formatting.pretty({value.key: value.value for value in values}) if values else "",
         summary=summary(run.summary),
         artifacts=[
             ArtifactView(artifact, formatting.size(artifact.size_bytes), artifact.content_type in INLINE_IMAGES)
@@ -302,25 +305,12 @@ def summary(value: Any) -> list[tuple[str, str]]:
     if value is None:
         return []
     if isinstance(value, dict):
-        return [(formatting.printable(str(key)), text(item)) for key, item in value.items()]
-    return [("returned", text(value))]
+        return [(formatting.printable(str(key)), formatting.cell(item)) for key, item in value.items()]
+    return [("returned", formatting.cell(value))]
 
 
 def configuration(run: Run) -> str:
-    return pretty(masked(run.experiment, run.configuration))
-
-
-def pretty(value: Any) -> str:
-    return formatting.printable(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def text(value: Any) -> str:
-    """A value for one cell of a table."""
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: formatting.NOTHING}[value]
-    if isinstance(value, int | float):
-        return formatting.number(value)
-    return formatting.printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return formatting.pretty(masked(run.experiment, run.configuration))
 
 
 def facts(run: Run) -> list[tuple[str, str]]:

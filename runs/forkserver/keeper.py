@@ -14,12 +14,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import suppress
 
 from runs.forkserver import prctl, process_tree
-from runs.forkserver.marks import SERVER_MARK
+from runs.forkserver.adopted import kill_adopted
 from runs.forkserver.prctl import PARENT_GONE
-from runs.protections import is_off
 
 SIGNALLED = 128
 """Added to the signal that ended the server, as shells do, it is the keeper's exit status."""
@@ -47,7 +45,7 @@ def main(socket_fd: int, worker_pid: int) -> int:
     if os.getppid() != worker_pid:
         process_tree.send(server, PARENT_GONE)  # it ended before it could be watched
     status = _wait_for(server)
-    _end_what_is_left()
+    kill_adopted()
     return status
 
 
@@ -67,24 +65,6 @@ def _wait_for(server: int) -> int:
         if pid == server:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else SIGNALLED - code
-
-
-def _end_what_is_left() -> None:
-    """Kill every process that the server left to this one, until there is none."""
-    with suppress(ChildProcessError):
-        while not is_off("tree_kill"):
-            for pid in process_tree.own_children():
-                process_tree.send(pid, signal.SIGKILL)
-            if not prctl.IS_LINUX:
-                _end_the_marked()
-            os.wait()
-
-
-def _end_the_marked() -> None:
-    """Where orphans are not adopted: kill what carries the mark of this server."""
-    for pid in process_tree.marked(SERVER_MARK, os.environ.get(SERVER_MARK, "")):
-        if pid != os.getpid():
-            process_tree.send(pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

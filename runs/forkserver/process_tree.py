@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from runs.forkserver.prctl import IS_LINUX
-from runs.protections import is_off
 
 _PROC = Path("/proc")
 
@@ -95,7 +94,7 @@ def kill_trees(roots: Collection[int], *, patience_s: float = 1.0) -> dict[int, 
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         rows = table()
-        found = {root: descendants(root, rows) if not is_off("tree_kill") else [] for root in roots}
+        found = {root: descendants(root, rows) for root in roots}
         if not any(found.values()):
             break
         for root, pids in found.items():

@@ -99,6 +99,8 @@ class Exited(msgspec.Struct, tag="exited"):
     peak_memory_bytes: int
     orphans_killed: int
     fate: Fate = Fate.NONE
+    ended_with: int = 0
+    """How many other children met the same fate at the same moment."""
 
 
 class Pong(msgspec.Struct, tag="pong"):

@@ -16,7 +16,6 @@ from resource import struct_rusage
 from runs.forkserver import prctl, process_tree
 from runs.forkserver.protocol import Exited
 from runs.forkserver.spec import Fate
-from runs.protections import is_off
 
 _RSS_UNIT = 1024 if prctl.IS_LINUX else 1
 
@@ -31,6 +30,7 @@ class _Ended:
     usage: struct_rusage
     killed: int = 0
     fate: Fate = Fate.NONE
+    ended_with: int = 0
     orphans: set[int] = field(default_factory=set)
     """Not gone yet."""
 
@@ -41,7 +41,7 @@ class Reaper:
     def __init__(self) -> None:
         self._children: dict[int, int] = {}  # pid → number, of those that are not reaped
         self._killed: dict[int, int] = {}  # pid → how many below it were killed
-        self._fates: dict[int, Fate] = {}  # pid → what it was killed for
+        self._fates: dict[int, tuple[Fate, int]] = {}  # pid → what it was killed for, with how many others
         self._ended: list[_Ended] = []
         self._orphans: set[int] = set()
 
@@ -65,7 +65,7 @@ class Reaper:
     def kill(self, pids: Collection[int], fate: Fate = Fate.NONE) -> None:
         """Kill these children and everything below them."""
         for pid in pids:
-            self._fates.setdefault(pid, fate)
+            self._fates.setdefault(pid, (fate, len(pids) - 1))
         for pid, killed in process_tree.kill_trees(pids).items():
             self._killed[pid] = self._killed.get(pid, 0) + killed
 
@@ -86,7 +86,7 @@ class Reaper:
         """
         if not self._ended:
             return []
-        found = process_tree.own_children() - self._children.keys() if not is_off("tree_kill") else set()
+        found = process_tree.own_children() - self._children.keys()
         for pid in found:
             process_tree.send(pid, signal.SIGKILL)
         new = found - self._orphans
@@ -110,6 +110,7 @@ class Reaper:
         if not prctl.IS_LINUX:
             with suppress(OSError):
                 os.killpg(pid, signal.SIGKILL)
+        fate, ended_with = self._fates.pop(pid, (Fate.NONE, 0))
         self._ended.append(
             _Ended(
                 number,
@@ -117,7 +118,8 @@ class Reaper:
                 signal=-code if code < 0 else None,
                 usage=usage,
                 killed=self._killed.pop(pid, 0),
-                fate=self._fates.pop(pid, Fate.NONE),
+                fate=fate,
+                ended_with=ended_with,
             )
         )
 
@@ -131,4 +133,5 @@ def _exited(ended: _Ended) -> Exited:
         peak_memory_bytes=ended.usage.ru_maxrss * _RSS_UNIT,
         orphans_killed=ended.killed,
         fate=ended.fate if ended.signal == signal.SIGKILL else Fate.NONE,
+        ended_with=ended.ended_with,
     )

@@ -43,7 +43,6 @@ from runs.forkserver.protocol import (
 )
 from runs.forkserver.reaper import Reaper
 from runs.forkserver.spec import Fate
-from runs.protections import is_off
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +172,7 @@ class Server:
                 self._reaper.kill([pid])
 
     def _meet_deadline(self) -> None:
-        if self._is_over or self._until is None or self._until > lease_clock() or is_off("lease_deadline"):
+        if self._is_over or self._until is None or self._until > lease_clock():
             return
         self._is_over = True
         if children := self._reaper.pids():

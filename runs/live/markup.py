@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import UTC, datetime
 from html import escape
@@ -111,13 +110,13 @@ def _of_rgb(rgb: list[int]) -> int:
 def _metadata(metadata: dict[str, Any] | None) -> str:
     if not metadata:
         return ""
-    words = formatting.printable("  ".join(f"{key}={compact(value)}" for key, value in metadata.items()))
+    words = "  ".join(f"{formatting.printable(key)}={_compact(value)}" for key, value in metadata.items())
     if len(words) <= METADATA_CHARS:
         return f' <span class="run-meta">{escape(words)}</span>'
-    whole = formatting.printable(json.dumps(metadata, indent=2, ensure_ascii=False))
+    whole = formatting.pretty(metadata)
     head = escape(words[: METADATA_CHARS // 2])
     return f'<details class="run-meta"><summary>{head} …</summary><pre>{escape(whole)}</pre></details>'
 
 
-def compact(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _compact(value: Any) -> str:
+    return formatting.printable(value) if isinstance(value, str) else formatting.pretty(value, indent=None)

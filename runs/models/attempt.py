@@ -53,6 +53,9 @@ class Attempt(models.Model):
 
     claimed_at = models.DateTimeField(db_default=Now())
     lease_expires_at = models.DateTimeField()
+    alone_until = models.DateTimeField(
+        null=True, help_text="Its worker claims nothing else until then; see runs.losses."
+    )
     started_at = models.DateTimeField(null=True, help_text="The experiment's first step.")
     finished_at = models.DateTimeField(null=True)
 
@@ -62,6 +65,11 @@ class Attempt(models.Model):
     traceback = models.TextField(blank=True)
     ended_by = models.CharField(
         max_length=200, blank=True, help_text="Who or what ended it, if not the experiment itself."
+    )
+    excused = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="A loss that is not counted: other runs were lost with it, or it had not started.",
     )
     exit_status = models.IntegerField(null=True)
     signal = models.PositiveSmallIntegerField(null=True)

@@ -39,6 +39,9 @@ class Run(models.Model):
     queue = models.CharField(max_length=100, default="runs")
     priority = models.SmallIntegerField(default=0)
     not_before = models.DateTimeField(null=True, blank=True)
+    alone_s = models.FloatField(
+        null=True, blank=True, help_text="Seconds that the next attempt has its worker to itself; see runs.losses."
+    )
     on_lost = models.CharField(max_length=10, default="retry")
     max_attempts = models.PositiveSmallIntegerField(default=3)
     retries = models.JSONField(

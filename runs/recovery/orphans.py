@@ -15,7 +15,6 @@ import psutil
 
 from runs.forkserver import machine
 from runs.forkserver.marks import SERVER_MARK, ServerMark
-from runs.protections import is_off
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +31,7 @@ def end_leftovers(patience_s: float = PATIENCE_S, limit_s: float = LIMIT_S) -> i
     """
     killed: set[int] = set()
     began = time.monotonic()
-    while found := leftovers() if not is_off("tree_kill") else []:
+    while found := leftovers():
         age = time.monotonic() - began
         if age > limit_s:
             logger.error("Processes %s of a dead worker cannot be killed", [process.pid for process in found])

@@ -1,7 +1,7 @@
 """What people do to schedules: make, change, pause, resume, delete, trigger, backfill. Permissions are the callers'.
 
 Each is one transaction. What a change would make uncertain (which slots of the old timetable are done) is settled
-first. Wake-ups are sent by the given `wake` after the commit.
+first. Wake-ups are sent after the commit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from runs.models.schedule import TIMING
 from runs.schedules.apply import settle, settle_by_hand
 from runs.schedules.locking import Account, lock_one, may_launch, prepared
 from runs.schedules.policy import Due, moment
-from runs.schedules.tick import Wake, announce
+from runs.schedules.tick import announce
 from runs.states import RAN, SlotKind, SlotState
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def create(*, owner: Any = None, **values: Any) -> Schedule:
     return schedule
 
 
-def change(schedule_id: int, *, wake: Wake, owner: Any = None, **values: Any) -> Schedule:
+def change(schedule_id: int, *, owner: Any = None, **values: Any) -> Schedule:
     """Change columns. Whoever changes it becomes its owner. Another timetable counts from this moment, after what was
     due by the old one is settled. Raises as `create`; then nothing is changed."""
     with _refusals(), transaction.atomic():
@@ -62,7 +62,7 @@ def change(schedule_id: int, *, wake: Wake, owner: Any = None, **values: Any) ->
             values.get(name, getattr(account.schedule, name)) != getattr(account.schedule, name) for name in TIMING
         )
         if is_other_time:
-            account = _settled(account, wake)
+            account = _settled(account)
         schedule = account.schedule
         for name, value in values.items():
             setattr(schedule, name, value)
@@ -85,23 +85,23 @@ def check(schedule: Schedule) -> None:
     prepared(schedule)
 
 
-def pause(schedule_id: int, *, by: str, wake: Wake) -> Schedule:
+def pause(schedule_id: int, *, by: str) -> Schedule:
     """From now on its slots are entered as paused, those that wait too. May be repeated."""
     with transaction.atomic():
         account = _locked(schedule_id)
         if not account.schedule.is_paused:
             account.schedule.paused_at = account.now
             account.schedule.paused_why = f"Paused by {by} on {moment(account.now)}."
-            account = _settled(account, wake)
+            account = _settled(account)
     return account.schedule
 
 
-def resume(schedule_id: int, *, by: str, wake: Wake) -> Schedule:
+def resume(schedule_id: int, *, by: str) -> Schedule:
     """Slots from now on are launched again; those of the pause stay paused (`backfill` runs them). May be repeated."""
     with transaction.atomic():
         account = _locked(schedule_id)
         if account.schedule.is_paused:
-            account = _settled(account, wake)
+            account = _settled(account)
             schedule = account.schedule
             schedule.paused_at, schedule.paused_why, schedule.failures = None, "", 0
             schedule.save(update_fields=["paused_at", "paused_why", "failures"])
@@ -115,7 +115,7 @@ def delete(schedule_id: int) -> None:
         _locked(schedule_id).schedule.delete()
 
 
-def trigger(schedule_id: int, *, by: str, wake: Wake, actor: Any = None, anyway: bool = False) -> Slot:
+def trigger(schedule_id: int, *, by: str, actor: Any = None, anyway: bool = False) -> Slot:
     """A slot of its own, now, paused or not; the overlap policy holds unless it is to run `anyway`. Returns its row of
     the ledger: launched, waiting, skipped or refused."""
     with transaction.atomic():
@@ -125,7 +125,7 @@ def trigger(schedule_id: int, *, by: str, wake: Wake, actor: Any = None, anyway:
         while Slot.objects.filter(schedule=schedule_id, slot=slot).exists():
             slot += TICK
         settled, row = settle_by_hand(account, Due(slot, slot, SlotKind.MANUAL), anyway=anyway)
-        transaction.on_commit(partial(announce, settled, wake))
+        transaction.on_commit(partial(announce, settled))
     return row
 
 
@@ -140,9 +140,7 @@ class Backfilled:
     """It is backfilled; else it has run already, or waits to."""
 
 
-def backfill(
-    schedule_id: int, start: datetime, end: datetime, *, by: str, wake: Wake, dry_run: bool = False
-) -> list[Backfilled]:
+def backfill(schedule_id: int, start: datetime, end: datetime, *, by: str, dry_run: bool = False) -> list[Backfilled]:
     """Have the slots from `start` to `end` (both included, none in the future) run that have not: one after another,
     or at once if the overlap policy allows it. Of the dry run only the answer is kept. Raises ScheduleRefused."""
     if end < start:
@@ -151,7 +149,7 @@ def backfill(
         account = _locked(schedule_id)
         if account.schedule.is_paused:
             raise ScheduleRefused(f"Schedule {account.schedule.name} is paused: resume it, then backfill.")
-        account = _settled(account, wake)
+        account = _settled(account)
         slots = _slots_of(account, start, end)
         rows = {row.slot: row for row in Slot.objects.filter(schedule=schedule_id, slot__range=(start, end))}
         runs = Run.objects.filter(schedule=schedule_id, slot__range=(start, end), origin_kind="")
@@ -197,13 +195,13 @@ def _locked(schedule_id: int) -> Account:
     return account
 
 
-def _settled(account: Account, wake: Wake) -> Account:
+def _settled(account: Account) -> Account:
     """Settle whatever is due, however much it is; returns the account as it is then."""
     settled = settle([account])
     while account.has_more:
         account = _locked(account.schedule.pk)
         settled += settle([account])
-    transaction.on_commit(partial(announce, settled, wake))
+    transaction.on_commit(partial(announce, settled))
     return _locked(account.schedule.pk)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -20,6 +20,7 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
+from runs import wake
 from runs.conf import runs_settings
 from runs.exceptions import BufferUnavailable
 from runs.lines.buffer import buffer
@@ -34,7 +35,6 @@ PULSE = "schedules"
 FOUND_MAX = 10_000
 """Most schedules of one tick; the next takes the rest."""
 FORGET_BATCH = 2_000
-Wake = Callable[[str, int], None]
 """Sends wake-ups to the workers of a queue; swallows a broker's errors."""
 
 
@@ -48,7 +48,7 @@ class TickReport:
     """The budget was used up before all was done."""
 
 
-def tick(wake: Wake, budget_s: float) -> TickReport:
+def tick(budget_s: float) -> TickReport:
     """Settle what is to be settled now; takes `budget_s` and one batch at most. Raises django's database errors when
     the database is away: then nothing is half done."""
     report = TickReport()
@@ -66,7 +66,7 @@ def tick(wake: Wake, budget_s: float) -> TickReport:
             todo += [key for key in now if key not in report.failed] if settled.has_more else []
             report.is_cut = bool(todo) and time.monotonic() >= until
     finally:
-        announce(report.settled, wake)
+        announce(report.settled)
     return report
 
 
@@ -114,10 +114,10 @@ def _give_up(schedule_id: int, error: Exception, failed: dict[int, str]) -> Sett
     return Settled()
 
 
-def announce(settled: Settled, wake: Wake) -> None:
+def announce(settled: Settled) -> None:
     """Send wake-ups and cancel flags for what is committed."""
     for queue, count in settled.queues.items():
-        wake(queue, count)
+        wake.workers(queue, count)
     for run_id in settled.cancelled:
         try:
             buffer().flag_cancel(run_id)

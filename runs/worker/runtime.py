@@ -26,13 +26,13 @@ from runs.forkserver import machine
 from runs.forkserver.client import ForkServer
 from runs.lines.buffer import CancelAsked, InspectionAsked, Notice, buffer
 from runs.models import Run, Worker
-from runs.queues import waiting
 from runs.states import AttemptKey
 from runs.supervisor import events
 from runs.supervisor.events import CancelRequested, Draining, LeaseLost, StoredUpTo
 from runs.supervisor.recorder import Recorder
 from runs.supervisor.supervise import Supervisor
 from runs.transitions import Renewed
+from runs.wake import waiting
 from runs.worker.heartbeat import Heartbeat
 from runs.worker.listener import Listener
 from runs.worker.resources import ResourceWatch, Usage

@@ -15,7 +15,7 @@ from kombu.exceptions import KombuError
 from redis import RedisError
 
 from runs.conf import SYSTEM_QUEUE, runs_settings
-from runs.queues import waiting
+from runs.wake import waiting
 from runs.worker.runtime import run_queues
 from runs.worker.watchdog import DEAF_STATUS, Hearing, Look
 

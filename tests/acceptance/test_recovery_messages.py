@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from runs import tasks
+from runs import tasks, wake
 from runs.models import Run, Worker
 from runs.worker.watchdog import DEAF_STATUS
 from tests.recovery import (
@@ -34,7 +34,7 @@ def test_a_message_delivered_twice_is_dropped_and_counted(team: Team) -> None:
     worker = team.worker()
     run = under_way(team.counting(count=30))
     for _ in range(3):
-        tasks.wake(team.queue)
+        wake.workers(team.queue)
     assert team.is_counted(ended(run), count=30)
     assert starts(team.marks(run)) == [1]
     row = Worker.objects.get(pid=worker.pid)
@@ -121,7 +121,7 @@ def test_a_worker_that_takes_no_work_ends_itself_and_hands_its_runs_back(team: T
     running = under_way(team.counting(count=200))
     (tmp_path / "deaf").touch()
     wait_until((tmp_path / "deaf.done").exists, timeout_s=PATIENCE_S, what="its deafness")
-    tasks.wake(team.queue)  # the one message that it still asks for
+    wake.workers(team.queue)  # the one message that it still asks for
     waiting = [team.counting(count=3) for _ in range(2)]
     assert worker.wait(PATIENCE_S) == DEAF_STATUS
     assert ends(running) == ["released"]

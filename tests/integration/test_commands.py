@@ -16,7 +16,7 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError
 
 from experiments.models import Instance
-from runs import tasks
+from runs import wake
 from runs.lines.reading import Follower
 from runs.lines.records import Line
 from runs.management import exporting, watching
@@ -42,7 +42,7 @@ class Said(NamedTuple):
 
 @pytest.fixture(autouse=True)
 def _nobody_is_woken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "wake", lambda queue, count=1: None)
+    monkeypatch.setattr(wake, "workers", lambda queue, count=1: None)
     monkeypatch.setattr(watching, "POLL_S", 0.0)
 
 
@@ -277,7 +277,7 @@ def test_the_exit_code_of_a_watched_run_tells_its_end(
     def executed_at_once(queue: str, count: int = 1) -> None:
         end_run(make_attempt(Run.objects.get()), status)
 
-    monkeypatch.setattr(tasks, "wake", executed_at_once)
+    monkeypatch.setattr(wake, "workers", executed_at_once)
     monkeypatch.setattr("django.db.transaction.on_commit", lambda call: call())
     said = say("launch_run", "scripted", "--watch", "--json")
     assert (said.code, said.json["status"]) == (code, status)

@@ -38,6 +38,20 @@ def test_children_of_a_killed_server_end_by_it(own_fork_server: ForkServer, tmp_
     assert heard.wait().fate == Fate.SERVER
 
 
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("cause", ["server", "lease"])
+def test_children_that_end_by_the_same_cause_know_how_many_others_did(
+    own_fork_server: ForkServer, tmp_path: Path, cause: str, count: int
+) -> None:
+    children = [running(own_fork_server, tmp_path / str(number)) for number in range(count)]
+    if cause == "lease":
+        own_fork_server.keep_alive(lease_clock())
+    else:
+        assert own_fork_server.pid is not None
+        os.kill(own_fork_server.pid, signal.SIGKILL)
+    assert [child.wait().ended_with for child in children] == [count - 1] * count
+
+
 def test_a_child_that_is_killed_by_others_has_no_fate_but_its_own(own_fork_server: ForkServer, tmp_path: Path) -> None:
     heard = running(own_fork_server, tmp_path)
     os.kill(heard.child.pid, signal.SIGKILL)

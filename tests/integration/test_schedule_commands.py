@@ -16,7 +16,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command, load_command_class
 
 from experiments.models import Instance
-from runs import tasks
+from runs import wake
 from runs.management.base import WrongUse
 from runs.management.commands import backfill_schedule, list_schedules
 from runs.models import Run, Schedule
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _nobody_is_woken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "wake", lambda queue, count=1: None)
+    monkeypatch.setattr(wake, "workers", lambda queue, count=1: None)
 
 
 def run(command: str, *arguments: str) -> str:

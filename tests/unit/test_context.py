@@ -332,6 +332,14 @@ def test_the_end_of_the_worker_is_noticed(ends: Ends) -> None:
 # Checkpoints
 
 
+def test_a_synchronous_checkpoint_that_is_refused_is_an_error_at_the_call(
+    ctx: ChildContext[Config], ends: Ends
+) -> None:
+    ends.tell(do="refused", id=1, why="The checkpoint could not be stored: too long")
+    with pytest.raises(ValueError, match="could not be stored: too long"):
+        ctx.checkpoint({}, sync=True)
+
+
 def test_a_checkpoint_is_sent_and_a_synchronous_one_waits(ctx: ChildContext[Config], ends: Ends) -> None:
     ctx.checkpoint({"step": 1})
     assert ends.records() == [{"id": 1, "sync": False, "state": {"step": 1}}]

@@ -97,7 +97,7 @@ def test_frames_of_ours_are_left_out_at_the_beginning() -> None:
 
 
 def test_a_broken_module_is_told_with_its_own_traceback() -> None:
-    end = endings.of_start(raised(BrokenExperiment("e", "e.py", "Traceback\nOSError: broken")))
+    end = endings.of_start(raised(BrokenExperiment("e", "e.py", "OSError: broken", "Traceback\nOSError: broken")))
 
     assert end["outcome"] == "start"
     assert end["traceback"] == "Traceback\nOSError: broken"

@@ -47,7 +47,10 @@ list_experiments --json
         else:
             self.print("\n\n".join(text(*pair) for pair in pairs) or "There are no experiments.")
         for problem in found.problems:
-            self.stderr.write(f"\nBroken: {problem.where}\n{problem.traceback}")
+            if problem.is_notice:
+                self.stderr.write(f"\nNote: {problem.where}\n{problem.reason}")
+            else:
+                self.stderr.write(f"\nBroken: {problem.where}: {problem.reason}\n{problem.traceback}")
         return Exit.OK
 
 
