@@ -55,6 +55,7 @@ class Way:
 
     def write(self, text: str) -> None:
         """A line, in the stream's own fashion."""
+        text = f"> {text}"
         match self.stream:
             case "print":
                 print(text, flush=True)
@@ -98,9 +99,17 @@ def exits(way: Way) -> None:
 def exit_functions(way: Way) -> None:
     """Run in reverse order; one that raises, or exits, does not stop the others."""
     atexit.register(way.write, "last")
-    atexit.register(sys.exit, 4)
-    atexit.register(square, None)
+    atexit.register(exits_again)
+    atexit.register(squares_a_text)
     atexit.register(way.write, "first")
+
+
+def exits_again() -> None:
+    sys.exit(4)
+
+
+def squares_a_text() -> None:
+    square("x")  # type: ignore[arg-type]
 
 
 # Forks
@@ -121,7 +130,7 @@ def fork_returns(way: Way) -> None:
 
 
 def fork_raises(way: Way) -> None:
-    forks(way, lambda: square("x"))  # type: ignore[arg-type]
+    forks(way, squares_a_text)
 
 
 def fork_exits(way: Way) -> None:
