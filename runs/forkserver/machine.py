@@ -17,6 +17,7 @@ import psutil
 UNKNOWN = "unknown"
 SYSCTL = "/usr/sbin/sysctl"
 DEAD = ("Z", "X")
+DEAD_STATES = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 
 
 @cache
