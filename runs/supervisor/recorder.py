@@ -22,7 +22,7 @@ from runs.lines.records import ArtifactRecord, CheckpointRecord, Progress, witho
 from runs.models import Artifact, Attempt, Checkpoint, Run
 from runs.states import AttemptKey
 from runs.supervisor import provenance
-from runs.supervisor.moments import in_database
+from runs.supervisor.moments import Moment, in_database
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ class RunRecords:
         self._writing = threading.Lock()
         self._columns: dict[str, Any] = {}
         self._progress: Progress | None = None
+        self._last_current: float | None = None
         self._checkpoint: CheckpointRecord | None = None
         self._artifacts: list[ArtifactRecord] = []
         self._asking: threading.Thread | None = None  # git, for the provenance
@@ -66,7 +67,11 @@ class RunRecords:
         self._hurry()
 
     def progress(self, progress: Progress) -> None:
+        """Keep the newest progress. The first one, and one below the last, begin a new measurement of the pace."""
         with self._lock:
+            if self._last_current is None or progress.current < self._last_current:
+                self._columns |= {"progress_from": progress.current, "progress_from_at": Moment.now()}
+            self._last_current = progress.current
             self._progress = progress
 
     def checkpoint(self, record: CheckpointRecord) -> None:

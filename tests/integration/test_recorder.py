@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from runs.lines.records import Progress
 from runs.models import Attempt, Checkpoint
 from runs.states import FailureKind, Status
 from runs.supervisor.recorder import RunRecords
@@ -45,3 +46,17 @@ def test_a_checkpoint_of_an_attempt_that_was_taken_over_is_dropped_and_not_ackno
     heard.records.write()
     assert (heard.said, heard.acknowledged) == (0, [])
     assert not Checkpoint.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("reported", "start"), [([500, 510, 520], 500), ([0, 10, 40, 0, 5], 0), ([7], 7), ([30, 20], 20)]
+)
+def test_the_pace_is_measured_from_the_first_progress_of_the_attempt_or_of_its_newest_phase(
+    heard: Heard, reported: list[float], start: float
+) -> None:
+    for current in reported:
+        heard.records.progress(Progress(current, None, ""))
+        heard.records.write()
+    attempt = Attempt.objects.get()
+    assert attempt.progress_from == start
+    assert attempt.progress_from_at is not None
