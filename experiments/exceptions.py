@@ -54,6 +54,20 @@ class InvalidDefinition(ExperimentsError):
         return fields
 
 
+class UnstorableValue(ExperimentsError, TypeError, ValueError):
+    """A value that an experiment hands over cannot be kept as it is. `path` says where within it: `layers[3].size`."""
+
+    def __init__(self, reason: str, path: str | None = None, *, is_too_large: bool = False) -> None:
+        self.reason, self.path, self.is_too_large = reason, path, is_too_large
+        super().__init__(f"at {path}: {reason}" if path else reason)
+
+    def within(self, call: str, hint: str = "") -> UnstorableValue:
+        """The same error, its message beginning with the call that was given the value."""
+        error = UnstorableValue(self.reason, self.path, is_too_large=self.is_too_large)
+        error.args = (f"{call}: {self}{'. ' if hint else ''}{hint}",)
+        return error
+
+
 class ExperimentFailed(Exception):
     """The experiment says itself that it failed (`ctx.fail(message)`): stored without a traceback."""
 

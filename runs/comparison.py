@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.exceptions import ExperimentsError
+from experiments.jsonvalues import unpack
 from experiments.registry import registry
 from experiments.validation import masked
 from runs import formatting
@@ -171,9 +172,10 @@ def _exact(value: Any) -> str:
 
 
 def _returned(run: Run) -> dict[str, Any]:
-    if isinstance(run.summary, dict):
-        return run.summary
-    return {} if run.summary is None else {"returned": run.summary}
+    summary = unpack(run.summary)
+    if isinstance(summary, dict):
+        return summary
+    return {} if summary is None else {"returned": summary}
 
 
 def _comparable(experiment: str) -> Mapping[str, float]:

@@ -58,7 +58,11 @@ class RunsSettings:
 
     # The child's channel
     line_max_bytes: int = 256 * 1024
-    """A longer line, or a longer value of a result, is cut with a visible mark."""
+    """A longer line, or longer metadata of a line, is cut with a visible mark."""
+    result_max_bytes: int = 256 * 1024
+    """Largest value of `ctx.result`, as JSON; a larger one is refused."""
+    value_max_depth: int = 100
+    """Levels of nesting of a result, a returned value or a checkpoint, 190 at most; deeper ones are refused."""
     record_max_bytes: int = 2 * 1024 * 1024
     """Largest record of the child's channel; holds a checkpoint and an end with its traceback."""
     checkpoint_max_bytes: int = 1024 * 1024

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from django.utils import timezone
 
+from experiments.jsonvalues import unpack
 from runs.states import FailureKind, Level, Status
 
 NOTHING = "—"
@@ -26,6 +27,7 @@ _SURROGATES = {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}
 _CONTROLS |= _SURROGATES
 EXACT_BELOW = 10**21
 """Integers below this are shown with all their digits; larger ones are rounded."""
+FORMULA_STARTS = ("=", "+", "-", "@", "'", "\t", "\r")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -84,12 +86,28 @@ def number(value: float | None) -> str:
 
 
 def cell(value: Any) -> str:
-    """`value` as the text of one table cell; a dash for None."""
+    """A stored value as the text of one table cell; a dash for None."""
+    value = unpack(value)
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: NOTHING}[value]
     if isinstance(value, int | float):
         return number(value)
     return printable(value) if isinstance(value, str) else pretty(value, indent=None)
+
+
+def csv_cell(text: str) -> str:
+    """A text as a cell of CSV, the same in every export: an apostrophe is put before what a spreadsheet would take for
+    a formula, and before an apostrophe. Numbers stay as they are.
+    """
+    return f"'{text}" if text[:1] in FORMULA_STARTS and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", ""))
+    except ValueError:
+        return False
+    return True
 
 
 def exact_json(value: Any) -> str:
@@ -108,7 +126,8 @@ def is_encodable(text: str) -> bool:
 
 
 def pretty(value: Any, *, indent: int | None = 2) -> str:
-    """`value` as JSON for people. A value that the encoder refuses (nesting, too many digits) is named instead."""
+    """A stored value as JSON for people. One that the encoder refuses (nesting, too many digits) is named instead."""
+    value = unpack(value)
     for spaces in (indent, None):
         try:
             return printable(json.dumps(value, indent=spaces, ensure_ascii=False))

@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
+from experiments.jsonvalues import document
 from experiments.validation import masked
 from runs import formatting
 from runs.lines import ranges
 from runs.lines.records import Line
 from runs.models import Artifact, Attempt, Result, Run
-from runs.states import Status
+from runs.states import ResultKind, Status
 
 RESULTS_MAX = 1000
 """Results in one run's document; `export_results` has them all."""
@@ -154,7 +155,7 @@ def line_document(line: Line) -> LineDocument:
         "level": formatting.level_name(line.level),
         "source": line.source,
         "message": line.message,
-        "metadata": line.metadata,
+        "metadata": document(line.metadata),
     }
 
 
@@ -166,8 +167,15 @@ def result_document(result: Result) -> ResultDocument:
         "kind": result.kind,
         "key": result.key,
         "step": result.step,
-        "value": result.value if result.number is None else result.number,
+        "value": result_value(result),
     }
+
+
+def result_value(result: Result) -> Any:
+    """The value as JSON; NaN and infinities, also of metrics, as {"$float": "nan"}, see `experiments.jsonvalues`."""
+    if result.number is not None:
+        return result.number
+    return {"$float": result.value} if result.kind == ResultKind.METRIC else document(result.value)
 
 
 def artifact_document(artifact: Artifact) -> ArtifactDocument:
@@ -288,7 +296,7 @@ def run_document(run: Run) -> RunDocument:
         "slot": iso(run.slot),
         "cancel_requested_at": iso(run.cancel_requested_at),
         "cancel_requested_by": run.cancel_requested_by,
-        "summary": run.summary,
+        "summary": document(run.summary),
         "lines": total(attempt["lines"] for attempt in attempts),
         "results": [result_document(result) for result in results[:RESULTS_MAX]],
         "results_count": total(attempt["results"] for attempt in attempts),

@@ -31,6 +31,8 @@ from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
 
 logger = logging.getLogger(__name__)
 
+ENDED_BY_MAX_CHARS = 200
+"""Of `Attempt.ended_by`. It holds the name of who asked for a cancel, and a few words."""
 _claiming = threading.Lock()
 """Held by a worker process for each claim: whether a run shares the worker is decided by what the worker runs."""
 
@@ -383,7 +385,7 @@ def _close(key: AttemptKey, ending: Ending, facts: Facts | None) -> None:
         failure_kind=ending.failure_kind or "",
         error=ending.error,
         traceback=ending.traceback,
-        ended_by=ending.ended_by,
+        ended_by=ending.ended_by[:ENDED_BY_MAX_CHARS],
         exit_status=ending.exit_status,
         signal=ending.signal,
         excused=ending.excused,

@@ -28,6 +28,7 @@ from experiments.base import Experiment
 from experiments.conf import experiments_settings
 from experiments.discovery import ENTRY_POINT_GROUP
 from experiments.exceptions import InvalidDefinition
+from experiments.jsonvalues import unpack
 from experiments.registry import load_one
 from experiments.source import source_digest, source_file
 from experiments.validation import validate_configuration
@@ -183,7 +184,7 @@ def _facts(spec: ChildSpec) -> Facts:
         seed=spec.seed,
         slot=spec.slot,
         folder=spec.folder,
-        restored=spec.restored,
+        restored=unpack(spec.restored),
         checkpoint_max_bytes=spec.checkpoint_max_bytes,
     )
 

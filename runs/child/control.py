@@ -37,6 +37,7 @@ class Control:
         self._rest = b""
         self._changed = threading.Condition()
         self._acknowledged = 0
+        self._refused, self._refusal = 0, ""
         self._pid = os.getpid()
 
     @property
@@ -82,12 +83,14 @@ class Control:
 
     def wait_for_acknowledgement(self, number: int) -> bool:
         """Wait until `number`, or a later one, is acknowledged, or the run cancelled; returns whether it was the
-        former.
+        former. Raises ValueError if the worker refuses it: it is not stored.
         """
-        while self._acknowledged < number and not self.cancelled:
+        while max(self._acknowledged, self._refused) < number and not self.cancelled:
             with self._changed:
-                if self._acknowledged < number and not self.cancelled:
+                if max(self._acknowledged, self._refused) < number and not self.cancelled:
                     self._changed.wait(LOOK_EVERY_S)
+        if self._acknowledged < number <= self._refused:
+            raise ValueError(self._refusal)
         return self._acknowledged >= number
 
     def listen(self) -> None:
@@ -129,4 +132,8 @@ class Control:
             case "ack":
                 with self._changed:
                     self._acknowledged = max(self._acknowledged, int(message["id"]))
+                    self._changed.notify_all()
+            case "refused":
+                with self._changed:
+                    self._refused, self._refusal = int(message["id"]), str(message["why"])
                     self._changed.notify_all()

@@ -29,7 +29,6 @@ from runs.lines.folding import cut, size_of
 from runs.lines.records import BARRIER, FRAME_MAX_BYTES, LAST_PIECE, LINE, PIECE, RESULT
 
 _encode = msgspec.json.Encoder().encode
-_KEY_MAX_CHARS = 200
 _BARRIER_FRAME = b"%cnull\n" % BARRIER
 _NOTHING = bytes(4)
 
@@ -45,7 +44,7 @@ class PipeClosed(RunsError):
 
 
 class RecordPipe:
-    """Writes records. `line_max_bytes` limits a message, its metadata, and a result's value, each cut with a mark.
+    """Writes records. `line_max_bytes` limits a message and its metadata, each cut with a mark.
     `raw_fds` are the descriptors of raw output, which the records are put in order with.
     """
 
@@ -64,10 +63,10 @@ class RecordPipe:
         try:
             if type(message) is not str:
                 message = _text_of(message)
-            body = _encode((clock(), level, source, message, metadata or None))
-        except Exception:
+            body = self._body(level, source, message, metadata)
+        except UnicodeEncodeError:
             message = _text_of(message)
-            body = self._awkward_line(level, source, message, metadata)
+            body = self._body(level, source, message, metadata)
         if len(body) <= self._whole_max:
             self._write(b"L%b\n" % body)
         else:
@@ -100,10 +99,7 @@ class RecordPipe:
         return frame if len(frame) <= self._frame_max else b""
 
     def result(self, kind: str, key: str, step: int | None, value: bytes) -> None:
-        """One result or metric, its value as JSON; a value that is too long becomes text that is cut."""
-        if len(value) > self._line_max:
-            value = _encode(self._cut(value.decode()))
-        key = jsonable.clean(key)[:_KEY_MAX_CHARS]
+        """One result or metric, its key and its value (JSON) checked before. Raises PipeClosed."""
         self.send(RESULT, b"%b,%b]" % (_encode((clock(), kind, key, step))[:-1], value))
 
     def send(self, kind: int, body: bytes) -> None:
@@ -124,9 +120,11 @@ class RecordPipe:
             self._write(b"%c%b:%b\n" % (mark, sender, record[start : start + room]))
         return None
 
-    def _awkward_line(self, level: int, source: str, message: str, metadata: dict[str, Any] | None) -> bytes:
-        start = _encode((clock(), level, source, message))[:-1]
-        return b"%b,%b]" % (start, jsonable.lenient(metadata) if metadata else b"null")
+    def _body(self, level: int, source: str, message: str, metadata: dict[str, Any] | None) -> bytes:
+        if not metadata:
+            return _encode((clock(), level, source, message, None))
+        about = jsonable.lenient(metadata, max_bytes=2 * self._line_max)
+        return b"%b,%b]" % (_encode((clock(), level, source, message))[:-1], about)
 
     def _fitting_line(
         self, body: bytes, level: int, source: str, message: str, metadata: dict[str, Any] | None
@@ -135,7 +133,7 @@ class RecordPipe:
         if len(body) <= self._line_max:
             return body
         text = self._cut(message)
-        about = jsonable.lenient(metadata) if metadata else b"null"
+        about = jsonable.lenient(metadata, max_bytes=2 * self._line_max) if metadata else b"null"
         if len(about) > self._line_max:
             about = _encode({"cut": self._cut(about.decode())})
         return b"%b,%b]" % (_encode((clock(), level, source, text))[:-1], about)

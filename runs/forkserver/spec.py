@@ -27,7 +27,7 @@ class ChildSpec:
     stacks.
     """
     restored: dict[str, Any] | None
-    """The last checkpoint."""
+    """The last checkpoint, packed as `experiments.jsonvalues` does."""
     line_max_bytes: int
     record_max_bytes: int
     checkpoint_max_bytes: int

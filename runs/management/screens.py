@@ -5,7 +5,6 @@ Lines are printed as data: control characters are made visible, so that no line 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TextIO
 
@@ -26,9 +25,8 @@ _STYLES = {Level.DEBUG: "dim", Level.WARNING: "yellow", Level.ERROR: "red", Leve
 
 def line_text(line: Line) -> str:
     """`12:00:01.123 warning  message  key=value`; the source is told where it is not the experiment's own log."""
-    metadata = "".join(
-        f"  {key}={json.dumps(value, ensure_ascii=False)}" for key, value in (line.metadata or {}).items()
-    )
+    pairs = (line.metadata or {}).items()
+    metadata = "".join(f"  {key}={formatting.pretty(value, indent=None)}" for key, value in pairs)
     source = "" if line.source == Source.LOG else f"[{line.source}] "
     level = f"{formatting.level_name(line.level):<8}"
     return formatting.printable(f"{formatting.clock(line.time)} {level} {source}{line.message}{metadata}")

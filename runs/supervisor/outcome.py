@@ -8,7 +8,7 @@ import signal as signals
 from dataclasses import dataclass, field, replace
 
 from runs.forkserver.client import Exit, Fate
-from runs.lines.records import End
+from runs.lines.records import End, plain
 from runs.states import FailureKind, Status
 from runs.supervisor.stops import Action, Reason, Stop
 from runs.transitions import Ending
@@ -24,6 +24,8 @@ class Observation:
     """The child's last word, if it had one."""
     started: bool
     """Whether the experiment's own code was reached."""
+    end_refusal: str = ""
+    """Why a report of its end could not be read, if one came."""
     stop: Stop | None = None
     seen: bool = False
     """Whether the experiment has noticed a cancel request."""
@@ -44,6 +46,8 @@ class Verdict:
     """The pause that a run which is handed back asks for."""
 
 
+TRACEBACK_MAX_CHARS = 20_000
+"""Of a traceback that the database refused as a whole."""
 _FORCEFUL = frozenset({Action.INTERRUPT, Action.TERMINATE, Action.KILL})
 _FAILURES = {
     Reason.TIMEOUT: FailureKind.TIMEOUT,
@@ -103,6 +107,9 @@ def _by_itself(seen: Observation) -> Verdict:
 def _without_a_word(seen: Observation) -> Ending:
     if seen.exit is not None and seen.exit.fate:
         return _lost(seen, seen.exit)
+    if seen.end_refusal and seen.exit is not None and seen.exit.status == 0:
+        why = f"Its result could not be kept: {seen.end_refusal}"
+        return _ending(seen, Status.FAILED, FailureKind.ERROR, why)
     how = describe_exit(seen.exit)
     if not seen.started:
         return _ending(seen, Status.FAILED, FailureKind.START, f"The process {how} before the experiment began")
@@ -121,7 +128,7 @@ def _lost(seen: Observation, exit_: Exit) -> Ending:
 def _ending(
     seen: Observation, status: Status, kind: FailureKind | None, error: str, *, summary: object = None
 ) -> Ending:
-    end: End = seen.end or {"outcome": ""}
+    end: End = seen.end or {"outcome": "failed"}
     return Ending(
         status=status,
         failure_kind=kind,
@@ -144,3 +151,21 @@ def describe_exit(exit_: Exit | None) -> str:
         return f"was ended by {signals.Signals(exit_.signal).name}"
     except ValueError:
         return f"was ended by signal {exit_.signal}"
+
+
+def storable(ending: Ending, why: str) -> Ending:
+    """What is stored in the place of an ending that the database refuses: a run that completed fails, since its result
+    is lost.
+    """
+    error = f"Its end could not be stored as it was ({plain(why, 500)})"
+    if ending.error:
+        error += f": {plain(ending.error)}"
+    if ending.status == Status.COMPLETED:
+        ending = replace(ending, status=Status.FAILED, failure_kind=FailureKind.ERROR)
+    return replace(
+        ending,
+        error=error,
+        traceback=plain(ending.traceback, TRACEBACK_MAX_CHARS),
+        summary=None,
+        ended_by=plain(ending.ended_by),
+    )

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, transaction
 
@@ -23,11 +23,14 @@ from runs.forkserver.client import Child, ChildSpec, Exit, Fate
 from runs.lines import flush, store
 from runs.lines.buffer import Stream
 from runs.lines.records import position
+from runs.lines.store.writing import REFUSALS
 from runs.models import Attempt, Checkpoint
 from runs.recovery.failure_report import ProcessSeen
-from runs.states import AttemptKey, FailureKind, Status
+from runs.states import AttemptKey, FailureKind, Level, Status
 from runs.supervisor.events import Event, Exited, Inbox, Measured
-from runs.supervisor.outcome import Observation, Verdict, verdict
+from runs.supervisor.intake import system_line
+from runs.supervisor.outcome import Observation, Verdict, storable, verdict
+from runs.supervisor.recorder import Answers
 from runs.supervisor.reporting import Seen, Spent, certify
 from runs.supervisor.sender import Sender
 from runs.supervisor.watch import Watch
@@ -44,6 +47,8 @@ T = TypeVar("T")
 
 GONE_S = 30.0
 """Longest wait for the end of a child whose supervisor failed."""
+REFUSAL_MAX_CHARS = 500
+"""Of the reason that the child is told: its control pipe takes little without blocking."""
 RETRY_S = 1.0
 """Between two tries to write the end while the database is away."""
 
@@ -122,7 +127,16 @@ class Supervisor:
         self._window = Window(
             self.key, max_entries=conf.window_max_lines, max_bytes=conf.window_max_bytes, tail=conf.end_lines
         )
-        self._writes = runtime.recorder.open(self.key, self._acknowledge, self._store_said)
+        self._writes = runtime.recorder.open(
+            self.key,
+            Answers(
+                stored=self._acknowledge,
+                refused=self._refuse_checkpoint,
+                note=self._note,
+                hurry=runtime.recorder.hurry,
+                store_said=self._store_said,
+            ),
+        )
         self._kept = dict.fromkeys(Stream, 0)
         """Up to here everything was stored with a checkpoint."""
         self._gone = threading.Event()
@@ -150,13 +164,13 @@ class Supervisor:
             observation, seen = self._observe()
             found = verdict(observation)
             self._drain()
-            settled = self._finish(found, observation, seen)
+            ending, settled = self._finish(found, observation, seen)
         finally:
             sender.end()
             self._inbox.close()
             self._runtime.recorder.close(self.key)
         self._forget_buffer(settled)
-        return _supervised(self.key, found.ending, settled, self._run.queue)
+        return _supervised(self.key, ending, settled, self._run.queue)
 
     # spawn, watch
 
@@ -236,6 +250,12 @@ class Supervisor:
     def _acknowledge(self, checkpoint: int) -> None:
         self._child.send({"do": "ack", "id": checkpoint})
 
+    def _refuse_checkpoint(self, checkpoint: int, why: str) -> None:
+        self._child.send({"do": "refused", "id": checkpoint, "why": why[:REFUSAL_MAX_CHARS]})
+
+    def _note(self, message: str) -> None:
+        self._window.add(Stream.LINES, [system_line(Level.WARNING, message)])
+
     def _store_said(self) -> None:
         """What was said so far, in the transaction of a checkpoint. The window keeps it: only its way is shorter."""
         found = {stream: self._window.after(stream, self._kept[stream], sys.maxsize) for stream in Stream}
@@ -250,8 +270,8 @@ class Supervisor:
         """Store what the window holds straight into the database, and what the recorder holds."""
         if self.key.number > 1:
             self._store_earlier()
+        self._persist("its last records", self._writes.write_last)  # first, since it may add a line
         self._persist("its last lines", self._store_window)
-        self._persist("its last records", self._writes.write_last)
 
     def _store_earlier(self) -> None:
         """Store what Redis still has of earlier attempts, whose supervisors are gone. What does not work now is left to
@@ -284,18 +304,25 @@ class Supervisor:
             transaction.set_rollback(True)
         return False
 
-    def _finish(self, found: Verdict, observation: Observation, seen: Seen) -> Settled:
-        facts = Facts(
-            {
-                "certificate": certify(found, observation, seen),
-                "peak_memory_bytes": seen.spent.peak_memory_bytes,
-                "cpu_seconds": seen.spent.cpu_seconds,
-                "lines_emitted": self._window.emitted(Stream.LINES),
-                "results_emitted": self._window.emitted(Stream.RESULTS),
-            }
-        )
+    def _finish(self, found: Verdict, observation: Observation, seen: Seen) -> tuple[Ending, Settled]:
+        """Write the end; one that the database refuses is written without what it may have been refused for."""
+        facts = {
+            "peak_memory_bytes": seen.spent.peak_memory_bytes,
+            "cpu_seconds": seen.spent.cpu_seconds,
+            "lines_emitted": self._window.emitted(Stream.LINES),
+            "results_emitted": self._window.emitted(Stream.RESULTS),
+        }
+        try:
+            certificate = certify(found, observation, seen)
+            return found.ending, self._settle(found, found.ending, {**facts, "certificate": certificate})
+        except REFUSALS as error:
+            logger.exception("Run %s: its end cannot be stored as it is", self.key)
+            ending = storable(found.ending, str(error))
+            return ending, self._settle(found, ending, facts)
+
+    def _settle(self, found: Verdict, ending: Ending, facts: dict[str, Any]) -> Settled:
         return self._persist(
-            "its end", lambda: transitions.settle(self.key, found.ending, facts, after_s=found.retry_after_s)
+            "its end", lambda: transitions.settle(self.key, ending, Facts(facts), after_s=found.retry_after_s)
         )
 
     def _persist(self, what: str, write: Callable[[], T]) -> T:

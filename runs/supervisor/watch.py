@@ -95,6 +95,7 @@ class Watch:
         return Observation(
             exit=self._exit,
             end=said.end,
+            end_refusal=said.end_refusal,
             started=said.started_at is not None,
             stop=self._ladder.stop if self._ladder else None,
             seen=said.cancel_seen,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from runs.lines.records import plain
 from runs.recovery.failure_report import ProcessSeen
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def _seen(process: psutil.Process) -> ProcessSeen:
         return {
             "pid": process.pid,
             "parent": process.ppid(),
-            "command": command[:COMMAND_MAX_CHARS].replace("\0", "␀"),
+            "command": plain(command, COMMAND_MAX_CHARS),
             "memory_bytes": process.memory_info().rss,
             "cpu_seconds": round(times.user + times.system, 2),
         }

@@ -145,6 +145,30 @@ def test_closed_pipes_end_in_a_true_state(stack: Stack, behaviour: str) -> None:
     assert is_complete(run)
 
 
+FORGED = (
+    'A{"name":"x","path":"x","size_bytes":1180591620717411303424,"sha256":"","content_type":"text/plain"}',
+    'A{"name":"y","path":"y","size_bytes":1,"sha256":"","content_type":"' + "x" * 5000 + '"}',
+    'R[1.0,"metric","' + "n" * 5000 + '",1,0.5]',
+    'R[1.0,"metric","loss",1,1' + "0" * 400 + "]",
+    'R[1.0,"result","deep",null,' + "[" * 20_000 + "]" * 20_000 + "]",
+    'L[1.0,20,"log","deep",{"a":' + "[" * 990 + "]" * 990 + "}]",
+    'C{"id":1,"sync":false,"state":{"a":' + "[" * 20_000 + "]" * 20_000 + "}}",
+    'P["much",null,""]',
+    'E{"outcome":"vanished"}',
+    "?garbage",
+)
+
+
+def test_no_record_of_a_child_ends_its_supervisor(stack: Stack) -> None:
+    run = ended(launch("forge", text="\n".join(FORGED)))
+    assert (run.status, run.attempt, run.summary) == (Status.COMPLETED, 1, {"forged": True})
+    assert own_messages(run)[-1] == "still there"
+    assert is_complete(run)
+    shown = [message for message in messages(run, source=Source.SYSTEM) if "unreadable record" in message]
+    assert len(shown) == 7
+    assert run.results.filter(key="unreadable").count() == 2
+
+
 def test_a_flood_is_stored_line_by_line(stack: Stack) -> None:
     run = ended(launch("flood", count=100_000), timeout_s=90)
     assert run.status == Status.COMPLETED

@@ -329,7 +329,7 @@ def test_results_are_exported_as_csv(tmp_path: Path) -> None:
     say("export_results", attempt.run_id, "--format", "csv", "--output", path)
     rows = list(csv.DictReader(path.read_text().splitlines()))
     assert [row["value"] for row in rows] == ["0.5", "0.25", '{"epoch": 2}', "a, b"]
-    assert path.read_text() == say("export_results", attempt.run_id, "--format", "csv").out
+    assert path.read_bytes().decode() == say("export_results", attempt.run_id, "--format", "csv").out
 
 
 def test_exports_go_over_batches_without_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:

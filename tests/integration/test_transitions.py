@@ -228,3 +228,10 @@ def test_a_run_has_one_open_attempt_at_most() -> None:
     attempt = claimed()
     with pytest.raises(IntegrityError), transaction.atomic():
         Attempt.objects.create(run=attempt.run, number=2, lease_expires_at=timezone.now())
+
+
+def test_a_long_name_of_who_cancelled_is_no_obstacle_to_the_end() -> None:
+    attempt = claimed()
+    ending = Ending(Status.CANCELLED, ended_by="Cancelled by " + "x" * 200)
+    assert transitions.finish(attempt.key, ending)
+    assert len(Attempt.objects.get().ended_by) == 200

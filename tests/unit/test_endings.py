@@ -38,7 +38,8 @@ def raised(error: BaseException) -> BaseException:
         (3, 3),
         (np.float64(0.5), 0.5),
         ({"x": (1, 2)}, {"x": [1, 2]}),
-        ("lone \ud800", "lone \\ud800"),
+        ("lone \ud800", {"$text": "lone \\ud800"}),
+        ({"best": float("inf")}, {"best": {"$float": "inf"}}),
     ],
 )
 def test_a_returned_value_is_the_summary(value: Any, summary: Any) -> None:

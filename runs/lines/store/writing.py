@@ -17,7 +17,16 @@ from runs.lines.store.rows import Row, Table
 
 logger = logging.getLogger(__name__)
 
-REFUSALS = (DataError, IntegrityError, InternalError, NotSupportedError, ValueError, TypeError, OverflowError)
+REFUSALS = (
+    DataError,
+    IntegrityError,
+    InternalError,
+    NotSupportedError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+)
 """What says that a value does not fit, rather than that the database is away."""
 
 ON_CONFLICT = "ON CONFLICT (run_id, attempt, seq) DO NOTHING"

@@ -15,7 +15,13 @@ from runs.states import ResultKind
 
 
 class Command(RunsCommand):
-    help = "Write all results and metrics of runs, in order, as one JSON array, as CSV or as Parquet."
+    help = (
+        "Write all results and metrics of runs, in order, as one JSON array, as CSV or as Parquet."
+        ' In JSON, NaN and infinities are {"$float": "nan"}, "inf" and "-inf". In CSV they are nan, inf and -inf;'
+        " what is neither a number nor a text is JSON; and a text that a spreadsheet would take for a formula"
+        " (it begins with =, +, -, @, a tab or a carriage return), or that begins with an apostrophe, gets an"
+        " apostrophe before it."
+    )
     examples = """
 export_results 42 > results.json
 export_results 42 43 --format csv --output results.csv

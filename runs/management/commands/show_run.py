@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -125,4 +124,4 @@ def whereabouts(run: RunDocument, answered: bool) -> Iterator[str]:
 
 
 def compact(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return formatting.pretty(value, indent=None)
