@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import signal as signals
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 from django.utils import timezone
 
+from experiments import signal_names
 from experiments.jsonvalues import unpack
 from runs.states import FailureKind, Level, Status
 
@@ -254,12 +254,7 @@ def start(restored: Mapping[str, Any] | None) -> str:
 
 def signal_name(value: int | None) -> str:
     """`SIGKILL` for 9; empty for None."""
-    if value is None:
-        return ""
-    try:
-        return signals.Signals(value).name
-    except ValueError:
-        return f"signal {value}"
+    return "" if value is None else signal_names.signal_name(value)
 
 
 @dataclass(frozen=True, slots=True)
