@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('runs', '0005_lost_attempts'),
+        ('runs', '0006_memory_limit'),
     ]
 
     operations = [
