@@ -1,4 +1,4 @@
-"""List the experiments there are."""
+"""List the experiments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ExperimentDocument(TypedDict):
 
 
 class Command(RunsCommand):
-    help = "List the experiments that can be launched and what can be configured. stderr tells which are broken."
+    help = "List the experiments with their configuration fields. Experiments that failed to load are listed on stderr."
     examples = """
 list_experiments
 list_experiments --json
@@ -43,7 +43,10 @@ list_experiments --json
         if options["json"]:
             self.print_json([document(*pair) for pair in pairs])
         else:
-            self.print("\n\n".join(text(*pair) for pair in pairs) or "There are no experiments.")
+            self.print(
+                "\n\n".join(text(*pair) for pair in pairs)
+                or "There are no experiments. Add one as docs/writing-experiments.md describes."
+            )
         for problem in found.problems:
             if problem.is_notice:
                 self.stderr.write(f"\nNote: {problem.where}\n{problem.reason}")
