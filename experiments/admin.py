@@ -22,7 +22,7 @@ from experiments.forms.widget import GeneratedWidget
 from experiments.models import Instance
 
 if TYPE_CHECKING:
-    _DjangoAdmin = admin.ModelAdmin[Any]
+    _DjangoAdmin = object  # what it is would hide the types that unfold leaves open
 else:
     _DjangoAdmin = admin.ModelAdmin  # not generic at run time
 
@@ -32,6 +32,9 @@ class ValidatesOutsideTransactions(_DjangoAdmin):
 
     A base after unfold's ModelAdmin, so that it takes the place of Django's.
     """
+
+    _changeform_view: Any
+    """Django's, without the transaction."""
 
     @method_decorator(csrf_protect)
     def changeform_view(
