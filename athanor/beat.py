@@ -14,7 +14,7 @@ from celery.schedules import schedstate
 from kombu.exceptions import KombuError
 from redis import RedisError
 
-from runs.queues import waiting
+from runs.wake import waiting
 
 TICKS_MAX = 30
 """Most ticks that wait for a system worker. Each is safe to be left out: the next one does its work."""

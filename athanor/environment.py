@@ -22,6 +22,7 @@ PUBLIC: dict[str, str] = {
     "ATHANOR_TRUSTED_ORIGINS": "origins whose forms are accepted, https://host, separated by commas",
     "ATHANOR_TIME_ZONE": "time zone of the pages (default: UTC)",
     "ATHANOR_LOG_LEVEL": "DEBUG, INFO, WARNING or ERROR (default: INFO)",
+    "ATHANOR_URL": "address of the site, for links that commands print (default: that of `up`)",
     "ATHANOR_APPS": "further Django apps, separated by commas; their `experiments` modules are found",
     "ATHANOR_EXPERIMENT_PATHS": "folders with experiments, separated like PATH",
 }
@@ -30,8 +31,6 @@ INTERNAL: dict[str, str] = {
     "ATHANOR_ROLE": "set to `child` in the process of an experiment",
     "ATHANOR_ATTEMPT": "marks the processes of a run's attempt",
     "ATHANOR_READY_FILE": "file that a Celery process makes when it is ready; set by `up`",
-    "ATHANOR_TEST_CLOCKS": "chaos: folder of the files by which wall clocks are moved",
-    "ATHANOR_TEST_WITHOUT": "chaos: protections that are switched off, to see that it notices",
     "ATHANOR_REQUIRE_SERVICES": "tests: a service that cannot be started fails instead of skipping",
 }
 

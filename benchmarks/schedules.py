@@ -56,7 +56,7 @@ def prepare(folder: Path, database: str, stack: ExitStack) -> None:
 
 def measure(count: int) -> None:
     """Print how long `count` schedules take, and as many launches by hand."""
-    from runs import services, tasks
+    from runs import services
     from runs.models import Run, Schedule
     from runs.schedules import tick
     from tests.schedules import make_many
@@ -64,7 +64,7 @@ def measure(count: int) -> None:
     scheduled, by_hand = [], []
     for _ in range(ROUNDS):
         make_many(count)
-        scheduled.append(seconds(lambda: tick.tick(tasks.wake, budget_s=600)))
+        scheduled.append(seconds(lambda: tick.tick(budget_s=600)))
         launched = Run.objects.filter(schedule__isnull=False).count()
         if launched != count:
             raise SystemExit(f"Only {launched} of {count} were launched.")

@@ -14,7 +14,9 @@ ItemT = TypeVar("ItemT")
 
 
 class RunLog(Protocol):
-    """Writes lines of the run. Keyword arguments are kept as the line's metadata (anything JSON can hold)."""
+    """Writes lines of the run. Keyword arguments are kept as the line's metadata: values without a JSON form as their
+    `repr`. Never raises.
+    """
 
     def debug(self, message: str, /, **metadata: Any) -> None: ...
     def info(self, message: str, /, **metadata: Any) -> None: ...
@@ -55,13 +57,20 @@ class RunContext(Protocol[ConfigT_co]):
         """Write many lines at once, at less cost per line than `log`."""
 
     def result(self, key: str, value: Any) -> None:
-        """Record a result. `value` is anything JSON can hold; a second value for a key is kept beside the first."""
+        """Record a result; a second value for a key is kept beside the first. See `experiments.jsonvalues` for values.
+
+        Raises UnstorableValue (a TypeError and a ValueError) for a value that cannot be kept as it is, TypeError or
+        ValueError for a key that is no text or has more than 200 characters.
+        """
 
     def metric(self, name: str, value: float, step: int | None = None) -> None:
-        """Record one point of a curve. NaN and infinities are kept as such."""
+        """Record one point of a curve. NaN and infinities are kept as such.
+
+        Raises TypeError, ValueError or OverflowError for a name, a value or a step that cannot be kept as it is.
+        """
 
     def progress(self, current: float, total: float | None = None, message: str = "") -> None:
-        """Say how far the run is. Cheap: only the last of many within a moment is stored."""
+        """Report how far the run is. Cheap: only the last of many within a moment is stored. Never raises."""
 
     def track(self, items: Iterable[ItemT], message: str = "", *, total: int | None = None) -> Iterator[ItemT]:
         """Iterate with progress, and stop by RunCancelled between two items when the run is cancelled."""
@@ -81,9 +90,9 @@ class RunContext(Protocol[ConfigT_co]):
         """Sleep, but wake at once with RunCancelled when the run is cancelled."""
 
     def checkpoint(self, state: Mapping[str, Any], *, sync: bool = False) -> None:
-        """Keep `state` (JSON, at most 1 MiB) for the next attempt. Durable within a second; with `sync`, at return.
+        """Keep `state` (at most 1 MiB as JSON) for the next attempt. Durable within a second; with `sync`, at return.
 
-        Raises ValueError when the state is too large or not JSON. Only the last checkpoint is kept.
+        Raises UnstorableValue when the state cannot be kept as it is or is too large. Only the last one is kept.
         """
 
     @property

@@ -7,31 +7,31 @@ any depth, but for names that begin with `_` or `test` and for `conftest`.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import inspect
 import re
-import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from django.apps import apps
 
+from experiments import folders
 from experiments.base import Experiment, default_name
 from experiments.conf import experiment_paths
 
 ENTRY_POINT_GROUP = "athanor.experiments"
-FOLDER_PACKAGE = "athanor_folder_"
-"""Modules of a folder are imported as `athanor_folder_<digest of its path>.<name>`: unique, and the same everywhere."""
+EXAMPLES = "experiments.examples"
+"""The package of the shipped examples."""
 
 _IGNORED = re.compile(r"_|tests?(_|$)|conftest$")
+_FURTHER = "For further information visit "
+"""Pydantic's last line, which says nothing about the error."""
 _CLASS = re.compile(r"^\s*class\s+(\w+)", re.MULTILINE)
 
 
@@ -45,6 +45,12 @@ class Candidate:
     file: Path | None = None
     attribute: str = ""
     """The one class that an entry point names; empty: every experiment that the module defines."""
+    folder: Path | None = None
+    """The folder of ATHANOR_EXPERIMENT_PATHS that it is in."""
+
+    @property
+    def is_example(self) -> bool:
+        return self.module == EXAMPLES or self.module.startswith(f"{EXAMPLES}.")
 
     def hinted_names(self) -> frozenset[str]:
         """Names of experiments that the module's text may define, by its classes; it need not compile."""
@@ -73,11 +79,16 @@ class Problem:
     """A traceback, or a sentence where the cause is no exception."""
     names: frozenset[str] = field(default_factory=frozenset)
     """Names of experiments that are probably kept out."""
+    is_notice: bool = False
+    """Nothing is broken: it says what was decided."""
+
+    error: str = ""
+    """The error in one line, for an exception."""
 
     @property
     def reason(self) -> str:
-        """Its last line: the error itself."""
-        return self.traceback.strip().rsplit("\n", 1)[-1]
+        """The error in one line."""
+        return self.error or self.traceback.strip().rsplit("\n", 1)[-1]
 
 
 def candidates(*, with_entry_points: bool = True) -> tuple[list[Candidate], list[Problem]]:
@@ -88,11 +99,13 @@ def candidates(*, with_entry_points: bool = True) -> tuple[list[Candidate], list
     found, problems = list(_of_apps()), []
     for folder in experiment_paths():
         try:
-            modules = list(_modules_in(folder, _folder_package(folder)))
+            modules = list(_modules_in(folder, folders.package_of(folder)))
         except OSError as error:
             problems.append(Problem(str(folder), f"ATHANOR_EXPERIMENT_PATHS names {folder}: {error.strerror}."))
             continue
-        found.extend(Candidate(module, str(file), file) for file, module in modules if "." not in file.stem)
+        found.extend(
+            Candidate(module, str(file), file, folder=folder) for file, module in modules if "." not in file.stem
+        )
         dotted = [file for file, _ in modules if "." in file.stem]
         problems.extend(
             Problem(str(file), f"{file.name} cannot be imported: its name has an inner dot.") for file in dotted
@@ -106,7 +119,8 @@ def candidates(*, with_entry_points: bool = True) -> tuple[list[Candidate], list
 
 def experiments_in(candidate: Candidate) -> list[type[Experiment]]:
     """Import the module; the concrete experiments that it defines itself. Raises what the import raises."""
-    module = importlib.import_module(candidate.module)
+    with folders.inside(candidate.folder):
+        module = importlib.import_module(candidate.module)
     if candidate.attribute:
         named = getattr(module, candidate.attribute)
         if not _is_concrete(named):
@@ -120,14 +134,24 @@ def import_problem(candidate: Candidate, error: BaseException) -> Problem:
     shown = traceback.TracebackException.from_exception(error)
     inner = [frame for frame in shown.stack if not _is_machinery(frame.filename)]
     shown.stack = traceback.StackSummary.from_list(inner)
-    return Problem(candidate.where, "".join(shown.format()), candidate.hinted_names())
+    return Problem(candidate.where, "".join(shown.format()), candidate.hinted_names(), error=one_line(shown))
+
+
+def one_line(shown: traceback.TracebackException) -> str:
+    """The error itself: its type, the first line of its message, and the last one where there are several."""
+    text = "".join(shown.format_exception_only())
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith(_FURTHER)] or [""]
+    if shown.exc_type is not None and issubclass(shown.exc_type, SyntaxError):
+        return lines[-1]
+    return lines[0] if len(lines) == 1 else f"{lines[0]}: {lines[-1]}"
 
 
 def _is_machinery(filename: str) -> bool:
     return (
         filename.startswith("<frozen importlib")
         or filename in (importlib.__file__, __file__)
-        or filename.endswith("experiments/registry.py")
+        or filename.endswith(("experiments/registry.py", "experiments/folders.py"))
     )
 
 
@@ -137,7 +161,7 @@ def _is_concrete(value: Any) -> bool:
 
 def _of_apps() -> Iterator[Candidate]:
     for app in apps.get_app_configs():
-        name = "experiments.examples" if app.name == "experiments" else f"{app.name}.experiments"
+        name = EXAMPLES if app.name == "experiments" else f"{app.name}.experiments"
         yield from _of_module(name, f"app {app.label}")
 
 
@@ -176,28 +200,13 @@ def _modules_in(folder: Path, package: str) -> Iterator[tuple[Path, str]]:
             yield from _modules_in(path, f"{package}.{path.name}")
 
 
-def _folder_package(folder: Path) -> str:
-    """The name of the package that stands for a folder; made on first use, so that modules in it import by usual means.
-
-    The folder is also put at the end of sys.path, so that `import helpers` finds a module beside the experiment.
-    """
-    name = FOLDER_PACKAGE + hashlib.sha256(str(folder).encode()).hexdigest()[:12]
-    if name not in sys.modules:
-        package = ModuleType(name, f"Experiments of {folder}")
-        package.__path__ = [str(folder)]
-        package.__spec__ = ModuleSpec(name, None, is_package=True)
-        package.__spec__.submodule_search_locations = [str(folder)]
-        sys.modules[name] = package
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
-    return name
-
-
 def _spec(name: str) -> ModuleSpec | None:
     """The spec of a module; None if there is none, or if its parent package, which this imports, is broken."""
     try:
         return importlib.util.find_spec(name)
-    except (Exception, SystemExit):
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # an author's package may raise anything
         return None
 
 

@@ -31,12 +31,15 @@ class UnknownExperiment(ExperimentsError):
 
 
 class BrokenExperiment(ExperimentsError):
-    """The module that holds this experiment cannot be used; `traceback` says why."""
+    """The module that holds this experiment cannot be used; `reason` is one line, `traceback` the details."""
 
-    def __init__(self, name: str, where: str, traceback: str) -> None:
+    def __init__(self, name: str, where: str, reason: str, traceback: str) -> None:
         self.name, self.where, self.traceback = name, where, traceback
-        reason = traceback.strip().rsplit("\n", 1)[-1]
         super().__init__(f"Experiment {name!r} cannot be used ({where}): {reason}")
+
+
+class CatalogUnavailable(ExperimentsError):
+    """The catalog of experiments cannot answer right now; the message says why. A later attempt may succeed."""
 
 
 class InvalidDefinition(ExperimentsError):
@@ -53,6 +56,20 @@ class InvalidDefinition(ExperimentsError):
             field, _, inner = path.partition(".")
             fields.setdefault(field, []).append(f"{inner}: {text}" if inner else text)
         return fields
+
+
+class UnstorableValue(ExperimentsError, TypeError, ValueError):
+    """A value that an experiment hands over cannot be kept as it is. `path` says where within it: `layers[3].size`."""
+
+    def __init__(self, reason: str, path: str | None = None, *, is_too_large: bool = False) -> None:
+        self.reason, self.path, self.is_too_large = reason, path, is_too_large
+        super().__init__(f"at {path}: {reason}" if path else reason)
+
+    def within(self, call: str, hint: str = "") -> UnstorableValue:
+        """The same error, its message beginning with the call that was given the value."""
+        error = UnstorableValue(self.reason, self.path, is_too_large=self.is_too_large)
+        error.args = (f"{call}: {self}{'. ' if hint else ''}{hint}",)
+        return error
 
 
 class ExperimentFailed(Exception):

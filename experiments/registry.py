@@ -12,18 +12,22 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from pydantic import BaseModel, RootModel
 
+from experiments import folders
 from experiments.base import Experiment
 from experiments.conf import experiments_settings
 from experiments.discovery import Candidate, Problem, candidates, experiments_in, import_problem
 from experiments.exceptions import BrokenExperiment, UnknownExperiment
 from experiments.limits import Limits
 
+Guard = Callable[[Candidate], AbstractContextManager[Any]]
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,199}")
 
 __all__ = ["Problem", "Registry", "forget", "load_one", "registry"]
@@ -48,14 +52,18 @@ class Registry:
         """Every experiment that is offered, by name; hidden ones are found by `get` alone."""
         return tuple(experiment for experiment in self._experiments.values() if not experiment.hidden)
 
+    def values(self) -> tuple[type[Experiment], ...]:
+        """Every experiment, hidden ones too."""
+        return tuple(self._experiments.values())
+
     def get(self, name: str) -> type[Experiment]:
         """Raises BrokenExperiment if a problem probably keeps it out, otherwise UnknownExperiment with a suggestion."""
         if found := self._experiments.get(name):
             return found
         for problem in self.problems:
             if name in problem.names:
-                raise BrokenExperiment(name, problem.where, problem.traceback)
-        raise UnknownExperiment(name, self.names, broken=len(self.problems))
+                raise BrokenExperiment(name, problem.where, problem.reason, problem.traceback)
+        raise UnknownExperiment(name, self.names, broken=sum(not p.is_notice for p in self.problems))
 
 
 def registry() -> Registry:
@@ -66,41 +74,57 @@ def registry() -> Registry:
         return _current.registry
 
 
+def install(found: Registry) -> None:
+    """Use this registry from now on, whatever happens to the files: the catalog process is replaced instead."""
+    with _lock:
+        _current.registry, _current.is_fixed = found, True
+
+
 def forget() -> None:
     """Discover again at the next use. For tests, and after a change of ATHANOR_EXPERIMENT_PATHS."""
     with _lock:
-        _current.registry = None
+        _current.registry, _current.is_fixed = None, False
 
 
 def load_one(name: str) -> type[Experiment]:
-    """One experiment, importing no more modules than those that seem to define it: what the process of a run uses.
+    """Load one experiment, importing no more modules than those that seem to define it, and stay inside its folder.
 
-    A broken module elsewhere does no harm, entry points are looked at last. Raises as `Registry.get`. That a name is
-    unique is seen to by `registry()`, where runs are launched.
+    The process of a run uses it: a broken module elsewhere does no harm, and entry points are looked at last. Raises
+    what `Registry.get` raises.
     """
     found, _ = candidates(with_entry_points=False)
     likely = build([candidate for candidate in found if candidate.mentions(name)])
-    return likely.get(name) if name in likely else registry().get(name)
+    experiment = likely.get(name) if name in likely else registry().get(name)
+    folders.enter(folders.folder_of(experiment.__module__))
+    return experiment
 
 
-def build(found: Iterable[Candidate], problems: Iterable[Problem] = ()) -> Registry:
-    """Import the candidates and sort out what they hold. Raises nothing that an author's module raises."""
+def build(found: Iterable[Candidate], problems: Iterable[Problem] = (), guard: Guard = nullcontext) -> Registry:
+    """Import the candidates, each within `guard`, and sort out what they hold. Raises nothing that a module raises."""
     problems = list(problems)
-    claims: dict[str, dict[type[Experiment], str]] = {}
+    claims: dict[str, dict[type[Experiment], Candidate]] = {}
     for candidate in found:
         try:
-            classes = experiments_in(candidate)
-        except (Exception, SystemExit) as error:
+            with guard(candidate):
+                experiments = experiments_in(candidate)
+            for experiment in experiments:
+                if flaw := flaw_of(experiment):
+                    where = f"{candidate.where}, class {experiment.__qualname__}"
+                    problems.append(Problem(where, flaw, frozenset({str(experiment.name)})))
+                else:
+                    claims.setdefault(experiment.name, {})[experiment] = candidate
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # an author's module may raise anything
             problems.append(import_problem(candidate, error))
-            continue
-        for experiment in classes:
-            if flaw := flaw_of(experiment):
-                where = f"{candidate.where}, class {experiment.__qualname__}"
-                problems.append(Problem(where, flaw, frozenset({str(experiment.name)})))
-            else:
-                claims.setdefault(experiment.name, {})[experiment] = candidate.where
-    problems.extend(_duplicate(name, claim) for name, claim in claims.items() if len(claim) > 1)
-    return Registry({name: next(iter(claim)) for name, claim in claims.items() if len(claim) == 1}, problems)
+    chosen: dict[str, type[Experiment]] = {}
+    for name, claim in claims.items():
+        own = [experiment for experiment, candidate in claim.items() if not candidate.is_example]
+        if len(claim) > 1:
+            problems.append(_hides_example(name, claim) if len(own) == 1 else _duplicate(name, claim))
+        if len(own) == 1 or len(claim) == 1:
+            chosen[name] = (own or list(claim))[0]
+    return Registry(chosen, problems)
 
 
 def flaw_of(experiment: type[Experiment]) -> str:
@@ -117,13 +141,18 @@ def flaw_of(experiment: type[Experiment]) -> str:
     return ""
 
 
-def _duplicate(name: str, claim: Mapping[type[Experiment], str]) -> Problem:
-    places = [f"{experiment.__qualname__} ({where})" for experiment, where in claim.items()]
+def _duplicate(name: str, claim: Mapping[type[Experiment], Candidate]) -> Problem:
+    places = [f"{experiment.__qualname__} ({candidate.where})" for experiment, candidate in claim.items()]
     return Problem(
-        " and ".join(claim.values()),
+        " and ".join(candidate.where for candidate in claim.values()),
         f"The name {name!r} is used by {' and by '.join(places)}. None of them can be launched until one is renamed.",
         frozenset({name}),
     )
+
+
+def _hides_example(name: str, claim: Mapping[type[Experiment], Candidate]) -> Problem:
+    where = next(candidate.where for candidate in claim.values() if not candidate.is_example)
+    return Problem(where, f"It replaces the shipped example {name!r}, which has the same name.", is_notice=True)
 
 
 @dataclass
@@ -133,11 +162,12 @@ class _Current:
     registry: Registry | None = None
     files: dict[str, tuple[int, int]] = field(default_factory=dict)
     looked_at: float = 0.0
+    is_fixed: bool = False
 
     def is_stale(self) -> bool:
         """Whether files have changed, looked at most every `refresh_s`."""
         refresh_s = experiments_settings().refresh_s
-        if not refresh_s or time.monotonic() - self.looked_at < refresh_s:
+        if self.is_fixed or not refresh_s or time.monotonic() - self.looked_at < refresh_s:
             return False
         self.looked_at = time.monotonic()
         return _stamps(candidates()[0]) != self.files
@@ -146,6 +176,7 @@ class _Current:
         importlib.invalidate_caches()
         found, problems = candidates()
         stamps = _stamps(found)
+        folders.forget_neighbours()
         for module in self.files.keys() - {name for name, stamp in stamps.items() if self.files.get(name) == stamp}:
             sys.modules.pop(module, None)
         self.registry, self.files, self.looked_at = build(found, problems), stamps, time.monotonic()

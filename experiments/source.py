@@ -14,8 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from experiments.base import Experiment
-
-_EXAMPLES = "experiments.examples"
+from experiments.discovery import EXAMPLES
 
 
 def source_file(experiment: type[Experiment]) -> Path | None:
@@ -50,7 +49,7 @@ def source_digest(experiment: type[Experiment]) -> str:
 
 def _roots(module: ModuleType) -> list[Path]:
     """The folders of the topmost package that the module is in; none for a module that is in no package."""
-    name = _EXAMPLES if module.__name__.startswith(f"{_EXAMPLES}.") else module.__name__.partition(".")[0]
+    name = EXAMPLES if module.__name__.startswith(f"{EXAMPLES}.") else module.__name__.partition(".")[0]
     return [Path(path) for path in getattr(sys.modules.get(name), "__path__", ())]
 
 

@@ -10,23 +10,24 @@ and `ctx.next_attempt()` is the context that a later attempt would get.
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
+from typing import Any, Generic, NamedTuple, NoReturn
 
+from experiments import arguments
 from experiments.context import ConfigT_co, ItemT, RunLog
-from experiments.exceptions import ExperimentFailed, RetryLater, RunCancelled, pause_within_reason
+from experiments.exceptions import ExperimentFailed, RetryLater, RunCancelled, UnstorableValue, pause_within_reason
+from experiments.jsonvalues import pack, shown, unpack
 
 CHECKPOINT_MAX_BYTES = 1024 * 1024
-_T = TypeVar("_T")
+RESULT_MAX_BYTES = 256 * 1024
 
 
 class RecordedLine(NamedTuple):
@@ -119,17 +120,29 @@ class RecordingContext(Generic[ConfigT_co]):
         self.lines.extend(RecordedLine(level, message, {}) for message in messages)
 
     def result(self, key: str, value: Any) -> None:
-        self.results[key].append(_through_json(value))
+        name = arguments.key("ctx.result", key)
+        try:
+            packed = pack(value, max_bytes=RESULT_MAX_BYTES)
+        except UnstorableValue as error:
+            raise error.within(f"ctx.result({name!r}, ...)") from error
+        self.results[name].append(unpack(packed))
 
     def metric(self, name: str, value: float, step: int | None = None) -> None:
-        self.metrics[name].append(Point(step, float(value)))
+        key = arguments.key("ctx.metric", name)
+        call = f"ctx.metric({key!r}, ...)"
+        self.metrics[key].append(Point(arguments.step(call, step), arguments.number(call, value)))
 
     def progress(self, current: float, total: float | None = None, message: str = "") -> None:
-        self.progresses.append(RecordedProgress(current, total, message))
+        held = arguments.finite(current)
+        if held is None:
+            held = self.progresses[-1].current if self.progresses else 0.0
+        self.progresses.append(
+            RecordedProgress(held, arguments.finite(total), arguments.progress_message(shown(message)))
+        )
 
     def track(self, items: Iterable[ItemT], message: str = "", *, total: int | None = None) -> Iterator[ItemT]:
-        if total is None and isinstance(items, Sized):
-            total = len(items)
+        if total is None:
+            total = arguments.size(items)
         self.progress(0, total, message)
         for done, item in enumerate(items, start=1):
             self.raise_if_cancelled()
@@ -154,13 +167,13 @@ class RecordingContext(Generic[ConfigT_co]):
         time.sleep(min(seconds, 0.001))  # lets other processes and threads of the experiment go on
 
     def checkpoint(self, state: Mapping[str, Any], *, sync: bool = False) -> None:  # noqa: ARG002  # recorded at once
+        if not isinstance(state, Mapping):
+            raise ValueError(f"A checkpoint is a mapping, not {type(state).__name__}")  # noqa: TRY004  # as the protocol says
         try:
-            text = json.dumps(dict(state))
-        except TypeError as error:
-            raise ValueError(f"The state is not JSON: {error}") from error
-        if len(text.encode()) > CHECKPOINT_MAX_BYTES:
-            raise ValueError(f"The state has {len(text.encode())} bytes as JSON, {CHECKPOINT_MAX_BYTES} are allowed")
-        self.checkpoints.append(json.loads(text))
+            packed = pack(dict(state), max_bytes=CHECKPOINT_MAX_BYTES, keep_types=True)
+        except UnstorableValue as error:
+            raise error.within("ctx.checkpoint(...)") from error
+        self.checkpoints.append(unpack(packed))
 
     def artifact(
         self,
@@ -188,8 +201,3 @@ class RecordingContext(Generic[ConfigT_co]):
 
     def retry_later(self, reason: str, after_s: float = 0.0) -> NoReturn:
         raise RetryLater(reason, pause_within_reason(after_s))
-
-
-def _through_json(value: _T) -> _T:
-    """The value as it will be read again. Raises TypeError for what JSON cannot hold."""
-    return json.loads(json.dumps(value))  # type: ignore[no-any-return]  # of the same shape as what went in

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from experiments import catalog
+from experiments.catalog import masked
 from experiments.exceptions import ExperimentsError
-from experiments.registry import registry
-from experiments.validation import masked
+from experiments.jsonvalues import unpack
 from runs import formatting
 from runs.lines import curves
 from runs.models import Attempt, Run
@@ -83,13 +83,7 @@ def _row(name: str, values: list[Any]) -> Row:
 
 
 def shown(value: Any) -> str:
-    if value is MISSING or value is None:
-        return formatting.NOTHING
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int | float):
-        return formatting.number(value)
-    return formatting.printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return formatting.cell(None if value is MISSING else value)
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -178,14 +172,15 @@ def _exact(value: Any) -> str:
 
 
 def _returned(run: Run) -> dict[str, Any]:
-    if isinstance(run.summary, dict):
-        return run.summary
-    return {} if run.summary is None else {"returned": run.summary}
+    summary = unpack(run.summary)
+    if isinstance(summary, dict):
+        return summary
+    return {} if summary is None else {"returned": summary}
 
 
 def _comparable(experiment: str) -> Mapping[str, float]:
     try:
-        return registry().get(experiment).comparable
+        return catalog.current().get(experiment).comparable
     except ExperimentsError:
         return {}
 

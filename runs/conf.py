@@ -25,24 +25,54 @@ class RunsSettings:
     """How often a worker renews the leases of all its attempts."""
     lease_margin_s: float = 3.0
     """So long before its lease ends, a worker that could not renew has its children killed."""
+    lock_wait_s: float = 2.0
+    """Longest wait for a locked row of PostgreSQL in threads that serve many runs; then they try again later."""
+    worker_silent_s: float = 60.0
+    """A worker process that shows no sign of life for so long loses its runs: their leases are not renewed any more."""
+    database_writers_max: int = 4
+    """Most supervisors of one worker that write the ends of their runs at once; the others wait for their turn."""
     start_timeout_s: float = 60.0
     """Longest time from the fork to the experiment's first step (its import included)."""
     cancel_poll_s: float = 1.0
     """How often the cancel flags in Redis are read, besides being published."""
     resource_poll_s: float = 1.0
     """How often memory and CPU of each run's process tree are measured."""
+    memory_default_share: float = 0.8
+    """Memory limit of a run that has none of its own, as a share of its machine's or container's memory; 0 is none."""
     end_grace_s: float = 5.0
     """How long a child may live on after its last word before its tree is killed."""
+    exit_wait_s: float = 300.0
+    """How long threads, executors, processes and exit functions may work on after `run` has ended; what still works
+    then is ended, and named in a line of the run. After a cancel it is `end_grace_s`.
+    """
     drain_s: float = 20.0
     """How long runs may go on after their worker was asked to stop, before they are handed back."""
-    deaf_after_s: float = 20.0
+    consumer_stalled_after_s: float = 20.0
     """A worker that takes no work for so long, though it could and there is some, ends itself to be started again."""
+    lost_quick_s: float = 600.0
+    """A run whose attempts are lost within this time, twice in a row, pauses and then has a worker to itself."""
+    lost_pause_s: float = 5.0
+    """First such pause; each further one is twice as long."""
+    lost_pause_max_s: float = 300.0
+    """Longest such pause."""
+    lost_alone_s: float = 10.0
+    """Shortest time that such a run has its worker to itself; else twice as long as its lost attempt lasted."""
+    lost_alone_max_s: float = 600.0
+    """Longest time that such a run has its worker to itself."""
+    lost_wait_s: float = 900.0
+    """How long such a run waits for a worker without runs, before it shares one."""
+    lost_excused_max: int = 10
+    """Most losses of a run that are not counted since other runs were lost with it."""
     retry_later_max: int = 1000
     """Most times that a run may put itself off by `ctx.retry_later`; once more, and it fails."""
 
     # The child's channel
     line_max_bytes: int = 256 * 1024
-    """A longer line, or a longer value of a result, is cut with a visible mark."""
+    """A longer line, or longer metadata of a line, is cut with a visible mark."""
+    result_max_bytes: int = 256 * 1024
+    """Largest value of `ctx.result`, as JSON; a larger one is refused."""
+    value_max_depth: int = 100
+    """Levels of nesting of a result, a returned value or a checkpoint, 190 at most; deeper ones are refused."""
     record_max_bytes: int = 2 * 1024 * 1024
     """Largest record of the child's channel; holds a checkpoint and an end with its traceback."""
     checkpoint_max_bytes: int = 1024 * 1024
@@ -109,6 +139,10 @@ class RunsSettings:
     """Lines stored of one attempt; what comes after is counted, not stored, and a line says so."""
     slots_keep_days: float = 400.0
     """Ledger rows of schedules older than this are removed."""
+    task_results_keep_days: float = 30.0
+    """Celery's stored results of supervising tasks older than this are removed."""
+    task_results_batch: int = 500
+    """Most of them removed by one reconcile."""
     end_lines: int = 50
     """Last lines kept with an attempt that did not end well."""
     page_size: int = 500

@@ -9,14 +9,13 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from django.db import transaction
 from django.db.models import Max
 
-from runs.conf import runs_settings
 from runs.exceptions import BufferUnavailable
+from runs.folders import run_folder
 from runs.lines.buffer import buffer
 from runs.models import Artifact, Attempt, Checkpoint, LogLine, Result, Run, Slot
 from runs.states import FINAL
@@ -25,11 +24,6 @@ log = logging.getLogger(__name__)
 
 CHUNK = 20_000
 """Seqs of one transaction."""
-
-
-def run_folder(run_id: int) -> Path:
-    """Where the files of a run are."""
-    return runs_settings().var / "runs" / str(run_id)
 
 
 def erase(run_ids: Iterable[int]) -> int:
@@ -45,6 +39,7 @@ def _erase(run_id: int) -> bool:
         _erase_output(LogLine, run_id, number)
         _erase_output(Result, run_id, number)
     with transaction.atomic():
+        Run.objects.select_for_update().filter(pk=run_id).order_by("pk").first()  # before its attempts, as everywhere
         for model in (LogLine, Result, Artifact, Checkpoint, Attempt):
             _raw_delete(model.objects.filter(run_id=run_id))
         Run.objects.filter(origin_id=run_id).update(origin=None)

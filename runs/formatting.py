@@ -1,15 +1,20 @@
-"""How things are said to people: durations, sizes, ages, progress, a run's status in a sentence. Pure; no markup."""
+"""Texts for people: durations, sizes, ages, progress, the status of a run in a sentence. No markup, no database."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
-import signal as signals
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from decimal import Decimal
+from typing import Any, NamedTuple
 
+from django.utils import timezone
+
+from experiments import signal_names
+from experiments.jsonvalues import unpack
 from runs.states import FailureKind, Level, Status
 
 NOTHING = "—"
@@ -18,17 +23,22 @@ GAPS_MAX = 10
 _COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"} | {0x7F: "␡"}
 _CONTROLS |= {code: f"\\x{code:02x}" for code in range(0x80, 0xA0)}
+_SURROGATES = {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}
+_CONTROLS |= _SURROGATES
+EXACT_BELOW = 10**21
+"""Integers below this are shown with all their digits; larger ones are rounded."""
+FORMULA_STARTS = ("=", "+", "-", "@", "'", "\t", "\r")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def printable(text: str) -> str:
-    """`text` without colours, its control characters visible."""
+    """`text` without colours; control characters and lone surrogates, which UTF-8 cannot encode, are made visible."""
     return _COLOURS.sub("", text).translate(_CONTROLS)
 
 
 def duration(seconds: float | None) -> str:
     """`0.42 s`, `12.3 s`, `4 min 05 s`, `3 h 07 min`, `2 d 04 h`; a dash for None."""
-    if seconds is None:
+    if seconds is None or not math.isfinite(seconds):
         return NOTHING
     seconds = max(0.0, seconds)
     if seconds < 1:
@@ -61,9 +71,11 @@ def size(count: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """A number as short as it is exact enough for the eye: `48,213`, `0.9722`, `1.25e-07`; a dash for None."""
+    """A number rounded for reading: `48,213`, `0.9722`, `1.25e-07`, `1.000e+400`; a dash for None."""
     if value is None:
         return NOTHING
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) < EXACT_BELOW else f"{Decimal(value):.4g}"
     if not math.isfinite(value):
         return str(value)
     if value == int(value) and abs(value) < 1e15:
@@ -71,6 +83,59 @@ def number(value: float | None) -> str:
     if 1e-4 <= abs(value) < 1e6:
         return f"{value:,.4f}".rstrip("0").rstrip(".")
     return f"{value:.4g}"
+
+
+def cell(value: Any) -> str:
+    """A stored value as the text of one table cell; a dash for None."""
+    value = unpack(value)
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: NOTHING}[value]
+    if isinstance(value, int | float):
+        return number(value)
+    return printable(value) if isinstance(value, str) else pretty(value, indent=None)
+
+
+def csv_cell(text: str) -> str:
+    """A text as a cell of CSV, the same in every export: an apostrophe is put before what a spreadsheet would take for
+    a formula, and before an apostrophe. Numbers stay as they are.
+    """
+    return f"'{text}" if text[:1] in FORMULA_STARTS and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", ""))
+    except ValueError:
+        return False
+    return True
+
+
+def exact_json(value: Any) -> str:
+    """`value` as JSON on one line. Lone surrogates stay escaped: JSON can hold them, UTF-8 cannot."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if is_encodable(text) else json.dumps(value)
+
+
+def is_encodable(text: str) -> bool:
+    """False for text with lone surrogates, which neither a page nor a link can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def pretty(value: Any, *, indent: int | None = 2) -> str:
+    """A stored value as JSON for people. One that the encoder refuses (nesting, too many digits) is named instead."""
+    value = unpack(value)
+    for spaces in (indent, None):
+        try:
+            return printable(json.dumps(value, indent=spaces, ensure_ascii=False))
+        except RecursionError:  # without indentation the encoder is in C, which goes deeper
+            continue
+        except ValueError:
+            return "Not shown: it holds a number with too many digits."
+    return "Not shown: it is nested too deeply."
 
 
 def age(moment: datetime | None, now: datetime) -> str:
@@ -90,10 +155,16 @@ def roughly(seconds: float) -> str:
 
 
 def clock(moment: datetime | float) -> str:
-    """Time of day in UTC with milliseconds, of a datetime or of seconds since the epoch."""
+    """Time of day with milliseconds in the server's time zone, of a datetime or of seconds since the epoch."""
     if not isinstance(moment, datetime):
         moment = datetime.fromtimestamp(moment, UTC)
-    return f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}"
+    local = timezone.localtime(moment)
+    return f"{local:%H:%M:%S}.{local.microsecond // 1000:03d}"
+
+
+def date_time(moment: datetime | None) -> str:
+    """`2026-03-01 12:00:00 UTC` in the server's time zone, with the label of that zone; empty for None."""
+    return "" if moment is None else f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S %Z}"
 
 
 def level_name(level: int) -> str:
@@ -128,30 +199,41 @@ def progress_words(current: float | None, total: float | None, message: str) -> 
     return " · ".join(part for part in (count, message) if part)
 
 
-def remaining(status: str, part: float | None, started_at: datetime | None, at: datetime) -> str:
-    """`about 2 min 05 s left`, from the pace until `at`; empty where there is none."""
-    if status != Status.RUNNING or not part or part >= 1 or started_at is None:
+class ProgressStart(NamedTuple):
+    """Progress from which the pace of the newest attempt is measured."""
+
+    current: float
+    at: datetime
+
+
+def rate(status: str, current: float | None, start: ProgressStart | None, at: datetime) -> float | None:
+    """Progress per second since `start`; None while it is unknown."""
+    if status != Status.RUNNING or start is None or current is None or not math.isfinite(current):
+        return None
+    done, elapsed = current - start.current, (at - start.at).total_seconds()
+    return done / elapsed if done > 0 and elapsed > 0 else None
+
+
+def time_left(per_second: float | None, current: float | None, total: float | None) -> str:
+    """`about 2 min 05 s left`; empty while it is unknown."""
+    if per_second is None or current is None or total is None or not math.isfinite(total) or current >= total:
         return ""
-    elapsed = (at - started_at).total_seconds()
-    return f"about {duration(elapsed * (1 - part) / part)} left"
+    return f"about {duration((total - current) / per_second)} left"
 
 
-def pace(status: str, current: float | None, started_at: datetime | None, at: datetime) -> str:
-    """`4.9 per s`, or `12.0 s each` of what is slow, on average until `at`; empty where nothing is known."""
-    if status != Status.RUNNING or started_at is None or not current or not math.isfinite(current) or current < 0:
+def pace(per_second: float | None) -> str:
+    """`4.9 per s`, or `12.0 s each` for slow work; empty while it is unknown."""
+    if per_second is None:
         return ""
-    elapsed = (at - started_at).total_seconds()
-    if elapsed <= 0:
-        return ""
-    rate = current / elapsed
-    return f"{rate:,.1f} per s" if rate >= 1 else f"{duration(1 / rate)} each"
+    return f"{per_second:,.1f} per s" if per_second >= 1 else f"{duration(1 / per_second)} each"
 
 
-def completeness(stored: int, emitted: int | None) -> str:
-    """`48,213 of 48,213 lines stored`; while the attempt lives only what is stored is known."""
-    if emitted is None:
-        return f"{stored:,} line{'' if stored == 1 else 's'} stored so far"
-    return f"{stored:,} of {emitted:,} lines stored"
+def completeness(stored: int, emitted: int | None, *, is_final: bool = False) -> str:
+    """`48,213 of 48,213 lines stored`. Without `emitted` only the stored lines are known."""
+    if emitted is not None:
+        return f"{stored:,} of {emitted:,} lines stored"
+    lines = f"{stored:,} line{'' if stored == 1 else 's'} stored"
+    return f"{lines}; the total is unknown (worker lost)" if is_final else f"{lines} so far"
 
 
 def missing(gaps: Sequence[Sequence[int]]) -> str:
@@ -164,20 +246,15 @@ def missing(gaps: Sequence[Sequence[int]]) -> str:
 def start(restored: Mapping[str, Any] | None) -> str:
     """From where an attempt began: `restored` as it is stored on it."""
     if restored is None:
-        return "started clean"
+        return "from scratch"
     if not restored.get("attempt"):
-        return "went on from the last checkpoint of the run that it retries"
-    return f"went on from checkpoint {restored.get('number')} of attempt {restored['attempt']}"
+        return "resumed from the last checkpoint of the retried run"
+    return f"resumed from checkpoint {restored.get('number')} of attempt {restored['attempt']}"
 
 
 def signal_name(value: int | None) -> str:
     """`SIGKILL` for 9; empty for None."""
-    if value is None:
-        return ""
-    try:
-        return signals.Signals(value).name
-    except ValueError:
-        return f"signal {value}"
+    return "" if value is None else signal_names.signal_name(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +271,8 @@ class RunFacts:
     finished_at: datetime | None
     cancel_requested_at: datetime | None
     cancel_requested_by: str
+    is_served: bool = True
+    """Whether a live worker listens to the queue of a pending run."""
 
 
 def status_sentence(facts: RunFacts, now: datetime) -> str:
@@ -218,34 +297,38 @@ def error_beside(error: str, sentence: str) -> str:
 
 def _pending(facts: RunFacts, now: datetime) -> str:
     if facts.not_before is not None and facts.not_before > now:
-        return f"Starts {age(facts.not_before, now)}, not before {facts.not_before:%Y-%m-%d %H:%M:%S} UTC."
-    if facts.attempt:
-        return f"Attempt {facts.attempt} did not finish it; waits for attempt {facts.attempt + 1}."
-    return f"Waits for a free worker of the queue “{facts.queue}”."
+        return f"Starts {age(facts.not_before, now)}, not before {date_time(facts.not_before)}."
+    waits = f"Waiting for a free worker of queue “{facts.queue}”."
+    if not facts.is_served:
+        waits = f"Waiting: no worker listens to queue “{facts.queue}”."
+    return f"Attempt {facts.attempt} did not finish. {waits}" if facts.attempt else waits
 
 
 def _running(facts: RunFacts, now: datetime) -> str:
     if facts.cancel_requested_at is not None:
         by = f" by {facts.cancel_requested_by}" if facts.cancel_requested_by else ""
-        return f"Is being cancelled: asked for {age(facts.cancel_requested_at, now)}{by}."
+        return f"Cancelling… requested{by} {age(facts.cancel_requested_at, now)}."
     which = f" Attempt {facts.attempt}." if facts.attempt > 1 else ""
-    return f"Runs for {duration(between(facts.started_at, now))}.{which}"
+    return f"Running for {duration(between(facts.started_at, now))}.{which}"
 
 
 def _completed(facts: RunFacts) -> str:
-    late = " The request to cancel it came too late." if facts.cancel_requested_at else ""
+    late = " The cancel request came too late." if facts.cancel_requested_at else ""
     return f"Completed after {duration(between(facts.started_at, facts.finished_at))}.{late}"
 
 
 def _failed(facts: RunFacts) -> str:
-    known = facts.failure_kind in FailureKind.values
-    reason = str(FailureKind(facts.failure_kind).label) if known else facts.failure_kind
-    return f"{reason}. It failed after {duration(between(facts.started_at, facts.finished_at))}."
+    is_known = facts.failure_kind in FailureKind.values
+    reason = str(FailureKind(facts.failure_kind).label) if is_known else facts.failure_kind
+    failed = "Failed before it started"
+    if facts.started_at is not None:
+        failed = f"Failed after {duration(between(facts.started_at, facts.finished_at))}"
+    return f"{failed}." if facts.failure_kind == FailureKind.ERROR else f"{failed}: {reason[:1].lower()}{reason[1:]}."
 
 
 def _cancelled(facts: RunFacts) -> str:
     by = f" by {facts.cancel_requested_by}" if facts.cancel_requested_by else ""
     if facts.started_at is None:
-        return f"Cancelled{by} before it began."
+        return f"Cancelled{by} before it started."
     took = duration(between(facts.cancel_requested_at, facts.finished_at))
-    return f"Cancelled{by}; gone {took} after the request."
+    return f"Cancelled{by}; all processes exited {took} after the request."

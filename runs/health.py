@@ -16,16 +16,16 @@ from django.utils import timezone
 from kombu.exceptions import KombuError
 from redis import RedisError
 
-from experiments.registry import registry
+from experiments import catalog
 from runs import formatting, recent_failures
 from runs.conf import runs_settings
 from runs.exceptions import BufferUnavailable
 from runs.lines.buffer import buffer
 from runs.lines.buffer.lists import Backlog
-from runs.models import Pulse, Run, Worker
-from runs.queues import waiting
+from runs.models import Attempt, Pulse, Run, Worker
 from runs.recent_failures import Failures
 from runs.states import Status
+from runs.wake import waiting
 
 SHOWN = 20
 FAILED_SHOWN = 15
@@ -62,6 +62,8 @@ class Wellbeing:
     failed: Failures = field(default_factory=Failures)
     """In the last day."""
     problems: list[Problem] = field(default_factory=list)
+    progress_starts: dict[int, formatting.ProgressStart | None] = field(default_factory=dict)
+    """Number of a running run → where the pace of its open attempt is measured from."""
 
     @property
     def heard(self) -> list[Worker]:
@@ -80,6 +82,8 @@ def look() -> Wellbeing:
     found.workers = alive()
     active = Run.objects.select_related("launched_by")
     found.running = list(active.filter(status=Status.RUNNING).order_by("-pk")[:SHOWN])
+    open_attempts = Attempt.objects.filter(run__in=found.running, finished_at=None)
+    found.progress_starts = {attempt.run_id: attempt.progress_start for attempt in open_attempts.defer("traceback")}
     found.failed = recent_failures.since(found.now - timedelta(days=1), FAILED_SHOWN)
     try:
         found.backlog = buffer().backlog()
@@ -159,8 +163,8 @@ def _problems(found: Wellbeing) -> Iterator[Problem]:
             f"Redis is {formatting.percent(found.backlog.memory_share)} full.",
             "Raise its maxmemory; when it is full, runs wait until there is room.",
         )
-    for trouble in registry().problems[:SHOWN]:
+    for trouble in [each for each in catalog.current().problems if not each.is_notice][:SHOWN]:
         yield Problem(
-            f"Experiments are kept out by {trouble.where}: {trouble.reason}",
-            "Mend it; the page of instances and `manage.py check` show the traceback. All others can be launched.",
+            f"Cannot load {trouble.where}: {trouble.reason}",
+            "Fix it; the page of instances and `manage.py check` show the traceback. All others can be launched.",
         )

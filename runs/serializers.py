@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
-from experiments.validation import masked
+from experiments.catalog import masked
+from experiments.jsonvalues import document
 from runs import formatting
 from runs.lines import ranges
 from runs.lines.records import Line
 from runs.models import Artifact, Attempt, Result, Run
-from runs.states import Status
+from runs.states import ResultKind, Status
 
 RESULTS_MAX = 1000
 """Results in one run's document; `export_results` has them all."""
@@ -22,7 +23,7 @@ RESULTS_MAX = 1000
 
 class CountDocument(TypedDict):
     emitted: int | None
-    """None while an attempt has not ended."""
+    """None until every attempt has ended, and where a worker was lost before it reported the number."""
     stored: int
 
 
@@ -154,7 +155,7 @@ def line_document(line: Line) -> LineDocument:
         "level": formatting.level_name(line.level),
         "source": line.source,
         "message": line.message,
-        "metadata": line.metadata,
+        "metadata": document(line.metadata),
     }
 
 
@@ -166,8 +167,15 @@ def result_document(result: Result) -> ResultDocument:
         "kind": result.kind,
         "key": result.key,
         "step": result.step,
-        "value": result.value if result.number is None else result.number,
+        "value": result_value(result),
     }
+
+
+def result_value(result: Result) -> Any:
+    """The value as JSON; NaN and infinities, also of metrics, as {"$float": "nan"}, see `experiments.jsonvalues`."""
+    if result.number is not None:
+        return result.number
+    return {"$float": result.value} if result.kind == ResultKind.METRIC else document(result.value)
 
 
 def artifact_document(artifact: Artifact) -> ArtifactDocument:
@@ -232,26 +240,21 @@ def attempt_document(attempt: Attempt) -> AttemptDocument:
 
 
 def lines_emitted(attempt: Attempt) -> int | None:
-    """How many lines an attempt has emitted; None while it has not ended.
-
-    Where its worker vanished, nobody knows what it had not sent yet: what is known are the lines up to the last one.
-    """
-    return _emitted(attempt, attempt.lines_emitted, attempt.lines_stored)
+    """Lines that an attempt emitted; None until it has ended, and for ever where its worker was lost."""
+    return attempt.lines_emitted
 
 
 def results_emitted(attempt: Attempt) -> int | None:
-    """The same of results."""
-    return _emitted(attempt, attempt.results_emitted, attempt.results_stored)
-
-
-def _emitted(attempt: Attempt, said: int | None, stored: ranges.Ranges) -> int | None:
-    return ranges.last(stored) if said is None and attempt.finished_at is not None else said
+    """Results that an attempt emitted; None as for `lines_emitted`."""
+    return attempt.results_emitted
 
 
 def missing_lines(attempt: Attempt) -> ranges.Ranges:
     """The gaps in what is stored of an attempt that has ended; of one that lives some lines are always on their way."""
-    emitted = lines_emitted(attempt)
-    return ranges.gaps(attempt.lines_stored, emitted) if emitted and attempt.finished_at else []
+    if attempt.finished_at is None:
+        return []
+    emitted = attempt.lines_emitted
+    return ranges.gaps(attempt.lines_stored, ranges.last(attempt.lines_stored) if emitted is None else emitted)
 
 
 def run_summary(run: Run) -> RunSummary:
@@ -293,7 +296,7 @@ def run_document(run: Run) -> RunDocument:
         "slot": iso(run.slot),
         "cancel_requested_at": iso(run.cancel_requested_at),
         "cancel_requested_by": run.cancel_requested_by,
-        "summary": run.summary,
+        "summary": document(run.summary),
         "lines": total(attempt["lines"] for attempt in attempts),
         "results": [result_document(result) for result in results[:RESULTS_MAX]],
         "results_count": total(attempt["results"] for attempt in attempts),
@@ -313,8 +316,8 @@ def total(counts: Iterable[CountDocument]) -> CountDocument:
     return {"emitted": emitted, "stored": stored}
 
 
-def facts_of(run: Run) -> formatting.RunFacts:
-    """The row as what `presenting.status_sentence` makes a sentence of."""
+def facts_of(run: Run, *, is_served: bool = True) -> formatting.RunFacts:
+    """Columns of the row that `formatting.status_sentence` needs."""
     return formatting.RunFacts(
         status=Status(run.status),
         failure_kind=run.failure_kind,
@@ -326,4 +329,5 @@ def facts_of(run: Run) -> formatting.RunFacts:
         finished_at=run.finished_at,
         cancel_requested_at=run.cancel_requested_at,
         cancel_requested_by=run.cancel_requested_by,
+        is_served=is_served,
     )

@@ -8,19 +8,14 @@ from typing import Any
 from celery import shared_task
 from celery.exceptions import Ignore
 from django.db import DatabaseError, InterfaceError, connections
-from kombu.exceptions import OperationalError as BrokerError
 
-from runs.queues import waiting
+from runs import wake
 from runs.transitions import Settled
-
-__all__ = ["execute", "flush", "look_around", "reconcile", "schedules", "waiting", "wake"]
 
 logger = logging.getLogger(__name__)
 
-EXECUTE = "runs.tasks.execute"
 
-
-@shared_task(name=EXECUTE, bind=True, ignore_result=False, track_started=False)
+@shared_task(name=wake.EXECUTE, bind=True, ignore_result=False, track_started=False)
 def execute(self: Any, *_: Any, **__: Any) -> dict[str, Any]:
     """A wake-up: claim the next due run of the message's queue and see it through. Which run, the claim decides.
 
@@ -31,7 +26,7 @@ def execute(self: Any, *_: Any, **__: Any) -> dict[str, Any]:
 
     queue = self.request.delivery_info["routing_key"]
     try:
-        supervised = supervise_next(runtime(), [queue], self.request.id)
+        supervised = supervise_next(runtime().services(), [queue], self.request.id)
     except (DatabaseError, InterfaceError) as error:
         logger.warning("A wake-up came while the database is away: %s", str(error).strip())
         raise Ignore from error
@@ -39,7 +34,7 @@ def execute(self: Any, *_: Any, **__: Any) -> dict[str, Any]:
         logger.info("A wake-up found no due run in queue %s: a doubled message, or somebody was faster", queue)
         raise Ignore
     if supervised["then"] == Settled.AGAIN:
-        wake(queue)
+        wake.workers(queue)
     return dict(supervised)
 
 
@@ -54,11 +49,13 @@ def flush() -> None:
 
 @shared_task(name="runs.tasks.reconcile", ignore_result=True)
 def reconcile() -> None:
-    """Find what is stuck and set it going again."""
+    """Find what is stuck and set it going again; remove results of tasks that are old."""
     from runs.recovery import reconcile as reconciling
+    from runs.recovery import task_results
 
     try:
-        reconciling.reconcile(wake, waiting)
+        reconciling.reconcile()
+        task_results.remove_old()
     except (DatabaseError, InterfaceError) as error:
         logger.warning("Reconciling waits for the database: %s", str(error).strip())
 
@@ -72,7 +69,7 @@ def look_around() -> None:
 
     try:
         end_leftovers()
-        reconciling.reconcile(wake, waiting)
+        reconciling.reconcile()
     except Exception:
         logger.exception("What an earlier worker left could not be looked after; the next tick does it")
     finally:
@@ -86,17 +83,6 @@ def schedules() -> None:
     from runs.schedules.tick import tick
 
     try:
-        tick(wake, runs_settings().schedules_budget_s)
+        tick(runs_settings().schedules_budget_s)
     except (DatabaseError, InterfaceError) as error:
         logger.warning("Schedules wait for the database: %s", str(error).strip())
-
-
-def wake(queue: str, count: int = 1) -> None:
-    """Send wake-ups to the workers of a queue. A broker that is away is logged, not raised: the reconciler sends them
-    again.
-    """
-    try:
-        for _ in range(count):
-            execute.apply_async(queue=queue, retry=False)
-    except (BrokerError, OSError) as error:
-        logger.warning("Queue %s could not be woken, its runs start once the broker is back: %s", queue, error)

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
+from itertools import takewhile
 from typing import Any
 
 from django.db import connection, transaction
@@ -22,11 +25,19 @@ from django.db.models.functions import Coalesce, Now
 from experiments.retry import Retry
 from runs.conf import runs_settings
 from runs.lines.ranges import high_water
+from runs.losses import Caution, caution
 from runs.models import Attempt, Run, Worker
-from runs.protections import is_off
 from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
 
 logger = logging.getLogger(__name__)
+
+ENDED_BY_MAX_CHARS = 200
+"""Of `Attempt.ended_by`. It holds the name of who asked for a cancel, and a few words."""
+_claiming = threading.Lock()
+"""Held by a worker process for each claim: whether a run shares the worker is decided by what the worker runs."""
+
+LOSSES_READ = 16
+"""Newest attempts that are looked at for losses in a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +52,8 @@ class Ending:
     ended_by: str = ""
     exit_status: int | None = None
     signal: int | None = None
+    excused: bool = False
+    """A loss that is not counted: other runs were lost with it, or it had not started."""
 
     @property
     def attempt_end(self) -> AttemptEnd:
@@ -65,35 +78,49 @@ def claim(queues: Sequence[str], worker: Worker, *, lease_s: float, task_id: str
     """Claim the first due run of `queues` (priority, then age) for a new attempt; None if there is none.
 
     Safe to call from any number of workers at once: PostgreSQL skips rows that others are claiming, SQLite has one
-    writer.
+    writer. A run that was lost repeatedly has the worker to itself, see `runs.losses`.
     """
-    with transaction.atomic():
-        run = _first_due(queues)
+    with _claiming, transaction.atomic():
+        run = _first_due(queues, worker)
         if run is None:
             return None
         claimed = Run.objects.filter(pk=run.pk, status=Status.PENDING, attempt=run.attempt).update(
-            status=Status.RUNNING, attempt=F("attempt") + 1, started_at=Coalesce("started_at", Now()), not_before=None
+            status=Status.RUNNING,
+            attempt=F("attempt") + 1,
+            started_at=Coalesce("started_at", Now()),
+            not_before=None,
+            alone_s=None,
         )
         if not claimed:
             return None
         Attempt.objects.create(
-            run_id=run.pk, number=run.attempt + 1, worker=worker, task_id=task_id, lease_expires_at=from_now(lease_s)
+            run_id=run.pk,
+            number=run.attempt + 1,
+            worker=worker,
+            task_id=task_id,
+            lease_expires_at=from_now(lease_s),
+            alone_until=None if run.alone_s is None else from_now(run.alone_s),
         )
     return Attempt.objects.select_related("run").get(run_id=run.pk, number=run.attempt + 1)
 
 
-def _first_due(queues: Sequence[str]) -> Run | None:
+def _first_due(queues: Sequence[str], worker: Worker) -> Run | None:
+    open_attempts = Attempt.objects.filter(worker=worker, finished_at=None)
+    if open_attempts.filter(alone_until__gt=Now()).exists():
+        return None
     due = Run.objects.filter(status=Status.PENDING, queue__in=queues).filter(
         Q(not_before=None) | Q(not_before__lte=Now())
     )
+    if open_attempts.exists():
+        due = due.filter(Q(alone_s=None) | Q(not_before__lte=from_now(-runs_settings().lost_wait_s)))
     if connection.features.has_select_for_update_skip_locked:
         due = due.select_for_update(skip_locked=True)
-    return due.order_by("-priority", "id").only("pk", "attempt").first()
+    return due.order_by("-priority", "id").only("pk", "attempt", "alone_s").first()
 
 
 @dataclass(frozen=True, slots=True)
-class Renewed:
-    """What a heartbeat learns of an attempt that is still its worker's own."""
+class AttemptNews:
+    """The state of an attempt that is still its worker's own."""
 
     cancel_requested_by: str | None
     """None: nobody asked to cancel the run."""
@@ -104,19 +131,15 @@ class Renewed:
     results_stored: int
 
 
-def renew(worker: Worker, keys: Iterable[AttemptKey], *, lease_s: float) -> dict[AttemptKey, Renewed]:
-    """Renew the leases of those attempts that a worker takes care of, in one UPDATE; returns which are still its own.
+def news(worker: Worker, keys: Iterable[AttemptKey]) -> dict[AttemptKey, AttemptNews]:
+    """Read the state of the attempts that a worker supervises. Changes nothing.
 
-    Not of all that are open under its name: one whose supervisor failed must come to its end. An attempt that is
-    missing from the answer has been taken over or ended: its child must be killed. An expired lease that nobody has
-    taken over yet is renewed too: taking over closes the attempt, so there is no doubt whose it is.
+    An attempt that is missing from the answer has been taken over or ended: its child must be killed.
     """
     run_ids = {key.run_id for key in keys}
     if not run_ids:
         return {}
-    mine = Attempt.objects.filter(worker=worker, finished_at=None, run_id__in=run_ids)
-    mine.update(lease_expires_at=from_now(lease_s))
-    rows = mine.values_list(
+    rows = Attempt.objects.filter(worker=worker, finished_at=None, run_id__in=run_ids).values_list(
         "run_id",
         "number",
         "run__cancel_requested_at",
@@ -126,7 +149,7 @@ def renew(worker: Worker, keys: Iterable[AttemptKey], *, lease_s: float) -> dict
         "results_stored",
     )
     return {
-        AttemptKey(run_id, number): Renewed(
+        AttemptKey(run_id, number): AttemptNews(
             None if cancel_at is None else by, inspection_at is not None, high_water(lines), high_water(results)
         )
         for run_id, number, cancel_at, by, inspection_at, lines, results in rows
@@ -147,7 +170,7 @@ def mark(key: AttemptKey, **values: Any) -> bool:
 def is_open(key: AttemptKey) -> bool:
     """Whether an attempt is under way; within a transaction it stays what it is until the transaction's end."""
     held = Attempt.objects.filter(run_id=key.run_id, number=key.number, finished_at=None)
-    return held.select_for_update(no_key=True).exists() or is_off("fencing")
+    return held.select_for_update(no_key=True).exists()
 
 
 def finish(key: AttemptKey, ending: Ending, facts: Facts | None = None) -> bool:
@@ -171,15 +194,27 @@ def finish(key: AttemptKey, ending: Ending, facts: Facts | None = None) -> bool:
     return True
 
 
-def release(key: AttemptKey, ending: Ending, facts: Facts | None = None, *, pause_s: float = 0.0) -> bool:
-    """Make a running run pending for its next attempt, which starts after `pause_s` at the earliest.
+def release(
+    key: AttemptKey,
+    ending: Ending,
+    facts: Facts | None = None,
+    *,
+    pause_s: float = 0.0,
+    alone_s: float | None = None,
+) -> bool:
+    """Make a running run pending for its next attempt, which starts after `pause_s` at the earliest, and has its worker
+    to itself for `alone_s`.
 
     False unless it is still running this very attempt. A run whose cancel was requested is not handed back: the caller
     finishes it as cancelled.
     """
     not_before = from_now(pause_s) if pause_s > 0 else None
     with transaction.atomic():
-        released = _running(key).filter(cancel_requested_at=None).update(status=Status.PENDING, not_before=not_before)
+        released = (
+            _running(key)
+            .filter(cancel_requested_at=None)
+            .update(status=Status.PENDING, not_before=not_before, alone_s=alone_s)
+        )
         if not released:
             return False
         _close(key, ending, facts)
@@ -204,6 +239,12 @@ class Decision:
     again: bool
     pause_s: float = 0.0
     """Before the next attempt."""
+    alone_s: float | None = None
+    """How long that has its worker to itself."""
+
+    def with_caution(self, caution: Caution) -> Decision:
+        """Return this decision with the restrictions on a run that was lost."""
+        return replace(self, pause_s=max(self.pause_s, caution.pause_s), alone_s=caution.alone_s)
 
 
 def settle(key: AttemptKey, ending: Ending, facts: Facts | None = None, *, after_s: float = 0.0) -> Settled:
@@ -217,11 +258,12 @@ def settle(key: AttemptKey, ending: Ending, facts: Facts | None = None, *, after
         if run is None:
             return Settled.SUPERSEDED
         cancel_by = None if run.cancel_requested_at is None else run.cancel_requested_by
-        policy, before = _policy(run, ending.failure_kind), _failures(run, key, ending.failure_kind)
+        policy, before = _policy(run, ending.failure_kind), _failures(run, key, ending)
         decision = decide(ending, cancel_by, policy, before, after_s=after_s, chance=random.random())  # noqa: S311
         if not decision.again:
             return Settled.FINAL if finish(key, decision.ending, facts) else Settled.SUPERSEDED
-        if release(key, decision.ending, facts, pause_s=decision.pause_s):
+        decision = decision.with_caution(_caution(run, ending))
+        if release(key, decision.ending, facts, pause_s=decision.pause_s, alone_s=decision.alone_s):
             return Settled.AGAIN
     return Settled.SUPERSEDED
 
@@ -273,9 +315,25 @@ def _policy(run: Run, kind: FailureKind | None) -> Retry:
     return Retry()
 
 
-def _failures(run: Run, key: AttemptKey, kind: FailureKind | None) -> int:
-    """Earlier attempts that failed that way."""
-    return Attempt.objects.filter(run=run, number__lt=key.number, failure_kind=kind).count() if kind else 0
+def _failures(run: Run, key: AttemptKey, ending: Ending) -> int:
+    """Earlier attempts that failed that way and count. A loss that is excused counts for none, and the one after
+    `lost_excused_max` of them for all.
+    """
+    if ending.failure_kind is None:
+        return 0
+    earlier = Attempt.objects.filter(run=run, number__lt=key.number, failure_kind=ending.failure_kind)
+    if not ending.excused:
+        return earlier.filter(excused=False).count()
+    return 0 if earlier.filter(excused=True).count() < runs_settings().lost_excused_max else sys.maxsize
+
+
+def _caution(run: Run, ending: Ending) -> Caution:
+    """Restrictions on the next attempt after the last ones, this one included, were lost in a row."""
+    if ending.failure_kind != FailureKind.LOST:
+        return Caution()
+    newest = Attempt.objects.filter(run=run).order_by("-number").annotate(now=Now())[:LOSSES_READ]
+    lost = takewhile(lambda row: row.finished_at is None or row.end == AttemptEnd.LOST, newest)
+    return caution([((row.finished_at or row.now) - row.claimed_at).total_seconds() for row in lost], runs_settings())
 
 
 def forsake(error: str) -> list[int]:
@@ -313,8 +371,6 @@ def request_inspection(run_id: int) -> AttemptKey | None:
 
 
 def _running(key: AttemptKey) -> Any:
-    if is_off("fencing"):
-        return Run.objects.filter(pk=key.run_id)
     return Run.objects.filter(pk=key.run_id, status=Status.RUNNING, attempt=key.number)
 
 
@@ -325,10 +381,11 @@ def _close(key: AttemptKey, ending: Ending, facts: Facts | None) -> None:
         failure_kind=ending.failure_kind or "",
         error=ending.error,
         traceback=ending.traceback,
-        ended_by=ending.ended_by,
+        ended_by=ending.ended_by[:ENDED_BY_MAX_CHARS],
         exit_status=ending.exit_status,
         signal=ending.signal,
+        excused=ending.excused,
         **(facts.values if facts else {}),
     )
-    if not closed and not is_off("fencing"):
+    if not closed:
         raise RuntimeError(f"Attempt {key} is closed although its run is still running it.")

@@ -22,10 +22,9 @@ import psutil
 from athanor.embedded.postgres import PostgresServer
 from athanor.embedded.server import free_port
 from athanor.up import status
-from athanor.up.process import LEASH, Role, State, last_lines, wait_gone
+from athanor.up.process import PARENT_DEATH, Role, State, last_lines, wait_gone
 
 BASE = Path(__file__).resolve().parent.parent.parent
-KEPT_PREFIX = "ATHANOR_TEST_"
 DATABASE = "athanor"
 START_TIMEOUT_S, STOP_TIMEOUT_S = 120.0, 60.0
 
@@ -60,17 +59,13 @@ def environment(folder: Path, database: str, environ: Mapping[str, str]) -> dict
     """The environment of everything that belongs to the place: nothing of the user's own stack is in it. Pure but for
     the choice of a port.
     """
-    kept = {
-        name: value
-        for name, value in environ.items()
-        if not name.startswith("ATHANOR_") or name.startswith(KEPT_PREFIX)
-    }
-    path = [str(BASE / "athanor" / "chaos" / "clock"), str(BASE), *filter(None, [environ.get("PYTHONPATH")])]
+    kept = {name: value for name, value in environ.items() if not name.startswith("ATHANOR_")}
+    path = [str(BASE / "athanor" / "chaos" / "patches"), str(BASE), *filter(None, [environ.get("PYTHONPATH")])]
     place = {
         **SHORT,
         **{name: value for name, value in environ.items() if name in SHORT},
         "ATHANOR_VAR": str(folder / "var"),
-        "ATHANOR_TEST_CLOCKS": str(folder / "clocks"),
+        "CHAOS_CLOCKS": str(folder / "clocks"),
         "DJANGO_SETTINGS_MODULE": "athanor.settings",
         "PYTHONPATH": os.pathsep.join(path),
     }
@@ -107,11 +102,11 @@ class Place:
         if self.postgres:
             self.postgres.start()
             self.postgres.create_database(DATABASE)
-        leash = (sys.executable, "-I", "-S", str(LEASH), str(int(signal.SIGTERM)), str(os.getpid()))
+        prefix = (sys.executable, "-I", "-S", str(PARENT_DEATH), str(int(signal.SIGTERM)), str(os.getpid()))
         wanted = ("--workers", str(self._workers), "--slots", str(self._slots), "--port", str(free_port()))
         with self.log.open("ab") as log:
             self._up = subprocess.Popen(  # noqa: S603  # our own command
-                [*leash, sys.executable, "-m", "django", "up", "--no-demo", *wanted],
+                [*prefix, sys.executable, "-m", "django", "up", "--no-demo", *wanted],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -126,10 +121,10 @@ class Place:
 
     def start_beside(self, role: Role) -> subprocess.Popen[bytes]:
         """One more process, which the group knows nothing of. It does not outlive the one that made the place."""
-        leash = (sys.executable, "-I", "-S", str(LEASH), str(int(signal.SIGKILL)), str(os.getpid()))
+        prefix = (sys.executable, "-I", "-S", str(PARENT_DEATH), str(int(signal.SIGKILL)), str(os.getpid()))
         with (self.folder / "beside.log").open("ab") as log:
             process = subprocess.Popen(  # noqa: S603  # our own commands
-                [*leash, *role.command], env=os.environ | role.environment,
+                [*prefix, *role.command], env=os.environ | role.environment,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True,
             )  # fmt: skip
         self._beside.append(process)

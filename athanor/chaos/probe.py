@@ -7,18 +7,26 @@ import os
 import signal
 import subprocess
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pydantic import BaseModel, Field
 
 from athanor.chaos.journal import Journal
 from experiments.context import RunContext
 from experiments.exceptions import RunCancelled
 
-if TYPE_CHECKING:
-    from athanor.experiments import ChaosProbe
-
 DAEMON_S = 900
 """Longest life of a process that a probe leaves behind, if nobody ends it."""
 METRIC = "step"
+
+
+class ProbeConfig(BaseModel):
+    steps: int = Field(20, ge=1, le=100_000)
+    lines: int = Field(5, ge=0, le=1_000_000, description="Lines of each step")
+    pause_s: float = Field(0.1, ge=0, le=60, description="After each step")
+    sync_every: int = Field(3, ge=1, description="Steps from one synchronous checkpoint to the next")
+    family: int = Field(0, ge=0, le=20, description="Daemons and sub-processes that it leaves behind")
+    stubborn: bool = Field(False, description="Swallow the interrupt of a cancel, and ignore SIGTERM")
 
 
 def advanced(digest: str, step: int) -> str:
@@ -41,7 +49,7 @@ def message(number: int, step: int) -> str:
 class Walk:
     """One execution of a probe: from its last checkpoint to its end."""
 
-    def __init__(self, ctx: RunContext[ChaosProbe.Config]) -> None:
+    def __init__(self, ctx: RunContext[ProbeConfig]) -> None:
         self._ctx, self._config = ctx, ctx.config
         state = ctx.restored or {"step": 0, "digest": str(ctx.seed)}
         self._first, self._digest = int(state["step"]), str(state["digest"])

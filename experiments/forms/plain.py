@@ -20,13 +20,17 @@ class ObjectField(forms.JSONField):
         try:
             found = super().to_python(value)
         except RecursionError as error:
-            raise forms.ValidationError("It is nested too deeply.") from error
+            raise forms.ValidationError("Nested too deeply.") from error
+        except ValueError as error:  # the interpreter's limit on the digits of an integer
+            raise forms.ValidationError("It holds a number with too many digits.") from error
         return {} if found is None else found
 
     def prepare_value(self, value: Any) -> Any:
         if isinstance(value, str):  # as it was typed in, or as a link prefilled it
             return value
-        return json.dumps({} if value is None else value, indent=2, ensure_ascii=False)
+        text = json.dumps({} if value is None else value, indent=2, ensure_ascii=False)
+        is_encodable = text.encode("utf-8", "replace").decode() == text
+        return text if is_encodable else json.dumps(value, indent=2)
 
     def bound_data(self, data: Any, initial: Any) -> Any:  # noqa: ARG002  # Django's signature
         """What was typed in is shown again as it was, also when it is no JSON."""

@@ -15,7 +15,9 @@ from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.db.models.fields.json import KeyTransform
 from django.http import HttpRequest
 
-from experiments.validation import masked
+from experiments.catalog import masked
+from experiments.jsonvalues import unpack
+from runs import formatting
 from runs.comparison import flat, shown
 from runs.models import Result, Run
 
@@ -43,7 +45,8 @@ class Column:
         """None if the run has none. A secret stays one."""
         if self.group == "config":
             return flat(masked(run.experiment, run.configuration)).get(self.key)
-        returned = flat(run.summary).get(self.key) if isinstance(run.summary, dict) else None
+        summary = unpack(run.summary)
+        returned = flat(summary).get(self.key) if isinstance(summary, dict) else None
         if returned is not None:
             return returned
         number = getattr(run, f"{self.alias}_number", None)
@@ -102,7 +105,7 @@ def displays(request: HttpRequest) -> list[Callable[[Run], str]]:
 
 
 def _display(each: Column) -> Callable[[Run], str]:
-    @display(description=each.key)
+    @display(description=formatting.printable(each.key))
     def cell(run: Run) -> str:
         return shown(each.value(run))[:200]
 
@@ -142,5 +145,5 @@ def suggestions() -> list[str]:
     rows = Run.objects.order_by("-pk").values_list("configuration", "summary")[:SUGGESTED_FROM]
     for configuration, summary in rows:
         names |= dict.fromkeys(f"config.{key}" for key in flat(configuration))
-        names |= dict.fromkeys(f"result.{key}" for key in flat(summary if isinstance(summary, dict) else {}))
-    return sorted(names)[:200]
+        names |= dict.fromkeys(f"result.{key}" for key in flat(unpack(summary) if isinstance(summary, dict) else {}))
+    return sorted(filter(formatting.is_encodable, names))[:200]

@@ -13,15 +13,12 @@ from django.urls import URLPattern, path, reverse
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_GET
 
-from runs import comparison
+from runs import comparison, formatting
 from runs.admin import permissions
 from runs.admin.charts import series
 from runs.comparison import RUNS_MAX, Section
 from runs.lines import curves
 from runs.models import Run
-
-FORMULAS = "=+-@\t\r"
-"""A spreadsheet takes what begins so for a formula."""
 
 
 class Comparing:
@@ -86,16 +83,8 @@ def as_csv(runs: list[Run], sections: list[Section]) -> HttpResponse:
     for section in sections:
         for row in (*section.different, *section.same):
             cells = [section.title, row.name, "yes" if row.differs else "no", *row.values]
-            writer.writerow([f"'{cell}" if cell[:1] in FORMULAS and not _is_number(cell) else cell for cell in cells])
+            writer.writerow([formatting.csv_cell(cell) for cell in cells])
     response = HttpResponse(written.getvalue(), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = content_disposition_header(True, "compare.csv") or "attachment"
     response["X-Content-Type-Options"] = "nosniff"
     return response
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text.replace(",", ""))
-    except ValueError:
-        return False
-    return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
@@ -17,7 +16,7 @@ from django.utils.http import content_disposition_header
 
 from runs import formatting
 from runs.admin.run_page import INLINE_IMAGES
-from runs.deletion import run_folder
+from runs.folders import run_folder
 from runs.lines.reading import Wanted, every
 from runs.lines.records import Line
 from runs.models import Artifact, LogLine, Run
@@ -77,12 +76,12 @@ def lines(request: HttpRequest, run: Run, form: str, wanted: Wanted) -> HttpResp
 
 def _as_text(line: Line) -> str:
     moment = datetime.fromtimestamp(line.time, UTC).isoformat(timespec="milliseconds")
-    metadata = f"  {json.dumps(line.metadata, ensure_ascii=False)}" if line.metadata else ""
+    metadata = f"  {formatting.exact_json(line.metadata)}" if line.metadata else ""
     return f"{moment} {formatting.level_name(line.level):8} {line.source:8} {line.message}{metadata}\n"
 
 
 def _as_json(line: Line) -> str:
-    return json.dumps(line_document(line), ensure_ascii=False) + "\n"
+    return formatting.exact_json(line_document(line)) + "\n"
 
 
 WRITERS: dict[str, tuple[Callable[[Line], str], str]] = {

@@ -34,11 +34,11 @@ from runs.admin.filters import (
     SortWord,
     TagFilter,
     WorkerFilter,
-    newest,
 )
 from runs.admin.views import RunPages
 from runs.comparison import RUNS_MAX
 from runs.models import Run
+from runs.run_search import newest
 from runs.states import Status
 
 
@@ -144,7 +144,7 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
 
     @display(description="Status", ordering="status")
     def chip(self, run: Run) -> str:
-        return format_html('<span class="run-chip run-{}">{}</span>', run.status, run.get_status_display())
+        return format_html('<span class="run-chip run-{}">{}</span>', *run.badge)
 
     @display(description="Progress")
     def progress(self, run: Run) -> str:

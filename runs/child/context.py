@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,11 +17,14 @@ from typing import Any, Generic, NoReturn, TypeVar
 import msgspec
 from pydantic import BaseModel
 
-from experiments.exceptions import ExperimentFailed, RetryLater, RunCancelled, pause_within_reason
+from experiments import arguments
+from experiments.exceptions import ExperimentFailed, RetryLater, RunCancelled, UnstorableValue, pause_within_reason
 from runs.child import artifacts, jsonable
+from runs.child.clocks import CLOCKS
 from runs.child.control import Control
 from runs.child.pipe import RecordPipe
 from runs.child.progress import ProgressSender
+from runs.conf import runs_settings
 from runs.lines.records import ARTIFACT, CHECKPOINT, SEEN
 from runs.states import AttemptKey, Level, ResultKind, Source
 
@@ -127,31 +129,29 @@ class ChildContext(Generic[ConfigT]):
         self._pipe.batch(_LEVELS[level], _LOG, messages)
 
     def result(self, key: str, value: Any) -> None:
-        """Raises TypeError for a value that JSON cannot hold."""
-        if isinstance(value, float) and not math.isfinite(value):
-            value = str(value)
+        """Raises UnstorableValue for a value that cannot be kept as it is, ValueError for a key that is too long."""
+        name = arguments.key("ctx.result", key)
         try:
-            body = jsonable.strict(value)
-        except TypeError as error:
-            raise TypeError(f"ctx.result({key!r}, ...): {error}") from error
-        self._pipe.result(ResultKind.RESULT.value, str(key), None, body)
+            body = jsonable.strict(value, max_bytes=runs_settings().result_max_bytes)
+        except UnstorableValue as error:
+            raise error.within(f"ctx.result({name!r}, ...)") from error
+        self._pipe.result(ResultKind.RESULT.value, name, None, body)
 
     def metric(self, name: str, value: float, step: int | None = None) -> None:
         """Raises TypeError or ValueError for what is no number, OverflowError for a step beyond 64 bits."""
-        number = float(value)
+        key = arguments.key("ctx.metric", name)
+        call = f"ctx.metric({key!r}, ...)"
+        number = arguments.number(call, value)
         body = msgspec.json.encode(number if math.isfinite(number) else str(number))
-        if step is not None:
-            step = int(step)
-            step.to_bytes(8, "big", signed=True)  # raises OverflowError: no database keeps it
-        self._pipe.result(ResultKind.METRIC.value, str(name), step, body)
+        self._pipe.result(ResultKind.METRIC.value, key, arguments.step(call, step), body)
 
     def progress(self, current: float, total: float | None = None, message: str = "") -> None:
-        whole = None if total is None or not math.isfinite(total) else float(total)
-        self._progress.set(float(current) if math.isfinite(current) else 0.0, whole, message)
+        """Never raises. What is no finite number leaves `current` as it was, and a `total` unknown."""
+        self._progress.set(arguments.finite(current), arguments.finite(total), message)
 
     def track(self, items: Iterable[ItemT], message: str = "", *, total: int | None = None) -> Iterator[ItemT]:
-        if total is None and isinstance(items, Sized):
-            total = len(items)
+        if total is None:
+            total = arguments.size(items)
         self.progress(0, total, message)
         for done, item in enumerate(items, 1):
             self.raise_if_cancelled()
@@ -160,7 +160,7 @@ class ChildContext(Generic[ConfigT]):
         self.flush_progress()
 
     def checkpoint(self, state: Mapping[str, Any], *, sync: bool = False) -> None:
-        """Raises ValueError for a state that is too large or not a mapping of JSON, RunCancelled when a cancel comes
+        """Raises ValueError for a state that cannot be kept as it is or is too large, RunCancelled when a cancel comes
         before a `sync` checkpoint is stored, RuntimeError for `sync` in a forked child.
         """
         body = self._checked_state(state)
@@ -224,16 +224,11 @@ class ChildContext(Generic[ConfigT]):
         if not isinstance(state, Mapping):
             raise ValueError(f"A checkpoint is a mapping, not {type(state).__name__}")  # noqa: TRY004  # as the protocol says
         try:
-            body = jsonable.strict(dict(state))
-        except TypeError as error:
-            raise ValueError(f"This state has no JSON: {error}") from error
-        if len(body) > self._facts.checkpoint_max_bytes:
-            raise ValueError(
-                f"This state has {len(body)} bytes as JSON, at most {self._facts.checkpoint_max_bytes} are kept."
-                " Write large things to files in ctx.workdir, and their names into the checkpoint."
-            )
-        return body
+            return jsonable.strict(dict(state), max_bytes=self._facts.checkpoint_max_bytes, keep_types=True)
+        except UnstorableValue as error:
+            hint = "Write large things to files in ctx.workdir, and their names into the checkpoint."
+            raise error.within("ctx.checkpoint(...)", hint if error.is_too_large else "") from error
 
     def _tell_seen(self) -> None:
         if self._control.first_to_see():
-            self._pipe.send(SEEN, msgspec.json.encode({"at": time.time()}))
+            self._pipe.send(SEEN, msgspec.json.encode({"at": CLOCKS.wall()}))

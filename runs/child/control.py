@@ -10,13 +10,13 @@ import mmap
 import os
 import select
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
+from runs.child.clocks import CLOCKS
 from runs.child.pipe import PipeClosed
 
 _CANCELLED, _STOPPING, _SEEN = range(3)
@@ -37,6 +37,7 @@ class Control:
         self._rest = b""
         self._changed = threading.Condition()
         self._acknowledged = 0
+        self._refused, self._refusal = 0, ""
         self._pid = os.getpid()
 
     @property
@@ -70,10 +71,10 @@ class Control:
 
     def wait(self, seconds: float) -> bool:
         """Wait, at most until the run is cancelled; returns whether it is."""
-        deadline = time.monotonic() + seconds
-        while not self.cancelled and (left := deadline - time.monotonic()) > 0:
+        deadline = CLOCKS.monotonic() + seconds
+        while not self.cancelled and (left := deadline - CLOCKS.monotonic()) > 0:
             if self.is_forked:
-                time.sleep(min(left, LOOK_EVERY_S))
+                CLOCKS.sleep(min(left, LOOK_EVERY_S))
             else:
                 with self._changed:
                     if not self.cancelled:
@@ -82,12 +83,14 @@ class Control:
 
     def wait_for_acknowledgement(self, number: int) -> bool:
         """Wait until `number`, or a later one, is acknowledged, or the run cancelled; returns whether it was the
-        former.
+        former. Raises ValueError if the worker refuses it: it is not stored.
         """
-        while self._acknowledged < number and not self.cancelled:
+        while max(self._acknowledged, self._refused) < number and not self.cancelled:
             with self._changed:
-                if self._acknowledged < number and not self.cancelled:
+                if max(self._acknowledged, self._refused) < number and not self.cancelled:
                     self._changed.wait(LOOK_EVERY_S)
+        if self._acknowledged < number <= self._refused:
+            raise ValueError(self._refusal)
         return self._acknowledged >= number
 
     def listen(self) -> None:
@@ -129,4 +132,8 @@ class Control:
             case "ack":
                 with self._changed:
                     self._acknowledged = max(self._acknowledged, int(message["id"]))
+                    self._changed.notify_all()
+            case "refused":
+                with self._changed:
+                    self._refused, self._refusal = int(message["id"]), str(message["why"])
                     self._changed.notify_all()

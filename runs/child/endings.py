@@ -14,6 +14,7 @@ from experiments.exceptions import (
     InvalidDefinition,
     RetryLater,
     RunCancelled,
+    UnstorableValue,
 )
 from runs.child import jsonable
 from runs.lines.records import End
@@ -28,14 +29,10 @@ def of_value(value: object, *, summary_max_bytes: int) -> End:
     if value is None:
         return {"outcome": "returned"}
     try:
-        body = jsonable.strict(value)
-    except TypeError as error:
-        return _raised(f"TypeError: run() returned what has no JSON: {error}")
-    if len(body) > summary_max_bytes:
-        return _raised(
-            f"ValueError: run() returned {len(body)} bytes as JSON, at most {summary_max_bytes} are kept as the"
-            " summary; keep large things with ctx.artifact"
-        )
+        body = jsonable.strict(value, max_bytes=summary_max_bytes)
+    except UnstorableValue as error:
+        hint = "Keep large things with ctx.artifact." if error.is_too_large else ""
+        return _raised(describe(error.within("run() returned a value that cannot be kept", hint)))
     return {"outcome": "returned", "summary": msgspec.json.decode(body)}
 
 
@@ -59,6 +56,16 @@ def of_start(error: BaseException, own_files: Collection[str] = ()) -> End:
     """The experiment could not be loaded."""
     trace = error.traceback if isinstance(error, BrokenExperiment) else _traceback(error, own_files)
     return {"outcome": "start", "error": _text(error) or describe(error), "traceback": trace}
+
+
+def encoded(end: End) -> bytes:
+    """JSON of an End. A summary that cannot be written makes it an End that says so."""
+    try:
+        return msgspec.json.encode(end)
+    except Exception as error:
+        return msgspec.json.encode(
+            _raised(f"{type(error).__name__}: run() returned what cannot be kept: {_text(error)}")
+        )
 
 
 def describe(error: BaseException) -> str:

@@ -1,92 +1,54 @@
-"""Anything an experiment hands over, as JSON: strictly (results, checkpoints, summaries) or at any price (metadata).
-Pure.
+"""Anything an experiment hands over, as bytes of JSON: strictly (results, checkpoints, summaries) or at any price
+(metadata). Pure. What becomes of each kind of value is described in `experiments.jsonvalues`.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-_REPR_MAX_CHARS = 10_000
+from experiments.exceptions import UnstorableValue
+from experiments.jsonvalues import clean, pack, pack_leniently, shown
+from runs.conf import runs_settings
+
+__all__ = ["clean", "lenient", "shown", "strict"]
+
+_encode = msgspec.json.Encoder().encode
+_PLAIN_INTEGER = 2**63
+_DEPTH_MAX = 190
+"""A supervisor reads 200 levels, of which a record has some of its own."""
 
 
-def strict(value: Any) -> bytes:
-    """JSON of `value`. Knows what msgspec knows (dataclasses, datetimes, ...), pydantic models, paths, and what is
-    like a NumPy array or scalar. NaN and infinities within it become null. Raises TypeError that says what it cannot
-    hold.
-    """
-    try:
-        try:
-            return _strict.encode(value)
-        except UnicodeEncodeError:
-            return _strict.encode(_without_surrogates(msgspec.to_builtins(value, enc_hook=_plain)))
-    except Exception as error:  # also what a strange object's own methods raise
-        raise TypeError(str(error) or type(error).__name__) from error
+def strict(value: Any, *, max_bytes: int, keep_types: bool = False) -> bytes:
+    """JSON of `value`, from which `experiments.jsonvalues.unpack` makes it again. Raises UnstorableValue."""
+    packed = pack(value, max_bytes=max_bytes, max_depth=_max_depth(), keep_types=keep_types)
+    body = _encode(packed)
+    if len(body) > max_bytes:
+        raise UnstorableValue(f"it has {len(body):,} bytes as JSON; at most {max_bytes:,} are kept", is_too_large=True)
+    return body
 
 
-def lenient(value: Any) -> bytes:
-    """JSON of `value`; what has none appears as its `repr`. Never raises."""
-    try:
-        return _lenient.encode(value)
-    except Exception:
-        if isinstance(value, dict):
-            members = (strict(shown(name)) + b":" + lenient(item) for name, item in value.items())
-            return b"{" + b",".join(members) + b"}"
-        return strict(shown(value))
+def lenient(metadata: Mapping[str, Any], *, max_bytes: int) -> bytes:
+    """JSON of a line's metadata; what has no JSON form appears as its `repr`. Never raises."""
+    if all(map(_is_plain, metadata.values())):
+        with suppress(UnicodeEncodeError):
+            return _encode(metadata)
+    depth = _max_depth()
+    return _encode(
+        {shown(name): pack_leniently(value, max_bytes=max_bytes, max_depth=depth) for name, value in metadata.items()}
+    )
 
 
-def shown(value: Any) -> str:
-    """`value` if it is text, else its `repr`, of bounded length; fit for JSON, and never an error."""
-    try:
-        return clean(value if isinstance(value, str) else repr(value)[:_REPR_MAX_CHARS])
-    except Exception:
-        return f"<{type(value).__name__} that cannot be shown>"
+def _max_depth() -> int:
+    return min(runs_settings().value_max_depth, _DEPTH_MAX)
 
 
-def clean(text: str) -> str:
-    """`text` with lone surrogates, which UTF-8 cannot hold, shown as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _without_surrogates(value: Any) -> Any:
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, dict):
-        return {_without_surrogates(name): _without_surrogates(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_surrogates(item) for item in value]
-    return value
-
-
-def _plain(value: Any) -> Any:
-    """What stands for an object that msgspec does not know. Raises TypeError if nothing does."""
-    for kind in (str, int, float):
-        if isinstance(value, kind):  # a subclass, such as numpy.float64
-            return kind(value)
-    if isinstance(value, os.PathLike):
-        return os.fsdecode(value)
-    for method in ("tolist", "item"):  # NumPy, torch, pandas
-        if callable(convert := getattr(value, method, None)):
-            plain = convert()
-            return float(plain) if type(plain) is type(value) else plain
-    if callable(dump := getattr(value, "model_dump", None)):
-        return dump(mode="json")
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, (Sequence, Set)):
-        return list(value)
-    raise TypeError(f"{type(value).__module__}.{type(value).__qualname__} has no JSON: {shown(value)[:200]}")
-
-
-def _plain_or_shown(value: Any) -> Any:
-    try:
-        return _plain(value)
-    except Exception:
-        return shown(value)
-
-
-_strict = msgspec.json.Encoder(enc_hook=_plain)
-_lenient = msgspec.json.Encoder(enc_hook=_plain_or_shown)
+def _is_plain(value: Any) -> bool:
+    """Whether JSON holds the value as it is; the quick answer for nearly all metadata."""
+    kind = type(value)
+    if kind is float:
+        return bool(0.0 < value < 1e15 or -1e15 < value < 0.0)
+    return kind in (str, bool) or value is None or (kind is int and -_PLAIN_INTEGER < value < _PLAIN_INTEGER)

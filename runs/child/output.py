@@ -54,6 +54,12 @@ class Output:
         for sink in self._sinks:
             sink.finish()
 
+    def flush_files(self) -> None:
+        """Flush every open file of this process."""
+        _flush_open_files()
+        with suppress(BaseException):
+            self.end_lines()
+
     def finish(self) -> None:
         """Do what an interpreter does last, after all exit functions: delete the globals of the experiment's modules,
         by which their files are closed, and flush whatever is still open. The process ends after it.
@@ -64,9 +70,7 @@ class Output:
             _delete_globals([name for name in sys.modules if name not in self._modules])
             gc.collect()
         _close_wrappers()
-        _flush_open_files()
-        with suppress(BaseException):
-            self.end_lines()
+        self.flush_files()
 
     def after_fork(self) -> None:
         """Called in a process that the experiment has forked."""

@@ -18,18 +18,17 @@ import select
 import termios
 import threading
 from collections.abc import Iterable
-from time import time as clock
 from typing import Any
 
 import msgspec
 
 from runs.child import jsonable
+from runs.child.clocks import CLOCKS
 from runs.exceptions import RunsError
 from runs.lines.folding import cut, size_of
 from runs.lines.records import BARRIER, FRAME_MAX_BYTES, LAST_PIECE, LINE, PIECE, RESULT, TEXT
 
 _encode = msgspec.json.Encoder().encode
-_KEY_MAX_CHARS = 200
 _BARRIER_FRAME = b"%cnull\n" % BARRIER
 _NOTHING = bytes(4)
 
@@ -45,7 +44,7 @@ class PipeClosed(RunsError):
 
 
 class RecordPipe:
-    """Writes records. `line_max_bytes` limits a message, its metadata, and a result's value, each cut with a mark.
+    """Writes records. `line_max_bytes` limits a message and its metadata, each cut with a mark.
     `raw_fds` are the descriptors of raw output, which the records are put in order with.
     """
 
@@ -64,10 +63,10 @@ class RecordPipe:
         try:
             if type(message) is not str:
                 message = _text_of(message)
-            body = _encode((clock(), level, source, message, metadata or None))
-        except Exception:
+            body = self._body(level, source, message, metadata)
+        except UnicodeEncodeError:
             message = _text_of(message)
-            body = self._awkward_line(level, source, message, metadata)
+            body = self._body(level, source, message, metadata)
         if len(body) <= self._whole_max:
             self._write(b"L%b\n" % body)
         else:
@@ -75,7 +74,7 @@ class RecordPipe:
 
     def batch(self, level: int, source: str, messages: Iterable[str]) -> None:
         """Many lines with one time, many to a write. Raises PipeClosed."""
-        start = b"L" + _encode((clock(), level, source))[:-1] + b","
+        start = b"L" + _encode((CLOCKS.wall(), level, source))[:-1] + b","
         room = self._frame_max
         frames: list[bytes] = []
         size = 0
@@ -103,14 +102,11 @@ class RecordPipe:
         """Text of a standard stream that is no whole line, or redraws one. Raises PipeClosed."""
         room = max(self._line_max // 6, 1)  # JSON may need six bytes for one
         for start in range(0, len(text), room):
-            self.send(TEXT, _encode((clock(), source, writer, _text_of(text[start : start + room]))))
+            self.send(TEXT, _encode((CLOCKS.wall(), source, writer, _text_of(text[start : start + room]))))
 
     def result(self, kind: str, key: str, step: int | None, value: bytes) -> None:
-        """One result or metric, its value as JSON; a value that is too long becomes text that is cut."""
-        if len(value) > self._line_max:
-            value = _encode(self._cut(value.decode()))
-        key = jsonable.clean(key)[:_KEY_MAX_CHARS]
-        self.send(RESULT, b"%b,%b]" % (_encode((clock(), kind, key, step))[:-1], value))
+        """One result or metric, its key and its value (JSON) checked before. Raises PipeClosed."""
+        self.send(RESULT, b"%b,%b]" % (_encode((CLOCKS.wall(), kind, key, step))[:-1], value))
 
     def send(self, kind: int, body: bytes) -> None:
         """Any record, its JSON given. Raises PipeClosed."""
@@ -130,9 +126,11 @@ class RecordPipe:
             self._write(b"%c%b:%b\n" % (mark, sender, record[start : start + room]))
         return None
 
-    def _awkward_line(self, level: int, source: str, message: str, metadata: dict[str, Any] | None) -> bytes:
-        start = _encode((clock(), level, source, message))[:-1]
-        return b"%b,%b]" % (start, jsonable.lenient(metadata) if metadata else b"null")
+    def _body(self, level: int, source: str, message: str, metadata: dict[str, Any] | None) -> bytes:
+        if not metadata:
+            return _encode((CLOCKS.wall(), level, source, message, None))
+        about = jsonable.lenient(metadata, max_bytes=2 * self._line_max)
+        return b"%b,%b]" % (_encode((CLOCKS.wall(), level, source, message))[:-1], about)
 
     def _fitting_line(
         self, body: bytes, level: int, source: str, message: str, metadata: dict[str, Any] | None
@@ -141,10 +139,10 @@ class RecordPipe:
         if len(body) <= self._line_max:
             return body
         text = self._cut(message)
-        about = jsonable.lenient(metadata) if metadata else b"null"
+        about = jsonable.lenient(metadata, max_bytes=2 * self._line_max) if metadata else b"null"
         if len(about) > self._line_max:
             about = _encode({"cut": self._cut(about.decode())})
-        return b"%b,%b]" % (_encode((clock(), level, source, text))[:-1], about)
+        return b"%b,%b]" % (_encode((CLOCKS.wall(), level, source, text))[:-1], about)
 
     def _cut(self, text: str) -> str:
         """`text` within the limit, also as JSON, which may need six bytes for one."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-import time
 
+import msgspec
+
+from experiments.arguments import progress_message
 from runs.child import jsonable
+from runs.child.clocks import CLOCKS
 from runs.child.pipe import RecordPipe
 from runs.lines.records import PROGRESS
 
+_encode = msgspec.json.Encoder().encode
 EVERY_S = 0.05
 """Progress is sent at most so often; the last of what came in between follows by itself."""
-MESSAGE_MAX_CHARS = 500
 
 
 class ProgressSender:
@@ -22,11 +25,14 @@ class ProgressSender:
         self._lock = threading.RLock()
         self._sent_at = float("-inf")
         self._held: tuple[float, float | None, str] | None = None
+        self._current = 0.0
 
-    def set(self, current: float, total: float | None, message: str) -> None:
+    def set(self, current: float | None, total: float | None, message: str) -> None:
+        """`current` None: as it was."""
         with self._lock:
-            self._held = (current, total, message)
-            if time.monotonic() - self._sent_at >= self._every_s:
+            self._current = self._current if current is None else current
+            self._held = (self._current, total, message)
+            if CLOCKS.monotonic() - self._sent_at >= self._every_s:
                 self._send()
 
     def flush(self) -> None:
@@ -37,5 +43,5 @@ class ProgressSender:
     def _send(self) -> None:
         if self._held is not None:
             current, total, message = self._held
-            self._held, self._sent_at = None, time.monotonic()
-            self._pipe.send(PROGRESS, jsonable.strict((current, total, jsonable.shown(message)[:MESSAGE_MAX_CHARS])))
+            self._held, self._sent_at = None, CLOCKS.monotonic()
+            self._pipe.send(PROGRESS, _encode((current, total, progress_message(jsonable.shown(message)))))

@@ -1,4 +1,4 @@
-"""`python -m runs.forkserver.keeper SOCKET-FD WORKER-PID`: what children are forked from, and its keeper.
+"""`python -m runs.forkserver.keeper SOCKET-FD WORKER-PID BOARD-FD`: what children are forked from, and its keeper.
 
 Two processes, since the one that forks must not be the last one to know what it forked: the **keeper** loads nothing,
 starts the **server**, waits for its end, kills what the server left behind (it adopts it), and ends. So whichever of
@@ -14,12 +14,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import suppress
 
 from runs.forkserver import prctl, process_tree
-from runs.forkserver.marks import SERVER_MARK
+from runs.forkserver.adopted import kill_adopted
 from runs.forkserver.prctl import PARENT_GONE
-from runs.protections import is_off
 
 SIGNALLED = 128
 """Added to the signal that ended the server, as shells do, it is the keeper's exit status."""
@@ -32,7 +30,7 @@ def killed_by(status: int) -> int | None:
     return status - SIGNALLED if status > SIGNALLED else None
 
 
-def main(socket_fd: int, worker_pid: int) -> int:
+def main(socket_fd: int, worker_pid: int, board_fd: int) -> int:
     """Be the keeper; its child becomes the server. Returns the exit status."""
     prctl.adopt_orphans()
     prctl.signal_at_parents_end(PARENT_GONE)
@@ -41,51 +39,34 @@ def main(socket_fd: int, worker_pid: int) -> int:
     keeper = os.getpid()
     server = os.fork()
     if server == 0:
-        _serve(socket_fd, keeper)
+        _serve(socket_fd, board_fd, keeper)
     os.close(socket_fd)
+    os.close(board_fd)
     signal.signal(PARENT_GONE, lambda *_: process_tree.send(server, PARENT_GONE))
     if os.getppid() != worker_pid:
         process_tree.send(server, PARENT_GONE)  # it ended before it could be watched
     status = _wait_for(server)
-    _end_what_is_left()
+    kill_adopted()
     return status
 
 
-def _serve(socket_fd: int, keeper: int) -> None:
+def _serve(socket_fd: int, board_fd: int, keeper: int) -> None:
     from runs.forkserver.server import serve  # the keeper needs none of it
 
     prctl.signal_at_parents_end(PARENT_GONE)
     if os.getppid() != keeper:
         os._exit(1)
-    serve(socket_fd)
+    serve(socket_fd, board_fd)
     os._exit(0)
 
 
 def _wait_for(server: int) -> int:
     while True:
         pid, status = os.wait()
-        if pid == server:
+        if pid == server and not os.WIFSTOPPED(status):
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else SIGNALLED - code
 
 
-def _end_what_is_left() -> None:
-    """Kill every process that the server left to this one, until there is none."""
-    with suppress(ChildProcessError):
-        while not is_off("tree_kill"):
-            for pid in process_tree.own_children():
-                process_tree.send(pid, signal.SIGKILL)
-            if not prctl.IS_LINUX:
-                _end_the_marked()
-            os.wait()
-
-
-def _end_the_marked() -> None:
-    """Where orphans are not adopted: kill what carries the mark of this server."""
-    for pid in process_tree.marked(SERVER_MARK, os.environ.get(SERVER_MARK, "")):
-        if pid != os.getpid():
-            process_tree.send(pid, signal.SIGKILL)
-
-
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(main(*map(int, sys.argv[1:4])))

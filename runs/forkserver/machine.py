@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from functools import cache
 from pathlib import Path
 
 import psutil
 
+UNKNOWN = "unknown"
+SYSCTL = "/usr/sbin/sysctl"
 DEAD = ("Z", "X")
 DEAD_STATES = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 
@@ -24,13 +27,24 @@ def host() -> str:
 
 @cache
 def boot_id() -> str:
-    """What tells one boot of this machine, and one container on it, from another."""
+    """Identify one boot of one machine, and one process namespace (container) on it. UNKNOWN if the system has none."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         space = Path("/proc/self/ns/pid").readlink().name
     except OSError:
-        return "unknown"  # pid and start time have to do
+        return _boot_session()
     return f"{boot}/{''.join(filter(str.isdigit, space))}"
+
+
+def _boot_session() -> str:
+    """The id that macOS gives to each boot."""
+    try:
+        answer = subprocess.run(  # noqa: S603  # a constant command
+            [SYSCTL, "-n", "kern.bootsessionuuid"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return UNKNOWN
+    return answer.stdout.strip() or UNKNOWN
 
 
 def started(pid: int) -> float | None:
@@ -55,10 +69,12 @@ def _started_by_psutil(pid: int) -> float | None:
 
 
 def is_gone(at_host: str, boot: str, pid: int, began: float) -> bool:
-    """Whether that process certainly lives no more. False for what another host, or another container, would know."""
-    if at_host != host():
+    """Whether a process has certainly ended: it belonged to this kernel's process table, and is not in it any more.
+
+    False for a process of another host, container or boot. Two machines may have the same host name, so another boot
+    id is no evidence of a restart.
+    """
+    if at_host != host() or boot != boot_id() or boot == UNKNOWN:
         return False
-    if boot != boot_id():
-        return boot.partition("/")[0] != boot_id().partition("/")[0]
     now = started(pid)
     return now is None or abs(now - began) > 1.0

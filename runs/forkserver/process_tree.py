@@ -11,13 +11,18 @@ import os
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from runs.forkserver.prctl import IS_LINUX
-from runs.protections import is_off
+
+if TYPE_CHECKING:
+    import psutil
+
+TRACKER_GRACE_S = 2.0
+"""How long a resource tracker may clean up after the last process that used it."""
 
 _PROC = Path("/proc")
 
@@ -84,10 +89,11 @@ def signal_tree(root: int, number: int) -> None:
 
 
 def kill_trees(roots: Collection[int], *, patience_s: float = 1.0) -> dict[int, int]:
-    """Freeze the roots, kill what is below them until nothing is left, then them. The roots must be children of this
-    process that it has not reaped, so that their pids are theirs. Returns root → how many below it were killed.
+    """Freeze the roots, kill what is below them until nothing is left, then them. The caller knows that
+    the pids are still theirs. Returns root → how many below it were killed.
 
-    What cannot be killed within `patience_s` (it waits for a dead disk) is left to whoever adopts it.
+    Left to whoever adopts them: resource trackers, and what cannot be killed within `patience_s` (it waits for a dead
+    disk).
     """
     for root in roots:
         send(root, signal.SIGSTOP)
@@ -95,7 +101,7 @@ def kill_trees(roots: Collection[int], *, patience_s: float = 1.0) -> dict[int, 
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         rows = table()
-        found = {root: descendants(root, rows) if not is_off("tree_kill") else [] for root in roots}
+        found = {root: [pid for pid in descendants(root, rows) if not is_resource_tracker(pid)] for root in roots}
         if not any(found.values()):
             break
         for root, pids in found.items():
@@ -107,6 +113,16 @@ def kill_trees(roots: Collection[int], *, patience_s: float = 1.0) -> dict[int, 
     return {root: len(pids) for root, pids in killed.items()}
 
 
+def is_resource_tracker(pid: int) -> bool:
+    """Tell whether this is a process of multiprocessing or loky that removes leaked shared memory and temporary files.
+
+    It does so, and ends, when the other end of its pipe is closed: when all processes that use it have ended.
+    """
+    with suppress(OSError):
+        return b"resource_tracker import main" in (_PROC / str(pid) / "cmdline").read_bytes()
+    return False
+
+
 def own_children() -> set[int]:
     """Pids of this process' direct children, dead ones included. For a process with one thread."""
     if IS_LINUX:
@@ -116,16 +132,23 @@ def own_children() -> set[int]:
     return {pid for pid, row in table().items() if row.parent == os.getpid()}
 
 
-def marked(variable: str, value: str) -> list[int]:
-    """Living processes of this user that were started with `variable=value` in their environment, and their forks."""
+def with_variable(name: str) -> Iterator[tuple[psutil.Process, str]]:
+    """Living processes of this user that were started with this variable in their environment, each with its value.
+
+    A forked process has the environment of its parent's start.
+    """
     import psutil  # as above
 
-    found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.environ().get(variable) == value:
-                found.append(process.pid)
-    return found
+            value = process.environ().get(name)
+            if value is not None and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+                yield process, value
+
+
+def marked(variable: str, value: str) -> list[int]:
+    """Pids of living processes of this user that were started with `variable=value` in their environment."""
+    return [process.pid for process, other in with_variable(variable) if other == value]
 
 
 def send(pid: int, number: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,7 +17,6 @@ from resource import struct_rusage
 from runs.forkserver import prctl, process_tree
 from runs.forkserver.protocol import Exited
 from runs.forkserver.spec import Fate
-from runs.protections import is_off
 
 _RSS_UNIT = 1024 if prctl.IS_LINUX else 1
 
@@ -31,6 +31,7 @@ class _Ended:
     usage: struct_rusage
     killed: int = 0
     fate: Fate = Fate.NONE
+    ended_with: int = 0
     orphans: set[int] = field(default_factory=set)
     """Not gone yet."""
 
@@ -41,9 +42,10 @@ class Reaper:
     def __init__(self) -> None:
         self._children: dict[int, int] = {}  # pid → number, of those that are not reaped
         self._killed: dict[int, int] = {}  # pid → how many below it were killed
-        self._fates: dict[int, Fate] = {}  # pid → what it was killed for
+        self._fates: dict[int, tuple[Fate, int]] = {}  # pid → what it was killed for, with how many others
         self._ended: list[_Ended] = []
         self._orphans: set[int] = set()
+        self._trackers: dict[int, float] = {}  # pid of an orphaned resource tracker → when it is killed
 
     @property
     def has_children(self) -> bool:
@@ -65,7 +67,7 @@ class Reaper:
     def kill(self, pids: Collection[int], fate: Fate = Fate.NONE) -> None:
         """Kill these children and everything below them."""
         for pid in pids:
-            self._fates.setdefault(pid, fate)
+            self._fates.setdefault(pid, (fate, len(pids) - 1))
         for pid, killed in process_tree.kill_trees(pids).items():
             self._killed[pid] = self._killed.get(pid, 0) + killed
 
@@ -76,6 +78,9 @@ class Reaper:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
                 if pid == 0:
                     return
+                if os.WIFSTOPPED(status):  # it lives: only a process that is traced by this one is reported then
+                    prctl.stop_tracing(pid, os.WSTOPSIG(status))
+                    continue
                 self._gone(pid, os.waitstatus_to_exitcode(status), usage)
 
     def sweep(self) -> list[Exited]:
@@ -86,30 +91,41 @@ class Reaper:
         """
         if not self._ended:
             return []
-        found = process_tree.own_children() - self._children.keys() if not is_off("tree_kill") else set()
+        found = process_tree.own_children() - self._children.keys()
         for pid in found:
-            process_tree.send(pid, signal.SIGKILL)
+            if not self._may_clean_up(pid):
+                process_tree.send(pid, signal.SIGKILL)
         new = found - self._orphans
         self._orphans |= found
         for ended in self._ended:
             ended.orphans |= new
-            ended.killed += len(new)
+            ended.killed += len(new - self._trackers.keys())
         if new:
             return []
         gone = [ended for ended in self._ended if not ended.orphans]
         self._ended = [ended for ended in self._ended if ended.orphans]
         return [_exited(ended) for ended in gone]
 
+    def _may_clean_up(self, pid: int) -> bool:
+        """Tell whether an orphan is a resource tracker that has time left to remove what the dead process leaked."""
+        if pid not in self._trackers:
+            if pid in self._orphans or not process_tree.is_resource_tracker(pid):
+                return False
+            self._trackers[pid] = time.monotonic() + process_tree.TRACKER_GRACE_S
+        return time.monotonic() < self._trackers[pid]
+
     def _gone(self, pid: int, code: int, usage: struct_rusage) -> None:
         number = self._children.pop(pid, None)
         if number is None:
             self._orphans.discard(pid)
+            self._trackers.pop(pid, None)
             for ended in self._ended:
                 ended.orphans.discard(pid)
             return
         if not prctl.IS_LINUX:
             with suppress(OSError):
                 os.killpg(pid, signal.SIGKILL)
+        fate, ended_with = self._fates.pop(pid, (Fate.NONE, 0))
         self._ended.append(
             _Ended(
                 number,
@@ -117,7 +133,8 @@ class Reaper:
                 signal=-code if code < 0 else None,
                 usage=usage,
                 killed=self._killed.pop(pid, 0),
-                fate=self._fates.pop(pid, Fate.NONE),
+                fate=fate,
+                ended_with=ended_with,
             )
         )
 
@@ -131,4 +148,5 @@ def _exited(ended: _Ended) -> Exited:
         peak_memory_bytes=ended.usage.ru_maxrss * _RSS_UNIT,
         orphans_killed=ended.killed,
         fate=ended.fate if ended.signal == signal.SIGKILL else Fate.NONE,
+        ended_with=ended.ended_with,
     )

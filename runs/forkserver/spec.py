@@ -27,7 +27,7 @@ class ChildSpec:
     stacks.
     """
     restored: dict[str, Any] | None
-    """The last checkpoint."""
+    """The last checkpoint, packed as `experiments.jsonvalues` does."""
     line_max_bytes: int
     record_max_bytes: int
     checkpoint_max_bytes: int
@@ -46,6 +46,8 @@ class Fate(StrEnum):
     """Its worker did not renew the lease in time, or the attempt is not its own any more."""
     SERVER = "server"
     """The fork server was killed, or went down."""
+    EXHAUSTED = "exhausted"
+    """No child was started, since open files, processes or memory were used up. Not now is not never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +64,5 @@ class Exit:
     orphans_killed: int
     """How many of its descendants had to be killed."""
     fate: Fate = Fate.NONE
+    ended_with: int = 0
+    """How many other children met the same fate at the same moment."""

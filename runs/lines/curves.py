@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from experiments.jsonvalues import unpack
 from runs.lines import following
 from runs.lines.records import ResultRecord
 from runs.models import Result
@@ -75,7 +76,7 @@ def read(run_id: int) -> tuple[list[Curve], list[Value]]:
         if points:
             curves.append(_curve(key, points[:POINTS_MAX][::-1], truncated=len(rows) > POINTS_MAX))
         if other := next((row for row in rows if row.kind == ResultKind.RESULT), None):
-            values.append(Value(key, other.value, other.attempt, other.seq, other.step))
+            values.append(Value(key, unpack(other.value), other.attempt, other.seq, other.step))
     return curves, values
 
 

@@ -11,9 +11,10 @@ import random
 import time
 from dataclasses import dataclass, field
 
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, transaction
 
 from runs.conf import runs_settings
+from runs.database import is_lock_timeout, limit_lock_waits
 from runs.exceptions import BufferUnavailable
 from runs.lines.buffer import Stream, buffer
 from runs.lines.store import Stored, store_entries
@@ -43,7 +44,9 @@ class Flush:
         return len(self.lines) + len(self.results)
 
     def store(self) -> None:
-        self.stored = store_entries(self.run_id, self.lines, self.results)
+        with transaction.atomic():
+            limit_lock_waits()
+            self.stored = store_entries(self.run_id, self.lines, self.results)
 
     def trim(self) -> bool:
         """Remove what is stored; False if somebody else has taken over, or Redis is not the one that was read."""
@@ -122,8 +125,11 @@ def flush_all(budget_s: float) -> FlushReport:
 def _flush_one(run_id: int, until: float, report: FlushReport) -> None:
     try:
         entries = flush_run(run_id, until=until)
-    except (BufferUnavailable, OperationalError, InterfaceError):
-        raise
+    except (BufferUnavailable, OperationalError, InterfaceError) as error:
+        if not is_lock_timeout(error):
+            raise
+        logger.warning("Run %d waits: what it writes to is locked", run_id)
+        report.failed[run_id] = str(error)
     except Exception as error:  # one run's trouble, whatever it is, must not stop the others
         logger.exception("Run %d cannot be flushed", run_id)
         report.failed[run_id] = str(error)

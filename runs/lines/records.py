@@ -32,11 +32,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from time import time as clock
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
 
 import msgspec
+from msgspec import Meta
 
-from experiments.exceptions import pause_within_reason
 from runs.states import AttemptKey, Level, ResultKind, Source
 
 FRAME_MAX_BYTES = 4096
@@ -45,6 +45,9 @@ FRAME_MAX_BYTES = 4096
 LINE, RESULT, PROGRESS, CHECKPOINT, ARTIFACT, HELLO, SEEN, END, BARRIER = (ord(letter) for letter in "LRPCAHSEB")
 TEXT = ord("T")
 PIECE, LAST_PIECE = ord("+"), ord("=")
+
+DEPTH_MAX = 200
+"""Deepest nesting of JSON that is stored: what decodes JSON, stores it or shows it must never meet its own limit."""
 
 
 class Line(NamedTuple):
@@ -84,11 +87,9 @@ class Text(NamedTuple):
 
 
 class End(TypedDict):
-    """The child's last word. `outcome`: returned | raised | failed | exited | cancelled | config | start |
-    retry_later.
-    """
+    """How the experiment ended, as the child reports it."""
 
-    outcome: str
+    outcome: Literal["returned", "raised", "failed", "exited", "cancelled", "config", "start", "retry_later"]
     error: NotRequired[str]
     """One sentence for people."""
     traceback: NotRequired[str]
@@ -101,18 +102,31 @@ class End(TypedDict):
 
 
 class ArtifactRecord(TypedDict):
-    name: str
-    path: str
+    """A file of the run. The bounds are those of the columns of `runs.models.Artifact`."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    path: Annotated[str, Meta(min_length=1, max_length=500)]
     """Relative to the run's folder."""
-    size_bytes: int
-    sha256: str
-    content_type: str
+    size_bytes: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    sha256: Annotated[str, Meta(max_length=64)]
+    content_type: Annotated[str, Meta(max_length=100)]
 
 
 class CheckpointRecord(TypedDict):
-    id: int
+    """A state to keep. `id` counts the checkpoints of the attempt."""
+
+    id: Annotated[int, Meta(ge=0, le=2**31 - 1)]
     sync: bool
+    """The experiment waits until it is stored."""
     state: dict[str, Any]
+
+
+class Hello(TypedDict):
+    """Sent when the experiment is imported and about to run."""
+
+    source_file: NotRequired[Annotated[str, Meta(max_length=4096)]]
+    source_digest: NotRequired[Annotated[str, Meta(max_length=64)]]
+    python: NotRequired[Annotated[str, Meta(max_length=200)]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +140,6 @@ _encoder = msgspec.json.Encoder()
 _line_decoder = msgspec.json.Decoder(tuple[float, int, str, str, dict[str, Any] | None])
 _result_decoder = msgspec.json.Decoder(tuple[float, str, str, int | None, Any])
 _text_decoder = msgspec.json.Decoder(tuple[float, str, str, str])
-_any_decoder = msgspec.json.Decoder()
 _ESCAPED_NUL = rb"\u0000"
 """The only way in which JSON can hold a NUL."""
 _LEVELS = frozenset(Level.values)
@@ -142,48 +155,12 @@ def encode(kind: int, payload: Any) -> bytes:
     return bytes((kind,)) + _encoder.encode(payload)
 
 
-def decode(record: bytes) -> Any:
-    """The payload of a control record (anything but lines and results). Raises ValueError."""
-    return _any_decoder.decode(record[1:])
-
-
 def text(record: bytes) -> Text:
     """The Text that a T record is. Raises ValueError for what is none."""
     found = Text(*_text_decoder.decode(record[1:]))
     if found.source not in _TEXT_SOURCES or len(found.writer) > WRITER_MAX_CHARS or not math.isfinite(found.time):
         raise ValueError("no text of a standard stream")
     return found
-
-
-def end(payload: Any) -> End:
-    """The End that an E record's payload is. Raises TypeError, KeyError or ValueError for what is none."""
-    known: End = {"outcome": str(payload["outcome"])}
-    for name in ("error", "traceback"):
-        if name in payload:
-            known[name] = without_nul(str(payload[name]))
-    if "summary" in payload:
-        known["summary"] = without_nul(payload["summary"])
-    if "exit_code" in payload:
-        known["exit_code"] = int(payload["exit_code"])
-    if "after_s" in payload:
-        known["after_s"] = pause_within_reason(payload["after_s"])
-    return known
-
-
-def checkpoint(payload: Any) -> CheckpointRecord:
-    """The CheckpointRecord that a C record's payload is. Raises TypeError, KeyError or ValueError for what is none."""
-    return {"id": int(payload["id"]), "sync": bool(payload["sync"]), "state": dict(payload["state"])}
-
-
-def artifact(payload: Any) -> ArtifactRecord:
-    """The ArtifactRecord that an A record's payload is. Raises TypeError, KeyError or ValueError for what is none."""
-    return {
-        "name": without_nul(str(payload["name"])),
-        "path": without_nul(str(payload["path"])),
-        "size_bytes": int(payload["size_bytes"]),
-        "sha256": str(payload["sha256"]),
-        "content_type": str(payload["content_type"]),
-    }
 
 
 def entry(key: AttemptKey, seq: int, record: bytes) -> bytes:
@@ -204,6 +181,7 @@ def decode_line(value: bytes) -> Line:
         time, level, source, message, metadata = _line_decoder.decode(body)
         if level not in _LEVELS or source not in _SOURCES or not math.isfinite(time):
             raise ValueError(f"level {level} or source {source} is none of ours")
+        check_depth(metadata, body)
         if _ESCAPED_NUL in body:
             message, metadata = without_nul(message), without_nul(metadata)
     except (ValueError, RecursionError, msgspec.MsgspecError) as error:
@@ -218,6 +196,7 @@ def decode_result(value: bytes) -> ResultRecord:
     attempt, seq, body = value.split(b":", 2)
     try:
         time, kind, key, step, content = _result_decoder.decode(body)
+        check_depth(content, body)
         if kind == ResultKind.METRIC:
             number = float(content)
             finite = math.isfinite(number)
@@ -234,7 +213,7 @@ def decode_result(value: bytes) -> ResultRecord:
         if kind != ResultKind.RESULT:
             raise ValueError(f"kind {kind} is none of ours")
         return ResultRecord(int(attempt), int(seq), time, kind, without_nul(key), step, None, without_nul(content))
-    except (ValueError, TypeError, RecursionError, msgspec.MsgspecError):
+    except (ValueError, TypeError, ArithmeticError, RecursionError, msgspec.MsgspecError):
         text = body[:1000].decode(errors="replace").replace("\0", "␀")
         return ResultRecord(int(attempt), int(seq), clock(), ResultKind.RESULT, "unreadable", None, None, text)
 
@@ -243,6 +222,24 @@ def unreadable(attempt: int, seq: int, body: bytes, why: str) -> Line:
     """The line that stands for one that cannot be read."""
     text = body[:1000].decode(errors="replace").replace("\0", "␀")
     return Line(attempt, seq, clock(), Level.WARNING, Source.SYSTEM, f"unreadable record ({why}): {text}", None)
+
+
+def check_depth(value: Any, body: bytes) -> None:
+    """Refuse a value, whose JSON is part of `body`, that is nested more than DEPTH_MAX deep. Raises ValueError."""
+    if body.count(b"[") + body.count(b"{") <= DEPTH_MAX:
+        return
+    depth, containers = 0, [value] if isinstance(value, (dict, list)) else []
+    while containers:
+        depth += 1
+        if depth > DEPTH_MAX:
+            raise ValueError(f"nested more than {DEPTH_MAX} deep")
+        items = (item for outer in containers for item in (outer.values() if isinstance(outer, dict) else outer))
+        containers = [item for item in items if isinstance(item, (dict, list))]
+
+
+def plain(text: str, max_chars: int = 1000) -> str:
+    """The beginning of `text`, in characters that no database refuses."""
+    return text[:max_chars].encode("utf-8", "backslashreplace").decode().replace("\0", "␀")
 
 
 def without_nul(value: Any) -> Any:

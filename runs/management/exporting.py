@@ -11,8 +11,10 @@ from typing import Any, BinaryIO, Protocol
 
 from django.db.models import Q
 
+from experiments.jsonvalues import unpack
+from runs import formatting
 from runs.models import Result
-from runs.serializers import iso
+from runs.serializers import iso, result_value
 
 BATCH = 5_000
 COLUMNS = ("run", "attempt", "seq", "time", "kind", "key", "step", "value")
@@ -54,7 +56,7 @@ def row(result: Result) -> dict[str, Any]:
         "kind": result.kind,
         "key": result.key,
         "step": result.step,
-        "value": result.value if result.number is None else result.number,
+        "value": result_value(result),
     }
 
 
@@ -70,16 +72,25 @@ def write_json(found: Iterable[dict[str, Any]], out: Writes) -> None:
 
 
 def write_csv(found: Iterable[dict[str, Any]], out: Writes) -> None:
-    """Values that are neither numbers nor texts are written as JSON. A text that a spreadsheet would take for a formula
-    is written as it is: this is data, to be read back as such."""
-    writer = csv.writer(out, lineterminator="\n")
+    """CSV as in RFC 4180. Numbers (also nan and inf) and texts are written as such, anything else as JSON; texts go
+    through `formatting.csv_cell`."""
+    writer = csv.writer(out, lineterminator="\r\n")  # the writer quotes only characters that end a line
     writer.writerow(COLUMNS)
     for result in found:
-        writer.writerow([plain(result[column]) for column in COLUMNS])
+        cells = [plain(result[column]) for column in COLUMNS[:-1]]
+        writer.writerow([*cells, value_cell(result["value"])])
 
 
 def plain(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list | bool) else value
+    return formatting.csv_cell(value) if isinstance(value, str) else value
+
+
+def value_cell(value: Any) -> Any:
+    if isinstance(value, dict) and value.keys() == {"$float"}:
+        return value["$float"]
+    if isinstance(value, dict | list | bool) or value is None:
+        return json.dumps(value, ensure_ascii=False)
+    return plain(value)
 
 
 WRITERS: dict[str, Callable[[Iterable[dict[str, Any]], Writes], None]] = {"json": write_json, "csv": write_csv}
@@ -91,7 +102,7 @@ def write_text(found: Iterable[dict[str, Any]], path: Path, form: str) -> None:
 
 
 def write_parquet(found: Iterable[dict[str, Any]], sink: Path | BinaryIO) -> None:
-    """Columns as in COLUMNS, but `number` for what is a number, and `value` with the JSON of anything else."""
+    """Columns as in COLUMNS, but `number` has what a float holds exactly, and `value` the JSON of anything else."""
     try:
         import pyarrow as pa  # optional, and slow to import
         import pyarrow.parquet as pq
@@ -108,9 +119,21 @@ def write_parquet(found: Iterable[dict[str, Any]], sink: Path | BinaryIO) -> Non
 
 
 def _typed(result: dict[str, Any]) -> dict[str, Any]:
-    value = result["value"]
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = _exact_float(result["value"])
     return result | {
-        "number": float(value) if is_number else None,
-        "value": None if is_number else json.dumps(value, ensure_ascii=False),
+        "number": number,
+        "value": json.dumps(result["value"], ensure_ascii=False) if number is None else None,
     }
+
+
+def _exact_float(value: Any) -> float | None:
+    """A number as a float; None for what is none, or an integer that no float holds exactly."""
+    value = unpack(value)
+    if isinstance(value, float):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    try:
+        return float(value) if int(float(value)) == value else None
+    except OverflowError:
+        return None

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from runs.conf import runs_settings
+from runs.formatting import ProgressStart
 from runs.models.run import Run
 from runs.states import AttemptEnd, AttemptKey, FailureKind
+
+
+class WorkerQuerySet(models.QuerySet["Worker"]):
+    def live(self) -> WorkerQuerySet:
+        """Workers that renewed their heartbeat within one lease and have not stopped."""
+        return self.filter(stopped_at=None, heartbeat_at__gt=Now() - timedelta(seconds=runs_settings().lease_s))
+
+    def served_queues(self) -> set[str]:
+        """Queues that a live worker listens to."""
+        return {queue for queues in self.live().values_list("queues", flat=True) for queue in queues}
 
 
 class Worker(models.Model):
@@ -32,6 +46,8 @@ class Worker(models.Model):
         default=0, help_text="Wake-ups that found no due run: doubled messages, or another worker was faster."
     )
 
+    objects = WorkerQuerySet.as_manager()
+
     class Meta:
         ordering = ("-id",)
         indexes = (models.Index("heartbeat_at", name="worker_alive", condition=Q(stopped_at=None)),)
@@ -53,8 +69,13 @@ class Attempt(models.Model):
 
     claimed_at = models.DateTimeField(db_default=Now())
     lease_expires_at = models.DateTimeField()
+    alone_until = models.DateTimeField(
+        null=True, help_text="Its worker claims nothing else until then; see runs.losses."
+    )
     started_at = models.DateTimeField(null=True, help_text="The experiment's first step.")
     finished_at = models.DateTimeField(null=True)
+    progress_from = models.FloatField(null=True, help_text="First progress of this attempt, or of its newest phase.")
+    progress_from_at = models.DateTimeField(null=True)
 
     end = models.CharField(max_length=10, blank=True, choices=AttemptEnd)
     failure_kind = models.CharField(max_length=10, blank=True, choices=FailureKind)
@@ -63,10 +84,18 @@ class Attempt(models.Model):
     ended_by = models.CharField(
         max_length=200, blank=True, help_text="Who or what ended it, if not the experiment itself."
     )
+    excused = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="A loss that is not counted: other runs were lost with it, or it had not started.",
+    )
     exit_status = models.IntegerField(null=True)
     signal = models.PositiveSmallIntegerField(null=True)
     peak_memory_bytes = models.BigIntegerField(null=True)
     cpu_seconds = models.FloatField(null=True)
+    memory_limit_bytes = models.BigIntegerField(
+        null=True, help_text="Limit in force: the run's own, or its worker's default; empty is none."
+    )
     certificate = models.JSONField(null=True, help_text="Failure report, see runs.recovery.failure_report.")
     restored = models.JSONField(
         null=True, help_text="The checkpoint that it went on from: attempt and number; null if it started clean."
@@ -112,6 +141,13 @@ class Attempt(models.Model):
     @property
     def key(self) -> AttemptKey:
         return AttemptKey(self.run_id, self.number)
+
+    @property
+    def progress_start(self) -> ProgressStart | None:
+        """Progress from which the pace of this attempt is measured; None while it is unknown."""
+        if self.progress_from is None or self.progress_from_at is None:
+            return None
+        return ProgressStart(self.progress_from, self.progress_from_at)
 
 
 class Checkpoint(models.Model):

@@ -39,6 +39,9 @@ class Run(models.Model):
     queue = models.CharField(max_length=100, default="runs")
     priority = models.SmallIntegerField(default=0)
     not_before = models.DateTimeField(null=True, blank=True)
+    alone_s = models.FloatField(
+        null=True, blank=True, help_text="Seconds that the next attempt has its worker to itself; see runs.losses."
+    )
     on_lost = models.CharField(max_length=10, default="retry")
     max_attempts = models.PositiveSmallIntegerField(default=3)
     retries = models.JSONField(
@@ -130,6 +133,17 @@ class Run(models.Model):
     def key(self) -> AttemptKey:
         """The newest attempt."""
         return AttemptKey(self.pk, self.attempt)
+
+    @property
+    def is_cancelling(self) -> bool:
+        return self.status == Status.RUNNING and self.cancel_requested_at is not None
+
+    @property
+    def badge(self) -> tuple[str, str]:
+        """Style and text of the status badge."""
+        if self.is_cancelling:
+            return "cancelling", "Cancelling"
+        return self.status, str(self.get_status_display())
 
     @property
     def is_final(self) -> bool:

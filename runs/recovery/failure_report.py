@@ -6,9 +6,12 @@ Written by the attempt's supervisor, or, where that had vanished with its worker
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, BinaryIO, TypedDict
 
 from runs import formatting
 from runs.lines.records import Line
@@ -93,20 +96,33 @@ def last_lines(lines: Iterable[Line]) -> list[LastLine]:
 
 def stacks(file: Path) -> str:
     """The newest part of the stacks that faulthandler wrote; empty if there are none, or none that this host sees."""
-    try:
-        return file.read_text(errors="replace").replace("\0", "␀")[-STACKS_MAX_CHARS:]
-    except OSError:
-        return ""
+    with suppress(OSError), _open_regular(file) as opened:
+        opened.seek(max(os.fstat(opened.fileno()).st_size - 4 * STACKS_MAX_CHARS, 0))
+        return _text(opened)[-STACKS_MAX_CHARS:]
+    return ""
 
 
 def stacks_after(file: Path, size: int) -> str:
     """What was added to the file since it had this size."""
-    try:
-        with file.open("rb") as opened:
-            opened.seek(size)
-            return opened.read(4 * STACKS_MAX_CHARS).decode(errors="replace").replace("\0", "␀")[:STACKS_MAX_CHARS]
-    except OSError:
-        return ""
+    with suppress(OSError), _open_regular(file) as opened:
+        opened.seek(size)
+        return _text(opened)[:STACKS_MAX_CHARS]
+    return ""
+
+
+def _open_regular(file: Path) -> BinaryIO:
+    """Open a file for reading. The experiment may have put anything in its place, as a pipe that nobody writes to.
+    Raises OSError for what is no regular file.
+    """
+    opened = os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+        opened.close()
+        raise OSError(f"{file} is not a regular file")
+    return opened
+
+
+def _text(opened: BinaryIO) -> str:
+    return opened.read(4 * STACKS_MAX_CHARS).decode(errors="replace").replace("\0", "␀")
 
 
 def words(certificate: dict[str, Any]) -> Iterator[str]:

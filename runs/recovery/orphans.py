@@ -13,9 +13,8 @@ from contextlib import suppress
 
 import psutil
 
-from runs.forkserver import machine
+from runs.forkserver import machine, process_tree
 from runs.forkserver.marks import SERVER_MARK, ServerMark
-from runs.protections import is_off
 
 logger = logging.getLogger(__name__)
 
@@ -26,17 +25,22 @@ LIMIT_S = 3.0
 LOOK_S = 0.02
 
 
+class OrphansAlive(Exception):
+    """Some processes of a dead worker are still there."""
+
+
 def end_leftovers(patience_s: float = PATIENCE_S, limit_s: float = LIMIT_S) -> int:
-    """Kill every process whose worker is gone; returns how many it had to kill. Returns when none is left, or after
-    `limit_s`. May be called by several processes at once.
+    """Kill every process whose worker is gone, until none is left; returns how many it had to kill.
+
+    Raises OrphansAlive after `limit_s`: their runs must not start again yet. Safe to call from several processes at
+    once.
     """
     killed: set[int] = set()
     began = time.monotonic()
-    while found := leftovers() if not is_off("tree_kill") else []:
+    while found := leftovers():
         age = time.monotonic() - began
         if age > limit_s:
-            logger.error("Processes %s of a dead worker cannot be killed", [process.pid for process in found])
-            break
+            raise OrphansAlive(f"Processes {[process.pid for process in found]} of a dead worker cannot be killed")
         if age > patience_s:
             killed |= _kill(found, spare_keepers=age < 2 * patience_s)
         time.sleep(LOOK_S)
@@ -49,9 +53,9 @@ def leftovers() -> list[psutil.Process]:
     """Living processes of this machine that descend from a fork server whose worker is gone."""
     gone: dict[ServerMark, bool] = {}
     found = []
-    for process in psutil.process_iter():
-        mark = _mark(process)
-        if mark is None:
+    for process, text in process_tree.with_variable(SERVER_MARK):
+        mark = ServerMark.parsed(text)
+        if mark is None or mark.boot_id != machine.boot_id():
             continue
         if mark not in gone:
             gone[mark] = machine.is_gone(machine.host(), mark.boot_id, mark.worker_pid, mark.worker_started)
@@ -60,22 +64,17 @@ def leftovers() -> list[psutil.Process]:
     return found
 
 
-def _mark(process: psutil.Process) -> ServerMark | None:
-    """Of a living process of this boot; None for any other."""
-    with suppress(psutil.Error, OSError):
-        mark = ServerMark.parsed(process.environ().get(SERVER_MARK, ""))
-        if mark and mark.boot_id == machine.boot_id() and process.status() not in machine.DEAD_STATES:
-            return mark
-    return None
-
-
 def _kill(found: list[psutil.Process], *, spare_keepers: bool) -> set[int]:
-    """Kill them; with `spare_keepers` not those at the top, since a keeper ends also what has lost its mark."""
+    """Kill them; with `spare_keepers` not those at the top, since a keeper ends also what has lost its mark. Such a one
+    is continued, in case that it was stopped.
+    """
     pids = {process.pid for process in found}
     killed = set()
     for process in found:
         with suppress(psutil.Error):
-            if not (spare_keepers and process.ppid() not in pids):
-                process.kill()
-                killed.add(process.pid)
+            if spare_keepers and process.ppid() not in pids:
+                process.resume()
+                continue
+            process.kill()
+            killed.add(process.pid)
     return killed

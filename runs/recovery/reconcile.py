@@ -8,7 +8,7 @@ lease before there was the time of one to renew it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -18,16 +18,17 @@ from django.db.models import Count, ExpressionWrapper, Q
 from django.db.models.fields import BooleanField
 from django.db.models.functions import Now
 
+from runs import wake
 from runs.conf import runs_settings
+from runs.folders import remove_if_empty, run_folder, stacks_file
 from runs.forkserver import machine
 from runs.formatting import between
 from runs.lines.records import Line
 from runs.models import Attempt, LogLine, Pulse, Run, Worker
-from runs.protections import is_off
 from runs.recovery import failure_report
 from runs.recovery.failure_report import Certificate
 from runs.recovery.orphans import end_leftovers
-from runs.states import AttemptKey, FailureKind, Status
+from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
 from runs.transitions import Ending, Settled, forsake, settle
 from runs.transitions import Facts as Known
 
@@ -73,15 +74,12 @@ class ReconcileReport:
     """What could not be done → why; the next sweep tries again."""
 
 
-def reconcile(wake: Callable[[str, int], None], waiting: Callable[[str], int]) -> ReconcileReport:
-    """One sweep. `wake(queue, count)` sends wake-ups, `waiting(queue)` says how many lie there; both may raise.
-
-    Raises django's database errors if the database is away.
-    """
+def reconcile() -> ReconcileReport:
+    """Sweep once. Raises django's database errors if the database is away."""
     report = ReconcileReport()
     recover(report)
     for queue, due in _due_runs():
-        _resend(queue, due, wake, waiting, report)
+        _resend(queue, due, report)
     return report
 
 
@@ -93,14 +91,14 @@ def recover(report: ReconcileReport | None = None) -> ReconcileReport:
     report = report or ReconcileReport()
     found = _open_attempts()
     report.by_lease = _leases_can_be_judged()  # after the look, which may have waited for the database until now
-    lost = [facts for facts in found if is_lost(facts, by_lease=report.by_lease) and not is_off("recovery")]
+    lost = [facts for facts in found if is_lost(facts, by_lease=report.by_lease)]
     for facts in _without_leftovers(lost, report):
         try:
             _settle(facts, report)
         except Exception as error:  # one bad row must not stop the others
             logger.exception("Attempt %s cannot be settled", facts.key)
             report.failed[f"attempt {facts.key}"] = str(error)
-    for run_id in [] if is_off("recovery") else forsake(FORSAKEN):
+    for run_id in forsake(FORSAKEN):
         logger.warning("Run %d: %s", run_id, FORSAKEN)
     return report
 
@@ -178,14 +176,25 @@ def _is_gone(worker: Worker) -> bool:
 
 def _settle(facts: Facts, report: ReconcileReport) -> None:
     """End a lost attempt, unless it was renewed, ended or taken over since it was looked at."""
-    why = f"Its worker {facts.worker} vanished."
-    lost = Ending(Status.FAILED, FailureKind.LOST, error=why, ended_by=WHO)
+    others = _lost_with(facts.key)
+    why = f"Its worker {facts.worker} vanished" + (f", and {others} other runs with it." if others else ".")
+    lost = Ending(Status.FAILED, FailureKind.LOST, error=why, ended_by=WHO, excused=others > 0)
     certificate = {"certificate": _certificate(facts)}
     with transaction.atomic():
         settled = settle(facts.key, lost, Known(certificate)) if _still_stuck(facts) else Settled.SUPERSEDED
     if settled is not Settled.SUPERSEDED:
         logger.warning("Attempt %s: %s %s", facts.key, why, settled)
         report.settled[facts.key] = settled
+    if settled is Settled.FINAL:
+        remove_if_empty(run_folder(facts.key.run_id))
+
+
+def _lost_with(key: AttemptKey) -> int:
+    """Number of other attempts that are lost with the worker of this one: still open, or ended within two leases."""
+    recently = Now() - timedelta(seconds=2 * runs_settings().lease_s)
+    same_time = Q(finished_at=None) | Q(end=AttemptEnd.LOST, finished_at__gt=recently)
+    worker = Attempt.objects.filter(run_id=key.run_id, number=key.number).values("worker")
+    return Attempt.objects.filter(same_time, worker__in=worker).exclude(run_id=key.run_id).count()
 
 
 def _certificate(facts: Facts) -> Certificate:
@@ -194,7 +203,6 @@ def _certificate(facts: Facts) -> Certificate:
     attempt = Attempt.objects.get(run_id=facts.key.run_id, number=facts.key.number)
     rows = LogLine.objects.filter(run_id=facts.key.run_id, attempt=facts.key.number).order_by("-seq")[: conf.end_lines]
     lines = [Line(row.attempt, row.seq, row.time.timestamp(), row.level, row.source, row.message, None) for row in rows]
-    folder = conf.var / "runs" / str(facts.key.run_id)
     return {
         "witness": WHO,
         "failure_kind": str(FailureKind.LOST),
@@ -211,7 +219,7 @@ def _certificate(facts: Facts) -> Certificate:
         "last_line_age_s": None,
         "last_progress_age_s": facts.progress_age_s,
         "last_lines": failure_report.last_lines(reversed(lines)),
-        "stacks": failure_report.stacks(folder / f"stacks-{facts.key.number}.txt"),
+        "stacks": failure_report.stacks(stacks_file(run_folder(facts.key.run_id), facts.key.number)),
         "processes": [],
     }
 
@@ -220,12 +228,15 @@ def _still_stuck(facts: Facts) -> bool:
     """Hold the run and its attempt until the transaction's end, in the order in which `transitions` takes them.
 
     A worker that renews at this moment comes either before, and then its lease is good, or after, and finds nothing.
+    Rows that somebody else holds are left to the next sweep: one locked row never stops the others.
     """
-    Run.objects.select_for_update(no_key=True).filter(pk=facts.key.run_id).order_by("pk").first()
+    free = Run.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=facts.key.run_id)
+    if free.order_by("pk").first() is None:
+        return False
     held = Attempt.objects.filter(run_id=facts.key.run_id, number=facts.key.number, finished_at=None)
     if not facts.process_gone:
         held = held.filter(_expired())
-    return held.order_by("pk").select_for_update(no_key=True).first() is not None
+    return held.order_by("pk").select_for_update(no_key=True, skip_locked=True).first() is not None
 
 
 def _due_runs() -> Iterable[tuple[str, int]]:
@@ -234,14 +245,12 @@ def _due_runs() -> Iterable[tuple[str, int]]:
     return due.order_by().values_list("queue").annotate(Count("pk"))
 
 
-def _resend(
-    queue: str, due: int, wake: Callable[[str, int], None], waiting: Callable[[str], int], report: ReconcileReport
-) -> None:
+def _resend(queue: str, due: int, report: ReconcileReport) -> None:
     """Send what is missing for each due run to have a message, so many at once that the queue is never flooded."""
     try:
-        missing = min(due - waiting(queue), runs_settings().resend_max)
-        if missing > 0 and not is_off("resend"):
-            wake(queue, missing)
+        missing = min(due - wake.waiting(queue), runs_settings().resend_max)
+        if missing > 0:
+            wake.workers(queue, missing)
             report.sent[queue] = missing
     except Exception as error:  # a broker that is away, or one bad queue
         logger.warning("Queue %s cannot be looked after: %s", queue, error)

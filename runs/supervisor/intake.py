@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import selectors
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from runs.conf import RunsSettings
 from runs.forkserver.client import Child
-from runs.lines import records
+from runs.lines import control_records, records
 from runs.lines.buffer import Stream
 from runs.lines.folding import Folding
-from runs.lines.records import End, Progress
+from runs.lines.records import End
 from runs.states import Level, Source
 from runs.supervisor.capture import RawStream, Writers
 from runs.supervisor.channel import Channel
 from runs.supervisor.moments import Moment
 from runs.supervisor.recorder import RunRecords
 from runs.supervisor.window import Window
+
+logger = logging.getLogger(__name__)
+
+SHOWN_BYTES = 200
+"""Of a record that cannot be read."""
 
 
 @dataclass(slots=True)
@@ -33,6 +38,8 @@ class Said:
     started_at: float | None = None
     cancel_seen: bool = False
     end: End | None = None
+    end_refusal: str = ""
+    """Why its report of the end could not be read."""
     ended_at: float | None = None
 
 
@@ -153,45 +160,50 @@ class Intake:
         try:
             return self._writers.feed(record, time.monotonic())
         except (ValueError, RecursionError) as error:
-            return [_unreadable(record, error)]
+            return self._refuse(records.TEXT, record, str(error))
 
     def _control(self, kind: int, record: bytes) -> list[bytes]:
-        """Take a control record; a hostile one becomes a line that shows it."""
+        """Take a control record. One that cannot be taken, whatever the reason, becomes a line that shows it."""
         try:
-            self._take_control(kind, records.decode(record))
-        except (ValueError, TypeError, LookupError, RecursionError) as error:
-            return [_unreadable(record, error)]
+            self._take_control(kind, record)
+        except control_records.UnreadableRecord as error:
+            return self._refuse(kind, record, str(error))
+        except Exception as error:  # no record of a child ends its supervisor
+            logger.exception("A record of kind %c could not be taken", kind)
+            return self._refuse(kind, record, f"{type(error).__name__}: {error}")
         return []
 
-    def _take_control(self, kind: int, payload: Any) -> None:
+    def _refuse(self, kind: int, record: bytes, why: str) -> list[bytes]:
+        if kind == records.CHECKPOINT and (number := control_records.checkpoint_id(record)) is not None:
+            self._writes.refuse_checkpoint(number, f"The checkpoint could not be kept: {why}")
+        if kind == records.END:
+            self.said.end_refusal = why
+        shown = record[:SHOWN_BYTES].decode(errors="backslashreplace").replace("\0", "␀")
+        return [system_line(Level.WARNING, f"unreadable record ({why}): {shown}")]
+
+    def _take_control(self, kind: int, record: bytes) -> None:
         writes = self._writes
         if kind == records.BARRIER:
             for fd in self._open & self._raw.keys():
                 self._read(fd)
         elif kind == records.PROGRESS:
-            current, total, message = payload
-            writes.progress(Progress(float(current), None if total is None else float(total), str(message)))
+            writes.progress(control_records.progress(record))
             self.said.last_progress_at = time.monotonic()
         elif kind == records.CHECKPOINT:
-            writes.checkpoint(records.checkpoint(payload))
+            writes.checkpoint(control_records.checkpoint(record))
         elif kind == records.ARTIFACT:
-            writes.artifact(records.artifact(payload))
-        elif kind == records.HELLO:
-            hello = dict(payload)
+            writes.artifact(control_records.artifact(record))
+        elif kind == records.HELLO and self.said.started_at is None:
+            hello = control_records.hello(record)
             self.said.started_at = time.monotonic()
             writes.mark(started_at=Moment.now())
             writes.provenance(hello)
-        elif kind == records.SEEN:
+        elif kind == records.SEEN and not self.said.cancel_seen:
             self.said.cancel_seen = True
             writes.mark(cancel_seen_at=Moment.now())
         elif kind == records.END and self.said.end is None:
-            self.said.end = records.end(payload)
+            self.said.end = control_records.end(record)
             self.said.ended_at = time.monotonic()
-
-
-def _unreadable(record: bytes, error: Exception) -> bytes:
-    shown = record[:200].decode(errors="replace")
-    return system_line(Level.WARNING, f"unreadable record ({error}): {shown}")
 
 
 def system_line(level: Level, message: str) -> bytes:

@@ -4,11 +4,11 @@ Pure.
 
 from __future__ import annotations
 
-import signal as signals
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from experiments.signal_names import signal_name
 from runs.forkserver.client import Exit, Fate
-from runs.lines.records import End
+from runs.lines.records import End, plain
 from runs.states import FailureKind, Status
 from runs.supervisor.stops import Action, Reason, Stop
 from runs.transitions import Ending
@@ -24,6 +24,8 @@ class Observation:
     """The child's last word, if it had one."""
     started: bool
     """Whether the experiment's own code was reached."""
+    end_refusal: str = ""
+    """Why a report of its end could not be read, if one came."""
     stop: Stop | None = None
     seen: bool = False
     """Whether the experiment has noticed a cancel request."""
@@ -44,6 +46,8 @@ class Verdict:
     """The pause that a run which is handed back asks for."""
 
 
+TRACEBACK_MAX_CHARS = 20_000
+"""Of a traceback that the database refused as a whole."""
 _FORCEFUL = frozenset({Action.INTERRUPT, Action.TERMINATE, Action.KILL})
 _FAILURES = {
     Reason.TIMEOUT: FailureKind.TIMEOUT,
@@ -102,17 +106,29 @@ def _by_itself(seen: Observation) -> Verdict:
 
 def _without_a_word(seen: Observation) -> Ending:
     if seen.exit is not None and seen.exit.fate:
-        return _ending(seen, Status.FAILED, FailureKind.LOST, _FATES[seen.exit.fate])
+        return _lost(seen, seen.exit)
+    if seen.end_refusal and seen.exit is not None and seen.exit.status == 0:
+        why = f"Its result could not be kept: {seen.end_refusal}"
+        return _ending(seen, Status.FAILED, FailureKind.ERROR, why)
     how = describe_exit(seen.exit)
     if not seen.started:
         return _ending(seen, Status.FAILED, FailureKind.START, f"The process {how} before the experiment began")
     return _ending(seen, Status.FAILED, FailureKind.CRASHED, f"The process {how} without a word")
 
 
+def _lost(seen: Observation, exit_: Exit) -> Ending:
+    """What was not the process' own end. It is excused unless it may be the cause: alone, and executed."""
+    error = _FATES[exit_.fate]
+    if exit_.ended_with:
+        error += f", and with it {exit_.ended_with} other {'run' if exit_.ended_with == 1 else 'runs'}"
+    ending = _ending(seen, Status.FAILED, FailureKind.LOST, error)
+    return replace(ending, excused=exit_.ended_with > 0 or exit_.signal is None)
+
+
 def _ending(
     seen: Observation, status: Status, kind: FailureKind | None, error: str, *, summary: object = None
 ) -> Ending:
-    end: End = seen.end or {"outcome": ""}
+    end: End = seen.end or {"outcome": "failed"}
     return Ending(
         status=status,
         failure_kind=kind,
@@ -131,7 +147,22 @@ def describe_exit(exit_: Exit | None) -> str:
         return "was never started"
     if exit_.signal is None:
         return f"ended with exit status {exit_.status}"
-    try:
-        return f"was ended by {signals.Signals(exit_.signal).name}"
-    except ValueError:
-        return f"was ended by signal {exit_.signal}"
+    return f"was ended by {signal_name(exit_.signal)}"
+
+
+def storable(ending: Ending, why: str) -> Ending:
+    """What is stored in the place of an ending that the database refuses: a run that completed fails, since its result
+    is lost.
+    """
+    error = f"Its end could not be stored as it was ({plain(why, 500)})"
+    if ending.error:
+        error += f": {plain(ending.error)}"
+    if ending.status == Status.COMPLETED:
+        ending = replace(ending, status=Status.FAILED, failure_kind=FailureKind.ERROR)
+    return replace(
+        ending,
+        error=error,
+        traceback=plain(ending.traceback, TRACEBACK_MAX_CHARS),
+        summary=None,
+        ended_by=plain(ending.ended_by),
+    )

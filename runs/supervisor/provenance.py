@@ -8,7 +8,9 @@ import subprocess
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
+
+from runs.lines.records import Hello
 
 GIT_TIMEOUT_S = 5.0
 
@@ -27,12 +29,10 @@ class Provenance(TypedDict, total=False):
     """Distribution → version."""
 
 
-def complete(hello: dict[str, Any], source_file: Path) -> Provenance:
+def complete(hello: Hello, source_file: Path) -> Provenance:
     """What the child said of its code, with git's and the environment's part. Blocks for git, at most some seconds."""
     known: Provenance = {**environment()}
-    for name in ("source_file", "source_digest", "python"):
-        if name in hello:
-            known[name] = str(hello[name])
+    known.update(hello)  # type: ignore[typeddict-item]  # the fields of a Hello are among those of a Provenance
     known.update(git(source_file.parent))
     return known
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,4 +80,4 @@ def _limit(observation: Observation, ended_by: str, seen: Seen) -> LimitMet | No
 
 
 def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 3)
+    return None if seconds is None or not math.isfinite(seconds) else round(seconds, 3)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from runs.exceptions import BufferUnavailable
 from runs.lines.buffer import Buffer, Stream
-from runs.protections import is_off
 from runs.supervisor.window import Window
 
 logger = logging.getLogger(__name__)
@@ -78,8 +77,6 @@ class Sender(threading.Thread):
         )
         if pushed.accepted:
             self._sent[stream], self._reset[stream] = pushed.tail, False
-            if is_off("replay"):
-                self._window.forget(stream, pushed.tail)
         else:
             self._resume(stream, pushed.tail)
 

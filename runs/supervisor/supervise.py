@@ -11,33 +11,34 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, transaction
 
 from runs import transitions
-from runs.conf import RunsSettings
-from runs.exceptions import BufferUnavailable, SpawnFailed
+from runs.database import close_connection
+from runs.exceptions import BufferUnavailable, SpawnFailed, is_exhaustion
+from runs.folders import remove_if_empty, run_folder, stacks_file
 from runs.forkserver.client import Child, ChildSpec, Exit, Fate
 from runs.lines import flush, store
 from runs.lines.buffer import Stream
 from runs.lines.records import position
+from runs.lines.store.writing import REFUSALS
 from runs.models import Attempt, Checkpoint
-from runs.protections import is_off
 from runs.recovery.failure_report import ProcessSeen
-from runs.states import AttemptKey, FailureKind, Status
+from runs.states import AttemptKey, FailureKind, Level, Status
 from runs.supervisor.events import Event, Exited, Inbox, Measured
-from runs.supervisor.outcome import Observation, Verdict, verdict
+from runs.supervisor.intake import system_line
+from runs.supervisor.memory import with_default_limit
+from runs.supervisor.outcome import Observation, Verdict, storable, verdict
+from runs.supervisor.recorder import Answers
 from runs.supervisor.reporting import Seen, Spent, certify
+from runs.supervisor.resources import Usage
 from runs.supervisor.sender import Sender
 from runs.supervisor.watch import Watch
 from runs.supervisor.window import Window
+from runs.supervisor.worker_services import WorkerServices
 from runs.transitions import Ending, Facts, Settled
-from runs.worker.resources import Usage
-
-if TYPE_CHECKING:
-    from runs.worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,10 @@ T = TypeVar("T")
 
 GONE_S = 30.0
 """Longest wait for the end of a child whose supervisor failed."""
+NOT_NOW_S = 5.0
+"""Pause before the next attempt of a run whose worker had run out of something."""
+REFUSAL_MAX_CHARS = 500
+"""Of the reason that the child is told: its control pipe takes little without blocking."""
 RETRY_S = 1.0
 """Between two tries to write the end while the database is away."""
 
@@ -62,39 +67,36 @@ class Supervised(TypedDict):
     queue: str
 
 
-def supervise_next(runtime: Runtime, queues: Sequence[str], task_id: str) -> Supervised | None:
+def supervise_next(worker: WorkerServices, queues: Sequence[str], task_id: str) -> Supervised | None:
     """Claim the next due run of `queues` and see it through to its end; None if there is none. Blocks as long as it
     takes.
     """
-    runtime.heard += 1
-    if runtime.stopping:
-        return None
-    attempt = transitions.claim(queues, runtime.worker, lease_s=runtime.conf.lease_s, task_id=task_id)
-    runtime.count(claimed=attempt is not None)
+    attempt = worker.claim(queues, task_id)
     if attempt is None:
         return None
-    supervisor = None
     try:
-        supervisor = Supervisor(runtime, attempt)
-        runtime.add(supervisor)
+        supervisor = Supervisor(worker, attempt)
+        worker.join(supervisor)
         return supervisor.run()
-    except Exception:
+    except Exception as error:
         logger.exception("Run %s: its supervisor failed", attempt.key)
-        return _given_up(attempt)
+        return _given_up(attempt, error)
     finally:
-        if supervisor is not None:
-            runtime.remove(supervisor)
+        worker.leave(attempt.key)
 
 
-def _given_up(attempt: Attempt) -> Supervised:
+def _given_up(attempt: Attempt, error: Exception) -> Supervised:
     """End an attempt whose supervisor failed, by a fault of its own or because it was hurried while the database is
-    away. What does not work now is left to the reconciler: nobody renews the lease any more.
+    away. Where this process had run out of something, the run is handed back instead: not now. What does not work now
+    is left to the reconciler: nobody renews the lease any more.
     """
     close_old_connections()
     lost = Ending(Status.FAILED, FailureKind.LOST, error="Its supervisor failed; the worker's log says why.")
+    if is_exhaustion(error):
+        lost = Ending(Status.PENDING, error=f"Its worker had run out of resources: {error}", ended_by="worker")
     settled = Settled.SUPERSEDED
     try:
-        settled = transitions.settle(attempt.key, lost)
+        settled = transitions.settle(attempt.key, lost, after_s=NOT_NOW_S)
     except Exception:
         logger.exception("Run %s: it is left to the reconciler", attempt.key)
     return _supervised(attempt.key, lost, settled, attempt.run.queue)
@@ -114,16 +116,25 @@ def _supervised(key: AttemptKey, ending: Ending, settled: Settled, queue: str) -
 class Supervisor:
     """Owns one attempt. Other threads speak to it through `post` alone."""
 
-    def __init__(self, runtime: Runtime, attempt: Attempt) -> None:
-        conf = runtime.conf
+    def __init__(self, worker: WorkerServices, attempt: Attempt) -> None:
+        conf = worker.conf
         self.key = attempt.key
-        self._runtime, self._run, self._conf = runtime, attempt.run, conf
-        self._limits = attempt.run.effective_limits()
+        self._worker, self._run, self._conf = worker, attempt.run, conf
+        self._limits = with_default_limit(attempt.run.effective_limits(), conf)
         self._inbox = Inbox()
         self._window = Window(
             self.key, max_entries=conf.window_max_lines, max_bytes=conf.window_max_bytes, tail=conf.end_lines
         )
-        self._writes = runtime.recorder.open(self.key, self._acknowledge, self._store_said)
+        self._writes = worker.recorder.open(
+            self.key,
+            Answers(
+                stored=self._acknowledge,
+                refused=self._refuse_checkpoint,
+                note=self._note,
+                hurry=worker.recorder.hurry,
+                store_said=self._store_said,
+            ),
+        )
         self._kept = dict.fromkeys(Stream, 0)
         """Up to here everything was stored with a checkpoint."""
         self._gone = threading.Event()
@@ -141,23 +152,25 @@ class Supervisor:
         """See the attempt through to its end."""
         sender = Sender(
             self._window,
-            self._runtime.buffer,
+            self._worker.buffer,
             batch=self._conf.push_batch,
             retry_s=self._conf.push_retry_s,
-            may_send=lambda: self._runtime.heartbeat.holds,
+            may_send=lambda: self._worker.leases.holds(self.key),
         )
         sender.start()
         try:
             observation, seen = self._observe()
             found = verdict(observation)
             self._drain()
-            settled = self._finish(found, observation, seen)
+            ending, settled = self._finish(found, observation, seen)
         finally:
             sender.end()
             self._inbox.close()
-            self._runtime.recorder.close(self.key)
+            self._worker.recorder.close(self.key)
         self._forget_buffer(settled)
-        return _supervised(self.key, found.ending, settled, self._run.queue)
+        if settled is Settled.FINAL:
+            remove_if_empty(run_folder(self.key.run_id))
+        return _supervised(self.key, ending, settled, self._run.queue)
 
     # spawn, watch
 
@@ -165,11 +178,13 @@ class Supervisor:
         try:
             child = self._spawn()
         except SpawnFailed as error:
+            if error.fate == Fate.EXHAUSTED:
+                raise
             return self._not_started(error), self._seen()
         self.pid = child.pid
         self._child = child
-        self._writes.mark(child_pid=child.pid)
-        self._runtime.tell_at_start(self)
+        self._writes.mark(child_pid=child.pid, memory_limit_bytes=self._limits.memory_limit_bytes)
+        close_connection()  # none is needed while the child runs
         watch = Watch(child, self._limits, self._conf, self._inbox, self._window, self._writes)
         try:
             observation = watch.run(self._drain)
@@ -184,11 +199,11 @@ class Supervisor:
 
     def _spawn(self) -> Child:
         """Start the child while the attempt is certainly this worker's. Raises SpawnFailed."""
-        spec = self._persist("its start", self._spec)
-        return self._runtime.forkserver.spawn(spec, self._exited, before=self._held_until)
+        spec = self._until_done("its start", self._spec)
+        return self._worker.forkserver.spawn(spec, self._exited, before=self._held_until)
 
     def _held_until(self) -> float:
-        until = self._runtime.heartbeat.hold(self.key)
+        until = self._worker.leases.start_before(self.key)
         if until is None:
             raise SpawnFailed("The lease could not be renewed between the claim and the start", Fate.LEASE)
         return until
@@ -204,10 +219,10 @@ class Supervisor:
         return Seen(
             limits=self._limits,
             start_timeout_s=self._conf.start_timeout_s,
-            stacks_file=run_folder(self._conf, self.key.run_id) / f"stacks-{self.key.number}.txt",
+            stacks_file=stacks_file(run_folder(self.key.run_id), self.key.number),
             tail=self._window.tail,
             spent=spent or Spent(),
-            heartbeat_age_s=self._runtime.heartbeat.age_s,
+            heartbeat_age_s=self._worker.leases.age_s,
             processes=processes or [],
         )
 
@@ -223,7 +238,7 @@ class Supervisor:
             limits=run.limits,
             seed=run.seed,
             slot=run.slot.isoformat() if run.slot else None,
-            folder=run_folder(self._conf, run.pk),
+            folder=run_folder(run.pk),
             restored=checkpoint.state if checkpoint else None,
             line_max_bytes=self._conf.line_max_bytes,
             record_max_bytes=self._conf.record_max_bytes,
@@ -236,6 +251,12 @@ class Supervisor:
 
     def _acknowledge(self, checkpoint: int) -> None:
         self._child.send({"do": "ack", "id": checkpoint})
+
+    def _refuse_checkpoint(self, checkpoint: int, why: str) -> None:
+        self._child.send({"do": "refused", "id": checkpoint, "why": why[:REFUSAL_MAX_CHARS]})
+
+    def _note(self, message: str) -> None:
+        self._window.add(Stream.LINES, [system_line(Level.WARNING, message)])
 
     def _store_said(self) -> None:
         """What was said so far, in the transaction of a checkpoint. The window keeps it: only its way is shorter."""
@@ -251,9 +272,9 @@ class Supervisor:
         """Store what the window holds straight into the database, and what the recorder holds."""
         if self.key.number > 1:
             self._store_earlier()
-        if not is_off("final_drain"):
-            self._persist("its last lines", self._store_window)
-        self._persist("its last records", self._writes.write_last)
+        self._writes.wait_for_provenance()
+        self._persist("its last records", self._writes.write)  # first, since it may add a line
+        self._persist("its last lines", self._store_window)
 
     def _store_earlier(self) -> None:
         """Store what Redis still has of earlier attempts, whose supervisors are gone. What does not work now is left to
@@ -272,37 +293,59 @@ class Supervisor:
             results = self._window.after(Stream.RESULTS, 0, batch)
             if not lines and not results:
                 return
-            with transaction.atomic():
-                if transitions.is_open(self.key):
-                    store.store_entries(self.key.run_id, lines, results)
-                else:
-                    logger.warning("Run %s: it was taken over, %d late lines are dropped", self.key, len(lines))
+            if not self._store_while_open(lines, results):
+                logger.warning("Run %s: it was taken over, %d late lines are dropped", self.key, len(lines))
             for stream, entries in ((Stream.LINES, lines), (Stream.RESULTS, results)):
                 self._window.forget(stream, self._window.stored(stream) + len(entries))
 
-    def _finish(self, found: Verdict, observation: Observation, seen: Seen) -> Settled:
-        facts = Facts(
-            {
-                "certificate": certify(found, observation, seen),
-                "peak_memory_bytes": seen.spent.peak_memory_bytes,
-                "cpu_seconds": seen.spent.cpu_seconds,
-                "lines_emitted": self._window.emitted(Stream.LINES),
-                "results_emitted": self._window.emitted(Stream.RESULTS),
-            }
-        )
+    def _store_while_open(self, lines: Sequence[bytes], results: Sequence[bytes]) -> bool:
+        """Store entries unless the attempt is closed. Its row is locked last: renewals do not wait for lines."""
+        with transaction.atomic():
+            store.store_entries(self.key.run_id, lines, results)
+            if transitions.is_open(self.key):
+                return True
+            transaction.set_rollback(True)
+        return False
+
+    def _finish(self, found: Verdict, observation: Observation, seen: Seen) -> tuple[Ending, Settled]:
+        """Write the end; one that the database refuses is written without what it may have been refused for."""
+        facts = {
+            "peak_memory_bytes": seen.spent.peak_memory_bytes,
+            "cpu_seconds": seen.spent.cpu_seconds,
+            "lines_emitted": self._window.emitted(Stream.LINES),
+            "results_emitted": self._window.emitted(Stream.RESULTS),
+        }
+        try:
+            certificate = certify(found, observation, seen)
+            return found.ending, self._settle(found, found.ending, {**facts, "certificate": certificate})
+        except REFUSALS as error:
+            logger.exception("Run %s: its end cannot be stored as it is", self.key)
+            ending = storable(found.ending, str(error))
+            return ending, self._settle(found, ending, facts)
+
+    def _settle(self, found: Verdict, ending: Ending, facts: dict[str, Any]) -> Settled:
         return self._persist(
-            "its end", lambda: transitions.settle(self.key, found.ending, facts, after_s=found.retry_after_s)
+            "its end", lambda: transitions.settle(self.key, ending, Facts(facts), after_s=found.retry_after_s)
         )
 
     def _persist(self, what: str, write: Callable[[], T]) -> T:
-        """Do `write`, again and again while the database is away: what has happened is not lost for that."""
+        """Do `write` when it is this run's turn, again and again while the database is away: what has happened is not
+        lost for that.
+        """
+        return self._until_done(what, lambda: self._in_turn(write))
+
+    def _in_turn(self, write: Callable[[], T]) -> T:
+        with self._worker.turn_to_write():
+            return write()
+
+    def _until_done(self, what: str, action: Callable[[], T]) -> T:
         while True:
             close_old_connections()
             try:
-                return write()
+                return action()
             except (OperationalError, InterfaceError) as error:
                 logger.warning("Run %s: %s waits for the database: %s", self.key, what, str(error).strip())
-                if self._runtime.hurrying.wait(RETRY_S):
+                if self._worker.hurrying.wait(RETRY_S):
                     raise
 
     def _forget_buffer(self, settled: Settled) -> None:
@@ -312,11 +355,6 @@ class Supervisor:
         if settled is Settled.SUPERSEDED or self.key.number > 1:
             return
         try:
-            self._runtime.buffer.discard(self.key.run_id)
+            self._worker.buffer.discard(self.key.run_id)
         except BufferUnavailable as error:
             logger.info("Run %s: its buffer is left to the flush: %s", self.key, error)
-
-
-def run_folder(conf: RunsSettings, run_id: int) -> Path:
-    """Where a run keeps its files: its work folder and its artifacts."""
-    return conf.var / "runs" / str(run_id)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from runs.protections import PROTECTIONS
+from athanor.chaos.patches.protections import PROTECTIONS
 from tests.chaos import throwaway
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(420)]
@@ -54,7 +54,7 @@ def test_every_protection_has_its_scenario() -> None:
 def test_without_a_protection_something_is_broken(protection: str) -> None:
     scenario = SCENARIOS[protection]
 
-    answer = throwaway(*scenario.arguments, ATHANOR_TEST_WITHOUT=protection, **scenario.environ)
+    answer = throwaway(*scenario.arguments, CHAOS_WITHOUT=protection, **scenario.environ)
 
     assert answer.code == 1, answer.stderr[-3000:]
     assert answer.broken & scenario.broken, (answer.broken, answer.document["invariants"])

@@ -31,9 +31,3 @@ def test_wrong_use_is_told(short_folder: Path, arguments: list[str], said: str) 
     answer = chaos("--throwaway", *arguments, ATHANOR_VAR=str(short_folder))
     assert answer.code == 2
     assert said in answer.stderr
-
-
-def test_no_protection_can_be_switched_off_in_production(short_folder: Path) -> None:
-    answer = chaos("--list", ATHANOR_PRODUCTION="1", ATHANOR_TEST_WITHOUT="fencing", ATHANOR_VAR=str(short_folder))
-    assert answer.code == 2
-    assert "ATHANOR_TEST_WITHOUT is for tests" in answer.stderr

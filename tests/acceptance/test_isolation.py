@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 
 from runs import services
+from runs.conf import runs_settings
+from runs.folders import run_folder
 from runs.lines.ranges import gaps
 from runs.models import Attempt, Run
 from runs.states import FailureKind, Source, Status
+from runs.supervisor.memory import machine_memory_bytes
 from tests.stack import Stack, ended, messages, processes_of
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.acceptance
 
@@ -117,6 +121,18 @@ def test_a_run_within_its_memory_limit_completes(stack: Stack) -> None:
     assert run.status == Status.COMPLETED
 
 
+def test_a_run_without_a_memory_limit_has_the_default_of_its_worker(stack: Stack) -> None:
+    limit = last_attempt(ended(launch("ok"))).memory_limit_bytes
+    assert limit is not None
+    assert limit == int(machine_memory_bytes() * runs_settings().memory_default_share)
+
+
+@pytest.mark.parametrize(("behaviour", "is_kept"), [("log_many", False), ("raise", False), ("ok", True)])
+def test_only_a_run_that_left_files_leaves_a_folder(stack: Stack, behaviour: str, is_kept: bool) -> None:
+    run = ended(launch(behaviour))
+    wait_until(lambda: run_folder(run.pk).exists() is is_kept, what="the folder to be as it should")
+
+
 @pytest.mark.parametrize("mode", ["sleep", "swallow"])
 def test_a_time_limit_ends_the_run(stack: Stack, mode: str) -> None:
     limits = {"timeout_s": 0.5, "cancel_grace_s": 0.5, "kill_grace_s": 0.5}
@@ -143,6 +159,30 @@ def test_closed_pipes_end_in_a_true_state(stack: Stack, behaviour: str) -> None:
     run = ended(launch(behaviour, hold_s=3))
     assert run.status == (Status.COMPLETED if behaviour == "close_output" else Status.FAILED)
     assert is_complete(run)
+
+
+FORGED = (
+    'A{"name":"x","path":"x","size_bytes":1180591620717411303424,"sha256":"","content_type":"text/plain"}',
+    'A{"name":"y","path":"y","size_bytes":1,"sha256":"","content_type":"' + "x" * 5000 + '"}',
+    'R[1.0,"metric","' + "n" * 5000 + '",1,0.5]',
+    'R[1.0,"metric","loss",1,1' + "0" * 400 + "]",
+    'R[1.0,"result","deep",null,' + "[" * 20_000 + "]" * 20_000 + "]",
+    'L[1.0,20,"log","deep",{"a":' + "[" * 990 + "]" * 990 + "}]",
+    'C{"id":1,"sync":false,"state":{"a":' + "[" * 20_000 + "]" * 20_000 + "}}",
+    'P["much",null,""]',
+    'E{"outcome":"vanished"}',
+    "?garbage",
+)
+
+
+def test_no_record_of_a_child_ends_its_supervisor(stack: Stack) -> None:
+    run = ended(launch("forge", text="\n".join(FORGED)))
+    assert (run.status, run.attempt, run.summary) == (Status.COMPLETED, 1, {"forged": True})
+    assert own_messages(run)[-1] == "still there"
+    assert is_complete(run)
+    shown = [message for message in messages(run, source=Source.SYSTEM) if "unreadable record" in message]
+    assert len(shown) == 7
+    assert run.results.filter(key="unreadable").count() == 2
 
 
 def test_a_flood_is_stored_line_by_line(stack: Stack) -> None:

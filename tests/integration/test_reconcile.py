@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -12,13 +13,12 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from runs import transitions
+from runs import transitions, wake
 from runs.forkserver import machine
 from runs.lines.store import store_entries
 from runs.models import Attempt, Pulse, Run, Worker
 from runs.recovery import reconcile
 from runs.recovery.reconcile import JUDGING, SWEPT, recover
-from runs.tasks import waiting, wake
 from runs.transitions import Settled
 from tests.factories import make_attempt, make_run, make_worker
 from tests.waiting import wait_until
@@ -28,18 +28,24 @@ pytestmark = pytest.mark.django_db
 EXPIRED = -5.0
 
 
+@dataclass
 class Queues:
-    """The two ways to the broker."""
+    """The broker's queues: how many messages wait in each, and how many were sent."""
 
-    def __init__(self, **waiting: int) -> None:
-        self.sent: dict[str, int] = {}
-        self._waiting = waiting
+    waiting: dict[str, int] = field(default_factory=dict)
+    sent: dict[str, int] = field(default_factory=dict)
 
-    def wake(self, queue: str, count: int) -> None:
+    def send(self, queue: str, count: int) -> None:
         self.sent[queue] = self.sent.get(queue, 0) + count
 
-    def waiting(self, queue: str) -> int:
-        return self._waiting.get(queue, 0)
+
+@pytest.fixture
+def queues(monkeypatch: pytest.MonkeyPatch) -> Queues:
+    """Queues in place of the broker's."""
+    queues = Queues()
+    monkeypatch.setattr(wake, "workers", queues.send)
+    monkeypatch.setattr(wake, "waiting", lambda queue: queues.waiting.get(queue, 0))
+    return queues
 
 
 def local_worker(pid: int) -> Worker:
@@ -133,8 +139,7 @@ def test_a_renewal_between_the_look_and_the_verdict_saves_the_attempt(monkeypatc
     attempt = make_attempt(lease_s=EXPIRED)
 
     def renew_first(*_: Any, **__: Any) -> bool:
-        assert attempt.worker is not None
-        transitions.renew(attempt.worker, [attempt.key], lease_s=10)
+        Attempt.objects.filter(pk=attempt.pk).update(lease_expires_at=transitions.from_now(10))
         return True
 
     monkeypatch.setattr(reconcile, "is_lost", renew_first)
@@ -217,50 +222,50 @@ def test_a_vanished_worker_leaves_a_certificate_of_what_is_known() -> None:
     assert certificate["heartbeat_age_s"] >= 0
 
 
-def test_a_due_run_without_a_message_gets_one() -> None:
+def test_a_due_run_without_a_message_gets_one(queues: Queues) -> None:
     for _ in range(3):
         make_run()
     make_run(queue="gpu")
     make_run(not_before=Now() + timedelta(hours=1))
-    queues = Queues(runs=1)
-    report = reconcile.reconcile(queues.wake, queues.waiting)
+    queues.waiting["runs"] = 1
+    report = reconcile.reconcile()
     assert report.sent == queues.sent == {"runs": 2, "gpu": 1}
 
 
-def test_a_queue_is_never_flooded(configure: Any) -> None:
+def test_a_queue_is_never_flooded(configure: Any, queues: Queues) -> None:
     configure(resend_max=5)
     for _ in range(8):
         make_run()
-    queues = Queues(runs=1)
-    assert reconcile.reconcile(queues.wake, queues.waiting).sent == {"runs": 5}
-    full = Queues(runs=9)
-    assert reconcile.reconcile(full.wake, full.waiting).sent == {}
+    queues.waiting["runs"] = 1
+    assert reconcile.reconcile().sent == {"runs": 5}
+    queues.waiting["runs"] = 9
+    assert reconcile.reconcile().sent == {}
 
 
-def test_a_recovered_run_is_sent_at_once() -> None:
+def test_a_recovered_run_is_sent_at_once(queues: Queues) -> None:
     make_attempt(lease_s=EXPIRED)
-    queues = Queues()
-    assert reconcile.reconcile(queues.wake, queues.waiting).sent == {"runs": 1}
+    assert reconcile.reconcile().sent == queues.sent == {"runs": 1}
 
 
-def test_a_broker_that_is_away_is_reported_and_stops_nothing() -> None:
+def test_a_broker_that_is_away_is_reported_and_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     make_run()
     attempt = make_attempt(lease_s=EXPIRED)
 
     def away(queue: str) -> int:
         raise ConnectionError("the broker is away")
 
-    report = reconcile.reconcile(Queues().wake, away)
+    monkeypatch.setattr(wake, "waiting", away)
+    report = reconcile.reconcile()
     assert report.failed == {"queue runs": "the broker is away"}
     assert report.settled == {attempt.key: Settled.AGAIN}
 
 
 def test_wake_ups_are_counted_in_the_real_queue(redis_url: str) -> None:
-    assert waiting("runs") == 0
+    assert wake.waiting("runs") == 0
     make_run()
-    assert reconcile.reconcile(wake, waiting).sent == {"runs": 1}
-    assert waiting("runs") == 1
-    assert reconcile.reconcile(wake, waiting).sent == {}
+    assert reconcile.reconcile().sent == {"runs": 1}
+    assert wake.waiting("runs") == 1
+    assert reconcile.reconcile().sent == {}
 
 
 @pytest.mark.django_db(transaction=True)

@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 from django.db.models.functions import Now
 
 from experiments.models import Instance
-from runs import launch_order, services, tasks
+from runs import launch_order, services, wake
 from runs.exceptions import BufferUnavailable, LaunchRefused, RunNotFinal, RunNotFound
 from runs.models import Checkpoint, Run
 from runs.states import Origin, Status
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The queues that were sent a wake-up."""
     queues: list[str] = []
-    monkeypatch.setattr(tasks, "wake", lambda queue, count=1: queues.append(queue))
+    monkeypatch.setattr(wake, "workers", lambda queue, count=1: queues.append(queue))
     return queues
 
 

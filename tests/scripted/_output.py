@@ -90,6 +90,16 @@ def progress_bar(ctx: Context) -> None:
 
 
 @behaviour
+def forge(ctx: Context) -> dict[str, bool]:
+    """Each line of `text` on the records descriptor, its first letter being the record's kind; then a line."""
+    pipe = ctx._pipe  # type: ignore[attr-defined]  # what a hostile experiment finds too
+    for record in ctx.config.text.split("\n"):
+        pipe.send(ord(record[0]), record[1:].encode())
+    ctx.log.info("still there")
+    return {"forged": True}
+
+
+@behaviour
 def close_pipes(ctx: Context) -> None:
     """Closes every descriptor but 0 to 2, the records' too, and goes on as if nothing had happened."""
     ctx.log.info("closing")

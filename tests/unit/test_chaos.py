@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
+
+import pytest
 
 from athanor.chaos import journal, place
 from athanor.chaos.journal import Journal
 from athanor.chaos.load import PROBE, configuration
+from athanor.chaos.patches.protections import PROTECTIONS
 from athanor.chaos.plan import Spec, planned
 from athanor.chaos.probe import advanced, expected
 from athanor.chaos.sampling import Samples, Told
 from athanor.experiments import ChaosProbe
 from experiments.registry import registry
 from runs.lines.buffer import Stream
-from runs.protections import trouble
 from runs.states import AttemptKey
 
 SPECS = {"often": Spec(weight=3), "rare": Spec(), "long": Spec(shortest_s=2, longest_s=4)}
@@ -100,17 +105,20 @@ def test_the_probe_is_found_and_not_offered() -> None:
 
 
 def test_a_place_has_nothing_of_the_users_own_stack(tmp_path: Path) -> None:
-    environ = {"ATHANOR_REDIS_URL": "redis://theirs", "ATHANOR_TEST_WITHOUT": "fencing", "HOME": "/home/ada"}
+    environ = {"ATHANOR_REDIS_URL": "redis://theirs", "CHAOS_WITHOUT": "fencing", "HOME": "/home/ada"}
     found = place.environment(tmp_path, "sqlite", environ)
     assert found["HOME"] == "/home/ada"
-    assert found["ATHANOR_TEST_WITHOUT"] == "fencing"
+    assert found["CHAOS_WITHOUT"] == "fencing"
     assert "ATHANOR_REDIS_URL" not in found
     assert found["ATHANOR_VAR"] == str(tmp_path / "var")
     assert place.environment(tmp_path, "postgresql", environ)["ATHANOR_DATABASE_URL"].startswith("postgresql://")
 
 
-def test_protections_stay_on_in_production_and_have_names() -> None:
-    assert not trouble({}, production=True)
-    assert not trouble({"ATHANOR_TEST_WITHOUT": "fencing, replay"}, production=False)
-    assert "is for tests" in trouble({"ATHANOR_TEST_WITHOUT": ""}, production=True)
-    assert "no protection: fences" in trouble({"ATHANOR_TEST_WITHOUT": "fences"}, production=False)
+@pytest.mark.parametrize("protection", PROTECTIONS)
+def test_every_protection_can_be_taken_away_from_outside(protection: str) -> None:
+    modules = ", ".join(PROTECTIONS[protection])
+    program = f"import django; django.setup(); import {modules}; print('patched')"
+    environ = place.environment(Path("unused"), "sqlite", os.environ | {"CHAOS_WITHOUT": protection})
+    environ["ATHANOR_VAR"] = os.environ["ATHANOR_VAR"]
+    answer = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False)
+    assert (answer.stdout, answer.stderr) == ("patched\n", "")

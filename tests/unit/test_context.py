@@ -242,12 +242,6 @@ def test_a_result_without_json_is_refused(ctx: ChildContext[Config], ends: Ends,
     assert ends.records() == []
 
 
-def test_a_result_that_is_too_long_is_cut(ctx: ChildContext[Config], ends: Ends) -> None:
-    ctx.result("big", list(range(10_000)))
-
-    assert " … [cut, " in ends.records()[0][4]
-
-
 def test_of_many_progresses_the_first_and_the_last_arrive(ctx: ChildContext[Config], ends: Ends) -> None:
     for step in range(1000):
         ctx.progress(step, 1000, "working")
@@ -261,12 +255,6 @@ def test_of_many_progresses_the_first_and_the_last_arrive(ctx: ChildContext[Conf
 
     assert found[0] == [0, 1000, "working"]
     assert len(found) < 100
-
-
-def test_progress_that_is_no_number_is_harmless(ctx: ChildContext[Config], ends: Ends) -> None:
-    ctx.progress(float("nan"), float("inf"))
-
-    assert ends.records() == [[0, None, ""]]
 
 
 def test_tracking_counts_and_ends_with_the_total(ctx: ChildContext[Config], ends: Ends) -> None:
@@ -330,6 +318,14 @@ def test_the_end_of_the_worker_is_noticed(ends: Ends) -> None:
 
 
 # Checkpoints
+
+
+def test_a_synchronous_checkpoint_that_is_refused_is_an_error_at_the_call(
+    ctx: ChildContext[Config], ends: Ends
+) -> None:
+    ends.tell(do="refused", id=1, why="The checkpoint could not be stored: too long")
+    with pytest.raises(ValueError, match="could not be stored: too long"):
+        ctx.checkpoint({}, sync=True)
 
 
 def test_a_checkpoint_is_sent_and_a_synchronous_one_waits(ctx: ChildContext[Config], ends: Ends) -> None:

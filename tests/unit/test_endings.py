@@ -38,7 +38,8 @@ def raised(error: BaseException) -> BaseException:
         (3, 3),
         (np.float64(0.5), 0.5),
         ({"x": (1, 2)}, {"x": [1, 2]}),
-        ("lone \ud800", "lone \\ud800"),
+        ("lone \ud800", {"$text": "lone \\ud800"}),
+        ({"best": float("inf")}, {"best": {"$float": "inf"}}),
     ],
 )
 def test_a_returned_value_is_the_summary(value: Any, summary: Any) -> None:
@@ -97,7 +98,7 @@ def test_frames_of_ours_are_left_out_at_the_beginning() -> None:
 
 
 def test_a_broken_module_is_told_with_its_own_traceback() -> None:
-    end = endings.of_start(raised(BrokenExperiment("e", "e.py", "Traceback\nOSError: broken")))
+    end = endings.of_start(raised(BrokenExperiment("e", "e.py", "OSError: broken", "Traceback\nOSError: broken")))
 
     assert end["outcome"] == "start"
     assert end["traceback"] == "Traceback\nOSError: broken"

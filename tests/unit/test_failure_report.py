@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from experiments.limits import Limits
@@ -82,3 +83,14 @@ def test_only_what_was_added_to_the_stacks_is_read(tmp_path: Path) -> None:
     file.write_text("old\nnew\n")
     assert failure_report.stacks_after(file, 4) == "new\n"
     assert failure_report.stacks_after(tmp_path / "none", 0) == ""
+
+
+def test_anything_in_the_place_of_the_stacks_is_read_within_bounds(tmp_path: Path) -> None:
+    pipe, folder, large = tmp_path / "pipe", tmp_path / "folder", tmp_path / "large"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    with large.open("wb") as file:
+        file.truncate(10**10)
+    for path in (pipe, folder, tmp_path / "none"):
+        assert (failure_report.stacks(path), failure_report.stacks_after(path, 0)) == ("", "")
+    assert len(failure_report.stacks(large)) == failure_report.STACKS_MAX_CHARS

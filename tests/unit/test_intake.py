@@ -34,13 +34,17 @@ class Refusing:
         return refuse
 
 
-@pytest.fixture
-def intake() -> Intake:
+def intake_with(writes: object) -> Intake:
     """Without a child: its descriptors are never read here, only what came through them is taken."""
     child = SimpleNamespace(records_fd=-1, stdout_fd=-2, stderr_fd=-3)
     window = Window(AttemptKey(1, 1), max_entries=10, max_bytes=10_000, tail=5)
-    writes = cast("RunRecords", Refusing())
-    return Intake(cast("Child", child), RunsSettings(), window, writes, selectors.SelectSelector())
+    recorder = cast("RunRecords", writes)
+    return Intake(cast("Child", child), RunsSettings(), window, recorder, selectors.SelectSelector())
+
+
+@pytest.fixture
+def intake() -> Intake:
+    return intake_with(Refusing())
 
 
 @pytest.mark.parametrize(
@@ -55,7 +59,10 @@ def intake() -> Intake:
         b"E[]",
         b"Eno json",
         b"H5",
-        b'C{"id":1,"sync":true,"state":5}',
+        b'A{"name":"x","path":"x","size_bytes":1180591620717411303424,"sha256":"","content_type":""}',
+        b"P[1" + b"0" * 400 + b",null,null]",
+        b'H{"source_file":5}',
+        b'E{"outcome":5}',
     ],
 )
 def test_a_hostile_record_becomes_a_line(intake: Intake, record: bytes) -> None:
@@ -83,6 +90,32 @@ def test_hostile_text_becomes_a_line(intake: Intake, record: bytes) -> None:
     intake._take([record])
     (entry,) = intake._window.after(Stream.LINES, 0, 10)
     assert records.decode_line(entry).message.startswith("unreadable record")
+
+
+@pytest.mark.parametrize("state", [b"5", b"[" * 100_000])
+def test_a_checkpoint_that_cannot_be_read_is_refused_by_its_number(state: bytes) -> None:
+    refused: list[int] = []
+    writes = SimpleNamespace(refuse_checkpoint=lambda number, why: refused.append(number))
+    made = intake_with(writes)
+    lines = made._control(records.CHECKPOINT, b'C{"id":1,"sync":true,"state":' + state + b"}")
+    assert refused == [1]
+    assert b"unreadable record" in lines[0]
+
+
+def test_only_the_first_hello_counts() -> None:
+    greeted: list[Any] = []
+    made = intake_with(SimpleNamespace(mark=lambda **_: None, provenance=greeted.append))
+    for _ in range(3):
+        assert made._control(records.HELLO, b'H{"python":"3.11"}') == []
+    assert greeted == [{"python": "3.11"}]
+
+
+def test_a_failure_of_our_own_becomes_a_line_too() -> None:
+    def fail(record: object) -> None:
+        raise RuntimeError("no more room")
+
+    made = intake_with(SimpleNamespace(progress=fail))
+    assert b"no more room" in made._control(records.PROGRESS, b'P[1,null,""]')[0]
 
 
 class Pipes:

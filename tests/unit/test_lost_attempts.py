@@ -14,6 +14,8 @@ from runs.recovery.reconcile import Facts, is_lost
 from runs.states import AttemptKey
 from tests.waiting import wait_until
 
+NO_PID = 2**22 + 1
+"""Above the highest pid of Linux."""
 EXPIRED = Facts(key=AttemptKey(1, 1), worker="runs@here (pid 1)", process_gone=False, lease_expired=True)
 
 
@@ -38,16 +40,29 @@ def test_this_process_is_not_gone() -> None:
     assert machine.is_gone(machine.host(), machine.boot_id(), os.getpid(), began - 60), "another one had its pid"
 
 
-def test_a_process_of_an_earlier_boot_is_gone_and_of_another_host_unknown() -> None:
-    began = machine.started(os.getpid()) or 0.0
-    space = machine.boot_id().partition("/")[2]
-    assert machine.is_gone(machine.host(), f"earlier/{space}", os.getpid(), began)
-    assert not machine.is_gone("elsewhere", "earlier", 1, 1.0)
+@pytest.mark.parametrize(
+    ("host", "boot", "space"),
+    [
+        ("elsewhere", None, None),
+        (None, "another", None),
+        (None, None, "1"),
+        (None, "another", "1"),
+        ("elsewhere", "another", "1"),
+    ],
+    ids=["other host", "same name, other kernel", "other container", "other kernel and container", "all differ"],
+)
+def test_only_the_kernel_that_ran_a_process_knows_that_it_is_gone(
+    host: str | None, boot: str | None, space: str | None
+) -> None:
+    own_boot, _, own_space = machine.boot_id().partition("/")
+    boot_id = f"{boot or own_boot}/{space or own_space}"
+    assert not machine.is_gone(host or machine.host(), boot_id, NO_PID, 1.0)
+    assert machine.is_gone(machine.host(), machine.boot_id(), NO_PID, 1.0)
 
 
-def test_a_process_of_another_container_is_unknown() -> None:
-    boot = machine.boot_id().partition("/")[0]
-    assert not machine.is_gone(machine.host(), f"{boot}/1", 2**22 + 1, 1.0)
+def test_where_boots_have_no_id_nothing_is_known_to_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "boot_id", lambda: machine.UNKNOWN)
+    assert not machine.is_gone(machine.host(), machine.UNKNOWN, NO_PID, 1.0)
 
 
 def test_a_killed_process_is_gone_even_before_its_parent_looks() -> None:

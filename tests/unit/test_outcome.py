@@ -12,7 +12,7 @@ from runs.forkserver.client import Exit, Fate
 from runs.lines.records import End
 from runs.states import AttemptEnd, FailureKind, Status
 from runs.supervisor import stops
-from runs.supervisor.outcome import Observation, verdict
+from runs.supervisor.outcome import Observation, storable, verdict
 from runs.supervisor.stops import Action, Reason
 
 CLEAN = Exit(0, None, 1.0, 1, 0)
@@ -106,6 +106,20 @@ def test_a_run_whose_lease_was_lost_is_lost() -> None:
     assert (found.ending.failure_kind, found.ending.attempt_end) == (FailureKind.LOST, AttemptEnd.LOST)
 
 
+@pytest.mark.parametrize(
+    ("exit_", "excused"),
+    [
+        (Exit(None, 9, 0.0, 0, 0, Fate.SERVER), False),
+        (Exit(None, 9, 0.0, 0, 0, Fate.SERVER, ended_with=2), True),
+        (Exit(None, 9, 0.0, 0, 0, Fate.LEASE, ended_with=1), True),
+        (Exit(None, None, 0.0, 0, 0, Fate.SERVER), True),
+    ],
+)
+def test_a_loss_is_excused_unless_the_run_was_alone_and_executed(exit_: Exit, excused: bool) -> None:
+    ending = verdict(seen(None, exit_)).ending
+    assert (ending.failure_kind, ending.excused) == (FailureKind.LOST, excused)
+
+
 @pytest.mark.parametrize("fate", [Fate.LEASE, Fate.SERVER])
 def test_a_child_that_was_killed_for_what_is_not_its_own_doing_is_lost_not_crashed(fate: Fate) -> None:
     found = verdict(seen(None, dataclasses.replace(KILLED, fate=fate)))
@@ -120,3 +134,23 @@ def test_a_child_that_said_its_last_word_before_the_lease_ended_has_ended_by_its
 def test_retry_later_hands_back_with_a_delay() -> None:
     found = verdict(seen({"outcome": "retry_later", "after_s": 30.0}))
     assert (found.ending.attempt_end, found.retry_after_s) == (AttemptEnd.RELEASED, 30.0)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(CLEAN, FailureKind.ERROR), (SEGFAULT, FailureKind.CRASHED)])
+def test_a_report_that_could_not_be_read_fails_a_run_that_ended_well(status: Exit, kind: FailureKind) -> None:
+    ending = verdict(seen(None, status, end_refusal="nested more than 200 deep")).ending
+    assert ending.failure_kind == kind
+    assert ("nested more than 200 deep" in ending.error) is (status is CLEAN)
+
+
+def test_an_end_that_the_database_refuses_keeps_its_kind_and_loses_what_it_holds() -> None:
+    ending = verdict(seen({"outcome": "raised", "error": "ValueError: \0\ud800", "traceback": "x" * 10**6})).ending
+    kept = storable(ending, "no such text")
+    assert (kept.status, kept.failure_kind, kept.summary) == (Status.FAILED, FailureKind.ERROR, None)
+    assert kept.error == "Its end could not be stored as it was (no such text): ValueError: ␀\\ud800"
+    assert len(kept.traceback) < 10**5
+
+
+def test_a_result_that_the_database_refuses_fails_the_run() -> None:
+    kept = storable(verdict(seen({"outcome": "returned", "summary": {"a": 1}})).ending, "too long")
+    assert (kept.status, kept.failure_kind, kept.summary) == (Status.FAILED, FailureKind.ERROR, None)

@@ -10,7 +10,7 @@ import pytest
 
 from runs.states import AttemptKey
 from runs.supervisor import provenance
-from runs.supervisor.recorder import RunRecords
+from runs.supervisor.recorder import Answers, Pending, RunRecords
 from tests.waiting import wait_until
 
 
@@ -18,11 +18,11 @@ class Written(RunRecords):
     """Keeps what would be stored."""
 
     def __init__(self) -> None:
-        super().__init__(AttemptKey(1, 1), lambda number: None, lambda: None, lambda: None)
+        super().__init__(AttemptKey(1, 1), Answers())
         self.stored: list[dict[str, Any]] = []
 
-    def _store(self, columns: dict[str, Any], *rest: Any) -> bool:
-        self.stored.append(columns)
+    def _store(self, taken: Pending) -> bool:
+        self.stored.append(taken.columns)
         return True
 
 
@@ -40,7 +40,8 @@ def test_a_slow_git_keeps_no_other_write_waiting(monkeypatch: pytest.MonkeyPatch
     records.write()
     assert records.stored == [{"child_pid": 5}]
     answers.set()
-    records.write_last()
+    records.wait_for_provenance()
+    records.write()
     assert records.stored[-1] == {"provenance": {"git_commit": "abc"}}
 
 
@@ -48,13 +49,14 @@ def test_code_of_which_nothing_can_be_told_harms_nothing(monkeypatch: pytest.Mon
     monkeypatch.setattr(provenance, "complete", lambda hello, file: Path("\0").stat())
     records = Written()
     records.provenance({"source_file": "\0"})
-    records.write_last()
+    records.wait_for_provenance()
+    records.write()
     assert not records.pending
 
 
 def test_a_checkpoint_that_is_waited_for_is_written_at_once() -> None:
     hurried = threading.Event()
-    records = RunRecords(AttemptKey(1, 1), lambda number: None, hurried.set, lambda: None)
+    records = RunRecords(AttemptKey(1, 1), Answers(hurry=hurried.set))
     records.checkpoint({"id": 1, "sync": False, "state": {}})
     assert not hurried.is_set()
     records.checkpoint({"id": 2, "sync": True, "state": {}})

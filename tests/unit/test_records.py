@@ -70,7 +70,15 @@ def test_a_position_is_read_without_the_body() -> None:
     assert records.position(b"12:345:garbage:with:colons") == (12, 345)
 
 
-@pytest.mark.parametrize("payload", [[], {}, {"outcome": "returned", "exit_code": "x"}, None, 5])
-def test_an_end_that_is_none_is_refused(payload: Any) -> None:
-    with pytest.raises((TypeError, KeyError, ValueError)):
-        records.end(payload)
+@pytest.mark.parametrize("depth", [records.DEPTH_MAX + 1, 990, 50_000])
+def test_what_is_nested_too_deep_is_shown_and_not_stored(depth: int) -> None:
+    nested = b"[" * depth + b"]" * depth
+    line = records.decode_line(b'3:9:[1.0,20,"log","m",{"a":' + nested + b"}]")
+    result = records.decode_result(b'3:9:[1.0,"result","k",null,' + nested + b"]")
+    assert (line.source, line.message[:17]) == (Source.SYSTEM, "unreadable record")
+    assert result.key == "unreadable"
+
+
+@pytest.mark.parametrize("value", [b"1" + b"0" * 400, b'"much"', b"null", b"[1]"])
+def test_a_metric_that_is_no_number_is_shown(value: bytes) -> None:
+    assert records.decode_result(b'3:9:[1.0,"metric","loss",1,' + value + b"]").key == "unreadable"

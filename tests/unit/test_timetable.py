@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runs.schedules.timetable import Cron, Timetable, TimetableError, find_zone, next_change, preview, words
+from runs.schedules.timetable.cron import _readable
 from runs.states import TimetableKind
 
 ZONES = (
@@ -277,3 +278,49 @@ def test_changes_are_found_to_the_second(zone: str) -> None:
         second = timedelta(seconds=1)
         assert (change.at - second).astimezone(ZoneInfo(zone)).utcoffset() == change.before
         assert change.at.astimezone(ZoneInfo(zone)).utcoffset() == change.after != change.before
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("*/2 * * * *", "Every 2 minutes"),
+        ("*/15 9-17 * * MON-FRI", "Every 15 minutes from 09:00 through 17:59 on Monday through Friday"),
+        ("*/60 * * * *", "At the start of every hour"),
+        ("*/45 * * * *", "At minutes 0 and 45 of every hour"),
+        ("*/20,50 * * * *", "At minutes 0, 20, 40, and 50 of every hour"),
+        ("7/10 * * * *", "At minutes 7, 17, 27, 37, 47, and 57 of every hour"),
+        ("0 */5 * * *", "At minute 0 past hours 0, 5, 10, 15, and 20"),
+        ("0 */24 * * *", "At 00:00 every day"),
+        ("0 0 * * MON-FRI/2", "At 00:00 on Monday, Wednesday, and Friday"),
+        ("0 0 1 JAN/3 *", "At 00:00 on the first day of January, April, July, and October"),
+        ("0 0 */2 * MON", "At 00:00 on every second day of month if it's on Monday"),
+    ],
+)
+def test_steps_are_said_as_what_they_match(expression: str, expected: str) -> None:
+    assert Cron.parse(expression).words() == expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [
+        ("*/61 * * * *", r"'\*/61' .* would match minute 0 only"),
+        ("0-10/20 * * * *", r"'0-10/20' .* would match minute 0 only"),
+        ("5,50/20 * * * *", r"'50/20' .* would match minute 50 only"),
+        ("0 */25 * * *", "a step of 1 to 24"),
+        ("0 0 */40 * *", "would match day of month 1 only"),
+        ("0 0 1 */13 *", "would match month 1 only"),
+        ("0 0 * * MON-FRI/9", "would match day of week 1 only"),
+    ],
+)
+def test_a_step_that_is_longer_than_its_range_is_refused(expression: str, reason: str) -> None:
+    with pytest.raises(TimetableError, match=reason):
+        Cron.parse(expression)
+
+
+@given(st.integers(1, 60), st.sampled_from([0, 1, 2, 3, 4]))
+def test_reading_a_step_out_changes_no_slot(step: int, index: int) -> None:
+    fields = ["0", "0", "*", "*", "*"]
+    fields[index] = f"*/{min(step, (60, 24, 31, 12, 7)[index])}"
+    expression = " ".join(fields)
+    start = datetime(2026, 1, 1)  # noqa: DTZ001  # a wall clock has no zone
+    assert [*islice(Cron(_readable(expression)).walls(start), 20)] == [*islice(Cron(expression).walls(start), 20)]

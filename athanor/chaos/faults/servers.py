@@ -17,7 +17,7 @@ from athanor.chaos.plan import Planned
 from athanor.chaos.stage import NoTarget, Stage, chosen
 from athanor.databases import BROKER_KEY_PREFIX, redis_socket
 from athanor.up.roles import RUNS_QUEUE
-from runs import tasks
+from runs import wake
 
 EXTRA_MESSAGES = 20
 FULL = "1"
@@ -115,7 +115,7 @@ def lose_messages(stage: Stage, _planned: Planned) -> Undo:
 
 @fault("wake-ups come many times")
 def double_messages(_stage: Stage, _planned: Planned) -> Undo:
-    tasks.wake(RUNS_QUEUE, EXTRA_MESSAGES)
+    wake.workers(RUNS_QUEUE, EXTRA_MESSAGES)
     return None
 
 

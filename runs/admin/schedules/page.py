@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -190,8 +189,8 @@ def context(schedule: Schedule) -> dict[str, Any]:
         "has_caught_up": any(row.state == SlotState.CAUGHT_UP for row in rows),
         "durations": durations(rows),
         "rows": rows[:30],
-        "configuration": formatting.printable(_json(serializers.shown_configuration(schedule))),
-        "limits": _json(schedule.limits) if schedule.limits else "",
+        "configuration": formatting.pretty(serializers.shown_configuration(schedule)),
+        "limits": formatting.pretty(schedule.limits) if schedule.limits else "",
         **ahead(schedule),
     }
 
@@ -216,7 +215,3 @@ def slots_of(change: Preview | None, zone: ZoneInfo) -> list[str]:
         return []
     time = "%H:%M:%S" if any(slot.second for slot in change.slots) else "%H:%M"
     return [f"{slot.astimezone(zone):%a {time} %Z}" for slot in change.slots]
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)

@@ -20,7 +20,6 @@ from runs.lines.buffer import keys
 from runs.lines.buffer.client import available, script
 from runs.lines.buffer.keys import Stream
 from runs.lines.records import position
-from runs.protections import is_off
 from runs.states import AttemptKey
 
 TAIL_LIFE_MS = 24 * 3600 * 1000
@@ -116,8 +115,6 @@ class Lists:
         if not entries:
             return True
         with available(f"trim {stream} of run {run_id}"):
-            if is_off("trim_check"):
-                return bool(self._client.ltrim(keys.entries(run_id, stream), len(entries), -1))
             return bool(
                 self._trim(
                     keys=[keys.lock(run_id), keys.entries(run_id, stream)],
@@ -133,7 +130,7 @@ class Lists:
             holder = self._client.set(
                 keys.lock(run_id), token, nx=True, px=int(runs_settings().flush_lock_s * 1000), get=True
             )
-        return token if holder in (None, token.encode()) or is_off("trim_check") else None
+        return token if holder in (None, token.encode()) else None
 
     def unlock(self, run_id: int, token: str) -> None:
         """Give the lock back; nothing happens if it has passed to another."""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 from django.db.models import Model
 
-from runs.lines.records import Line, ResultRecord
+from runs.lines.records import Line, ResultRecord, plain
 from runs.models import LogLine, Result
 from runs.states import Level, ResultKind, Source
 
@@ -26,7 +26,6 @@ Row = tuple[Any, ...]
 
 SEQ_MAX, ATTEMPT_MAX = 2**63 - 1, 2**31 - 1
 KEY_MAX = 200
-SHOWN = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +103,13 @@ def _system_line(run_id: int, line: Line, message: str) -> Row:
 
 
 def _line_stand_in(row: Row, why: str) -> Row:
-    text = f"the database refuses this line ({_plain(why)}): {_plain(str(row[6]))}"
+    text = f"the database refuses this line ({plain(why)}): {plain(str(row[6]))}"
     return (*row[:4], int(Level.WARNING), str(Source.SYSTEM), text, None)
 
 
 def _result_stand_in(row: Row, why: str) -> Row:
-    shown = {"refused": _plain(why), "key": _plain(str(row[5])), "value": _plain(str(row[8]))}
+    shown = {"refused": plain(why), "key": plain(str(row[5])), "value": plain(str(row[8]))}
     return (*row[:4], str(ResultKind.RESULT), "unreadable", None, None, _json(shown))
-
-
-def _plain(text: str) -> str:
-    """The beginning of `text`, in characters that no database refuses."""
-    return text[:SHOWN].encode("utf-8", "replace").decode().replace("\0", "␀")
 
 
 LINES = Table(

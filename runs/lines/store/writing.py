@@ -14,14 +14,22 @@ from typing import Any
 from django.db import DataError, IntegrityError, InternalError, NotSupportedError, connection, transaction
 
 from runs.lines.store.rows import Row, Table
-from runs.protections import is_off
 
 logger = logging.getLogger(__name__)
 
-REFUSALS = (DataError, IntegrityError, InternalError, NotSupportedError, ValueError, TypeError, OverflowError)
+REFUSALS = (
+    DataError,
+    IntegrityError,
+    InternalError,
+    NotSupportedError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+)
 """What says that a value does not fit, rather than that the database is away."""
 
-ADDRESS = "ON CONFLICT (run_id, attempt, seq) DO NOTHING" if not is_off("idempotent_rows") else ""
+ON_CONFLICT = "ON CONFLICT (run_id, attempt, seq) DO NOTHING"
 
 
 def write(table: Table, rows: Sequence[Row]) -> None:
@@ -51,7 +59,7 @@ def _insert(table: Table, rows: Sequence[Row]) -> None:
     places = ", ".join(["%s"] * len(table.columns))
     with connection.cursor() as cursor:
         cursor.executemany(
-            f"INSERT INTO {table.model._meta.db_table} ({names}) VALUES ({places}) {ADDRESS}",  # noqa: S608  # our names
+            f"INSERT INTO {table.model._meta.db_table} ({names}) VALUES ({places}) {ON_CONFLICT}",  # noqa: S608  # our names
             [(*row[:3], _time(row[3]), *row[4:]) for row in rows] if connection.vendor == "sqlite" else rows,
         )
 
@@ -71,7 +79,7 @@ def _copy(table: Table, rows: Sequence[Row]) -> None:
         with connection.wrap_database_errors, cursor.copy(f"COPY {incoming} ({names}) FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
-        cursor.execute(f"INSERT INTO {name} ({names}) SELECT {names} FROM {incoming} {ADDRESS}")  # noqa: S608
+        cursor.execute(f"INSERT INTO {name} ({names}) SELECT {names} FROM {incoming} {ON_CONFLICT}")  # noqa: S608
 
 
 def _types(table: Table) -> str:

@@ -15,7 +15,13 @@ from runs.states import ResultKind
 
 
 class Command(RunsCommand):
-    help = "Write all results and metrics of runs, in order, as one JSON array, as CSV or as Parquet."
+    help = (
+        "Write all results and metrics of runs, in order, as one JSON array, as CSV or as Parquet."
+        ' In JSON, NaN and infinities are {"$float": "nan"}, "inf" and "-inf". In CSV they are nan, inf and -inf;'
+        " what is neither a number nor a text is JSON; and a text that a spreadsheet would take for a formula"
+        " (it begins with =, +, -, @, a tab or a carriage return), or that begins with an apostrophe, gets an"
+        " apostrophe before it."
+    )
     examples = """
 export_results 42 > results.json
 export_results 42 43 --format csv --output results.csv
@@ -24,10 +30,10 @@ export_results 42 --kind metric --key loss --format parquet > loss.parquet
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("runs", metavar="ID", type=int, nargs="+")
-        parser.add_argument("--format", choices=("json", "csv", "parquet"), default="json", help="json without it")
-        parser.add_argument("--output", metavar="FILE", type=Path, help="stdout without it")
-        parser.add_argument("--kind", choices=ResultKind.values, default="", help="results or metrics only")
-        parser.add_argument("--key", default="", help="only this one")
+        parser.add_argument("--format", choices=("json", "csv", "parquet"), default="json", help="default: json")
+        parser.add_argument("--output", metavar="FILE", type=Path, help="default: stdout")
+        parser.add_argument("--kind", choices=ResultKind.values, default="", help="only results, or only metrics")
+        parser.add_argument("--key", default="", help="only results and metrics with this key")
 
     def answer(self, options: dict[str, Any]) -> Exit:
         for run_id in options["runs"]:
@@ -36,7 +42,7 @@ export_results 42 --kind metric --key loss --format parquet > loss.parquet
         output: Path | None = options["output"]
         if options["format"] == "parquet":
             if output is None and self.stdout.isatty():
-                raise WrongUse("Parquet is nothing for a terminal: name a file with --output, or redirect.")
+                raise WrongUse("Parquet is binary: name a file with --output, or redirect stdout.")
             self._written(output, lambda: exporting.write_parquet(rows, output or sys.stdout.buffer))
         elif output is None:
             exporting.WRITERS[options["format"]](rows, self.stdout)
@@ -52,4 +58,4 @@ export_results 42 --kind metric --key loss --format parquet > loss.parquet
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise WrongUse(f"{output} cannot be written: {error.strerror}") from error
+            raise WrongUse(f"Cannot write {output}: {error.strerror}") from error

@@ -19,6 +19,33 @@ from runs.schedules.timetable.errors import TimetableError
 from runs.schedules.timetable.zones import LAST_YEAR, SECOND, instant, next_change, offset, wall
 
 FIELDS = "minute, hour, day of month, month, day of week"
+MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The values of one field."""
+
+    name: str
+    low: int
+    high: int
+    is_cyclic: bool = True
+    """The last value is followed by the first one; the days of a month are not."""
+    names: tuple[str, ...] = ()
+
+    def number(self, text: str) -> int:
+        """The value of a number or a name that cronsim understands."""
+        return int(text) if text.isdecimal() else self.low + self.names.index(text.upper())
+
+
+BOUNDS = (
+    Bounds("minute", 0, 59),
+    Bounds("hour", 0, 23),
+    Bounds("day of month", 1, 31, is_cyclic=False),
+    Bounds("month", 1, 12, names=MONTHS),
+    Bounds("day of week", 0, 6, names=WEEKDAYS),
+)
 RIGHT = {
     "minute": "0 to 59",
     "hour": "0 to 23",
@@ -38,9 +65,15 @@ ALIASES = {
 }
 _SOME_DAY = datetime(2026, 1, 1)  # noqa: DTZ001  # a wall clock has no zone
 _SEGMENT = timedelta(days=400)
+_STEPPED = re.compile(r"(?P<range>\*|\w+(?:-\w+)?)/(?P<step>\d+)")
+LISTED_MAX = 12
+"""Longest list of values that is read out; a longer one stays a step."""
 _ORDINALS = {"1": "st", "2": "nd", "3": "rd"}
 _WRONG_ORDINAL = re.compile(r"\b([2-5][123])th\b")
 """How cronsim writes the 21st."""
+_WORDS = ("second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
+_EVERY_NTH_MINUTE = re.compile(rf"^Every (?P<nth>{'|'.join(_WORDS)}|\d+th) minute(?: of every hour)?")
+"""How cronsim writes `*/5` where the minutes of an hour are a multiple of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +106,10 @@ class Cron:
         return self._fixed(zone, after) if self.is_fixed else self._repeating(zone, after)
 
     def words(self) -> str:
-        told = CronSim(self.expression, _SOME_DAY).explain()
-        return _WRONG_ORDINAL.sub(lambda found: f"{found[1]}{_ORDINALS[found[1][-1]]}", told)
+        """Say it in English. A step that does not divide its field is read out as the values it stands for."""
+        text = CronSim(_readable(self.expression), _SOME_DAY).explain()
+        text = _EVERY_NTH_MINUTE.sub(_every_minutes, text)
+        return _WRONG_ORDINAL.sub(lambda match: f"{match[1]}{_ORDINALS[match[1][-1]]}", text)
 
     def _fixed(self, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
         last = after
@@ -112,7 +147,58 @@ def _parsed(expression: str) -> Cron:
         raise TimetableError("cron", _misunderstood(fields)) from error
     if first is None:
         raise TimetableError("cron", f"No day matches {expression!r} within fifty years.")
+    for field, bounds in zip(fields, BOUNDS, strict=True):
+        _check_steps(field, bounds)
     return Cron(expression)
+
+
+def _check_steps(field: str, bounds: Bounds) -> None:
+    """Refuse a step that is longer than its range: it would match the first value only. Raises TimetableError."""
+    for match in _STEPPED.finditer(field):
+        values, step = _range(match["range"], bounds), int(match["step"])
+        if step > len(values):
+            raise TimetableError(
+                "cron",
+                f"The step of {match[0]!r} is longer than its range: it would match {bounds.name} {values[0]} only."
+                f" Write {values[0]} for that, or a step of 1 to {len(values)}.",
+            )
+
+
+def _range(text: str, bounds: Bounds) -> range:
+    """The values of `*`, `5` (from 5 on) or `5-20`."""
+    if text == "*":
+        return range(bounds.low, bounds.high + 1)
+    first, _, last = text.partition("-")
+    return range(bounds.number(first), (bounds.number(last) if last else bounds.high) + 1)
+
+
+def _readable(expression: str) -> str:
+    """The same expression with short lists of values in place of steps that do not divide their field."""
+    fields = expression.split()
+    minute, hour, day, month, weekday = map(_listed, fields, BOUNDS)
+    if "*" not in (fields[2], fields[4]):  # a leading star decides whether both days must match
+        day, weekday = fields[2], fields[4]
+    return " ".join((minute, hour, day, month, weekday))
+
+
+def _listed(field: str, bounds: Bounds, *, alone: bool = True) -> str:
+    """`alone`: the field is this part only, so that an even step reads well as a step."""
+    if "," in field:
+        return ",".join(_listed(part, bounds, alone=False) for part in field.split(","))
+    match = _STEPPED.fullmatch(field)
+    if match is None:
+        return field
+    values, step = _range(match["range"], bounds)[:: int(match["step"])], int(match["step"])
+    divides = match["range"] == "*" and alone and bounds.is_cyclic and (bounds.high - bounds.low + 1) % step == 0
+    if len(values) > LISTED_MAX or (divides and len(values) > 1):
+        return field
+    return ",".join(map(str, values))
+
+
+def _every_minutes(match: re.Match[str]) -> str:
+    nth = match["nth"]
+    count = _WORDS.index(nth) + 2 if nth in _WORDS else int(nth.removesuffix("th"))
+    return f"Every {count} minutes"
 
 
 def _miscounted(expression: str, count: int) -> str:

@@ -18,10 +18,10 @@ OPERATOR = (*VIEWER, "runs.launch_run", "runs.cancel_run", "runs.delete_run")
 @pytest.fixture
 def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The queues that were sent a wake-up; nobody hears it."""
-    from runs import tasks  # a conftest is read before Django is set up
+    from runs import wake  # a conftest is read before Django is set up
 
     queues: list[str] = []
-    monkeypatch.setattr(tasks, "wake", lambda queue, count=1: queues.append(queue))
+    monkeypatch.setattr(wake, "workers", lambda queue, count=1: queues.append(queue))
     return queues
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import ctypes
 import fcntl
 import multiprocessing
@@ -111,16 +110,6 @@ def unfinished(ctx: Ctx) -> None:
     ctypes.CDLL(None).printf(b"from C")
 
 
-def stubborn_thread(ctx: Ctx) -> str:
-    threading.Thread(target=time.sleep, args=(HOLD_S,), daemon=False).start()
-    return "returned"
-
-
-def at_exit(ctx: Ctx) -> None:
-    atexit.register(Path(ctx.config.path).write_text, "atexit ran")
-    multiprocessing.get_context("fork").Process(target=time.sleep, args=(HOLD_S,)).start()
-
-
 def wait_uninterrupted(ctx: Ctx) -> str:
     """Swallows the first interrupt, and says how it was interrupted the second time."""
     ctx.log.info("waiting")
@@ -213,6 +202,12 @@ def restless(ctx: Ctx) -> None:
             time.sleep(0.001)
         os._exit(0)
     ctx.log.info("spawned")
+
+
+def be_traced(ctx: Ctx) -> None:
+    """Asks to be traced by its parent, and then gets the signal `size`."""
+    ctypes.CDLL(None).ptrace(0, 0, None, None)
+    os.kill(os.getpid(), ctx.config.size)
 
 
 def hang_in_c(ctx: Ctx) -> None:

@@ -1,8 +1,7 @@
-"""For the processes of a throwaway stack, with this folder on PYTHONPATH: Python's wall clock is off by as many seconds
-as a file says, which chaos writes while they run. Monotonic clocks, and those of servers, are left alone.
+"""Python's wall clock, as many seconds off as a file says, which chaos writes while the process runs.
 
-Imported by the interpreter before anything else. The file is `$ATHANOR_TEST_CLOCKS/<role>`; of which role a process is
-tells the file that it makes when it is ready.
+Monotonic clocks, and those of servers, are left alone. The file is `$CHAOS_CLOCKS/<role>`; the role of a process is the
+name of the file that it makes when it is ready.
 """
 
 from __future__ import annotations
@@ -52,8 +51,9 @@ def _shift(shared: mmap.mmap) -> None:
     datetime.datetime = ShiftedDatetime  # type: ignore[misc]
 
 
-def _install() -> None:
-    folder, ready = os.environ.get("ATHANOR_TEST_CLOCKS"), os.environ.get("ATHANOR_READY_FILE")
+def install() -> None:
+    """Shift the clock of this process if it has a role in a throwaway stack."""
+    folder, ready = os.environ.get("CHAOS_CLOCKS"), os.environ.get("ATHANOR_READY_FILE")
     if not (folder and ready):
         return
     path = Path(folder) / Path(ready).name
@@ -61,6 +61,3 @@ def _install() -> None:
         path.write_bytes(_seconds.pack(0.0))
     with path.open("rb") as file:
         _shift(mmap.mmap(file.fileno(), _seconds.size, access=mmap.ACCESS_READ))
-
-
-_install()

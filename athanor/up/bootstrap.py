@@ -1,0 +1,46 @@
+"""Database steps of `up` before it starts any process. Each is safe to repeat."""
+
+from __future__ import annotations
+
+import secrets
+
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.db import connections
+
+ADMIN = "admin"
+
+
+def migrate() -> None:
+    call_command("migrate", interactive=False, verbosity=0)
+
+
+def create_first_admin() -> str | None:
+    """Create the user `admin` if there is no superuser yet; return the password, or None if no user was created."""
+    users = get_user_model().objects
+    if users.filter(is_superuser=True).exists() or users.filter(username=ADMIN).exists():
+        return None
+    return reset_password()
+
+
+def reset_password() -> str:
+    """Give the user `admin` a new password and the rights of a superuser; create the user if necessary."""
+    password = secrets.token_urlsafe(12)
+    users = get_user_model().objects
+    user = users.filter(username=ADMIN).first() or users.create_superuser(username=ADMIN, email="")
+    user.is_active = user.is_staff = user.is_superuser = True
+    user.set_password(password)
+    user.save()
+    return password
+
+
+def login_text(password: str | None) -> str:
+    """Describe how to log in. `password` is None unless it has just been set: the database keeps only its hash."""
+    if password:
+        return f"Log in as {ADMIN} with the password {password}"
+    return f"Forgot the password of {ADMIN}? `./manage.py up --reset-password` sets a new one."
+
+
+def release_connections() -> None:
+    """Close all database connections. The group itself needs none from here on."""
+    connections.close_all()

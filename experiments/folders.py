@@ -1,0 +1,109 @@
+"""Folders of experiments: each is a package of its own, and `import helpers` finds the helpers beside the experiment.
+
+A folder's modules are imported as `athanor_folder_<digest of its path>.<name>`: unique, and the same in every process.
+Besides, its plain name works for a neighbour (`import helpers`). Two folders may each have a `helpers`, so such modules
+belong to their folder: they are in `sys.modules` only while code of that folder runs (`inside`), or for good in a
+process that runs one experiment (`enter`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+
+PACKAGE = "athanor_folder_"
+
+_lock = threading.RLock()
+_folders: dict[Path, str] = {}
+"""Folder → its package."""
+_neighbours: dict[Path, dict[str, ModuleType]] = {}
+"""Folder → the modules that its experiments imported by their plain names."""
+
+
+def package_of(folder: Path) -> str:
+    """Name of the package that stands for a folder. Creates the package and puts the folder at the end of sys.path."""
+    name = PACKAGE + hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+    if name not in sys.modules:
+        package = ModuleType(name, f"Experiments of {folder}")
+        package.__path__ = [str(folder)]
+        package.__spec__ = ModuleSpec(name, None, is_package=True)
+        package.__spec__.submodule_search_locations = [str(folder)]
+        sys.modules[name] = package
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    _folders[folder] = name
+    return name
+
+
+def folder_of(module: str) -> Path | None:
+    """Folder that the module named `module` was found in; None for a module of an app or of an installed package."""
+    package = module.partition(".")[0]
+    return next((folder for folder, name in _folders.items() if name == package), None)
+
+
+@contextmanager
+def inside(folder: Path | None) -> Iterator[None]:
+    """Run the block with the modules of `folder` importable by their plain names, before those of other folders.
+
+    Holds a lock, so that no two threads are inside different folders. Does nothing for None.
+    """
+    if folder is None:
+        yield
+        return
+    with _lock:
+        path, before = list(sys.path), dict(sys.modules)
+        enter(folder)
+        try:
+            yield
+        finally:
+            _set_aside(folder, before)
+            sys.path[:] = [*path, *(entry for entry in sys.path if entry not in path)]
+
+
+def enter(folder: Path | None) -> None:
+    """Stay inside `folder` for the rest of the process, as the process of a run does."""
+    if folder is None:
+        return
+    sys.modules.update(_neighbours.get(folder, {}))
+    others = {str(other) for other in _folders}
+    first = next((index for index, entry in enumerate(sys.path) if entry in others), len(sys.path))
+    rest = [entry for entry in sys.path if entry != str(folder)]
+    sys.path[:] = [*rest[:first], str(folder), *rest[first:]]
+
+
+def neighbours() -> list[ModuleType]:
+    """All modules that were imported by their plain names."""
+    return [module for modules in _neighbours.values() for module in modules.values()]
+
+
+def forget_neighbours() -> None:
+    """Import neighbours anew at their next use, for a folder with changed files."""
+    with _lock:
+        _neighbours.clear()
+
+
+def _set_aside(folder: Path, before: dict[str, ModuleType]) -> None:
+    """Take the neighbours that were imported inside `folder` out of sys.modules, and restore what they displaced."""
+    kept = _neighbours.setdefault(folder, {})
+    tops = {name for name in sys.modules.keys() - before.keys() if "." not in name and _is_of_a_folder(name)} | {
+        name for name in kept if "." not in name
+    }
+    for name in [name for name in sys.modules if name.partition(".")[0] in tops]:
+        kept[name] = sys.modules.pop(name)
+        if name in before:
+            sys.modules[name] = before[name]
+
+
+def _is_of_a_folder(name: str) -> bool:
+    """Whether a top-level module lies directly in one of the folders."""
+    spec = getattr(sys.modules[name], "__spec__", None)
+    if spec is None or name.startswith(PACKAGE):
+        return False
+    places = list(spec.submodule_search_locations or ()) or ([spec.origin] if spec.has_location else [])
+    return any(place and Path(place).parent in _folders for place in places)

@@ -1,0 +1,60 @@
+"""What transactions do differently on PostgreSQL and SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+
+from runs.conf import runs_settings
+from runs.write_gate import WriteGate
+
+WRITES = ("INSERT", "UPDATE", "DELETE")
+LOCK_NOT_AVAILABLE = "55P03"
+"""PostgreSQL's code of it."""
+
+
+def limit_lock_waits() -> None:
+    """Have the current transaction raise OperationalError when a lock takes longer than `lock_wait_s`.
+
+    For threads that serve many runs: a row or table that somebody else has locked must not hold up all of them. SQLite
+    has one lock, with a time limit of its own.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = '{runs_settings().lock_wait_s * 1000:.0f}ms'")
+
+
+def close_connection() -> None:
+    """Close this thread's connection, which is opened again when it is needed."""
+    if not connection.in_atomic_block:
+        connection.close()
+
+
+def is_lock_timeout(error: BaseException) -> bool:
+    """Whether a database error says that a lock was not granted in time, rather than that the database is away."""
+    return getattr(error.__cause__, "sqlstate", None) == LOCK_NOT_AVAILABLE
+
+
+def let_renewals_pass() -> None:
+    """Have every writer of this process wait for renewals of leases first, where the database has one writer."""
+    connection_created.connect(_install_gate, dispatch_uid="runs.write_gate")
+
+
+def _install_gate(connection: BaseDatabaseWrapper, **_: Any) -> None:
+    if connection.vendor == "sqlite" and not any(isinstance(each, partial) for each in connection.execute_wrappers):
+        gate = WriteGate(str(connection.settings_dict["NAME"]))
+        connection.execute_wrappers.append(partial(_pass_gate, gate))
+
+
+def _pass_gate(
+    gate: WriteGate, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
+) -> Any:
+    """Run a statement, after renewals if it begins to write."""
+    if sql.startswith("BEGIN") or (not context["connection"].in_atomic_block and sql.startswith(WRITES)):
+        gate.wait()
+    return execute(sql, params, many, context)

@@ -1,0 +1,79 @@
+"""Control records of a child (everything but lines and results), read strictly.
+
+Whatever the bytes are, each function returns a value that the database takes, or raises UnreadableRecord with what is
+wrong and where. The shapes and their bounds are those of `runs.lines.records`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from experiments.exceptions import pause_within_reason
+from runs.lines.records import ArtifactRecord, CheckpointRecord, End, Hello, Progress, check_depth, without_nul
+
+T = TypeVar("T")
+
+_end = msgspec.json.Decoder(End).decode
+_checkpoint = msgspec.json.Decoder(CheckpointRecord).decode
+_artifact = msgspec.json.Decoder(ArtifactRecord).decode
+_hello = msgspec.json.Decoder(Hello).decode
+_progress = msgspec.json.Decoder(tuple[float, float | None, str]).decode
+_CHECKPOINT_ID = re.compile(rb'C\{"id":(\d{1,9}),')
+
+
+class UnreadableRecord(ValueError):
+    """A record that is not what its kind says."""
+
+
+def end(record: bytes) -> End:
+    """The End of an E record."""
+    report = _read(_end, record)
+    if "after_s" in report:
+        try:
+            report["after_s"] = pause_within_reason(report["after_s"])
+        except ValueError as error:
+            raise UnreadableRecord(str(error)) from error
+    return report
+
+
+def checkpoint(record: bytes) -> CheckpointRecord:
+    """The CheckpointRecord of a C record."""
+    return _read(_checkpoint, record)
+
+
+def checkpoint_id(record: bytes) -> int | None:
+    """The id of a C record that cannot be read as a whole, as the child writes it; None if that is unreadable too."""
+    match = _CHECKPOINT_ID.match(record)
+    return int(match[1]) if match else None
+
+
+def artifact(record: bytes) -> ArtifactRecord:
+    """The ArtifactRecord of an A record."""
+    return _read(_artifact, record)
+
+
+def hello(record: bytes) -> Hello:
+    """The Hello of an H record."""
+    return _read(_hello, record)
+
+
+def progress(record: bytes) -> Progress:
+    """The Progress of a P record."""
+    current, total, message = _read(_progress, record)
+    return Progress(current, total, message)
+
+
+def _read(decode: Callable[[bytes], T], record: bytes) -> T:
+    body = record[1:]
+    try:
+        value = decode(body)
+        check_depth(value, body)
+        return without_nul(value)  # type: ignore[no-any-return]
+    except RecursionError as error:
+        raise UnreadableRecord("nested too deep") from error
+    except (msgspec.MsgspecError, ValueError, ArithmeticError) as error:
+        raise UnreadableRecord(str(error)) from error

@@ -1,0 +1,102 @@
+"""A run that takes its worker along harms its neighbours no more than once or twice, and never fails them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db.models.functions import Now
+
+from runs import transitions
+from runs.conf import runs_settings
+from runs.models import Attempt, Run, Worker
+from runs.recovery.reconcile import recover
+from runs.states import FailureKind, Status
+from runs.transitions import Ending, Settled, from_now
+from tests.factories import make_attempt, make_run, make_worker
+
+pytestmark = pytest.mark.django_db
+
+EXPIRED = -5.0
+COUNTED = Ending(Status.FAILED, FailureKind.LOST, "lost")
+EXCUSED = Ending(Status.FAILED, FailureKind.LOST, "lost", excused=True)
+
+
+def lose(run: Run, ending: Ending, times: int = 1) -> Settled:
+    """Claim the run for a worker of its own and lose it; returns what became of it the last time."""
+    for _ in range(times):
+        attempt = make_attempt(run)
+        settled = transitions.settle(attempt.key, ending)
+    return settled
+
+
+@pytest.mark.parametrize(
+    ("values", "before", "ending", "expected"),
+    [
+        ({}, [COUNTED] * 2, COUNTED, Settled.FINAL),
+        ({}, [EXCUSED] * 9, COUNTED, Settled.AGAIN),
+        ({}, [EXCUSED] * 9 + [COUNTED] * 2, COUNTED, Settled.FINAL),
+        ({}, [COUNTED] * 2, EXCUSED, Settled.AGAIN),
+        ({}, [EXCUSED] * 10, EXCUSED, Settled.FINAL),
+        ({"on_lost": "fail"}, [], EXCUSED, Settled.FINAL),
+        ({"max_attempts": 1}, [], EXCUSED, Settled.FINAL),
+    ],
+)
+def test_an_excused_loss_is_not_counted(
+    values: dict[str, Any], before: list[Ending], ending: Ending, expected: Settled
+) -> None:
+    run = make_run(**values)
+    for earlier in before:
+        lose(run, earlier)
+    assert lose(run, ending) is expected
+
+
+def test_only_the_runs_that_were_lost_together_are_excused() -> None:
+    worker = make_worker()
+    together = [make_attempt(worker=worker, lease_s=EXPIRED) for _ in range(3)]
+    alone = make_attempt(lease_s=EXPIRED)
+    recover()
+    excused = dict(Attempt.objects.values_list("pk", "excused"))
+    assert [excused[attempt.pk] for attempt in (*together, alone)] == [True, True, True, False]
+
+
+def test_a_second_quick_loss_has_the_run_wait_and_then_tried_alone() -> None:
+    run = make_run()
+    lose(run, EXCUSED)
+    assert Run.objects.filter(pk=run.pk, not_before=None, alone_s=None).exists()
+    lose(run, EXCUSED)
+    assert Run.objects.filter(pk=run.pk, not_before__gt=from_now(3), alone_s=runs_settings().lost_alone_s).exists()
+
+
+def claim(worker: Worker) -> int | None:
+    attempt = transitions.claim(["runs"], worker, lease_s=60)
+    return attempt.run_id if attempt else None
+
+
+@pytest.fixture
+def suspect() -> Run:
+    return make_run(alone_s=10.0, not_before=Now())
+
+
+def test_a_suspect_waits_for_a_worker_without_runs(suspect: Run) -> None:
+    busy, idle, other = make_worker(), make_worker(), make_run()
+    make_attempt(worker=busy)
+    assert [claim(busy), claim(busy), claim(idle)] == [other.pk, None, suspect.pk]
+
+
+def test_a_suspect_that_has_waited_for_long_shares_a_worker(suspect: Run) -> None:
+    long_ago = Now() - timedelta(seconds=runs_settings().lost_wait_s + 1)
+    Run.objects.filter(pk=suspect.pk).update(not_before=long_ago)
+    busy = make_worker()
+    make_attempt(worker=busy)
+    assert claim(busy) == suspect.pk
+
+
+def test_a_worker_claims_nothing_beside_a_suspect_until_its_time_is_over(suspect: Run) -> None:
+    worker = make_worker()
+    assert claim(worker) == suspect.pk
+    other = make_run()
+    assert claim(worker) is None
+    Attempt.objects.filter(run=suspect).update(alone_until=Now() - timedelta(seconds=1))
+    assert claim(worker) == other.pk
