@@ -14,7 +14,7 @@ ItemT = TypeVar("ItemT")
 
 
 class RunLog(Protocol):
-    """Writes lines of the run. Keyword arguments are kept as the line's metadata: values that have no JSON form as their
+    """Writes lines of the run. Keyword arguments are kept as the line's metadata, what has no JSON form as its
     `repr`. Never raises.
     """
 

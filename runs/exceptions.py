@@ -27,6 +27,10 @@ class LaunchRefused(RunsError):
         self.problems = problems or {}
 
 
+class TagsRefused(RunsError):
+    """A run cannot have these tags."""
+
+
 class ScheduleNotFound(RunsError):
     def __init__(self, name: object) -> None:
         super().__init__(f"There is no schedule {name}. `list_schedules` shows which there are.")
