@@ -1,8 +1,11 @@
-#!/usr/bin/env python
-"""Django's command line for Athanor: `python manage.py up` starts everything on one machine."""
+#!/usr/bin/env python3
+"""Django's command line for Athanor: `./manage.py up` starts everything on one machine."""
 
 import os
 import sys
+from pathlib import Path
+
+BASE = Path(__file__).resolve().parent
 
 
 def main() -> None:
@@ -14,16 +17,35 @@ def main() -> None:
     try:
         from django.core.management import execute_from_command_line
     except ImportError as error:
-        raise SystemExit(
-            f"Django cannot be imported ({error}). Run `make install`, then use `.venv/bin/python manage.py`."
-        ) from error
+        _use_the_environment_of_this_folder()
+        raise SystemExit(f"Django cannot be imported ({error}). Run `make install` in {BASE} first.") from error
     from django.core.exceptions import ImproperlyConfigured
 
     try:
+        _join_the_running_stack()
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
+
+
+def _use_the_environment_of_this_folder() -> None:
+    """Start again with the Python of `make install`, if this one is another: no environment needs to be activated."""
+    python = BASE / ".venv" / "bin" / "python"
+    if python.exists() and Path(sys.prefix) != BASE / ".venv":
+        os.execv(python, [str(python), str(BASE / "manage.py"), *sys.argv[1:]])  # noqa: S606  # our own program
+
+
+def _join_the_running_stack() -> None:
+    """Take over the variables of the stack that is up, where this shell does not set them."""
+    from athanor import running_stack
+
+    try:
+        adopted = running_stack.adopt(BASE, os.environ)
+    except running_stack.SeveralStacks as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
+    os.environ.update(adopted)
 
 
 if __name__ == "__main__":

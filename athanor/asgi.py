@@ -12,9 +12,12 @@ from typing import cast
 
 from django.core.asgi import get_asgi_application
 
+from experiments import catalog
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "athanor.settings")
 
 django_application = get_asgi_application()
+catalog.use_process()
 
 # After Django is set up, since they import what needs it.
 from starlette.applications import Starlette  # noqa: E402
@@ -30,7 +33,8 @@ hub = Hub()
 
 @asynccontextmanager
 async def lifespan(_: Starlette) -> AsyncIterator[None]:
-    """What lives as long as the server does."""
+    """Everything that lives as long as the server."""
+    catalog.warm_up()
     yield
     await hub.close()
 

@@ -118,10 +118,19 @@ def _leave_logging_to_django(**_: Any) -> None:
 
 def _install_supervision(**_: Any) -> None:
     """Add the steps that start and stop supervision: by now Django is set up, and the steps are not yet read."""
+    from experiments import checks
     from runs.worker import runtime, system_worker
 
+    checks.leave_out()
     runtime.install(app)
     app.steps["worker"].add(system_worker.HearingStep)
+
+
+def _import_no_experiments(**_: Any) -> None:
+    """Leave the code of authors to the catalog process, from the first step of a worker or beat."""
+    from experiments import catalog
+
+    catalog.use_process()
 
 
 def _say_ready(**_: Any) -> None:
@@ -137,7 +146,9 @@ def _look_around(**_: Any) -> None:
 
 
 setup_logging.connect(_leave_logging_to_django, weak=False)
+celeryd_init.connect(_import_no_experiments, weak=False)
 celeryd_init.connect(_install_supervision, weak=False)
+beat_init.connect(_import_no_experiments, weak=False)
 worker_ready.connect(_say_ready, weak=False)
 worker_ready.connect(_look_around, weak=False)
 beat_init.connect(_say_ready, weak=False)

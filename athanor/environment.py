@@ -22,6 +22,7 @@ PUBLIC: dict[str, str] = {
     "ATHANOR_TRUSTED_ORIGINS": "origins whose forms are accepted, https://host, separated by commas",
     "ATHANOR_TIME_ZONE": "time zone of the pages (default: UTC)",
     "ATHANOR_LOG_LEVEL": "DEBUG, INFO, WARNING or ERROR (default: INFO)",
+    "ATHANOR_URL": "address of the site, for links that commands print (default: that of `up`)",
     "ATHANOR_APPS": "further Django apps, separated by commas; their `experiments` modules are found",
     "ATHANOR_EXPERIMENT_PATHS": "folders with experiments, separated like PATH",
 }

@@ -1,4 +1,4 @@
-"""The experiment with which Athanor tests itself. Hidden from people: `python manage.py chaos` launches it."""
+"""The experiment with which Athanor tests itself. Hidden from people: `./manage.py chaos` launches it."""
 
 from __future__ import annotations
 

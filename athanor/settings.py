@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from django.templatetags.static import static
+from django.utils.functional import SimpleLazyObject
 
 from athanor import databases, logs, navigation
 
@@ -18,7 +19,9 @@ VAR = Path(os.environ.get("ATHANOR_VAR") or BASE_DIR / "var").absolute()
 IS_CHILD = os.environ.get("ATHANOR_ROLE") == "child"
 PRODUCTION = os.environ.get("ATHANOR_PRODUCTION", "") == "1"
 
-SECRET_KEY = databases.secret_key(VAR, os.environ, is_child=IS_CHILD)
+# Made on its first use, so that a command that only reads leaves no folder behind.
+SECRET_KEY = SimpleLazyObject(lambda: databases.secret_key(VAR, os.environ, is_child=IS_CHILD))
+SITE_URL = os.environ.get("ATHANOR_URL", "").rstrip("/")
 DEBUG = os.environ.get("ATHANOR_DEBUG", "") == "1"
 ALLOWED_HOSTS = [h for h in os.environ.get("ATHANOR_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",") if h]
 CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("ATHANOR_TRUSTED_ORIGINS", "").split(",") if o]

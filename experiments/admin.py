@@ -13,12 +13,11 @@ from django.template.response import TemplateResponse
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 
-from experiments.catalog import about, choice_context
+from experiments import catalog
+from experiments.choices import about, choice_context
 from experiments.forms.instance import InstanceForm
 from experiments.forms.widget import GeneratedWidget
 from experiments.models import Instance
-from experiments.registry import registry
-from experiments.validation import masked
 
 
 @admin.register(Instance)
@@ -51,7 +50,7 @@ class InstanceAdmin(ModelAdmin):
 
     @admin.display(description="Configuration")
     def shown_configuration(self, instance: Instance) -> str:
-        text = json.dumps(masked(instance.experiment, instance.configuration), indent=2, ensure_ascii=False)
+        text = json.dumps(catalog.masked(instance.experiment, instance.configuration), indent=2, ensure_ascii=False)
         return format_html('<pre class="athanor-code">{}</pre>', text)
 
     @admin.display(description="Tags")
@@ -70,7 +69,7 @@ class InstanceAdmin(ModelAdmin):
         super().save_model(request, obj, form, change)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        context = {"experiment_problems": registry().problems, **(extra_context or {})}
+        context = {"experiment_problems": catalog.current().problems, **(extra_context or {})}
         return cast(HttpResponse, super().changelist_view(request, context))
 
     def add_view(
@@ -78,7 +77,7 @@ class InstanceAdmin(ModelAdmin):
     ) -> HttpResponse:
         """First the choice of an experiment, then its form."""
         name = request.GET.get("experiment", "")
-        if request.method == "POST" or name in registry():
+        if request.method == "POST" or name in catalog.current():
             return cast(HttpResponse, super().add_view(request, form_url, extra_context))
         if not self.has_add_permission(request):
             raise PermissionDenied
@@ -98,5 +97,5 @@ class InstanceAdmin(ModelAdmin):
         for sentence in form.refused:
             messages.warning(request, sentence)
         name = form.source_experiment
-        context["experiment"] = about(registry().get(name)) if name in registry() else None
+        context["experiment"] = about(catalog.current().get(name)) if name in catalog.current() else None
         return super().render_change_form(request, context, *args, **kwargs)

@@ -5,15 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.checks import CheckMessage, Info, Warning, register  # noqa: A004  # Django's name
+from django.core.checks.registry import registry as checks_registry
 
-from experiments.discovery import Problem
-from experiments.registry import registry
+from experiments import catalog
+from experiments.catalog import Problem
 
 
 @register()
 def experiments_are_usable(**_: Any) -> list[CheckMessage]:
-    """One warning for each problem of discovery: a broken module, an unusable class, a name used twice."""
-    return [_message(problem) for problem in registry().problems]
+    """One warning for each problem of discovery: a broken module, an unusable class, a name used twice.
+
+    They are looked for in a process of their own, since an author's module may do anything when it is imported.
+    """
+    return [_message(problem) for problem in catalog.examined().problems]
+
+
+def leave_out() -> None:
+    """Spare this process the check. Celery runs all checks when a worker starts, which must not wait for imports."""
+    checks_registry.registered_checks.discard(experiments_are_usable)
 
 
 def _message(problem: Problem) -> CheckMessage:

@@ -13,7 +13,6 @@ lines of the run; exit status 0 completes it, others fail it; a cancel ends the 
 
 from __future__ import annotations
 
-import signal
 import string
 import subprocess
 import time
@@ -26,6 +25,7 @@ from pydantic import BaseModel
 
 from experiments.base import Experiment
 from experiments.context import RunContext
+from experiments.signal_names import signal_name
 
 POLL_S = 0.1
 """The longest time between the end of the program and its being noticed."""
@@ -110,13 +110,6 @@ def stop(process: subprocess.Popen[Any], grace_s: float) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _arguments(element: str, config: BaseModel, *, may_begin_with_dash: bool) -> Iterator[str]:

@@ -55,7 +55,15 @@ class ExperimentsSettings:
     tag_max_chars: int = 100
     """Longest tag."""
     refresh_s: float = 2.0
-    """How often the registry looks whether files of experiments have changed; 0 never looks again."""
+    """Seconds between two looks whether files of experiments have changed; 0 never looks again."""
+    import_max_s: float = 15.0
+    """Longest import of one source of experiments in the catalog process; one that takes longer is left out."""
+    validate_max_s: float = 10.0
+    """Longest validation of one configuration by the catalog process."""
+    catalog_wait_s: float = 20.0
+    """Longest time that a page or command waits for the catalog while experiments are being loaded."""
+    catalog_start_s: float = 60.0
+    """Longest time for a new catalog process to load Django."""
 
 
 @cache

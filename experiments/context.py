@@ -14,7 +14,7 @@ ItemT = TypeVar("ItemT")
 
 
 class RunLog(Protocol):
-    """Writes lines of the run. Keyword arguments are kept as the line's metadata, what has no JSON form as its
+    """Writes lines of the run. Keyword arguments are kept as the line's metadata: values without a JSON form as their
     `repr`. Never raises.
     """
 

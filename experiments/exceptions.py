@@ -38,6 +38,10 @@ class BrokenExperiment(ExperimentsError):
         super().__init__(f"Experiment {name!r} cannot be used ({where}): {reason}")
 
 
+class CatalogUnavailable(ExperimentsError):
+    """The catalog of experiments cannot answer right now; the message says why. A later attempt may succeed."""
+
+
 class InvalidDefinition(ExperimentsError):
     """A configuration, limits or tags do not fit. `problems`: dotted path (`configuration.layers.0.size`) → message."""
 

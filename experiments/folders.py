@@ -77,6 +77,11 @@ def enter(folder: Path | None) -> None:
     sys.path[:] = [*rest[:first], str(folder), *rest[first:]]
 
 
+def neighbours() -> list[ModuleType]:
+    """All modules that were imported by their plain names."""
+    return [module for modules in _neighbours.values() for module in modules.values()]
+
+
 def forget_neighbours() -> None:
     """Import neighbours anew at their next use, for a folder with changed files."""
     with _lock:

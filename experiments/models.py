@@ -39,18 +39,19 @@ class Instance(models.Model):
 
     def clean(self) -> None:
         """Validate configuration, limits and tags by the one validator, and the name; errors stand at their fields."""
-        from experiments.exceptions import InvalidDefinition
-        from experiments.registry import registry
-        from experiments.validation import validate_definition
+        from experiments import catalog
+        from experiments.exceptions import CatalogUnavailable, InvalidDefinition
 
         if not self.experiment:
             return  # the field itself says that it is needed
         try:
-            checked = validate_definition(self.experiment, self.configuration, self.limits, self.tags)
+            checked = catalog.validate(self.experiment, self.configuration, self.limits, self.tags)
         except InvalidDefinition as error:
             raise ValidationError(error.by_field()) from error
+        except CatalogUnavailable as error:
+            raise ValidationError(str(error)) from error
         self.configuration, self.limits, self.tags = checked.configuration, checked.limits, checked.tags
-        if self.name != self.experiment and self.name in {known.name for known in registry().all()}:
+        if self.name != self.experiment and self.name in catalog.current().names:
             raise ValidationError({"name": "It is the name of another experiment, which could not be launched by it."})
 
     def save(self, *args: Any, **kwargs: Any) -> None:

@@ -12,9 +12,11 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from pydantic import BaseModel, RootModel
 
@@ -25,6 +27,7 @@ from experiments.discovery import Candidate, Problem, candidates, experiments_in
 from experiments.exceptions import BrokenExperiment, UnknownExperiment
 from experiments.limits import Limits
 
+Guard = Callable[[Candidate], AbstractContextManager[Any]]
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,199}")
 
 __all__ = ["Problem", "Registry", "forget", "load_one", "registry"]
@@ -49,6 +52,10 @@ class Registry:
         """Every experiment that is offered, by name; hidden ones are found by `get` alone."""
         return tuple(experiment for experiment in self._experiments.values() if not experiment.hidden)
 
+    def values(self) -> tuple[type[Experiment], ...]:
+        """Every experiment, hidden ones too."""
+        return tuple(self._experiments.values())
+
     def get(self, name: str) -> type[Experiment]:
         """Raises BrokenExperiment if a problem probably keeps it out, otherwise UnknownExperiment with a suggestion."""
         if found := self._experiments.get(name):
@@ -67,10 +74,16 @@ def registry() -> Registry:
         return _current.registry
 
 
+def install(found: Registry) -> None:
+    """Use this registry from now on, whatever happens to the files: the catalog process is replaced instead."""
+    with _lock:
+        _current.registry, _current.is_fixed = found, True
+
+
 def forget() -> None:
     """Discover again at the next use. For tests, and after a change of ATHANOR_EXPERIMENT_PATHS."""
     with _lock:
-        _current.registry = None
+        _current.registry, _current.is_fixed = None, False
 
 
 def load_one(name: str) -> type[Experiment]:
@@ -86,13 +99,15 @@ def load_one(name: str) -> type[Experiment]:
     return experiment
 
 
-def build(found: Iterable[Candidate], problems: Iterable[Problem] = ()) -> Registry:
-    """Import the candidates and sort out what they hold. Raises nothing that an author's module raises."""
+def build(found: Iterable[Candidate], problems: Iterable[Problem] = (), guard: Guard = nullcontext) -> Registry:
+    """Import the candidates, each within `guard`, and sort out what they hold. Raises nothing that a module raises."""
     problems = list(problems)
     claims: dict[str, dict[type[Experiment], Candidate]] = {}
     for candidate in found:
         try:
-            for experiment in experiments_in(candidate):
+            with guard(candidate):
+                experiments = experiments_in(candidate)
+            for experiment in experiments:
                 if flaw := flaw_of(experiment):
                     where = f"{candidate.where}, class {experiment.__qualname__}"
                     problems.append(Problem(where, flaw, frozenset({str(experiment.name)})))
@@ -147,11 +162,12 @@ class _Current:
     registry: Registry | None = None
     files: dict[str, tuple[int, int]] = field(default_factory=dict)
     looked_at: float = 0.0
+    is_fixed: bool = False
 
     def is_stale(self) -> bool:
         """Whether files have changed, looked at most every `refresh_s`."""
         refresh_s = experiments_settings().refresh_s
-        if not refresh_s or time.monotonic() - self.looked_at < refresh_s:
+        if self.is_fixed or not refresh_s or time.monotonic() - self.looked_at < refresh_s:
             return False
         self.looked_at = time.monotonic()
         return _stamps(candidates()[0]) != self.files

@@ -16,7 +16,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, to_jsonable_python
@@ -28,6 +28,9 @@ from experiments.exceptions import ExperimentsError, InvalidDefinition, did_you_
 from experiments.limits import Limits
 from experiments.registry import registry
 from experiments.schema import models_at
+
+if TYPE_CHECKING:
+    from experiments.catalog.entries import Entry
 
 MASK = "**********"
 _JSONB_INTEGER = 1e16
@@ -148,7 +151,7 @@ def _formless(config: BaseModel, error: Exception, path: str = "") -> Iterator[t
         yield path, str(error)
 
 
-def validate_limits(experiment: type[Experiment], overrides: Any) -> dict[str, Any]:
+def validate_limits(experiment: type[Experiment] | Entry, overrides: Any) -> dict[str, Any]:
     """The given overrides, checked together with the experiment's own limits. Raises InvalidDefinition."""
     if overrides is not None and not isinstance(overrides, Mapping):
         raise InvalidDefinition(experiment.name, {"limits": "it must be an object"})
@@ -190,8 +193,13 @@ def masked(experiment_name: str, configuration: Mapping[str, Any]) -> dict[str, 
         config = _parsed(registry().get(experiment_name), configuration)
         shown: dict[str, Any] = config.model_dump(mode="json", round_trip=True)
     except Exception:  # the experiment is gone or has changed: fall back to names
-        return {key: _masked_by_name(key, value) for key, value in configuration.items()}
+        return masked_by_name(configuration)
     return shown
+
+
+def masked_by_name(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with every text masked that has a telling name: all that can be done without its experiment."""
+    return {key: _masked_by_name(key, value) for key, value in configuration.items()}
 
 
 def unmasked(configuration: Any, stored: Any) -> Any:

@@ -1,3 +1,5 @@
+import os
+
 from django.apps import AppConfig
 
 
@@ -6,4 +8,8 @@ class RunsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from experiments import catalog
         from runs import checks  # noqa: F401  # registers the system checks
+        from runs.forkserver import environment
+
+        catalog.set_environment(lambda: environment.for_children(os.environ))

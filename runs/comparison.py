@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from experiments import catalog
+from experiments.catalog import masked
 from experiments.exceptions import ExperimentsError
 from experiments.jsonvalues import unpack
-from experiments.registry import registry
-from experiments.validation import masked
 from runs import formatting
 from runs.lines import curves
 from runs.models import Attempt, Run
@@ -180,7 +180,7 @@ def _returned(run: Run) -> dict[str, Any]:
 
 def _comparable(experiment: str) -> Mapping[str, float]:
     try:
-        return registry().get(experiment).comparable
+        return catalog.current().get(experiment).comparable
     except ExperimentsError:
         return {}
 

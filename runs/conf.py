@@ -33,6 +33,8 @@ class RunsSettings:
     """How often the cancel flags in Redis are read, besides being published."""
     resource_poll_s: float = 1.0
     """How often memory and CPU of each run's process tree are measured."""
+    memory_default_share: float = 0.8
+    """Memory limit of a run that has none of its own, as a share of its machine's or container's memory; 0 is none."""
     end_grace_s: float = 5.0
     """How long a child may live on after its last word before its tree is killed."""
     drain_s: float = 20.0
@@ -125,6 +127,10 @@ class RunsSettings:
     """Lines stored of one attempt; what comes after is counted, not stored, and a line says so."""
     slots_keep_days: float = 400.0
     """Ledger rows of schedules older than this are removed."""
+    task_results_keep_days: float = 30.0
+    """Celery's stored results of supervising tasks older than this are removed."""
+    task_results_batch: int = 500
+    """Most of them removed by one reconcile."""
     end_lines: int = 50
     """Last lines kept with an attempt that did not end well."""
     page_size: int = 500

@@ -9,14 +9,13 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from django.db import transaction
 from django.db.models import Max
 
-from runs.conf import runs_settings
 from runs.exceptions import BufferUnavailable
+from runs.folders import run_folder
 from runs.lines.buffer import buffer
 from runs.models import Artifact, Attempt, Checkpoint, LogLine, Result, Run, Slot
 from runs.states import FINAL
@@ -25,11 +24,6 @@ log = logging.getLogger(__name__)
 
 CHUNK = 20_000
 """Seqs of one transaction."""
-
-
-def run_folder(run_id: int) -> Path:
-    """Where the files of a run are."""
-    return runs_settings().var / "runs" / str(run_id)
 
 
 def erase(run_ids: Iterable[int]) -> int:

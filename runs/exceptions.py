@@ -31,6 +31,10 @@ class TagsRefused(RunsError):
     """A run cannot have these tags."""
 
 
+class LaunchPostponed(LaunchRefused):
+    """Nobody can say right now whether it can be launched: experiments are still being loaded. Ask again later."""
+
+
 class ScheduleNotFound(RunsError):
     def __init__(self, name: object) -> None:
         super().__init__(f"There is no schedule {name}. `list_schedules` shows which there are.")

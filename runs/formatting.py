@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
-import signal as signals
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from experiments import signal_names
 from experiments.jsonvalues import unpack
 from runs.states import FailureKind, Level, Status
 
@@ -235,12 +235,7 @@ def start(restored: Mapping[str, Any] | None) -> str:
 
 def signal_name(value: int | None) -> str:
     """`SIGKILL` for 9; empty for None."""
-    if value is None:
-        return ""
-    try:
-        return signals.Signals(value).name
-    except ValueError:
-        return f"signal {value}"
+    return "" if value is None else signal_names.signal_name(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from django.utils import timezone
 from kombu.exceptions import KombuError
 from redis import RedisError
 
-from experiments.registry import registry
+from experiments import catalog
 from runs import formatting, recent_failures
 from runs.conf import runs_settings
 from runs.exceptions import BufferUnavailable
@@ -159,7 +159,7 @@ def _problems(found: Wellbeing) -> Iterator[Problem]:
             f"Redis is {formatting.percent(found.backlog.memory_share)} full.",
             "Raise its maxmemory; when it is full, runs wait until there is room.",
         )
-    for trouble in [each for each in registry().problems if not each.is_notice][:SHOWN]:
+    for trouble in [each for each in catalog.current().problems if not each.is_notice][:SHOWN]:
         yield Problem(
             f"Cannot load {trouble.where}: {trouble.reason}",
             "Fix it; the page of instances and `manage.py check` show the traceback. All others can be launched.",

@@ -13,14 +13,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from experiments.base import Experiment
-from experiments.exceptions import ExperimentsError, InvalidDefinition
+from experiments import Experiment, catalog
+from experiments.catalog import Entry
+from experiments.exceptions import CatalogUnavailable, ExperimentsError, InvalidDefinition
 from experiments.models import Instance
-from experiments.registry import registry
 from experiments.retry import attempts_at_most, retries_in_force
-from experiments.validation import validate_definition
 from runs.conf import SYSTEM_QUEUE
-from runs.exceptions import LaunchRefused
+from runs.exceptions import LaunchPostponed, LaunchRefused
 from runs.models import Run
 
 NAME_MAX = 200
@@ -34,7 +33,7 @@ SEED_MAX = 2**31 - 1
 class Order:
     """A launch after everything has been looked up and merged: what is validated and then written."""
 
-    experiment: type[Experiment]
+    experiment: Entry
     instance: Instance | None
     configuration: dict[str, Any]
     limits: dict[str, Any]
@@ -45,26 +44,28 @@ class Order:
     """Kind of failure → policy; before `checked` only what the launch says."""
 
 
-def resolve(wanted: str | Instance | type[Experiment]) -> tuple[type[Experiment], Instance | None]:
-    """The experiment's class, and the instance if one is meant; its name comes first. Raises LaunchRefused."""
+def resolve(wanted: str | Instance | type[Experiment] | Entry) -> tuple[Entry, Instance | None]:
+    """The experiment, and the instance if one is meant; its name comes first. Raises LaunchRefused."""
     if isinstance(wanted, Instance):
         return find_experiment(wanted.experiment), wanted
     if isinstance(wanted, str):
         instance = Instance.objects.filter(name=wanted).first()
         return find_experiment(instance.experiment if instance else wanted), instance
-    return wanted, None
+    return (wanted if isinstance(wanted, Entry) else find_experiment(wanted.name)), None
 
 
-def find_experiment(name: str) -> type[Experiment]:
-    """Raises LaunchRefused."""
+def find_experiment(name: str) -> Entry:
+    """Raises LaunchRefused, LaunchPostponed."""
     try:
-        return registry().get(name)
+        return catalog.current().get(name)
+    except CatalogUnavailable as error:
+        raise LaunchPostponed(str(error)) from error
     except ExperimentsError as error:
         raise LaunchRefused(str(error), {"experiment": str(error)}) from error
 
 
 def prepare(  # noqa: PLR0913  # as services.launch
-    wanted: str | Instance | type[Experiment],
+    wanted: str | Instance | type[Experiment] | Entry,
     *,
     configuration: Mapping[str, Any] | None = None,
     is_whole: bool = False,
@@ -117,8 +118,10 @@ def checked(order: Order) -> Order:
     if order.priority not in PRIORITIES:
         raise refused({"priority": f"{order.priority} is out of range; it is from {PRIORITIES[0]} to {PRIORITIES[-1]}"})
     try:
-        definition = validate_definition(order.experiment.name, order.configuration, order.limits, order.tags)
+        definition = catalog.validate(order.experiment.name, order.configuration, order.limits, order.tags)
         limits = order.experiment.limits.overridden(definition.limits)
+    except CatalogUnavailable as error:
+        raise LaunchPostponed(str(error)) from error
     except InvalidDefinition as error:
         raise refused(error.problems) from error
     except ValidationError as error:
@@ -132,7 +135,7 @@ def checked(order: Order) -> Order:
     )
 
 
-def checked_retries(experiment: type[Experiment], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def checked_retries(experiment: Entry, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Kind of failure → policy, as it is stored. Raises LaunchRefused."""
     try:
         return retries_in_force(

@@ -21,6 +21,7 @@ __all__ = [
     "assignment",
     "config_file",
     "configuration",
+    "count",
     "level",
     "place",
     "retry",
@@ -38,6 +39,13 @@ def whole_seconds(text: str) -> int:
     if found != int(found):
         raise ArgumentTypeError(f"{text[:60]!r} is no whole number of seconds; write 90, or 10m, 1.5h, 2d")
     return int(found)
+
+
+def count(text: str) -> int:
+    """A whole number from 1."""
+    if not (text.strip().isascii() and text.strip().isdecimal() and 1 <= int(text) < 10**9):
+        raise ArgumentTypeError(f"Invalid count {text[:60]!r}. Use a whole number from 1, e.g. 20.")
+    return int(text)
 
 
 def level(text: str) -> int:

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
+from experiments.catalog import masked
 from experiments.jsonvalues import document
-from experiments.validation import masked
 from runs import formatting
 from runs.lines import ranges
 from runs.lines.records import Line

@@ -21,6 +21,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from experiments.base import Experiment
+from experiments.catalog import Entry
 from experiments.exceptions import InvalidDefinition
 from experiments.models import Instance
 from experiments.validation import validate_tags
@@ -56,7 +57,7 @@ class Whereis:
 
 
 def launch(  # noqa: PLR0913  # the one verb with many optional words; each is a column of the run
-    experiment_or_instance: str | Instance | type[Experiment],
+    experiment_or_instance: str | Instance | type[Experiment] | Entry,
     *,
     configuration: Mapping[str, Any] | None = None,
     is_whole: bool = False,

@@ -49,11 +49,13 @@ def flush() -> None:
 
 @shared_task(name="runs.tasks.reconcile", ignore_result=True)
 def reconcile() -> None:
-    """Find what is stuck and set it going again."""
+    """Find what is stuck and set it going again; remove results of tasks that are old."""
     from runs.recovery import reconcile as reconciling
+    from runs.recovery import task_results
 
     try:
         reconciling.reconcile()
+        task_results.remove_old()
     except (DatabaseError, InterfaceError) as error:
         logger.warning("Reconciling waits for the database: %s", str(error).strip())
 

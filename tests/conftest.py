@@ -188,8 +188,11 @@ def configure(settings: Any) -> Callable[..., None]:
 @pytest.fixture(autouse=True)
 def _settings_are_read_anew() -> Iterator[Any]:
     """A test that changed settings is followed by one that reads them anew."""
+    from experiments import catalog
     from runs.conf import runs_settings
 
     runs_settings.cache_clear()
     yield
     runs_settings.cache_clear()
+    if not catalog.is_in_process():
+        catalog.use_this_process()

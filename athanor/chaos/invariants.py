@@ -21,7 +21,7 @@ from athanor.chaos.journal import Execution
 from athanor.chaos.probe import METRIC, expected
 from athanor.chaos.sampling import told_by
 from athanor.chaos.stage import BY, Stage
-from runs.conf import runs_settings
+from runs.folders import run_folder
 from runs.forkserver import machine
 from runs.forkserver.marks import ATTEMPT_MARK
 from runs.lines import ranges as ranges_of
@@ -66,7 +66,7 @@ def gathered(run: Run) -> Evidence:
     points = Result.objects.filter(run=run, key=METRIC).order_by("attempt", "seq")
     for attempt, seq, step in points.values_list("attempt", "seq", "step"):
         results[attempt].append((seq, step))
-    folder = runs_settings().var / "runs" / str(run.pk) / "work"
+    folder = run_folder(run.pk) / "work"
     attempts = list(Attempt.objects.filter(run=run).order_by("number"))
     return Evidence(run, attempts, journal.read(folder), lines, results)
 

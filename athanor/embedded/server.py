@@ -62,19 +62,25 @@ class Server:
         """Start it on what its folder holds, and wait until it answers. Raises ServerMissing, ServerFailed."""
         if self.is_running:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.prepare()
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603  # our own command lines
-                [*self.run_as(), *_until_parent_dies(self.ends_on_parent_death_by), *self.command()],
-                cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+        try:
+            self._process = self._launch()
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise ServerFailed(f"{self.name} cannot be started in {self.folder}: {error}") from error
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self.answers():
             if not self.is_running or time.monotonic() > deadline:
                 how = f"does not answer within {START_TIMEOUT_S:g} s" if self.is_running else "ended at its start"
                 raise ServerFailed(f"{self.name} {how}:\n{(self.folder / 'log').read_text(errors='replace')[-3000:]}")
             time.sleep(LOOK_S)
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.prepare()
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.Popen(  # noqa: S603  # our own command lines
+                [*self.run_as(), *_until_parent_dies(self.ends_on_parent_death_by), *self.command()],
+                cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
 
     def stop(self) -> None:
         """End it in order; what it had promised is kept. Also when it was frozen."""

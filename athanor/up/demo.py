@@ -24,9 +24,9 @@ SEEN_WHOLE = 2**63 - 1
 class Demo(threading.Thread):
     """Launches and follows the demo beside the group. `end` makes it stop looking; the run itself is not touched."""
 
-    def __init__(self, site: str, say: Callable[[str], None]) -> None:
+    def __init__(self, site: str, say: Callable[[str], None], farewell: str = "") -> None:
         super().__init__(name="demo", daemon=True)
-        self._site, self._say = site, say
+        self._site, self._say, self._farewell = site, say, farewell
         self._ended = threading.Event()
 
     def end(self) -> None:
@@ -62,7 +62,14 @@ class Demo(threading.Thread):
             complete = self._show_until_final(run, screen)
         if complete:
             run.refresh_from_db()
-            self._say(f"\n{status_text(run)}\nIts page: {self._address(run)}\nCtrl-C stops everything.")
+            closing = [
+                "",
+                status_text(run),
+                f"Its page: {self._address(run)}",
+                self._farewell,
+                "Ctrl-C stops everything.",
+            ]
+            self._say("\n".join(line for line in closing if line or line is closing[0]))
 
     def _show_until_final(self, run: Run, screen: Screen) -> bool:
         """True when the run is final and all its lines were shown; False when it was told to stop looking."""

@@ -20,9 +20,25 @@ def create_first_admin() -> str | None:
     users = get_user_model().objects
     if users.filter(is_superuser=True).exists() or users.filter(username=ADMIN).exists():
         return None
+    return reset_password()
+
+
+def reset_password() -> str:
+    """Give the user `admin` a new password and the rights of a superuser; create the user if necessary."""
     password = secrets.token_urlsafe(12)
-    users.create_superuser(username=ADMIN, email="", password=password)
+    users = get_user_model().objects
+    user = users.filter(username=ADMIN).first() or users.create_superuser(username=ADMIN, email="")
+    user.is_active = user.is_staff = user.is_superuser = True
+    user.set_password(password)
+    user.save()
     return password
+
+
+def log_in_text(password: str | None) -> str:
+    """Tell how to log in. A password is known only when it has just been set: the database has a hash of it."""
+    if password:
+        return f"Log in as {ADMIN} with the password {password}"
+    return f"Forgot the password of {ADMIN}? `python manage.py up --reset-password` sets a new one."
 
 
 def release_connections() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from athanor.up.process import Process, Role, State, keep_log_small, last_lines
+from athanor.up.process import Process, Role, State, last_lines, rotate_log
 from athanor.up.signals import Signals
 
 TICK_S = 0.1
@@ -37,7 +37,6 @@ class Group:
         say: Callable[[str], None],
         publish: Callable[[Sequence[Process]], None] = lambda _: None,
     ) -> None:
-        logs.mkdir(parents=True, exist_ok=True)
         self.processes = [Process(role, logs / f"{role.name}.log") for role in roles]
         self._signals = signals
         self._say = say
@@ -96,7 +95,7 @@ class Group:
             self._lament(process)
         else:
             self._is_ready(process)
-            keep_log_small(process.log_file)
+            rotate_log(process.log_file)
 
     def _lament(self, process: Process) -> None:
         end = process.end()
@@ -121,6 +120,8 @@ class Group:
             self._await_end(rank)
             for process in rank:
                 process.bury()
+                if process.state is State.KILLED:
+                    self._say(f"{process.role.name} did not stop in time and was killed. Its log: {process.log_file}")
             self._publish(self.processes)
 
     def _await_end(self, rank: Sequence[Process]) -> None:

@@ -57,3 +57,5 @@ def redis_command(var: Path, external_url: str | None) -> tuple[list[str] | None
         return redis.prepare(server, var), [f"Redis: {server.flavour} {major}.{minor}, {server.binary}"]
     except redis.RedisUnusable as error:
         raise Refused(str(error)) from error
+    except OSError as error:
+        raise Refused(f"Cannot write the files of the embedded Redis in {var}: {error}.") from error

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import psutil
 
+from experiments.signal_names import signal_name
+
 LEASH = Path(__file__).with_name("leash.py")
 LOG_MAX_BYTES = 10 * 1024 * 1024
 """A larger log is moved to `<name>.log.1`, in place of the one before."""
@@ -36,6 +38,8 @@ class State(StrEnum):
     RESTARTING = "restarting"
     STOPPING = "stopping"
     STOPPED = "stopped"
+    KILLED = "killed"
+    """It did not stop in time."""
 
 
 def always() -> bool:
@@ -75,6 +79,7 @@ class Process:
         self.due = 0.0
         """Monotonic moment of the next restart."""
         self._popen: subprocess.Popen[bytes] | None = None
+        self._start_error = ""
         self._started = 0.0
         self._unsettled = 0
         self._tree: list[psutil.Process] = []
@@ -96,14 +101,26 @@ class Process:
         self.state, self.since = state, datetime.now(UTC)
 
     def spawn(self) -> None:
-        """Start it. Call it from the thread that lives as long as the group: the kernel's leash is tied to that."""
+        """Start it. Call it from the thread that lives as long as the group: the kernel's leash is tied to that.
+
+        Where the machine refuses (a full disk, no more processes or files), it is as if the process had died at once.
+        """
+        self._popen, self._start_error = None, ""
+        self._started = time.monotonic()
+        rotate_log(self.log_file)
+        try:
+            self._popen = self._start()
+        except OSError as error:
+            self._start_error = str(error)
+        self.enter(State.STARTING)
+
+    def _start(self) -> subprocess.Popen[bytes]:
         leash = (sys.executable, "-I", "-S", str(LEASH), str(int(self.role.orphan_signal)), str(os.getpid()))
-        keep_log_small(self.log_file)
         if self.role.ready_file:
             self.role.ready_file.parent.mkdir(parents=True, exist_ok=True)
             self.role.ready_file.unlink(missing_ok=True)
         with self.log_file.open("ab") as log:
-            self._popen = subprocess.Popen(  # noqa: S603  # our own command lines
+            return subprocess.Popen(  # noqa: S603  # our own command lines
                 [*leash, *self.role.command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -111,15 +128,13 @@ class Process:
                 start_new_session=True,
                 env={**os.environ, **self.role.environment},
             )
-        self._started = time.monotonic()
-        self.enter(State.STARTING)
 
     def end(self) -> str:
         """How the dead process ended, in words."""
         status = self._popen.returncode if self._popen else None
         if status is None:
-            return "did not start"
-        return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"exited with status {status}"
+            return f"could not be started ({self._start_error or 'unknown reason'})"
+        return f"was ended by {signal_name(-status)}" if status < 0 else f"exited with status {status}"
 
     def schedule_restart(self) -> float:
         """Note its death and when it starts again; returns the seconds until then."""
@@ -149,14 +164,14 @@ class Process:
         killed = self._popen is not None and self._popen.wait() == -signal.SIGKILL
         end_all(wait_gone(self._tree, 0 if killed else ORPHANS_PATIENCE_S), signal.SIGKILL)
         self._popen, self._tree = None, []
-        self.enter(State.STOPPED)
+        self.enter(State.KILLED if killed else State.STOPPED)
 
     def _descendants(self) -> list[psutil.Process]:
         if not self.is_alive:
             return []
         try:
             return psutil.Process(self.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
+        except psutil.Error:
             return []
 
     def _signal(self, number: signal.Signals) -> None:
@@ -168,7 +183,7 @@ def end_all(processes: Iterable[psutil.Process], number: signal.Signals, patienc
     """Signal processes that are not our children, and wait until they are gone."""
     signalled = list(processes)
     for process in signalled:
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.Error):
             process.send_signal(number)
     wait_gone(signalled, patience_s)
 
@@ -187,19 +202,29 @@ def wait_gone(processes: Sequence[psutil.Process], patience_s: float) -> list[ps
 def _lives(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+    except psutil.Error:
         return False
 
 
-def keep_log_small(path: Path) -> None:
-    """Move a log that has grown large aside, also while its process writes to it (which it does by appending)."""
+def rotate_log(path: Path) -> None:
+    """Move a log that has grown large to `<name>.1`, also while its process appends to it. Never raises.
+
+    Where there is no room for the copy (a full disk), the log is emptied without one: it would only grow.
+    """
     try:
         if path.stat().st_size <= LOG_MAX_BYTES:
             return
-    except FileNotFoundError:
+    except OSError:
         return
-    shutil.copyfile(path, path.with_name(f"{path.name}.1"))
-    os.truncate(path, 0)
+    older = path.with_name(f"{path.name}.1")
+    try:
+        older.unlink(missing_ok=True)
+        shutil.copyfile(path, older)
+    except OSError:
+        with suppress(OSError):
+            older.unlink(missing_ok=True)
+    with suppress(OSError):
+        os.truncate(path, 0)
 
 
 def last_lines(path: Path, count: int = 15, within_bytes: int = 16_384) -> list[str]:

@@ -76,7 +76,7 @@ def acquire(files: Files) -> IO[str]:
         stored = read(files)
         by = f" by process {stored['pid']}" if stored else ""
         raise AlreadyUp(
-            f"Athanor is already up in {files.var}{by}. `python manage.py up --status` shows it;"
+            f"Athanor is already up in {files.var}{by}. `./manage.py up --status` shows it;"
             " ATHANOR_VAR=/another/folder makes room for a second one."
         ) from None
     return file

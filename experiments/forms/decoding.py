@@ -7,7 +7,6 @@ out too.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +28,7 @@ from experiments.forms.fields import (
     Field,
     Kind,
     below,
+    number,
     option_name,
 )
 from experiments.validation import unmasked
@@ -54,16 +54,6 @@ def decode(root: Field, data: Sent, name: str, stored: Any = MISSING) -> Decoded
     decoder = _Decoder(data)
     value = decoder.value(root, name, stored)
     return Decoded({} if value is MISSING else value, decoder.problems)
-
-
-def number(text: str, *, only_whole: bool = False) -> int | float | str:
-    """A number as it is typed; the text itself if it is none."""
-    with contextlib.suppress(ValueError):
-        return int(text)
-    if not only_whole:
-        with contextlib.suppress(ValueError):
-            return float(text)
-    return text
 
 
 class _Decoder:

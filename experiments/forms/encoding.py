@@ -23,6 +23,7 @@ from experiments.forms.fields import (
     Kind,
     below,
     leaves,
+    number,
     option_name,
     same,
 )
@@ -178,8 +179,6 @@ def _is_number(field: Field, value: Any) -> bool:
 
 def _is_typed(text: str) -> bool:
     """A text that was typed where a number should be: it is shown as it is, since it will be read as the same text."""
-    from experiments.forms.decoding import number
-
     return text != "" and text.strip() == text and _is_text(text) and "\n" not in text and isinstance(number(text), str)
 
 

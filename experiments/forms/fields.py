@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import StrEnum
 from typing import Any, Final
 
+import msgspec
 
-class Missing(Enum):
-    """The type of MISSING: there is no value, which is something else than null."""
-
-    MISSING = "missing"
-
-
-MISSING: Final = Missing.MISSING
+MISSING: Final = msgspec.UNSET
+"""There is no value, which is something else than null. Left out where a field is sent as JSON."""
 
 
 class Kind(StrEnum):
@@ -123,6 +120,16 @@ def below(name: str, step: str) -> str:
 def option_name(name: str, index: int) -> str:
     """The name in the form of an option of a variant."""
     return f"{name}!{index}"
+
+
+def number(text: str, *, only_whole: bool = False) -> int | float | str:
+    """A number as it is typed; the text itself if it is none."""
+    with contextlib.suppress(ValueError):
+        return int(text)
+    if not only_whole:
+        with contextlib.suppress(ValueError):
+            return float(text)
+    return text
 
 
 def same(one: Any, other: Any) -> bool:

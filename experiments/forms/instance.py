@@ -8,14 +8,14 @@ from django import forms
 from django.core.exceptions import ValidationError
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
-from experiments.base import Experiment
+from experiments import catalog
+from experiments.catalog import Entry
 from experiments.forms.fields import MISSING
 from experiments.forms.plain import TagsField
 from experiments.forms.sources import configuration_source, limits_source
 from experiments.forms.widget import EditableForm, GeneratedField
 from experiments.limits import Limits
 from experiments.models import Instance
-from experiments.registry import registry
 
 if TYPE_CHECKING:
     _ModelForm = forms.ModelForm[Instance]
@@ -47,7 +47,7 @@ class InstanceForm(EditableForm, _ModelForm):
         super().__init__(*args, **kwargs)
         name = str((self.data if self.is_bound else self.initial).get("experiment") or self.instance.experiment)
         self.source_experiment = name
-        experiment = registry().get(name) if name in registry() else None
+        experiment = catalog.current().entries.get(name)
         self._generate_configuration(name, experiment)
         declared = experiment.limits if experiment else Limits()
         limits = GeneratedField(limits_source(experiment, declared, self.instance.limits), "limits", with_summary=True)
@@ -60,7 +60,7 @@ class InstanceForm(EditableForm, _ModelForm):
         if experiment and "queue" in self.fields:
             self.fields["queue"].widget.attrs["placeholder"] = f"{experiment.queue}, as declared"
 
-    def _generate_configuration(self, name: str, experiment: type[Experiment] | None) -> None:
+    def _generate_configuration(self, name: str, experiment: Entry | None) -> None:
         """Drawn from what is stored, unless that is of another experiment: secrets do not move to it."""
         instance = self.instance
         stored = instance.configuration if instance.pk and instance.experiment == name else MISSING
@@ -80,8 +80,9 @@ class InstanceForm(EditableForm, _ModelForm):
 
 def choices(current: str) -> list[tuple[str, str]]:
     """The experiments there are, and the present one even if it is gone."""
-    found = [(experiment.name, experiment.title) for experiment in registry().all()]
-    if current and current not in dict(found):
-        hidden = current in registry()
-        found.append((current, registry().get(current).title if hidden else f"{current} (not found)"))
-    return [("", "---------"), *found]
+    known = catalog.current()
+    offered = [(entry.name, entry.title) for entry in known.all()]
+    if current and current not in dict(offered):
+        hidden = known.entries.get(current)
+        offered.append((current, hidden.title if hidden else f"{current} (not found)"))
+    return [("", "---------"), *offered]

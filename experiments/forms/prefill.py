@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.exceptions import did_you_mean
-from experiments.forms.decoding import number
 from experiments.forms.encoding import option_of
-from experiments.forms.fields import MISSING, Field, Kind
+from experiments.forms.fields import MISSING, Field, Kind, number
 
 _TRUE, _FALSE = ("true", "1", "on", "yes"), ("false", "0", "off", "no", "")
 _NUMBERS = (Kind.INTEGER, Kind.NUMBER)

@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from experiments.base import Experiment
+from experiments import catalog
+from experiments.catalog import Entry
 from experiments.exceptions import InvalidDefinition
 from experiments.forms.encoding import concealed
 from experiments.forms.fields import MISSING, Kind
@@ -22,12 +23,7 @@ from experiments.forms.introspection import describe_form
 from experiments.limits import Limits
 from experiments.quantities import seconds, seconds_text, size_bytes, size_text
 from experiments.retry import RetriedKind, Retry, retries_in_force
-from experiments.validation import (
-    masked,
-    stored_configuration,
-    validate_configuration,
-    validate_limits,
-)
+from experiments.validation import validate_limits
 
 NO_LIMIT = "none"
 
@@ -50,36 +46,32 @@ class Source:
 
 
 def configuration_source(
-    experiment: type[Experiment] | None, stored: Any = MISSING, *, name: str = "", version: str = ""
+    experiment: Entry | None, stored: Any = MISSING, *, name: str = "", version: str = ""
 ) -> Source:
     """The configuration of an experiment; as JSON that nobody checks here if the experiment, called `name`, is gone."""
     if experiment is None:
-        shown = masked(name, stored) if isinstance(stored, dict) else stored
+        shown = catalog.masked(name, stored) if isinstance(stored, dict) else stored
         root = FormField("", Kind.JSON, required=True, is_secretive=True)
         return Source(root, shown, lambda value: value, stored, name, version)
-    root = describe_form(experiment.Config)
     return Source(
-        root,
-        shown_configuration(experiment, root, stored),
-        lambda value: stored_configuration(validate_configuration(experiment, value)),
+        experiment.form,
+        shown_configuration(experiment, stored),
+        lambda value: catalog.configure(experiment.name, value),
         stored,
         experiment.name,
         version,
     )
 
 
-def shown_configuration(experiment: type[Experiment], root: FormField, stored: Any) -> Any:
-    """What may be shown of a configuration, whether it still fits or not."""
+def shown_configuration(experiment: Entry, stored: Any) -> Any:
+    """Everything that may be shown of a configuration, also of one that does not fit any more."""
     if not isinstance(stored, Mapping):
         return MISSING
-    try:
-        shown: dict[str, Any] = validate_configuration(experiment, stored).model_dump(mode="json", round_trip=True)
-    except Exception:  # it does not fit any more, or the author's serializer fails
-        return concealed(root, masked(experiment.name, stored), is_trusted=False)
-    return concealed(root, shown, is_trusted=True)
+    shown, fits = catalog.show(experiment.name, stored)
+    return concealed(experiment.form, shown, is_trusted=fits)
 
 
-def limits_source(experiment: type[Experiment] | None, declared: Limits, overrides: Mapping[str, Any]) -> Source:
+def limits_source(experiment: Entry | None, declared: Limits, overrides: Mapping[str, Any]) -> Source:
     """Overrides of limits, as people write them; `declared` holds where nothing is entered."""
     fields = tuple(_limit(name, info, getattr(declared, name)) for name, info in Limits.model_fields.items())
     root = FormField("", Kind.GROUP, required=True, fields=fields)
@@ -148,7 +140,7 @@ class _Rules(BaseModel):
     rules: list[RetryRule] = Field([], title="Retries")
 
 
-def retries_source(experiment: type[Experiment], said: Mapping[str, Any]) -> Source:
+def retries_source(experiment: Entry, said: Mapping[str, Any]) -> Source:
     """Kind of failure → policy, as a list of rules; `said` is what a launch began with."""
     declared = retries_in_force(experiment.retries, on_lost=experiment.on_lost, max_attempts=experiment.max_attempts)
     root = describe_form(_Rules)
@@ -164,7 +156,7 @@ def _retries_text(policies: Mapping[str, Mapping[str, Any]]) -> str:
     return ", ".join(f"{kind} {times} time{'s' * (times != 1)}" for kind, times in said) or "nothing is tried again"
 
 
-def _checked_rules(experiment: type[Experiment], entered: Any) -> dict[str, Any]:
+def _checked_rules(experiment: Entry, entered: Any) -> dict[str, Any]:
     try:
         rules = _Rules.model_validate(entered).rules
     except ValidationError as error:

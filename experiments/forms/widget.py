@@ -10,17 +10,16 @@ from django.core.exceptions import ValidationError
 from django.forms.utils import ErrorDict
 from django.http import QueryDict
 
-from experiments.exceptions import InvalidDefinition
+from experiments import catalog
+from experiments.exceptions import CatalogUnavailable, InvalidDefinition
 from experiments.forms.decoding import Decoded, decode
 from experiments.forms.encoding import Data, encode
 from experiments.forms.error_paths import place
 from experiments.forms.fields import AS_JSON, MISSING, Field, same
-from experiments.forms.introspection import describe_form
 from experiments.forms.list_edits import edit
 from experiments.forms.prefill import prefill
 from experiments.forms.rendering import COMMAND, Node, draw, problems_in, starting_data
 from experiments.forms.sources import Source
-from experiments.registry import registry
 
 if TYPE_CHECKING:
     _Form = forms.Form
@@ -132,6 +131,8 @@ class GeneratedField(forms.Field):
             paths = {path.partition(".")[2]: message for path, message in error.problems.items()}
             for name, messages in place(self.source.root, value, self.name, paths).items():
                 problems.setdefault(name, messages)
+        except CatalogUnavailable as error:
+            raise ValidationError(str(error)) from error
         self.show(problems)
         if problems:
             raise ValidationError(told(sum(map(len, problems.values()))))
@@ -151,7 +152,7 @@ class GeneratedField(forms.Field):
     def has_changed(self, initial: Any, data: Any) -> bool:  # noqa: ARG002  # Django's signature
         try:
             return not same(self.source.check(self.read(data).configuration), self.source.stored)
-        except (InvalidDefinition, TypeError):
+        except (InvalidDefinition, CatalogUnavailable, TypeError):
             return True
 
 
@@ -222,8 +223,8 @@ class EditableForm(_Form):
         self.is_edit = True
         kept: dict[str, Any] = {}
         root = field.source.root
-        if drawn_for in registry():
-            before = describe_form(registry().get(drawn_for).Config)
+        if entry := catalog.current().entries.get(drawn_for):
+            before = entry.form
             kept = decode(before, part_of(self.data, "configuration"), "configuration").configuration
             kept = {key: value for key, value in kept.items() if _is_open(before.get(key)) and _is_open(root.get(key))}
         self._replace("configuration", encode(root, kept, "configuration"))

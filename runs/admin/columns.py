@@ -15,8 +15,8 @@ from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.db.models.fields.json import KeyTransform
 from django.http import HttpRequest
 
+from experiments.catalog import masked
 from experiments.jsonvalues import unpack
-from experiments.validation import masked
 from runs import formatting
 from runs.comparison import flat, shown
 from runs.models import Result, Run

@@ -16,7 +16,7 @@ from django.utils.http import content_disposition_header
 
 from runs import formatting
 from runs.admin.run_page import INLINE_IMAGES
-from runs.deletion import run_folder
+from runs.folders import run_folder
 from runs.lines.reading import Wanted, every
 from runs.lines.records import Line
 from runs.models import Artifact, LogLine, Run

@@ -7,26 +7,18 @@ from typing import Any
 
 from django.contrib.admin import SimpleListFilter
 from django.contrib.auth import get_user_model
-from django.db.models import QuerySet, TextField
-from django.db.models.functions import Cast
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.dateparse import parse_date
 from unfold.contrib.filters.admin import TextFilter
 
+from experiments import catalog
 from experiments.models import Instance
-from experiments.registry import registry
 from runs.models import Attempt, Run, Worker
+from runs.run_search import tagged
 
 CHOICES_MAX = 200
-SEARCHED = 200_000
-"""A text or a tag, which no index answers, is looked for among so many newest runs."""
-
-
-def newest(queryset: QuerySet[Run]) -> QuerySet[Run]:
-    """Those that are searched."""
-    last = Run.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
-    return queryset.filter(pk__gt=last - SEARCHED)
 
 
 class ChoiceFilter(SimpleListFilter):
@@ -51,7 +43,7 @@ class ExperimentFilter(ChoiceFilter):
     parameter_name = "experiment"
 
     def choices_of(self) -> list[tuple[str, str]]:
-        return [(experiment.name, experiment.title) for experiment in registry().all()]
+        return [(entry.name, entry.title) for entry in catalog.current().all()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
         return queryset.filter(experiment=self.value()) if self.value() else queryset
@@ -99,10 +91,7 @@ class TagFilter(TextFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
         tag = (self.value() or "").strip()
-        if not tag:
-            return queryset
-        texts = newest(queryset).annotate(tags_text=Cast("tags", TextField()))
-        return texts.filter(tags_text__contains=f'"{tag}"')
+        return tagged(queryset, tag) if tag else queryset
 
 
 class DayFilter(TextFilter):

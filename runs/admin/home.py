@@ -10,7 +10,7 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from experiments.registry import registry
+from experiments import catalog
 from runs import formatting, health
 from runs.admin import permissions
 from runs.admin.schedules.home import with_warnings
@@ -68,7 +68,7 @@ def status(request: HttpRequest) -> dict[str, Any]:
         "beat": formatting.age(found.beat_at, found.now) if found.beat_at else "never heard",
         "lag": formatting.duration(found.backlog.lag_s) if found.backlog else "",
         "is_empty": not Run.objects.exists(),
-        "experiments": [experiment.name for experiment in registry().all() if not experiment.hidden][:3],
+        "experiments": catalog.current().names[:3],
         "may_launch": permissions.may_launch(request),
     }
 

@@ -19,12 +19,12 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from experiments.base import Experiment
-from experiments.catalog import about, choice_context
+from experiments import catalog
+from experiments.catalog import Entry
+from experiments.choices import about, choice_context
 from experiments.forms.rendering import COMMAND
 from experiments.forms.widget import GeneratedWidget
 from experiments.models import Instance
-from experiments.registry import registry
 from runs.admin import actions, audit_log, permissions
 from runs.admin.launch_form import LaunchForm
 from runs.models import Run
@@ -38,7 +38,7 @@ INSTANCES = 50
 class Target:
     """What is to be launched."""
 
-    experiment: type[Experiment]
+    experiment: Entry
     instance: Instance | None = None
     run: Run | None = None
     """The one that is launched again, with changes."""
@@ -53,7 +53,8 @@ class Target:
 def page(request: HttpRequest, base: Mapping[str, Any]) -> HttpResponse:
     """The page itself; `base` is the context that every page of this admin has."""
     name, instance, run = asked_for(request)
-    target = Target(registry().get(name), instance, run) if name in registry() else None
+    entry = catalog.current().entries.get(name)
+    target = Target(entry, instance, run) if entry else None
     if not may_launch(request, target):
         raise PermissionDenied
     if target is None:

@@ -11,7 +11,7 @@ from typing import Any
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
-from experiments.validation import masked
+from experiments.catalog import masked
 from runs import formatting
 from runs.admin.charts import Chart, chart
 from runs.lines import curves, ranges
@@ -242,7 +242,7 @@ def cancel_steps(run: Run, attempt: Attempt | None) -> list[CancelStep]:
 def command(run: Run, attempts: Sequence[Attempt]) -> str:
     """What does the same again from a shell."""
     provenance = attempts[-1].provenance if attempts else {}
-    words = ["python manage.py launch_run", shlex.quote(run.experiment)]
+    words = ["./manage.py launch_run", shlex.quote(run.experiment)]
     for key, value in masked(run.experiment, run.configuration).items():
         words.append(f"-c {shlex.quote(f'{key}={formatting.exact_json(value)}')}")
     lines = [" ".join([*words, f"--seed {run.seed}"])]
@@ -341,6 +341,14 @@ def limits(run: Run) -> list[tuple[str, str]]:
     return [
         ("Time", formatting.duration(shown.timeout_s) if shown.timeout_s else "no limit"),
         ("Silence", formatting.duration(shown.stall_timeout_s) if shown.stall_timeout_s else "no limit"),
-        ("Memory", formatting.size(shown.memory_limit_bytes) if shown.memory_limit_bytes else "no limit"),
+        ("Memory", _memory_limit(run, shown.memory_limit_bytes)),
         ("Cancel", steps),
     ]
+
+
+def _memory_limit(run: Run, own: int | None) -> str:
+    """The run's own limit, or the default that its newest attempt was given."""
+    if own:
+        return formatting.size(own)
+    default = run.attempts.order_by("-number").values_list("memory_limit_bytes", flat=True).first()
+    return f"{formatting.size(default)}, the default of its worker" if default else "no limit of its own"

@@ -34,11 +34,11 @@ from runs.admin.filters import (
     SortWord,
     TagFilter,
     WorkerFilter,
-    newest,
 )
 from runs.admin.views import RunPages
 from runs.comparison import RUNS_MAX
 from runs.models import Run
+from runs.run_search import newest
 from runs.states import Status
 
 

@@ -195,7 +195,7 @@ class ForkServer:
         deadline = time.monotonic() + START_TIMEOUT_S
         with self._changed:
             if self._thread is None or self._stopping:
-                raise SpawnFailed("The fork server of this worker is not started, or is being stopped.")
+                raise SpawnFailed("The fork server is not running, or is stopping.", Fate.SERVER)
             if self._server is None:
                 self._wanted, self._failure = self._wanted + 1, None
                 self._changed.notify_all()
@@ -203,7 +203,7 @@ class ForkServer:
                 if self._failure is not None:
                     raise self._failure
                 if self._stopping or not self._changed.wait(deadline - time.monotonic()):
-                    raise SpawnFailed(f"The fork server did not start within {START_TIMEOUT_S:g} s.")
+                    raise SpawnFailed(f"The fork server did not start within {START_TIMEOUT_S:g} s.", Fate.SERVER)
             return self._server
 
     def _keep(self) -> None:

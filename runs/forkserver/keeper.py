@@ -62,7 +62,7 @@ def _serve(socket_fd: int, keeper: int) -> None:
 def _wait_for(server: int) -> int:
     while True:
         pid, status = os.wait()
-        if pid == server:
+        if pid == server and not os.WIFSTOPPED(status):
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else SIGNALLED - code
 

@@ -17,6 +17,7 @@ PARENT_GONE = signal.SIGHUP
 IS_LINUX = sys.platform == "linux"
 
 _PR_SET_PDEATHSIG = 1
+_PTRACE_DETACH = 17
 _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -38,6 +39,15 @@ def go_first_when_memory_ends(score: int = 500) -> None:
     if IS_LINUX:
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(str(score))
+
+
+def stop_tracing(pid: int, number: int) -> None:
+    """Let a process that asked its parent to trace it (PTRACE_TRACEME) go on, with the signal that stopped it.
+
+    The trap that the kernel sends at an exec is meant for the tracer, and is dropped.
+    """
+    if IS_LINUX:
+        _libc.ptrace(_PTRACE_DETACH, pid, None, ctypes.c_long(0 if number == signal.SIGTRAP else number))
 
 
 def flush_c_output() -> None:

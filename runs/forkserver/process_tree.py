@@ -83,8 +83,8 @@ def signal_tree(root: int, number: int) -> None:
 
 
 def kill_trees(roots: Collection[int], *, patience_s: float = 1.0) -> dict[int, int]:
-    """Freeze the roots, kill what is below them until nothing is left, then them. The roots must be children of this
-    process that it has not reaped, so that their pids are theirs. Returns root → how many below it were killed.
+    """Freeze the roots, kill what is below them until nothing is left, then them. The caller knows that
+    the pids are still theirs. Returns root → how many below it were killed.
 
     What cannot be killed within `patience_s` (it waits for a dead disk) is left to whoever adopts it.
     """
@@ -122,7 +122,7 @@ def marked(variable: str, value: str) -> list[int]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.environ().get(variable) == value:
+            if process.environ().get(variable) == value and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process.pid)
     return found
 

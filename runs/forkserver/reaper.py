@@ -76,6 +76,9 @@ class Reaper:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
                 if pid == 0:
                     return
+                if os.WIFSTOPPED(status):  # it lives: only a process that is traced by this one is reported then
+                    prctl.stop_tracing(pid, os.WSTOPSIG(status))
+                    continue
                 self._gone(pid, os.waitstatus_to_exitcode(status), usage)
 
     def sweep(self) -> list[Exited]:

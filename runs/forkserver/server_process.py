@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 import runs
+from experiments.signal_names import signal_name
 from runs.exceptions import SpawnFailed
 from runs.forkserver import environment, machine, process_tree
 from runs.forkserver.keeper import killed_by
@@ -52,8 +53,12 @@ PING_EVERY_S = 2.0
 """How often a server is asked for a sign of life."""
 PONG_TIMEOUT_S = 10.0
 """A server that is silent for longer is killed, and its children with it."""
-BURIAL_TIMEOUT_S = 10.0
-"""How long the dead server's processes are waited for, before exits are told although some cannot be killed."""
+START_FAILURE_TIMEOUT_S = 10.0
+"""Longest wait for the exit status of a server that did not start."""
+REAP_PAUSES_S = (0.1, 2.0)
+"""First and longest pause between two tries to kill the processes of a server that ended, until all are gone."""
+REAP_WARNING_S = 10.0
+"""How often a warning is logged while some of them cannot be killed."""
 
 _PROJECT = Path(runs.__file__).resolve().parent.parent
 
@@ -83,7 +88,9 @@ class Incarnation:
 
     def __init__(self, until: float | None) -> None:
         self.pid: int | None = None
+        self._started: float | None = None  # the start of that process, which tells it from a later one of its pid
         self._until = until
+        self._mark = str(_own_mark())
         self._lock = threading.Lock()
         self._wards: dict[int, _Ward] = {}
         self._numbers = itertools.count(1)
@@ -108,7 +115,7 @@ class Incarnation:
         environ = environment.for_children(os.environ)
         python_path = environ.get("PYTHONPATH")
         environ["PYTHONPATH"] = os.pathsep.join([str(_PROJECT), *([python_path] if python_path else [])])
-        environ[SERVER_MARK] = str(_own_mark())
+        environ[SERVER_MARK] = self._mark
         try:
             self._process = subprocess.Popen(  # noqa: S603  # our own program
                 command + arguments,
@@ -131,13 +138,16 @@ class Incarnation:
         self._loop(lambda: False, None)
 
     def bury(self) -> None:
-        """Make sure that server and children are gone, then tell the exits that the server could not tell."""
+        """Kill server and keeper with everything below them, then tell the exits that the server could not tell.
+
+        Blocks until no process is left, however long that takes: a run has one live execution at most.
+        """
         self.kill()
         with self._lock:
             self._gone = True
             wards, self._wards = self._wards, {}
         if self._process is not None:
-            self._wait_for_the_keeper(self._process)
+            self._reap_all(self._process)
         ended_with = sum(ward.pid is not None for ward in wards.values()) - 1
         for ward in wards.values():
             if ward.pid is not None:
@@ -149,11 +159,33 @@ class Incarnation:
         self._connection.close()
         close_all([self._wake_read, self._wake_write])
 
-    def _wait_for_the_keeper(self, process: subprocess.Popen[bytes]) -> None:
-        try:
-            process.wait(BURIAL_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            logger.exception("Processes of fork server %s cannot be killed; their runs are ended anyway", self.pid)
+    def _reap_all(self, keeper: subprocess.Popen[bytes]) -> None:
+        """Wait for the keeper, which kills what it adopts, and kill by the mark what it does not reach.
+
+        A keeper that was stopped is continued; of one that was killed the orphans have other parents.
+        """
+        began = warned = time.monotonic()
+        pause_s, longest_s = REAP_PAUSES_S
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                keeper.wait(pause_s)
+            left = self._left_of(keeper)
+            if not left and keeper.poll() is not None:
+                return
+            pause_s = min(2 * pause_s, longest_s)
+            keeper.send_signal(signal.SIGCONT)
+            for pid in left:
+                process_tree.send(pid, signal.SIGKILL)
+            if time.monotonic() - warned >= REAP_WARNING_S:
+                warned = time.monotonic()
+                logger.error(
+                    "Processes %s of fork server %s are still there %.0f s after its end; their runs wait for them",
+                    [keeper.pid, *left], self.pid, warned - began,
+                )  # fmt: skip
+
+    def _left_of(self, keeper: subprocess.Popen[bytes]) -> list[int]:
+        """Living processes that descend from this server by their mark, but for a keeper that may still do its work."""
+        return [pid for pid in process_tree.marked(SERVER_MARK, self._mark) if pid != keeper.pid]
 
     def _loop(self, is_done: Callable[[], bool], deadline: float | None) -> None:
         with selectors.DefaultSelector() as selector:
@@ -191,7 +223,11 @@ class Incarnation:
         """Ask for a sign of life now and then; False, and the server is killed, if it owes one for too long."""
         now = time.monotonic()
         if self._pinged_at is not None:
-            if now - self._pinged_at <= PONG_TIMEOUT_S or self.pid is None:
+            if self.pid is None:
+                return True
+            if now - self._pinged_at <= PONG_TIMEOUT_S:
+                if now - self._pinged_at >= PING_EVERY_S:
+                    self._continue()
                 return True
             self._trouble = f"it was silent for {PONG_TIMEOUT_S:g} s"
             logger.error("Fork server %s is silent; it is killed with all its children", self.pid)
@@ -201,13 +237,19 @@ class Incarnation:
             self.post(Ping())
         return True
 
+    def _continue(self) -> None:
+        """Send SIGCONT to server and keeper: if somebody has stopped them, no run needs to be lost for it."""
+        for pid in (self.pid, self._process.pid if self._process else None):
+            if pid is not None:
+                process_tree.send(pid, signal.SIGCONT)
+
     def _answered(self) -> None:
         self._pinged_at, self._ping_due_at = None, time.monotonic() + PING_EVERY_S
 
     def _take(self, answer: Any) -> None:
         match answer:
             case Ready(pid):
-                self.pid = pid
+                self.pid, self._started = pid, machine.started(pid)
                 self._answered()
             case Broken(traceback):
                 self._trouble = traceback
@@ -241,10 +283,11 @@ class Incarnation:
         why, was_killed = self._trouble or "it did not answer in time", False
         if not self._trouble and self._process is not None:
             with suppress(subprocess.TimeoutExpired):
-                status = self._process.wait(BURIAL_TIMEOUT_S)
+                status = self._process.wait(START_FAILURE_TIMEOUT_S)
                 number = killed_by(status)
                 was_killed = number is not None
-                why = f"it was killed by signal {number}" if was_killed else f"it ended with exit status {status}"
+                how = f"exited with status {status}" if number is None else f"was killed by {signal_name(number)}"
+                why = f"it {how}"
                 why += "; its last words are on this worker's standard error"
         return ServerGone(f"The fork server did not come up: {why}", was_killed=was_killed)
 
@@ -291,12 +334,12 @@ class Incarnation:
                     os.write(self._wake_write, b"\0")
 
     def kill(self) -> None:
-        """End the server process at once; its keeper ends its children and itself. Harmless when it is gone."""
-        if self._process is not None and self._process.poll() is None:
-            if self.pid is None:
-                self._process.kill()
-            else:
-                process_tree.send(self.pid, signal.SIGKILL)
+        """Kill everything below the server, then the server; its keeper ends by itself. Harmless when it is gone."""
+        if self.pid is not None:
+            if self._started is not None and machine.started(self.pid) == self._started:
+                process_tree.kill_trees([self.pid])
+        elif self._process is not None:
+            self._process.kill()
 
 
 def _own_mark() -> ServerMark:

@@ -1,4 +1,4 @@
-"""What `retry_run` and `rerun_run` share: a new run made from a finished one."""
+"""The base of `retry_run` and `rerun_run`, which launch a finished run again."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from runs.models import Run
 
 
 class AgainCommand(RunsCommand):
-    """Subclasses write `again`, which makes the new run."""
+    """A command that launches a finished run again. Subclasses implement `again`."""
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("run", metavar="ID", type=int, help="a finished run")
         parser.add_argument(
-            "--watch", action="store_true", help="show progress and lines until it ends; the exit code tells how"
+            "--watch",
+            action="store_true",
+            help="show progress and log lines until the run ends; the exit code says how it ended",
         )
         add_json(parser)
 

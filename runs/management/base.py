@@ -1,7 +1,7 @@
-"""What the commands share: their exit codes, how they say that something is wrong, and how they print.
+"""The base of all commands: exit codes, error messages, output.
 
-0 is done (or the run completed), 1 failed, 2 wrong use, 3 the run was cancelled, 130 interrupted. What is wrong goes to
-stderr in a sentence; stdout holds the answer alone. A reader that goes away (`| head`) ends a command quietly.
+Exit codes: 0 done (or the run completed), 1 failed, 2 wrong usage, 3 the run was cancelled, 130 interrupted. Errors go
+to stderr in a sentence; stdout holds the answer only. A closed pipe (`| head`) ends a command quietly.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterable
 from contextlib import suppress
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
 from django.db import DatabaseError, connection
 
+from experiments import catalog
 from runs.exceptions import LaunchRefused, RunNotFinal, RunNotFound, ScheduleNotFound, ScheduleRefused
 from runs.models import Run
 from runs.states import Status
@@ -32,24 +34,24 @@ class Exit(IntEnum):
 
 
 class WrongUse(CommandError):
-    """Asked for something that cannot be; the message says what would be right."""
+    """Wrong usage of a command. The message says what would be right."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, returncode=Exit.WRONG_USE)
 
 
 class _Formatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):
-    """Keeps the lines of the examples as they are."""
+    """Keeps the line breaks of the examples."""
 
 
 class RunsCommand(BaseCommand):
-    """A command that answers with an exit code. Subclasses write `answer` and, for --help, `help` and `examples`."""
+    """A command that returns an exit code. Subclasses implement `answer`, and set `help` and `examples`."""
 
     requires_system_checks: list[str] = []  # a broken experiment must not keep people from looking at runs
     examples = ""
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        examples = "".join(f"\n  manage.py {line.strip()}" for line in self.examples.strip().splitlines())
+        examples = "".join(f"\n  ./manage.py {line.strip()}" for line in self.examples.strip().splitlines())
         parser = super().create_parser(
             prog_name, subcommand, epilog=f"examples:{examples}" if examples else None, **kwargs
         )
@@ -60,12 +62,14 @@ class RunsCommand(BaseCommand):
         raise NotImplementedError
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        """Answer; any exit code but 0 is raised as SystemExit."""
+        """Run the command; any exit code but 0 is raised as SystemExit."""
         if code := self.answer(options):
             raise SystemExit(int(code))
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Turn what can go wrong into a sentence and an exit code."""
+        """Turn errors into a sentence and an exit code."""
+        if getattr(self, "_called_from_command_line", False):
+            catalog.use_process()  # an experiment that hangs at its import keeps nobody from launching the others
         try:
             return self._translated(*args, **options)
         except CommandError as error:
@@ -99,7 +103,7 @@ class RunsCommand(BaseCommand):
 
 
 def refusal(error: LaunchRefused | ScheduleRefused, head: str = "Not launched") -> str:
-    """One line for each problem, under a head."""
+    """Format the problems of a refusal, one line each, under `head`."""
     if not error.problems or set(error.problems) <= {""}:
         return f"{head}: {error}"
     if set(error.problems) == {"experiment"}:
@@ -108,19 +112,22 @@ def refusal(error: LaunchRefused | ScheduleRefused, head: str = "Not launched") 
 
 
 def database_trouble(error: DatabaseError) -> str:
-    """What a database error means for whoever typed the command."""
+    """Say what a database error means, and what to do."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if "no such column" in text or ("column" in text and "does not exist" in text):
-        return "The database is of another version of Athanor: bring it up to date with `manage.py migrate`."
+        return "The database belongs to another version of Athanor. Update it with `./manage.py migrate`."
     if "no such table" in text or ("relation" in text and "does not exist" in text):
-        return "The database has no tables yet: start everything with `manage.py up`, or run `manage.py migrate`."
-    return (
-        f"The database ({connection.vendor}) does not do what was asked: {text}. ATHANOR_DATABASE_URL says which it is."
-    )
+        return "The database has no tables yet. Start everything with `./manage.py up`, or run `./manage.py migrate`."
+    if connection.vendor == "sqlite" and not Path(connection.settings_dict["NAME"]).exists():
+        return (
+            f"There is no database at {connection.settings_dict['NAME']}. Start everything with `./manage.py up`,"
+            " or set ATHANOR_VAR to the folder of the stack that you mean."
+        )
+    return f"The database ({connection.vendor}, see ATHANOR_DATABASE_URL) refused the request: {text}"
 
 
 def forget_stdout() -> None:
-    """Nobody reads stdout any more: let Python's last flush at exit go nowhere."""
+    """Redirect a closed stdout to /dev/null, so that the flush at exit does not fail."""
     with suppress(OSError, ValueError):  # where stdout is no file, nothing is flushed into a pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -134,7 +141,7 @@ def find_run(run_id: int) -> Run:
 
 
 def exit_of(status: Status) -> Exit:
-    """The exit code that tells how a run ended."""
+    """Map the final status of a run to an exit code."""
     return {Status.FAILED: Exit.FAILED, Status.CANCELLED: Exit.CANCELLED}.get(status, Exit.OK)
 
 
@@ -143,7 +150,7 @@ def add_json(parser: ArgumentParser) -> None:
 
 
 def table(rows: Iterable[Iterable[object]], head: Iterable[str]) -> str:
-    """Columns aligned by spaces, under their heads."""
+    """Format rows as columns that are aligned by spaces, below a head."""
     cells = [[str(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     return "\n".join(

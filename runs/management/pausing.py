@@ -1,4 +1,4 @@
-"""What `pause_schedule` and `resume_schedule` share."""
+"""The base of `pause_schedule` and `resume_schedule`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runs.schedules import serializers, service
 
 
 class PausingCommand(RunsCommand):
-    """Subclasses write `do` and `done`."""
+    """A command that changes schedules. Subclasses set `done` and implement `do`."""
 
     done = ""
 
@@ -28,7 +28,7 @@ class PausingCommand(RunsCommand):
             self.print_json(serializers.schedule_documents(changed))
         else:
             for schedule in changed:
-                self.print(f"Schedule {schedule.name} {self.done}")
+                self.print(f"{self.done.format(name=schedule.name)}")
         return Exit.OK
 
     def do(self, schedule_id: int, by: str) -> Schedule:

@@ -1,4 +1,4 @@
-"""What the commands of schedules share: options that become columns, moments that people type, screens."""
+"""Shared by the schedule commands: options, times that people type, output."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ NONE = "none"
 
 
 def moment(text: str) -> datetime:
-    """`2026-03-29`, `2026-03-29 02:30`, with an offset; or without one, by the wall clock, and it is returned naive."""
+    """Parse `2026-03-29` or `2026-03-29 02:30`, with or without an offset. Without one the result is naive."""
     try:
         return datetime.fromisoformat(text.strip())
     except ValueError as error:
-        raise ArgumentTypeError(f"{text!r} is no moment; write 2026-03-29, 2026-03-29T02:30 or …+02:00") from error
+        raise ArgumentTypeError(
+            f"Invalid time {text!r}. Use 2026-03-29, 2026-03-29T02:30 or 2026-03-29T02:30+02:00."
+        ) from error
 
 
 def moment_or_none(text: str) -> datetime | str:
-    """As `moment`, or `none`, which takes one away that there was."""
+    """Parse as `moment`, or `none`, which removes a time."""
     return NONE if text.strip().lower() == NONE else moment(text)
 
 
 def aware(when: datetime, zone: str) -> datetime:
-    """In UTC; without an offset it is of the zone."""
+    """Convert to UTC. A time without an offset is in `zone`."""
     try:
         return resolved(when, find_zone(zone))
     except TimetableError as error:
@@ -45,28 +47,37 @@ def add_timetable(parser: ArgumentParser) -> None:
     when = parser.add_argument_group("when (one of the first three)")
     which = when.add_mutually_exclusive_group()
     which.add_argument("--cron", metavar="EXPR", help="five fields in quotes: minute, hour, day, month, day of week")
-    which.add_argument("--every", metavar="TIME", type=parsing.whole_seconds, help="from slot to slot: 30s, 10m, 6h")
+    which.add_argument("--every", metavar="TIME", type=parsing.whole_seconds, help="interval: 30s, 10m, 6h")
     which.add_argument("--at", metavar="DATE", type=moment, action="append", help="2026-03-29T02:30; may be repeated")
-    when.add_argument("--zone", metavar="ZONE", help="time zone, as Europe/Berlin; default: TIME_ZONE of the settings")
-    for option, what in (("--start", "no slot before; intervals count from here"), ("--end", "no slot after")):
-        when.add_argument(option, metavar="DATE", type=moment_or_none, help=f"{what}; `none` takes it away")
-    when.add_argument("--jitter", metavar="TIME", type=parsing.whole_seconds, help="launch up to so much later: 5m")
+    when.add_argument("--zone", metavar="ZONE", help="time zone, e.g. Europe/Berlin; default: the site's")
+    for option, what in (
+        ("--start", "first possible time; intervals count from here"),
+        ("--end", "last possible time"),
+    ):
+        when.add_argument(option, metavar="DATE", type=moment_or_none, help=f"{what}; `none` removes it")
+    when.add_argument(
+        "--jitter", metavar="TIME", type=parsing.whole_seconds, help="random delay of at most this long: 5m"
+    )
 
 
 def add_policies(parser: ArgumentParser) -> None:
     how = parser.add_argument_group("how")
-    how.add_argument("--overlap", choices=Overlap.values, help="if a run is still going: skip (default) …")
-    how.add_argument("--catch-up", choices=CatchUp.values, help="after a downtime: latest (default) …")
-    how.add_argument("--catch-up-window", metavar="TIME", type=parsing.whole_seconds, help="older is missed: 1h")
-    how.add_argument("--pause-after", metavar="N", type=int, help="failures in a row after which it pauses itself")
-    how.add_argument("--queue", help="the Celery queue whose workers may run it")
-    how.add_argument("--priority", type=int, help="higher runs first")
-    how.add_argument("--owner", metavar="USER", help="in whose name it launches; that user needs the permission to")
+    how.add_argument("--overlap", choices=Overlap.values, help="when the previous run is still active; default: skip")
+    how.add_argument(
+        "--catch-up", choices=CatchUp.values, help="which missed times to run after a downtime; default: latest"
+    )
+    how.add_argument(
+        "--catch-up-window", metavar="TIME", type=parsing.whole_seconds, help="times older than this stay missed: 1h"
+    )
+    how.add_argument("--pause-after", metavar="N", type=int, help="pause the schedule after N failures in a row")
+    how.add_argument("--queue", help="queue of the workers that may run it")
+    how.add_argument("--priority", type=int, help="higher numbers run first")
+    how.add_argument("--owner", metavar="USER", help="user that launches the runs; needs the permission to launch")
     how.add_argument("--description", help="what it is for")
 
 
 def columns(options: dict[str, Any], zone: str) -> dict[str, Any]:
-    """The columns of a schedule that were said; those that were not are left out."""
+    """Collect the columns of a schedule that were given as options."""
     said = {
         "description": options["description"],
         "time_zone": options["zone"],
@@ -102,16 +113,16 @@ def owner_of(options: dict[str, Any]) -> Any:
         return None
     user = get_user_model()._default_manager.filter(username=options["owner"]).first()
     if user is None:
-        raise WrongUse(f"There is no user {options['owner']}.")
+        raise WrongUse(f"There is no user named {options['owner']}.")
     return user
 
 
 def screen(schedule: Schedule, now: datetime, *, slots: int = 0) -> Iterator[str]:
-    """A schedule as lines for people."""
+    """Format a schedule as lines of text."""
     state = f"paused: {schedule.paused_why}" if schedule.is_paused else ""
     yield f"Schedule {schedule.name} · {serializers.words(schedule)}{' · ' + state if state else ''}"
     kind = "instance" if schedule.instance_name else "experiment"
-    yield f"  launches       {kind} {schedule.target}, in the name of {schedule.owner_name or 'the shell'}"
+    yield f"  launches       {kind} {schedule.target}, owned by {schedule.owner_name or 'the shell'}"
     yield f"  overlap        {schedule.get_overlap_display()}"
     window = formatting.duration(schedule.catch_up_window_s)
     yield f"  catch-up       {schedule.get_catch_up_display()}; window {window}"
@@ -124,13 +135,13 @@ def screen(schedule: Schedule, now: datetime, *, slots: int = 0) -> Iterator[str
         local = fire.due_at.astimezone(zone)
         yield f"  next           {local:%a %Y-%m-%d %H:%M:%S %Z} ({formatting.age(fire.due_at, now)})"
     if not fires:
-        yield "  next           never again: all its slots are past"
+        yield "  next           none: all its scheduled times are in the past"
     for row in serializers.last_slots(schedule, slots):
         yield f"  {row_line(row)}"
 
 
 def _facts(schedule: Schedule) -> Iterator[tuple[str, str]]:
-    """What else was said of it, if it was."""
+    """Yield the optional settings that are set."""
     zone = find_zone(schedule.time_zone)
     configuration = serializers.shown_configuration(schedule)
     said = {

@@ -1,11 +1,11 @@
-"""What watching a run shows: nothing, plain lines, or lines above a live progress bar.
+"""The screens on which a run is watched: none, plain lines, or lines above a live progress bar.
 
-Lines are printed as data: control characters are made visible, so that no line can play tricks on a terminal.
+Lines are printed as data: control characters are made visible, so that no line can control the terminal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TextIO
 
 from django.utils import timezone
@@ -18,13 +18,13 @@ from runs import formatting
 from runs.lines.records import Line
 from runs.models import Run
 from runs.serializers import facts_of
-from runs.states import Level, Source
+from runs.states import Level, Source, Status
 
 _STYLES = {Level.DEBUG: "dim", Level.WARNING: "yellow", Level.ERROR: "red", Level.CRITICAL: "bold red"}
 
 
 def line_text(line: Line) -> str:
-    """`12:00:01.123 warning  message  key=value`; the source is told where it is not the experiment's own log."""
+    """Format a line as `12:00:01.123 warning  message  key=value`, with its source unless that is `ctx.log`."""
     pairs = (line.metadata or {}).items()
     metadata = "".join(f"  {key}={formatting.pretty(value, indent=None)}" for key, value in pairs)
     source = "" if line.source == Source.LOG else f"[{line.source}] "
@@ -33,12 +33,20 @@ def line_text(line: Line) -> str:
 
 
 def status_text(run: Run) -> str:
-    """`Run 7 · digits: failed. It used more memory …` and the error, if there is one."""
+    """Format the status of a run and its error: `Run 7 (digits): failed. Failed after 2 s.`"""
     sentence = formatting.status_sentence(facts_of(run), timezone.now())
     error = formatting.error_beside(run.error, sentence)
-    return f"Run {run.pk} · {formatting.printable(run.name or run.experiment)}: {run.status}. {sentence}" + (
+    return f"Run {run.pk} ({formatting.printable(run.name or run.experiment)}): {run.status}. {sentence}" + (
         f"\n  {error}" if error else ""
     )
+
+
+def end_lines(run: Run) -> Iterator[str]:
+    """The status of a run that has ended; of a failed one also the traceback of its last attempt."""
+    yield status_text(run)
+    attempt = run.attempts.order_by("-number").first()
+    if run.status == Status.FAILED and attempt is not None:
+        yield from (f"  {formatting.printable(line)}" for line in attempt.traceback.splitlines())
 
 
 class Screen(Protocol):
@@ -48,11 +56,11 @@ class Screen(Protocol):
     def __exit__(self, *exc_info: object) -> None: ...
     def show(self, run: Run, lines: Sequence[Line]) -> None: ...
     def pause(self) -> None:
-        """Leave the terminal alone until the next `show`."""
+        """Stop drawing until the next `show`."""
 
 
 class Silence:
-    """For --json: what is shown comes at the end."""
+    """Shows nothing, for --json."""
 
     def __enter__(self) -> Screen:
         return self
@@ -63,7 +71,7 @@ class Silence:
 
 
 class Plain:
-    """Lines as `render` makes them; a sentence when the status changes, unless `lines_only`."""
+    """Prints each line, and a sentence when the status changes unless `lines_only`."""
 
     def __init__(self, stdout: Any, *, render: Callable[[Line], str] = line_text, lines_only: bool = False) -> None:
         self._stdout = stdout
@@ -88,7 +96,7 @@ class Plain:
 
 
 class Terminal:
-    """Lines that scroll above a bar with what the run is doing."""
+    """Prints lines above a progress bar."""
 
     def __init__(self, stdout: TextIO) -> None:
         self._console = Console(file=stdout, highlight=False, markup=False)

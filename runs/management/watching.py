@@ -1,4 +1,4 @@
-"""Watching a run until its end, from a terminal or a pipe."""
+"""Watch a run until it ends, on a terminal or in a pipe."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from runs.models import Run
 from runs.states import Status
 
 POLL_S = 0.25
-"""How often a watched run is looked at. Its lines are stored every `flush_every_s`."""
+"""Pause between two queries of a watched run."""
 
 
 class Left(Exception):
-    """Whoever watched has left; the run goes on."""
+    """The user stopped watching; the run continues."""
 
 
 class Watcher:
-    """Shows a run's lines and progress until it is final and all its lines were shown. `run_once` is one look.
+    """Shows the log lines and the progress of a run until it is final and every line was shown.
 
-    `ask` is called at Ctrl-C and says whether to cancel the run; an interrupt in it, or False, leaves it running.
+    `ask` is called on Ctrl-C and returns whether to cancel the run. A second interrupt, or False, leaves it running.
     """
 
     def __init__(self, run_id: int, screen: Screen, *, follower: Follower | None = None) -> None:
@@ -34,7 +34,7 @@ class Watcher:
         self._wait = threading.Event()
 
     def run_once(self) -> tuple[Run, bool]:
-        """Show what has come. Returns the run, and whether that was all there will be."""
+        """Show new lines. Returns the run, and whether it is final and complete."""
         run = find_run(self.run_id)
         read = self._follower.read()
         self._screen.show(run, read.lines)
@@ -43,7 +43,7 @@ class Watcher:
         return run, read.complete
 
     def watch(self, ask: Callable[[], bool]) -> Run:
-        """Returns the final run. Raises Left when told to leave it running."""
+        """Return the final run. Raises Left if the user leaves it running."""
         complete = False
         while not complete:
             try:
@@ -64,35 +64,35 @@ class Watcher:
 
 
 def watch(command: RunsCommand, run_id: int, *, silent: bool = False) -> Exit:
-    """Watch a run for a command: with the screen that fits its stdout; the exit code tells how it ended."""
+    """Watch a run on the screen that fits the command's stdout. Returns the exit code for how the run ended."""
     screen = Silence() if silent else screen_for(command)
     try:
         with screen:
             run = Watcher(run_id, screen).watch(lambda: _ask(command, run_id))
     except Left:
-        ways = f"`tail_run {run_id} --follow` shows it, `cancel_run {run_id}` ends it."
-        command.stderr.write(f"\nRun {run_id} goes on. {ways}", style_func=str)
+        ways = f"Follow it with `tail_run {run_id} --follow`, cancel it with `cancel_run {run_id}`."
+        command.stderr.write(f"\nRun {run_id} continues. {ways}", style_func=str)
         return Exit.INTERRUPTED
     return exit_of(Status(run.status))
 
 
 def screen_for(command: RunsCommand) -> Screen:
-    """A live bar on a terminal, plain lines elsewhere."""
+    """Choose a live progress bar on a terminal, plain lines elsewhere."""
     return Terminal(sys.stdout) if command.stdout.isatty() else Plain(command.stdout)
 
 
 def _ask(command: RunsCommand, run_id: int) -> bool:
-    """Whether the run is to be cancelled; without a terminal to ask on it is left running."""
+    """Ask whether to cancel the run. Without a terminal the answer is no."""
     if not sys.stdin.isatty():
         return False
-    command.stderr.write(f"\nCancel run {run_id}? [y]es, or [N]o: leave it running ", style_func=str, ending="")
+    command.stderr.write(f"\nCancel run {run_id}? [y/N] ", style_func=str, ending="")
     command.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def whoami() -> str:
-    """Who uses the shell, for `cancel_requested_by`."""
-    import getpass  # reads the environment and the password database, needed here only
+    """Name the user of this shell, for `cancel_requested_by`."""
+    import getpass  # needed here only
 
     try:
         return f"{getpass.getuser()} (shell)"

@@ -75,6 +75,9 @@ class Attempt(models.Model):
     signal = models.PositiveSmallIntegerField(null=True)
     peak_memory_bytes = models.BigIntegerField(null=True)
     cpu_seconds = models.FloatField(null=True)
+    memory_limit_bytes = models.BigIntegerField(
+        null=True, help_text="Limit in force: the run's own, or its worker's default; empty is none."
+    )
     certificate = models.JSONField(null=True, help_text="Failure report, see runs.recovery.failure_report.")
     restored = models.JSONField(
         null=True, help_text="The checkpoint that it went on from: attempt and number; null if it started clean."

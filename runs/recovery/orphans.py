@@ -25,17 +25,22 @@ LIMIT_S = 3.0
 LOOK_S = 0.02
 
 
+class OrphansAlive(Exception):
+    """Some processes of a dead worker are still there."""
+
+
 def end_leftovers(patience_s: float = PATIENCE_S, limit_s: float = LIMIT_S) -> int:
-    """Kill every process whose worker is gone; returns how many it had to kill. Returns when none is left, or after
-    `limit_s`. May be called by several processes at once.
+    """Kill every process whose worker is gone, until none is left; returns how many it had to kill.
+
+    Raises OrphansAlive after `limit_s`: their runs must not start again yet. Safe to call from several processes at
+    once.
     """
     killed: set[int] = set()
     began = time.monotonic()
     while found := leftovers():
         age = time.monotonic() - began
         if age > limit_s:
-            logger.error("Processes %s of a dead worker cannot be killed", [process.pid for process in found])
-            break
+            raise OrphansAlive(f"Processes {[process.pid for process in found]} of a dead worker cannot be killed")
         if age > patience_s:
             killed |= _kill(found, spare_keepers=age < 2 * patience_s)
         time.sleep(LOOK_S)
@@ -69,12 +74,16 @@ def _mark(process: psutil.Process) -> ServerMark | None:
 
 
 def _kill(found: list[psutil.Process], *, spare_keepers: bool) -> set[int]:
-    """Kill them; with `spare_keepers` not those at the top, since a keeper ends also what has lost its mark."""
+    """Kill them; with `spare_keepers` not those at the top, since a keeper ends also what has lost its mark. Such a one
+    is continued, in case that it was stopped.
+    """
     pids = {process.pid for process in found}
     killed = set()
     for process in found:
         with suppress(psutil.Error):
-            if not (spare_keepers and process.ppid() not in pids):
-                process.kill()
-                killed.add(process.pid)
+            if spare_keepers and process.ppid() not in pids:
+                process.resume()
+                continue
+            process.kill()
+            killed.add(process.pid)
     return killed

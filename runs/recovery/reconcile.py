@@ -20,6 +20,7 @@ from django.db.models.functions import Now
 
 from runs import wake
 from runs.conf import runs_settings
+from runs.folders import remove_if_empty, run_folder, stacks_file
 from runs.forkserver import machine
 from runs.formatting import between
 from runs.lines.records import Line
@@ -184,6 +185,8 @@ def _settle(facts: Facts, report: ReconcileReport) -> None:
     if settled is not Settled.SUPERSEDED:
         logger.warning("Attempt %s: %s %s", facts.key, why, settled)
         report.settled[facts.key] = settled
+    if settled is Settled.FINAL:
+        remove_if_empty(run_folder(facts.key.run_id))
 
 
 def _lost_with(key: AttemptKey) -> int:
@@ -200,7 +203,6 @@ def _certificate(facts: Facts) -> Certificate:
     attempt = Attempt.objects.get(run_id=facts.key.run_id, number=facts.key.number)
     rows = LogLine.objects.filter(run_id=facts.key.run_id, attempt=facts.key.number).order_by("-seq")[: conf.end_lines]
     lines = [Line(row.attempt, row.seq, row.time.timestamp(), row.level, row.source, row.message, None) for row in rows]
-    folder = conf.var / "runs" / str(facts.key.run_id)
     return {
         "witness": WHO,
         "failure_kind": str(FailureKind.LOST),
@@ -217,7 +219,7 @@ def _certificate(facts: Facts) -> Certificate:
         "last_line_age_s": None,
         "last_progress_age_s": facts.progress_age_s,
         "last_lines": failure_report.last_lines(reversed(lines)),
-        "stacks": failure_report.stacks(folder / f"stacks-{facts.key.number}.txt"),
+        "stacks": failure_report.stacks(stacks_file(run_folder(facts.key.run_id), facts.key.number)),
         "processes": [],
     }
 

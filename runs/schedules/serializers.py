@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 from django.db.models import Count, Max
 from django.db.models.functions import Now
 
-from experiments.validation import masked
+from experiments.catalog import masked
 from runs.models import Schedule, Slot
 from runs.schedules import timetable
 from runs.schedules.policy import moment

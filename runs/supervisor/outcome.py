@@ -4,9 +4,9 @@ Pure.
 
 from __future__ import annotations
 
-import signal as signals
 from dataclasses import dataclass, field, replace
 
+from experiments.signal_names import signal_name
 from runs.forkserver.client import Exit, Fate
 from runs.lines.records import End, plain
 from runs.states import FailureKind, Status
@@ -147,10 +147,7 @@ def describe_exit(exit_: Exit | None) -> str:
         return "was never started"
     if exit_.signal is None:
         return f"ended with exit status {exit_.status}"
-    try:
-        return f"was ended by {signals.Signals(exit_.signal).name}"
-    except ValueError:
-        return f"was ended by signal {exit_.signal}"
+    return f"was ended by {signal_name(exit_.signal)}"
 
 
 def storable(ending: Ending, why: str) -> Ending:

@@ -11,14 +11,13 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, transaction
 
 from runs import transitions
-from runs.conf import RunsSettings
 from runs.exceptions import BufferUnavailable, SpawnFailed
+from runs.folders import remove_if_empty, run_folder, stacks_file
 from runs.forkserver.client import Child, ChildSpec, Exit, Fate
 from runs.lines import flush, store
 from runs.lines.buffer import Stream
@@ -29,6 +28,7 @@ from runs.recovery.failure_report import ProcessSeen
 from runs.states import AttemptKey, FailureKind, Level, Status
 from runs.supervisor.events import Event, Exited, Inbox, Measured
 from runs.supervisor.intake import system_line
+from runs.supervisor.memory import with_default_limit
 from runs.supervisor.outcome import Observation, Verdict, storable, verdict
 from runs.supervisor.recorder import Answers
 from runs.supervisor.reporting import Seen, Spent, certify
@@ -122,7 +122,7 @@ class Supervisor:
         conf = runtime.conf
         self.key = attempt.key
         self._runtime, self._run, self._conf = runtime, attempt.run, conf
-        self._limits = attempt.run.effective_limits()
+        self._limits = with_default_limit(attempt.run.effective_limits(), conf)
         self._inbox = Inbox()
         self._window = Window(
             self.key, max_entries=conf.window_max_lines, max_bytes=conf.window_max_bytes, tail=conf.end_lines
@@ -170,6 +170,8 @@ class Supervisor:
             self._inbox.close()
             self._runtime.recorder.close(self.key)
         self._forget_buffer(settled)
+        if settled is Settled.FINAL:
+            remove_if_empty(run_folder(self.key.run_id))
         return _supervised(self.key, ending, settled, self._run.queue)
 
     # spawn, watch
@@ -181,7 +183,7 @@ class Supervisor:
             return self._not_started(error), self._seen()
         self.pid = child.pid
         self._child = child
-        self._writes.mark(child_pid=child.pid)
+        self._writes.mark(child_pid=child.pid, memory_limit_bytes=self._limits.memory_limit_bytes)
         self._runtime.tell_at_start(self)
         watch = Watch(child, self._limits, self._conf, self._inbox, self._window, self._writes)
         try:
@@ -217,7 +219,7 @@ class Supervisor:
         return Seen(
             limits=self._limits,
             start_timeout_s=self._conf.start_timeout_s,
-            stacks_file=run_folder(self._conf, self.key.run_id) / f"stacks-{self.key.number}.txt",
+            stacks_file=stacks_file(run_folder(self.key.run_id), self.key.number),
             tail=self._window.tail,
             spent=spent or Spent(),
             heartbeat_age_s=self._runtime.heartbeat.age_s,
@@ -236,7 +238,7 @@ class Supervisor:
             limits=run.limits,
             seed=run.seed,
             slot=run.slot.isoformat() if run.slot else None,
-            folder=run_folder(self._conf, run.pk),
+            folder=run_folder(run.pk),
             restored=checkpoint.state if checkpoint else None,
             line_max_bytes=self._conf.line_max_bytes,
             record_max_bytes=self._conf.record_max_bytes,
@@ -346,8 +348,3 @@ class Supervisor:
             self._runtime.buffer.discard(self.key.run_id)
         except BufferUnavailable as error:
             logger.info("Run %s: its buffer is left to the flush: %s", self.key, error)
-
-
-def run_folder(conf: RunsSettings, run_id: int) -> Path:
-    """Where a run keeps its files: its work folder and its artifacts."""
-    return conf.var / "runs" / str(run_id)

@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 
 from runs import services
+from runs.conf import runs_settings
+from runs.folders import run_folder
 from runs.lines.ranges import gaps
 from runs.models import Attempt, Run
 from runs.states import FailureKind, Source, Status
+from runs.supervisor.memory import machine_memory_bytes
 from tests.stack import Stack, ended, messages, processes_of
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.acceptance
 
@@ -115,6 +119,18 @@ def test_memory_beyond_the_limit_ends_the_run(stack: Stack) -> None:
 def test_a_run_within_its_memory_limit_completes(stack: Stack) -> None:
     run = ended(launch("allocate", mib=50, hold_s=2.5, limits={"memory_limit_bytes": 512 * MIB}))
     assert run.status == Status.COMPLETED
+
+
+def test_a_run_without_a_memory_limit_has_the_default_of_its_worker(stack: Stack) -> None:
+    limit = last_attempt(ended(launch("ok"))).memory_limit_bytes
+    assert limit is not None
+    assert limit == int(machine_memory_bytes() * runs_settings().memory_default_share)
+
+
+@pytest.mark.parametrize(("behaviour", "is_kept"), [("log_many", False), ("raise", False), ("ok", True)])
+def test_only_a_run_that_left_files_leaves_a_folder(stack: Stack, behaviour: str, is_kept: bool) -> None:
+    run = ended(launch(behaviour))
+    wait_until(lambda: run_folder(run.pk).exists() is is_kept, what="the folder to be as it should")
 
 
 @pytest.mark.parametrize("mode", ["sleep", "swallow"])

@@ -109,7 +109,10 @@ def test_a_newcomer_sees_the_first_experiment_run_to_its_end(place: Place) -> No
 
     wait_until(lambda: place.said("Ctrl-C stops everything."), timeout_s=120, what="the demo to end")
     text = place.output.read_text()
-    assert re.search(r"Created the user admin, password \S{16}", text)
+    (password,) = re.findall(r"Created the user admin, password (\S{16})\n", text)
+    said_again = f"Log in as admin with the password {password}\n"
+    assert text.count(said_again) == 2, "when everything is up, and after the demo's lines"
+    assert text.endswith(f"{said_again}Ctrl-C stops everything.\n")
     assert re.search(rf"Its page: http://127.0.0.1:{place.port}/admin/runs/run/\d+/change/", text)
     run = json.loads(place.manage("show_run", "1", "--json").stdout)
     assert run["status"] == "completed"

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -14,6 +15,7 @@ import pytest
 from runs.exceptions import SpawnFailed
 from runs.forkserver.client import ForkServer
 from runs.forkserver.clock import lease_clock
+from runs.recovery.orphans import OrphansAlive, end_leftovers
 from tests.integration.spawning import Heard, alive, probe, run, seconds, spec
 from tests.waiting import wait_until
 
@@ -121,18 +123,76 @@ def test_the_deadline_ends_the_children_until_there_is_a_new_one(own_fork_server
     assert probe(own_fork_server, tmp_path, "nothing").summary is None
 
 
-def test_a_silent_server_is_replaced(
-    own_fork_server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that asks its fork server for a sign of life ten times a second, and waits half a second for it."""
     monkeypatch.setattr("runs.forkserver.server_process.PONG_TIMEOUT_S", 0.5)
     monkeypatch.setattr("runs.forkserver.server_process.PING_EVERY_S", 0.1)
+
+
+def keeper_and_server(of: ForkServer) -> dict[str, psutil.Process]:
+    server = psutil.Process(of.pid)
+    keeper = server.parent()
+    assert keeper is not None
+    return {"keeper": keeper, "server": server}
+
+
+@pytest.mark.parametrize("stopped", [["server"], ["keeper", "server"]])
+def test_a_server_that_was_stopped_is_continued_with_its_children(
+    own_fork_server: ForkServer, tmp_path: Path, impatient: None, stopped: list[str]
+) -> None:
     heard, tree = with_tree(own_fork_server, tmp_path, "hold")
-    assert own_fork_server.pid is not None
-    os.kill(own_fork_server.pid, signal.SIGSTOP)
+    both = keeper_and_server(own_fork_server)
+    for name in stopped:
+        both[name].suspend()
+
+    wait_until(lambda: all(p.status() != psutil.STATUS_STOPPED for p in both.values()), what="both to go on")
+    assert probe(own_fork_server, tmp_path, "nothing").summary is None
+    assert own_fork_server.pid == both["server"].pid
+    assert len(alive(tree)) == TREE
+    heard.child.kill()
+    heard.wait()
+
+
+@pytest.mark.parametrize("killed", [[], ["server"], ["keeper"]])
+@pytest.mark.parametrize("stopped", [["server"], ["keeper"], ["keeper", "server"]])
+def test_the_exit_of_a_child_is_told_when_nothing_is_left_whoever_is_stopped(
+    own_fork_server: ForkServer,
+    tmp_path: Path,
+    impatient: None,
+    monkeypatch: pytest.MonkeyPatch,
+    stopped: list[str],
+    killed: list[str],
+) -> None:
+    monkeypatch.setattr("runs.forkserver.server_process.Incarnation._continue", lambda self: None)
+    heard, tree = with_tree(own_fork_server, tmp_path, "hold")
+    both = keeper_and_server(own_fork_server)
+    for name in stopped:
+        both[name].suspend()
+    for name in killed or ["server"]:
+        both[name].kill()
 
     heard.wait()
-    assert not alive(tree)
+    assert alive(tree) == []
     assert probe(own_fork_server, tmp_path, "nothing").summary is None
+
+
+TRACED = [
+    (signal.SIGSEGV, signal.SIGSEGV),
+    (signal.SIGTRAP, None),
+    (signal.SIGCHLD, None),
+    (signal.SIGRTMIN, signal.SIGRTMIN),
+]
+
+
+@pytest.mark.parametrize(("sent", "expected"), TRACED)
+def test_a_child_that_asks_to_be_traced_ends_as_if_it_had_not(
+    fork_server: ForkServer, tmp_path: Path, sent: int, expected: int | None
+) -> None:
+    server = fork_server.pid
+    exit_ = probe(fork_server, tmp_path, "be_traced", size=int(sent)).exit
+
+    assert (exit_.signal, fork_server.pid) == (expected, server)
 
 
 def test_stop_ends_everything_and_tells_it(child_environment: None, tmp_path: Path) -> None:
@@ -177,21 +237,61 @@ time.sleep(60)
 """
 
 
+@pytest.fixture
+def worker(child_environment: None, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A worker with one child."""
+    with subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path), "3"], stdout=subprocess.PIPE, text=True) as it:
+        yield it
+        it.kill()
+
+
+def tree_of(worker: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Its child and everything below that, once all are up."""
+    assert worker.stdout is not None
+    child = psutil.Process(int(worker.stdout.readline()))
+    wait_until(lambda: len(child.children(recursive=True)) >= TREE, what="the tree")
+    return [child, *child.children(recursive=True)]
+
+
 @pytest.mark.parametrize(("number", "within_s"), [(signal.SIGKILL, 1.0), (signal.SIGSTOP, 3.0)])
 def test_a_worker_that_dies_or_freezes_takes_everything_along(
-    child_environment: None, tmp_path: Path, number: int, within_s: float
+    worker: subprocess.Popen[str], number: int, within_s: float
 ) -> None:
-    worker = subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path), "3"], stdout=subprocess.PIPE, text=True)
-    try:
-        assert worker.stdout is not None
-        child = psutil.Process(int(worker.stdout.readline()))
-        wait_until(lambda: len(child.children(recursive=True)) >= TREE, what="the tree")
-        tree = [child, *child.children(recursive=True)]
-        worker.send_signal(number)
+    tree = tree_of(worker)
+    worker.send_signal(number)
 
-        wait_until(lambda: not alive(tree), timeout_s=within_s + 1, what="the end of the tree")
-    finally:
-        worker.kill()
-        worker.wait()
-        if worker.stdout:
-            worker.stdout.close()
+    wait_until(lambda: not alive(tree), timeout_s=within_s + 1, what="the end of the tree")
+
+
+@pytest.mark.parametrize("stopped", [["server"], ["keeper"], ["keeper", "server"]])
+def test_what_a_killed_worker_leaves_is_ended_whoever_is_stopped(
+    worker: subprocess.Popen[str], stopped: list[str]
+) -> None:
+    tree = tree_of(worker)
+    server = tree[0].parent()
+    both = {"keeper": server and server.parent(), "server": server}
+    for name in stopped:
+        process = both[name]
+        assert process is not None
+        process.suspend()
+    worker.kill()
+    worker.wait()
+
+    end_leftovers()
+    wait_until(lambda: not alive(tree), timeout_s=2, what="the end of what had lost its mark")
+
+
+def test_runs_wait_while_what_a_killed_worker_left_cannot_be_killed(
+    worker: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (keeper,) = [process for process in tree_of(worker)[0].parents() if process.ppid() == worker.pid]
+    keeper.suspend()
+    worker.kill()
+    worker.wait()
+    monkeypatch.setattr(psutil.Process, "kill", lambda self: None)
+    monkeypatch.setattr(psutil.Process, "resume", lambda self: None)
+
+    with pytest.raises(OrphansAlive, match=str(keeper.pid)):
+        end_leftovers(patience_s=0.1, limit_s=0.5)
+    monkeypatch.undo()
+    assert end_leftovers() >= 0

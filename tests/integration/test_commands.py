@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -161,7 +162,86 @@ def test_list_runs_filters_and_pages() -> None:
     older = say("list_runs", "--experiment", "a", "--before", runs[3].pk, "--json").json
     assert [run["id"] for run in older] == [runs[1].pk]
     assert str(runs[0].pk) in say("list_runs", "--status", "pending").out
-    assert say("list_runs", "--status", "failed").out == "There are no such runs.\n"
+    assert say("list_runs", "--status", "failed").out == "No runs match.\n"
+
+
+def test_list_runs_says_how_many_match_and_where_the_next_page_is() -> None:
+    runs = [make_run() for _ in range(5)]
+    assert say("list_runs", "--limit", "2").out.splitlines()[-1] == f"2 of 5 runs. Next page: --before {runs[3].pk}"
+    assert say("list_runs").out.splitlines()[-1] == "5 runs"
+    assert "There are no runs yet." not in say("list_runs", "--search", "nothing").out
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--tag", "baseline"], [0, 2]),
+        (["--tag", "baseline", "--tag", "größe"], [2]),
+        (["--tag", 'a "quoted" one'], [1]),
+        (["--tag", "base"], []),
+        (["--search", "nightly"], [0, 1]),
+        (["--search", "nightly big"], [1]),
+        (["--search", "NIGHTLY"], [0, 1]),
+        (["--search", "100%"], []),
+        (["--search", "99999999999999999999999"], []),
+    ],
+)
+def test_runs_are_found_by_tag_and_text(options: list[str], expected: list[int]) -> None:
+    runs = [
+        make_run(name="nightly small", tags=["baseline"]),
+        make_run(name="nightly big", tags=['a "quoted" one']),
+        make_run(name="other", tags=["baseline", "größe"]),
+    ]
+    found = [run["id"] for run in say("list_runs", "--json", *options).json]
+    assert found == [runs[index].pk for index in reversed(expected)]
+
+
+def test_a_run_is_found_by_its_number() -> None:
+    run = [make_run(), make_run()][0]
+    assert [found["id"] for found in say("list_runs", "--search", f"#{run.pk}", "--json").json] == [run.pk]
+
+
+def test_a_limit_that_is_no_count_is_wrong_use() -> None:
+    assert "Use a whole number from 1" in say("list_runs", "--limit", "0").err
+
+
+def test_show_run_sums_a_metric_up() -> None:
+    attempt = make_attempt()
+    store_metric(attempt, "loss", [0.5, 0.123456789012345, 0.25])
+    store_result(attempt, "best", {"epoch": 2}, seq=4)
+    text = say("show_run", attempt.run_id).out
+    assert "metric         loss = 0.25 at step 2 (last of 3, lowest 0.1235, highest 0.5)" in text
+    assert 'result         best = {"epoch": 2}' in text
+    assert f"all 4 values: `export_results {attempt.run_id}`" in text
+
+
+def test_show_run_says_that_there_are_more_keys() -> None:
+    attempt = make_attempt()
+    for seq in range(1, 26):
+        store_result(attempt, f"key{seq:02}", seq, seq=seq)
+    text = say("show_run", attempt.run_id).out
+    assert (text.count("  result  "), "more than 20 keys; all 25 values" in text) == (20, True)
+
+
+def test_a_launch_prints_the_address_of_its_page_or_how_to_follow_it(settings: Any) -> None:
+    settings.SITE_URL = "http://127.0.0.1:8000"
+    launched = say("launch_run", "scripted", "--name", "first").out
+    assert re.fullmatch(r"Launched run (\d+) \(first\): http://127\.0\.0\.1:8000/admin/runs/run/\1/change/\n", launched)
+    settings.SITE_URL = ""
+    assert re.search(r"Follow it with `tail_run \d+ --follow`", say("launch_run", "scripted").out)
+
+
+def test_a_watched_failure_ends_with_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def executed_at_once(queue: str, count: int = 1) -> None:
+        attempt = make_attempt(Run.objects.get())
+        end_run(attempt, Status.FAILED, failure_kind="error", error="ValueError: no")
+        Attempt.objects.filter(pk=attempt.pk).update(traceback="Traceback (most recent call last):\nValueError: no\n")
+
+    monkeypatch.setattr(wake, "workers", executed_at_once)
+    monkeypatch.setattr("django.db.transaction.on_commit", lambda call: call())
+    said = say("launch_run", "scripted", "--watch")
+    assert said.out.endswith("  Traceback (most recent call last):\n  ValueError: no\n")
+    assert said.code == 1
 
 
 def test_list_experiments_tells_what_can_be_configured() -> None:
@@ -296,7 +376,7 @@ def test_cancel_says_what_became_of_each_run() -> None:
     said = say("cancel_run", pending.pk, final.pk, "--json")
     assert said.json == [{"id": pending.pk, "status": "cancelled"}, {"id": final.pk, "status": "completed"}]
     assert said.code == 0
-    assert "had ended already" in say("cancel_run", final.pk).out
+    assert "had already ended: completed" in say("cancel_run", final.pk).out
 
 
 def test_waiting_for_a_cancel_ends_with_its_code() -> None:
@@ -366,7 +446,7 @@ def test_a_database_that_is_away_is_said_in_a_sentence(monkeypatch: pytest.Monke
     monkeypatch.setattr(Run.objects, "filter", away)
     said = say("list_runs")
     assert said.code == 1
-    assert "connection refused. ATHANOR_DATABASE_URL says which it is." in said.err
+    assert "refused the request: connection refused" in said.err
 
 
 def test_every_screen_shows_a_run() -> None:

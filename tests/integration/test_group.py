@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ import psutil
 import pytest
 
 from athanor.up import status
-from athanor.up.process import wait_gone
+from athanor.up.process import LOG_MAX_BYTES, wait_gone
+from experiments.signal_names import signal_name
 from tests.waiting import wait_until
 
 PROGRAM = Path(__file__).with_name("group_program.py")
@@ -26,10 +29,15 @@ STUBBORN = "trap '' TERM INT; touch stubborn; while :; do sleep 0.1; done"
 Start = Callable[..., "Running"]
 
 
+def limit_files(max_bytes: int) -> None:
+    """Let this process write no larger file: to it that is as if the disk were full."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, max_bytes))
+
+
 class Running:
     """A group that was started as a program."""
 
-    def __init__(self, folder: Path, roles: list[dict[str, Any]]) -> None:
+    def __init__(self, folder: Path, roles: list[dict[str, Any]], file_max_bytes: int | None = None) -> None:
         self.folder, self.files = folder, status.Files(folder)
         (folder / "roles.json").write_text(json.dumps(roles))
         self.output = folder / "output"
@@ -37,6 +45,7 @@ class Running:
             self.process = subprocess.Popen(
                 [sys.executable, "-u", str(PROGRAM), str(folder), str(folder / "roles.json")],
                 cwd=folder, stdout=output, stderr=output, env={**os.environ, "PYTHONPATH": str(ROOT)},
+                preexec_fn=partial(limit_files, file_max_bytes) if file_max_bytes else None,  # noqa: PLW1509  # no threads
             )  # fmt: skip
 
     def said(self, text: str) -> bool:
@@ -63,8 +72,8 @@ class Running:
 def start(tmp_path: Path) -> Iterator[Start]:
     started: list[Running] = []
 
-    def start(*roles: dict[str, Any]) -> Running:
-        started.append(Running(tmp_path, list(roles)))
+    def start(*roles: dict[str, Any], **about: Any) -> Running:
+        started.append(Running(tmp_path, list(roles), **about))
         return started[-1]
 
     yield start
@@ -181,6 +190,29 @@ def test_the_stubborn_is_killed_after_its_time_with_all_it_started(start: Start,
 
     assert group.end() == 0
     assert gone(pids)
+
+
+def test_a_full_disk_ends_neither_the_group_nor_what_it_runs(start: Start, tmp_path: Path) -> None:
+    group = start({"name": "a", "script": SLEEP}, {"name": "b", "script": SLEEP}, file_max_bytes=4096).is_up()
+    log, other = tmp_path / "a.log", group.of("b")["pid"]
+    log.write_bytes(b"x" * (LOG_MAX_BYTES + 1))
+    os.kill(group.of("a")["pid"], signal.SIGKILL)
+
+    wait_until(lambda: group.of("a")["restarts"] == 1, what="the restart")
+    assert log.stat().st_size < LOG_MAX_BYTES
+    assert not (tmp_path / "a.log.1").exists()
+    assert group.of("b")["pid"] == other
+    assert group.end() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGRTMIN + 3])
+def test_a_process_that_ends_by_any_signal_is_started_again(start: Start, number: int) -> None:
+    group = start({"name": "a", "script": SLEEP}).is_up()
+    os.kill(group.of("a")["pid"], number)
+
+    wait_until(lambda: group.of("a").get("restarts") == 1, what="the restart")
+    assert group.said(f"a was ended by {signal_name(number)}")
+    assert group.end() == 0
 
 
 def test_a_second_group_in_the_same_folder_is_refused(start: Start) -> None:

@@ -81,8 +81,8 @@ def test_what_the_database_refuses_is_dropped_alone_and_a_line_says_so(heard: He
     assert sorted(Artifact.objects.values_list("name", flat=True)) == ["a", "c"]
     assert (Attempt.objects.get().child_pid, Run.objects.get().progress_message) == (5, "half")
     assert [note.split(",")[0] for note in heard.notes] == [
-        "The database refuses provenance",
         "The database refuses artifact 'b'",
+        "The database refuses provenance",
     ]
     assert not heard.records.pending
 

@@ -89,7 +89,7 @@ def test_a_list_of_dates() -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["scripted"], "Say when"),
+        (["scripted"], "Choose when it runs"),
         (["nothing", "--every", "1h"], "There is no experiment 'nothing'"),
         (["scripted", "--cron", "61 * * * *"], "cron: The minute '61' is not understood. It is 0 to 59"),
         (["scripted", "--every", "0"], "every_s: An interval is 1s to 366d"),
@@ -98,7 +98,7 @@ def test_a_list_of_dates() -> None:
         (["scripted", "--every", "1h", "--start", "2027-01-02", "--end", "2027-01-01"], "ends_at: The end is before"),
         (["scripted", "--every", "1h", "--zone", "Europe/Berln"], "did you mean Europe/Berlin"),
         (["scripted", "--every", "1h", "-c", "count=many"], "configuration.count"),
-        (["scripted", "--every", "1h", "--owner", "nobody"], "There is no user nobody"),
+        (["scripted", "--every", "1h", "--owner", "nobody"], "There is no user named nobody"),
         (["scripted", "--every", "1h", "--change"], "There is no schedule scripted to change"),
         (["scripted", "--every", "1h", "--name", "minutely"], "already"),
     ],
@@ -124,13 +124,13 @@ def test_a_change_can_take_away_what_there_was() -> None:
 
 
 def test_one_that_will_never_fire_is_said_to_be_so() -> None:
-    assert "never again: all its slots are past" in run("schedule_run", "scripted", "--at", "2020-01-01")
+    assert "none: all its scheduled times are in the past" in run("schedule_run", "scripted", "--at", "2020-01-01")
 
 
 def test_a_delete_keeps_the_runs_and_must_be_agreed_to() -> None:
     schedule = make_schedule()
     run("trigger_schedule", schedule.name)
-    with pytest.raises(WrongUse, match="--yes deletes without asking"):
+    with pytest.raises(WrongUse, match="Use --yes to delete without confirmation"):
         run("delete_schedule", schedule.name)
     with pytest.raises(WrongUse, match="There is no schedule nothing"):
         run("delete_schedule", schedule.name, "nothing", "--yes")
@@ -166,9 +166,9 @@ def test_a_list_that_is_cut_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     for name in ("a", "b", "c"):
         make_schedule(name)
     assert [each["name"] for each in answer("list_schedules")] == ["a", "b"]
-    assert "warning: 2 of 3 schedules are listed, by name." in capsys.readouterr().err
+    assert "warning: only the first 2 of 3 schedules are listed, by name." in capsys.readouterr().err
     run("list_schedules")
-    assert "warning: 2 of 3 schedules are listed, by name." in capsys.readouterr().err
+    assert "warning: only the first 2 of 3 schedules are listed, by name." in capsys.readouterr().err
 
 
 def test_a_schedule_is_shown_with_its_last_slots() -> None:
@@ -205,11 +205,11 @@ def test_a_backfill_is_dry_first() -> None:
     schedule = make_schedule(every_s=3600)
     now = database_now()
     span = (str(now - timedelta(hours=3, minutes=5)), str(now - timedelta(minutes=5)))
-    assert "3 of 3 slots would run" in run("backfill_schedule", schedule.name, *span, "--dry-run")
+    assert "3 of 3 scheduled times would run" in run("backfill_schedule", schedule.name, *span, "--dry-run")
     assert states(schedule) == []
     assert [each["runs"] for each in answer("backfill_schedule", schedule.name, *span)] == [True] * 3
     assert states(schedule) == [SlotState.WAITING] * 3
-    assert "0 of 3 slots" in run("backfill_schedule", schedule.name, *span)
+    assert "0 of 3 scheduled times" in run("backfill_schedule", schedule.name, *span)
     run("pause_schedule", schedule.name)
     with pytest.raises(WrongUse, match="is paused"):
         run("backfill_schedule", schedule.name, *span)

@@ -10,6 +10,8 @@ import subprocess
 import threading
 import time
 
+import psutil
+
 from ._script import Context, Marks, behaviour, padded
 
 
@@ -18,6 +20,16 @@ def spawn_children(ctx: Context) -> dict[str, list[int]]:
     """`count` sub-processes that sleep."""
     children = [subprocess.Popen(["sleep", str(ctx.config.hold_s)]) for _ in range(ctx.config.count)]
     return after_spawning(ctx, [child.pid for child in children])
+
+
+@behaviour
+def kill_above(ctx: Context) -> None:
+    """Kill the process `count` levels above this one: 1 is the fork server, 2 its keeper, 3 the worker."""
+    above = psutil.Process().parents()[ctx.config.count - 1]
+    ctx.log.info("killing", name=above.name())
+    time.sleep(ctx.config.pause_s)
+    above.kill()
+    time.sleep(ctx.config.hold_s)
 
 
 @behaviour

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from html import unescape
 from typing import Any
 
 import pytest
 from django.http import QueryDict
 
+from experiments import registry
+from experiments.catalog.answers import describe_one
 from experiments.forms.encoding import Data, encode
 from experiments.forms.rendering import draw, problems_in, walk
 from experiments.forms.sources import configuration_source
@@ -19,9 +22,17 @@ from tests.unit.forms_config import NAME, Demo, root, stored
 ROOT = root()
 
 
+@pytest.fixture(autouse=True)
+def _registered() -> Iterator[None]:
+    """The experiment of these tests is the only one."""
+    registry.install(registry.Registry({Demo.name: Demo}, []))
+    yield
+    registry.forget()
+
+
 def form_of(configuration: Any, sent: Data | None = None) -> str:
     """The generated form, as first shown or as shown again after it was `sent`."""
-    field = GeneratedField(configuration_source(Demo, configuration), NAME)
+    field = GeneratedField(configuration_source(describe_one(Demo), configuration), NAME)
     value: Any = field.source.shown
     if sent is not None:
         data = QueryDict(mutable=True)

@@ -10,8 +10,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
+from django.db import DatabaseError
 
-from athanor.up import status
+from athanor.up import first_steps, status
 from athanor.up.application import Up
 from athanor.up.group import StartFailed
 from athanor.up.preflight import Refused
@@ -31,6 +32,7 @@ class Command(RunsCommand):
         up --port 8080
         up --workers 2 --slots 8 --no-demo
         up --status --json
+        up --reset-password
     """
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -44,11 +46,17 @@ class Command(RunsCommand):
         parser.add_argument(
             "--status", action="store_true", help="show what is up in this folder; exit code 3 if nothing"
         )
+        parser.add_argument(
+            "--reset-password", action="store_true", help="set a new password for the user admin, print it, and exit"
+        )
         parser.add_argument("--json", action="store_true", help="with --status: as JSON")
 
     def answer(self, options: dict[str, Any]) -> Exit:
         if options["status"]:
             self._show_status(as_json=options["json"])
+            return Exit.OK
+        if options["reset_password"]:
+            self._reset_password()
             return Exit.OK
         if min(options["workers"], options["slots"]) < 1 or not 0 < options["port"] < 65536:
             raise WrongUse("--workers and --slots are at least 1, --port is from 1 to 65535.")
@@ -62,6 +70,15 @@ class Command(RunsCommand):
             raise CommandError(str(error)) from error
         return Exit.OK
 
+    def _reset_password(self) -> None:
+        try:
+            password = first_steps.reset_password()
+        except DatabaseError as error:
+            raise CommandError(
+                f"Cannot set the password: {str(error).strip()}. `python manage.py up` prepares the database."
+            ) from error
+        self.print(first_steps.log_in_text(password))
+
     def _show_status(self, *, as_json: bool) -> None:
         now = status.current(status.Files(Path(settings.VAR)))
         if as_json:
@@ -74,7 +91,7 @@ class Command(RunsCommand):
             )
             self.print(table(rows, ("role", "pid", "state", "since", "restarts", "log file")))
         else:
-            self.print(f"Nothing is up in {settings.VAR}. `python manage.py up` starts it.")
+            self.print(f"Nothing is up in {settings.VAR}. `./manage.py up` starts it.")
         if not now["up"]:
             raise SystemExit(NOT_UP)
 

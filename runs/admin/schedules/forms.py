@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 from django import forms
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from experiments.forms import ObjectField
-from experiments.registry import registry
+from experiments import catalog
+from experiments.forms.plain import ObjectField
 from experiments.validation import unmasked
 from runs import parsing
 from runs.exceptions import LaunchRefused
@@ -138,7 +138,7 @@ class ScheduleForm(_ModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.stored = (self.instance.instance, self.instance.experiment, dict(self.instance.configuration))
-        names = sorted({*registry().names, *filter(None, [self.instance.experiment])})
+        names = sorted({*catalog.current().names, *filter(None, [self.instance.experiment])})
         if "experiment" in self.fields:
             self.fields["experiment"].choices = [("", "—"), *((name, name) for name in names)]  # type: ignore[attr-defined]
         if self.instance.pk:

@@ -1,4 +1,4 @@
-"""Run a schedule's slots of the past."""
+"""Run past scheduled times of a schedule."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runs.schedules.service import Backfilled
 
 
 class Command(RunsCommand):
-    help = "Run the slots of the past that have not run: missed, skipped, paused, refused, or before it was made."
+    help = "Run the scheduled times in the past that did not run: missed, skipped, paused, refused, or too early."
     examples = """
 backfill_schedule nightly 2026-03-01 2026-03-31 --dry-run
 backfill_schedule nightly 2026-03-01T00:00+01:00 2026-03-02T12:00+01:00 --json
@@ -26,10 +26,10 @@ backfill_schedule nightly 2026-03-01T00:00+01:00 2026-03-02T12:00+01:00 --json
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("schedule", metavar="NAME")
         parser.add_argument(
-            "start", metavar="FROM", type=scheduling.moment, help="of the schedule's zone, if without offset"
+            "start", metavar="FROM", type=scheduling.moment, help="in the schedule's time zone, unless it has an offset"
         )
         parser.add_argument("end", metavar="TO", type=scheduling.moment, help="included; a date alone is its whole day")
-        parser.add_argument("--dry-run", action="store_true", help="only say what would run")
+        parser.add_argument("--dry-run", action="store_true", help="show what would run, and launch nothing")
         add_json(parser)
 
     def answer(self, options: dict[str, Any]) -> Exit:
@@ -49,17 +49,17 @@ backfill_schedule nightly 2026-03-01T00:00+01:00 2026-03-02T12:00+01:00 --json
         for each in found:
             self.print(f"  {moment(each.slot)}  {words(each)}")
         count = sum(each.is_taken for each in found)
-        done = "would run" if options["dry_run"] else "are to run, after what runs now"
-        self.print(f"{count} of {len(found)} slots {done}.")
+        done = "would run" if options["dry_run"] else "will run, one after another"
+        self.print(f"{count} of {len(found)} scheduled times {done}.")
         return Exit.OK
 
 
 def words(each: Backfilled) -> str:
-    before = each.state.label.lower() if each.state else "not in the ledger"
-    return f"{before}: is backfilled" if each.is_taken else f"{before}: left as it is"
+    before = each.state.label.lower() if each.state else "not in the history"
+    return f"{before}: backfilled" if each.is_taken else f"{before}: unchanged"
 
 
 def whole_day(end: datetime) -> datetime:
-    """The end of the day, if only a day was said."""
+    """Extend a date without a time to the end of its day."""
     is_day = end.tzinfo is None and not (end.hour or end.minute or end.second or end.microsecond)
     return end + timedelta(days=1) - timedelta(microseconds=1) if is_day else end

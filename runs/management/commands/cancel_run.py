@@ -14,7 +14,7 @@ from runs.states import Status
 
 
 class Command(RunsCommand):
-    help = "Cancel runs. A pending run is cancelled at once, a running one is asked to end and then made to."
+    help = "Cancel runs. A pending run is cancelled at once; a running run is asked to stop, then killed."
     examples = """
 cancel_run 42
 cancel_run 42 43 44 --wait
@@ -25,13 +25,13 @@ cancel_run 42 43 44 --wait
         parser.add_argument(
             "--wait",
             action="store_true",
-            help="until no process of them is left; exit code 1 if one came to another end before the cancel did",
+            help="wait until all their processes have exited; exit code 1 if a run ended in another way first",
         )
         add_json(parser)
 
     def answer(self, options: dict[str, Any]) -> Exit:
         for run_id in options["runs"]:
-            find_run(run_id)  # refuse all if one is not there
+            find_run(run_id)  # refuse all if one does not exist
         final_before = {run_id for run_id in options["runs"] if find_run(run_id).is_final}
         asked = {run_id: services.cancel(run_id, by=whoami()) for run_id in options["runs"]}
         if options["wait"]:
@@ -40,11 +40,15 @@ cancel_run 42 43 44 --wait
             self.print_json([{"id": run_id, "status": str(status)} for run_id, status in asked.items()])
         else:
             for run_id in asked:
-                self.print(
-                    f"Run {run_id} had ended already." if run_id in final_before else status_text(find_run(run_id))
-                )
+                self.print(self._told(run_id, already_final=run_id in final_before))
         escaped = [run_id for run_id, status in asked.items() if status.is_final and status != Status.CANCELLED]
         return Exit.FAILED if options["wait"] and set(escaped) - final_before else Exit.OK
+
+    def _told(self, run_id: int, *, already_final: bool) -> str:
+        run = find_run(run_id)
+        if already_final:
+            return f"Run {run_id} had already ended: {run.status}."
+        return status_text(run) if run.is_final else f"Cancelling run {run_id}"
 
     def _end_of(self, run_id: int) -> Status:
         try:

@@ -14,7 +14,7 @@ from runs.schedules import service
 
 
 class Command(RunsCommand):
-    help = "Delete schedules with their ledgers. Runs are kept, and go on. Asks first. `pause_schedule` can be undone."
+    help = "Delete schedules and their history. Their runs are kept. Asks for confirmation. See also `pause_schedule`."
     examples = """
 delete_schedule nightly
 delete_schedule nightly hourly --yes --json
@@ -29,21 +29,25 @@ delete_schedule nightly hourly --yes --json
         found = {schedule.pk: schedule for schedule in map(service.find, options["schedules"])}  # all or none
         names = [schedule.name for schedule in found.values()]
         if not (options["yes"] or self._agrees(found)):
-            raise WrongUse("Nothing is deleted. --yes deletes without asking; `pause_schedule` can be undone.")
+            raise WrongUse(
+                "Nothing was deleted. Use --yes to delete without confirmation, or pause it with `pause_schedule`."
+            )
         for pk in found:
             services.delete_schedule(pk)
         if options["json"]:
             self.print_json(names)
         else:
             for name in names:
-                self.print(f"Schedule {name} is deleted; its runs are kept.")
+                self.print(f"Deleted schedule {name}. Its runs are kept.")
         return Exit.OK
 
     def _agrees(self, found: dict[int, Schedule]) -> bool:
-        """Whether somebody at a terminal says yes."""
+        """Ask for confirmation on a terminal. Elsewhere the answer is no."""
         if not sys.stdin.isatty():
             return False
         for schedule in found.values():
-            self.stderr.write(f"Schedule {schedule.name}, with {schedule.slots.count():,} rows of its ledger.")
+            self.stderr.write(
+                f"Schedule {schedule.name}, with {schedule.slots.count():,} scheduled times in its history."
+            )
         self.stderr.write("Delete? [y/N] ", ending="")
         return input().strip().lower() in ("y", "yes")

@@ -30,10 +30,10 @@ export_results 42 --kind metric --key loss --format parquet > loss.parquet
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("runs", metavar="ID", type=int, nargs="+")
-        parser.add_argument("--format", choices=("json", "csv", "parquet"), default="json", help="json without it")
-        parser.add_argument("--output", metavar="FILE", type=Path, help="stdout without it")
-        parser.add_argument("--kind", choices=ResultKind.values, default="", help="results or metrics only")
-        parser.add_argument("--key", default="", help="only this one")
+        parser.add_argument("--format", choices=("json", "csv", "parquet"), default="json", help="default: json")
+        parser.add_argument("--output", metavar="FILE", type=Path, help="default: stdout")
+        parser.add_argument("--kind", choices=ResultKind.values, default="", help="only results, or only metrics")
+        parser.add_argument("--key", default="", help="only results and metrics with this key")
 
     def answer(self, options: dict[str, Any]) -> Exit:
         for run_id in options["runs"]:
@@ -42,7 +42,7 @@ export_results 42 --kind metric --key loss --format parquet > loss.parquet
         output: Path | None = options["output"]
         if options["format"] == "parquet":
             if output is None and self.stdout.isatty():
-                raise WrongUse("Parquet is nothing for a terminal: name a file with --output, or redirect.")
+                raise WrongUse("Parquet is binary: name a file with --output, or redirect stdout.")
             self._written(output, lambda: exporting.write_parquet(rows, output or sys.stdout.buffer))
         elif output is None:
             exporting.WRITERS[options["format"]](rows, self.stdout)
@@ -58,4 +58,4 @@ export_results 42 --kind metric --key loss --format parquet > loss.parquet
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise WrongUse(f"{output} cannot be written: {error.strerror}") from error
+            raise WrongUse(f"Cannot write {output}: {error.strerror}") from error

@@ -5,11 +5,13 @@ from __future__ import annotations
 from argparse import ArgumentParser, _ArgumentGroup
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandParser
+from django.urls import reverse
 
-from runs import parsing, services
+from runs import formatting, parsing, services
 from runs.management.base import Exit, RunsCommand, add_json, find_run
-from runs.management.screens import status_text
+from runs.management.screens import end_lines
 from runs.management.watching import watch
 from runs.models import Run
 from runs.serializers import run_document
@@ -24,7 +26,11 @@ launch_run digits --config digits.toml --name nightly --tag baseline --json
 """
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("experiment", metavar="EXPERIMENT-OR-INSTANCE", help="its name; an instance's comes first")
+        parser.add_argument(
+            "experiment",
+            metavar="EXPERIMENT-OR-INSTANCE",
+            help="name; an instance wins over an experiment of the same name",
+        )
         parser.add_argument(
             "-c",
             dest="assignments",
@@ -37,8 +43,8 @@ launch_run digits --config digits.toml --name nightly --tag baseline --json
         parser.add_argument(
             "--config", metavar="FILE", type=parsing.config_file, help="a .json or .toml file with fields"
         )
-        parser.add_argument("--name", default="", help="what to call the run")
-        parser.add_argument("--tag", dest="tags", action="append", default=[], help="may be given more than once")
+        parser.add_argument("--name", default="", help="display name of the run")
+        parser.add_argument("--tag", dest="tags", action="append", default=[], help="may be repeated")
         add_limits(parser)
         parser.add_argument(
             "--retry",
@@ -47,13 +53,15 @@ launch_run digits --config digits.toml --name nightly --tag baseline --json
             type=parsing.retry,
             action="append",
             default=[],
-            help="try again so often after failures of this kind, as error=3; may be given more than once",
+            help="retry failures of this kind this many times, e.g. error=3; may be repeated",
         )
-        parser.add_argument("--seed", type=int, help="a whole number; chosen at random without it")
-        parser.add_argument("--queue", help="the Celery queue whose workers may run it")
-        parser.add_argument("--priority", type=int, help="higher runs first")
+        parser.add_argument("--seed", type=int, help="random seed, a whole number; default: chosen at random")
+        parser.add_argument("--queue", help="queue of the workers that may run it")
+        parser.add_argument("--priority", type=int, help="higher numbers run first")
         parser.add_argument(
-            "--watch", action="store_true", help="show progress and lines until it ends; the exit code tells how"
+            "--watch",
+            action="store_true",
+            help="show progress and log lines until the run ends; the exit code says how it ended",
         )
         add_json(parser)
 
@@ -74,13 +82,21 @@ launch_run digits --config digits.toml --name nightly --tag baseline --json
 
 
 def add_limits(parser: ArgumentParser | _ArgumentGroup) -> None:
-    """The options that `limits` reads: the frequent ones by names of their own, with units."""
+    """Add the options that `limits` reads."""
     parser.add_argument(
-        "--timeout", type=parsing.seconds, metavar="TIME", help="longest time of one attempt: 90, 10m, 2h"
+        "--timeout", type=parsing.seconds, metavar="TIME", help="time limit of each attempt: 90, 10m, 2h"
     )
-    parser.add_argument("--stall-timeout", type=parsing.seconds, metavar="TIME", help="longest silence: 90, 10m, 2h")
     parser.add_argument(
-        "--memory-limit", type=parsing.size_bytes, metavar="SIZE", help="most memory of its processes: 512M, 4G"
+        "--stall-timeout",
+        type=parsing.seconds,
+        metavar="TIME",
+        help="fail when there is no output or progress for this long: 90, 10m, 2h",
+    )
+    parser.add_argument(
+        "--memory-limit",
+        type=parsing.size_bytes,
+        metavar="SIZE",
+        help="memory limit of all its processes together: 512M, 4G",
     )
     parser.add_argument(
         "--limit",
@@ -89,7 +105,7 @@ def add_limits(parser: ArgumentParser | _ArgumentGroup) -> None:
         type=parsing.assignment,
         action="append",
         default=[],
-        help="any limit by its name, as cancel_grace_s=60; may be given more than once",
+        help="any limit by its name, e.g. cancel_grace_s=60; may be repeated",
     )
 
 
@@ -104,12 +120,20 @@ def limits(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def launched(command: RunsCommand, run: Run, options: dict[str, Any]) -> Exit:
-    """Tell of a new run, and watch it if asked to. Also what `retry_run` and `rerun_run` do."""
+    """Print a new run, and watch it if requested. Shared by `launch_run`, `retry_run` and `rerun_run`."""
     if not options["json"]:
-        command.print(f"Run {run.pk} · {run.name or run.experiment} is launched. `show_run {run.pk}` tells of it.")
+        command.print(f"Launched run {run.pk} ({formatting.printable(run.name or run.experiment)}){_where(run)}")
     code = watch(command, run.pk, silent=options["json"]) if options["watch"] else Exit.OK
     if options["json"]:
         command.print_json(run_document(find_run(run.pk)))
     elif options["watch"] and code != Exit.INTERRUPTED:
-        command.print(status_text(find_run(run.pk)))
+        for line in end_lines(find_run(run.pk)):
+            command.print(line)
     return code
+
+
+def _where(run: Run) -> str:
+    """The address of its page, or the command that follows it where no address is known."""
+    if settings.SITE_URL:
+        return f": {settings.SITE_URL}{reverse('admin:runs_run_change', args=[run.pk])}"
+    return f". Follow it with `tail_run {run.pk} --follow`."

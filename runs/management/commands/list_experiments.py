@@ -1,17 +1,15 @@
-"""List the experiments there are."""
+"""List the experiments."""
 
 from __future__ import annotations
 
-import inspect
 import json
 from typing import Any, TypedDict
 
 from django.core.management.base import CommandParser
 
-from experiments.base import Experiment
+from experiments import catalog
+from experiments.catalog import Entry
 from experiments.models import Instance
-from experiments.registry import registry
-from experiments.schema import describe, json_schema
 from runs.management.base import Exit, RunsCommand, add_json
 
 
@@ -27,7 +25,7 @@ class ExperimentDocument(TypedDict):
 
 
 class Command(RunsCommand):
-    help = "List the experiments that can be launched and what can be configured. stderr tells which are broken."
+    help = "List the experiments with their configuration fields. Experiments that failed to load are listed on stderr."
     examples = """
 list_experiments
 list_experiments --json
@@ -40,12 +38,15 @@ list_experiments --json
         instances: dict[str, list[str]] = {}
         for experiment, name in Instance.objects.order_by("name").values_list("experiment", "name"):
             instances.setdefault(experiment, []).append(name)
-        found = registry()
+        found = catalog.current()
         pairs = [(experiment, instances.get(experiment.name, [])) for experiment in found.all()]
         if options["json"]:
             self.print_json([document(*pair) for pair in pairs])
         else:
-            self.print("\n\n".join(text(*pair) for pair in pairs) or "There are no experiments.")
+            self.print(
+                "\n\n".join(text(*pair) for pair in pairs)
+                or "There are no experiments. Add one as docs/writing-experiments.md describes."
+            )
         for problem in found.problems:
             if problem.is_notice:
                 self.stderr.write(f"\nNote: {problem.where}\n{problem.reason}")
@@ -54,23 +55,23 @@ list_experiments --json
         return Exit.OK
 
 
-def document(experiment: type[Experiment], instances: list[str]) -> ExperimentDocument:
+def document(experiment: Entry, instances: list[str]) -> ExperimentDocument:
     return {
         "name": experiment.name,
         "title": experiment.title,
-        "description": inspect.cleandoc(experiment.__doc__ or ""),
+        "description": experiment.description,
         "queue": experiment.queue,
         "limits": experiment.limits.model_dump(),
-        "configuration": json_schema(experiment),
+        "configuration": experiment.schema,
         "instances": instances,
     }
 
 
-def text(experiment: type[Experiment], instances: list[str]) -> str:
+def text(experiment: Entry, instances: list[str]) -> str:
     """Name and first sentence, then one line for each field."""
-    description = inspect.cleandoc(experiment.__doc__ or "")
+    description = experiment.description
     lines = [f"{experiment.name}  {description.splitlines()[0] if description else experiment.title}"]
-    for field in describe(experiment):
+    for field in experiment.fields:
         value = "" if field.required else f" = {json.dumps(field.default, ensure_ascii=False)}"
         about = "; ".join(part for part in (field.description, field.type, field.constraints) if part)
         lines.append(f"  {field.name}{value}  {about}")

@@ -17,7 +17,7 @@ SHOWN = 1_000
 
 
 class Command(RunsCommand):
-    help = "List schedules: when they fire next, and what did not run last week and why."
+    help = "List schedules: their next run, and what did not run last week and why."
     examples = """
 list_schedules
 list_schedules --json | jq '.[] | select(.trouble != "") | .name'
@@ -29,7 +29,7 @@ list_schedules --json | jq '.[] | select(.trouble != "") | .name'
     def answer(self, options: dict[str, Any]) -> Exit:
         schedules = list(Schedule.objects.select_related("instance").order_by("name")[:SHOWN])
         if len(schedules) == SHOWN and (count := Schedule.objects.count()) > SHOWN:
-            self.stderr.write(f"warning: {SHOWN:,} of {count:,} schedules are listed, by name.")
+            self.stderr.write(f"warning: only the first {SHOWN:,} of {count:,} schedules are listed, by name.")
         if options["json"]:
             self.print_json(serializers.schedule_documents(schedules))
             return Exit.OK
@@ -41,13 +41,13 @@ list_schedules --json | jq '.[] | select(.trouble != "") | .name'
             rows = (row(schedule, weeks[schedule.pk]) for schedule in schedules)
             self.print(table(rows, ("NAME", "LAUNCHES", "WHEN", "NEXT", "LAST WEEK")))
         else:
-            self.print('There are no schedules. `schedule_run EXPERIMENT --cron "30 2 * * *"` makes one.')
+            self.print('There are no schedules. Create one with `schedule_run EXPERIMENT --cron "30 2 * * *"`.')
         return Exit.OK
 
 
 def row(schedule: Schedule, week: serializers.Week) -> tuple[object, ...]:
     fires = serializers.next_fires(schedule, 1)
-    upcoming = formatting.age(fires[0].due_at, timezone.now()) if fires else "never again"
+    upcoming = formatting.age(fires[0].due_at, timezone.now()) if fires else "no more"
     return (
         schedule.name,
         schedule.target,

@@ -15,11 +15,11 @@ from runs.serializers import iso
 
 
 class Command(RunsCommand):
-    help = "List the workers that have not stopped: where they are, when they were last heard of, what they run."
+    help = "List the workers that have not stopped: host, last heartbeat, runs in progress."
     examples = "list_workers --json"
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--all", action="store_true", help="also those that have stopped, the newest 100")
+        parser.add_argument("--all", action="store_true", help="include stopped workers (the newest 100)")
         add_json(parser)
 
     def answer(self, options: dict[str, Any]) -> Exit:
@@ -39,9 +39,9 @@ class Command(RunsCommand):
                 )
                 for worker in found
             ]
-            self.print(table(rows, ("WORKER", "HOST", "PID", "RUNS", "LAST HEARD OF")))
+            self.print(table(rows, ("WORKER", "HOST", "PID", "RUNS", "LAST HEARTBEAT")))
         else:
-            self.print("No worker is up. Start everything with `manage.py up`.")
+            self.print("No worker is up. Start everything with `./manage.py up`.")
         return Exit.OK
 
 

@@ -8,12 +8,12 @@ from runs.models import Schedule
 
 
 class Command(PausingCommand):
-    help = "Pause schedules: their slots are entered in the ledger as paused, and nothing is launched."
+    help = "Pause schedules. Their history records the scheduled times as paused, and nothing is launched."
     examples = """
 pause_schedule nightly
 pause_schedule nightly hourly --json
 """
-    done = "is paused. Its slots are entered as paused until `resume_schedule`."
+    done = "Paused schedule {name}. Resume it with `resume_schedule {name}`."
 
     def do(self, schedule_id: int, by: str) -> Schedule:
         return services.pause_schedule(schedule_id, by=by)

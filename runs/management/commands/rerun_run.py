@@ -1,4 +1,4 @@
-"""Run a finished run again, clean."""
+"""Run a finished run again, from scratch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from runs.models import Run
 
 
 class Command(AgainCommand):
-    help = "Launch a finished run again as a new run with the same configuration and seed, from the start."
+    help = "Launch a finished run again, as a new run with the same configuration and seed, from scratch."
     examples = "rerun_run 42 --watch"
 
     def again(self, run_id: int) -> Run:

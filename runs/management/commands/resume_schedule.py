@@ -8,11 +8,11 @@ from runs.models import Schedule
 
 
 class Command(PausingCommand):
-    help = "Resume paused schedules: slots from now on are launched again."
+    help = "Resume paused schedules. They launch again at their next scheduled time."
     examples = """
 resume_schedule nightly
 """
-    done = "is not paused. What came due in the meantime can be run by `backfill_schedule`."
+    done = "Resumed schedule {name}. Run the scheduled times that it missed with `backfill_schedule {name} FROM TO`."
 
     def do(self, schedule_id: int, by: str) -> Schedule:
         return services.resume_schedule(schedule_id, by=by)

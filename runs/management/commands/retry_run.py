@@ -1,4 +1,4 @@
-"""Try a finished run again, from its last checkpoint."""
+"""Retry a finished run from its last checkpoint."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from runs.models import Run
 
 
 class Command(AgainCommand):
-    help = (
-        "Launch a finished run again as a new run, which goes on from its last checkpoint (`rerun_run` starts clean)."
-    )
+    help = "Launch a finished run again, as a new run that continues from the last checkpoint (see also `rerun_run`)."
     examples = "retry_run 42 --watch"
 
     def again(self, run_id: int) -> Run:

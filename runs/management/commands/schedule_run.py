@@ -18,7 +18,7 @@ from runs.schedules.serializers import schedule_document
 
 
 class Command(RunsCommand):
-    help = "Launch an experiment, or an instance (a configured experiment), again and again by the clock."
+    help = "Launch an experiment, or an instance (a configured experiment), on a schedule."
     examples = """
 schedule_run digits --cron "30 2 * * MON-FRI" --zone Europe/Berlin
 schedule_run my-instance --name nightly --every 6h --jitter 5m --overlap queue_one
@@ -27,10 +27,16 @@ schedule_run digits --name digits --cron "0 4 * * *" --change
 """
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("target", metavar="EXPERIMENT-OR-INSTANCE", help="its name; an instance's comes first")
-        parser.add_argument("--name", help="of the schedule; default: that of what it launches")
         parser.add_argument(
-            "--change", action="store_true", help="change the schedule of this name; what is not said stays"
+            "target",
+            metavar="EXPERIMENT-OR-INSTANCE",
+            help="name; an instance wins over an experiment of the same name",
+        )
+        parser.add_argument("--name", help="name of the schedule; default: the name of what it launches")
+        parser.add_argument(
+            "--change",
+            action="store_true",
+            help="change the schedule of this name; options that are not given keep their values",
         )
         scheduling.add_timetable(parser)
         scheduling.add_policies(parser)
@@ -42,7 +48,7 @@ schedule_run digits --name digits --cron "0 4 * * *" --change
             type=parsing.assignment,
             action="append",
             default=[],
-            help="set one field of the configuration; of an instance it is laid over its own",
+            help="set one field of the configuration; overrides the instance's value",
         )
         what.add_argument(
             "--config", metavar="FILE", type=parsing.config_file, help="a .json or .toml file with fields"
@@ -56,19 +62,19 @@ schedule_run digits --name digits --cron "0 4 * * *" --change
         values = self._values(options, old.time_zone if old else settings.TIME_ZONE)
         owner = scheduling.owner_of(options)
         if old is not None and not options["change"]:
-            raise WrongUse(f"There is a schedule {name} already: give --change to change it, or another --name.")
+            raise WrongUse(f"A schedule named {name} already exists. Use --change to change it, or another --name.")
         if old is None and options["change"]:
             raise WrongUse(f"There is no schedule {name} to change. `list_schedules` shows which there are.")
         if old is not None:
             schedule = services.change_schedule(old.pk, owner=owner, **values)
         else:
             schedule = services.create_schedule(name, owner=owner, **values)
-        self._tell(schedule, options)
+        self._print_schedule(schedule, options)
         return Exit.OK
 
     def _values(self, options: dict[str, Any], zone: str) -> dict[str, Any]:
         if not options["change"] and all(options[name] is None for name in ("cron", "every", "at")):
-            raise WrongUse('Say when: --cron "30 2 * * *", --every 6h or --at 2026-12-24T18:00.')
+            raise WrongUse('Choose when it runs: --cron "30 2 * * *", --every 6h or --at 2026-12-24T18:00.')
         instance = Instance.objects.filter(name=options["target"]).first()
         values = scheduling.columns(options, options["zone"] or zone)
         values |= {"instance": instance, "experiment": "" if instance else options["target"]}
@@ -78,7 +84,7 @@ schedule_run digits --name digits --cron "0 4 * * *" --change
             values["limits"] = said
         return values
 
-    def _tell(self, schedule: Schedule, options: dict[str, Any]) -> None:
+    def _print_schedule(self, schedule: Schedule, options: dict[str, Any]) -> None:
         if options["json"]:
             self.print_json(schedule_document(schedule))
         else:

@@ -1,4 +1,4 @@
-"""Tell of a run."""
+"""Show a run."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from django.core.management.base import CommandParser
 
 from runs import formatting, services
 from runs.management.base import Exit, RunsCommand, add_json, find_run
+from runs.management.results import result_lines
 from runs.management.screens import status_text
 from runs.recovery import failure_report
 from runs.serializers import AttemptDocument, RunDocument, run_document
 
-SHOWN_RESULTS = 20
 SHOWN_LINES = 10
-"""Of those that an attempt which ended badly keeps; --json has them all."""
+"""Last log lines shown of a failed attempt; --json has them all."""
 
 
 class Command(RunsCommand):
-    help = "Tell of a run: its status and why, configuration, progress, results, artifacts and attempts."
+    help = "Show a run: status, configuration, progress, results, artifacts and attempts."
     examples = """
 show_run 42
 show_run 42 --json | jq .status
@@ -31,7 +31,7 @@ show_run 42 --stack
         parser.add_argument(
             "--stack",
             action="store_true",
-            help="where it is right now: Python stacks and processes; it goes on meanwhile",
+            help="show the Python stack traces and processes of a running run; the run continues",
         )
         add_json(parser)
 
@@ -51,12 +51,12 @@ show_run 42 --stack
 
 
 def details(run: RunDocument) -> Iterator[str]:
-    """The document as lines for people."""
+    """Format the document as lines of text."""
     yield f"  experiment     {run['experiment']}" + (f" (instance {run['instance']})" if run["instance"] else "")
-    by = run["launched_by"] or "nobody by name"
-    yield f"  launched       {run['created_at']} by {by}, from {run['launched_via']}"
+    by = f" by {run['launched_by']}" if run["launched_by"] else ""
+    yield f"  launched       {run['created_at']}{by} from {run['launched_via']}"
     if run["slot"]:
-        yield f"  for the slot   {run['slot']}" + (f" of schedule {run['schedule']}" if run["schedule"] else "")
+        yield f"  scheduled for  {run['slot']}" + (f" by schedule {run['schedule']}" if run["schedule"] else "")
     yield f"  configuration  {compact(run['configuration'])}"
     yield f"  seed           {run['seed']}"
     if run["progress"]:
@@ -64,14 +64,10 @@ def details(run: RunDocument) -> Iterator[str]:
         done = formatting.percent(progress["fraction"])
         words = formatting.progress_words(progress["current"], progress["total"], progress["message"])
         yield f"  progress       {done} {words}"
-    yield f"  lines          {formatting.completeness(run['lines']['stored'], run['lines']['emitted'])}"
+    yield f"  log            {formatting.completeness(run['lines']['stored'], run['lines']['emitted'])}"
     if run["summary"] is not None:
         yield f"  summary        {compact(run['summary'])}"
-    for result in run["results"][:SHOWN_RESULTS]:
-        step = "" if result["step"] is None else f" [{result['step']}]"
-        yield f"  {result['kind']:<13}  {result['key']}{step} = {compact(result['value'])}"
-    if len(run["results"]) > SHOWN_RESULTS:
-        yield f"  …              `export_results {run['id']}` has all {run['results_count']['stored']:,} results"
+    yield from result_lines(run["id"], run["results_count"]["stored"])
     for artifact in run["artifacts"]:
         about = f"{artifact['content_type']}, {formatting.size(artifact['size_bytes'])}"
         yield f"  artifact       {artifact['name']} ({about})"
@@ -80,15 +76,14 @@ def details(run: RunDocument) -> Iterator[str]:
 
 
 def attempt_details(attempt: AttemptDocument) -> Iterator[str]:
-    ended = attempt["end"] or "under way"
+    ended = attempt["end"] or "running"
     how = [formatting.signal_name(attempt["signal"])] if attempt["signal"] else []
     how += [f"exit status {attempt['exit_status']}"] if attempt["exit_status"] is not None else []
     how += [f"ended by {attempt['ended_by']}"] if attempt["ended_by"] else []
     where = f"worker {attempt['worker'] or '?'}, pid {attempt['pid']}"
     yield f"  attempt {attempt['number']}      {', '.join((ended, *how))}; {where}"
-    usage = (
-        f"{formatting.size(attempt['peak_memory_bytes'])} at most, {formatting.duration(attempt['cpu_seconds'])} of CPU"
-    )
+    peak, cpu = formatting.size(attempt["peak_memory_bytes"]), formatting.duration(attempt["cpu_seconds"])
+    usage = f"peak memory {peak}, CPU {cpu}"
     yield f"                 {attempt['claimed_at']} to {attempt['finished_at'] or 'now'}; {usage}"
     yield f"                 {formatting.start(attempt['restored'])}"
     if gaps := formatting.missing(attempt["missing_lines"]):
@@ -99,28 +94,31 @@ def attempt_details(attempt: AttemptDocument) -> Iterator[str]:
 
 
 def certificate_details(certificate: dict[str, Any]) -> Iterator[str]:
-    """What was known at a bad end: in words, then the last lines and the stacks."""
+    """Format a failure report: sentences, the last log lines, processes and stack traces."""
     yield from (f"    {word}" for word in failure_report.words(certificate))
     if lines := certificate.get("last_lines"):
-        yield "    its last lines:"
+        yield "    last log lines:"
         yield from (f"      {line['seq']:>6}  {line['message']}" for line in lines[-SHOWN_LINES:])
     if processes := certificate.get("processes"):
-        yield "    its processes:"
+        yield "    processes:"
         yield from (f"      {line}" for line in failure_report.processes(processes))
     if stacks := certificate.get("stacks"):
-        yield "    its stacks:"
+        yield "    stack traces:"
         yield from (f"      {line}" for line in stacks.splitlines())
 
 
 def whereabouts(run: RunDocument, answered: bool) -> Iterator[str]:
-    """The last look at it, and whether that is of now."""
+    """Format the newest stack traces, and say if they are not current."""
     seen = [attempt["inspection"] for attempt in run["attempts"] if attempt["inspection"]]
     if not answered:
-        yield f"Run {run['id']} did not say where it is now: it is not being executed, or its worker does not answer."
+        yield f"No stack trace of run {run['id']}: it is not running, or its worker does not answer."
     if seen:
-        yield f"Looked at {seen[-1]['at']} ({seen[-1]['why']}):"
+        yield f"Stack trace captured at {seen[-1]['at']} ({seen[-1]['why']}):"
         yield from (f"  {line}" for line in failure_report.processes(seen[-1]["processes"]))
-        yield from (f"  {line}" for line in (seen[-1]["stacks"] or "It wrote no stacks in time.").splitlines())
+        yield from (
+            f"  {line}"
+            for line in (seen[-1]["stacks"] or "The process did not write its stack traces in time.").splitlines()
+        )
 
 
 def compact(value: Any) -> str:

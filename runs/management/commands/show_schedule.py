@@ -1,4 +1,4 @@
-"""Tell of a schedule."""
+"""Show a schedule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runs.schedules import serializers, service, timetable
 
 
 class Command(RunsCommand):
-    help = "Tell of a schedule: when it fires, its policies, its last slots with what became of them and why."
+    help = "Show a schedule: its next runs, its policies, and its history."
     examples = """
 show_schedule nightly
 show_schedule nightly --slots 100
@@ -22,7 +22,9 @@ show_schedule nightly --json | jq .slots[0]
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("schedule", metavar="NAME")
-        parser.add_argument("--slots", metavar="N", type=int, default=20, help="so many of the last slots (20)")
+        parser.add_argument(
+            "--slots", metavar="N", type=int, default=20, help="number of past scheduled times to show (default: 20)"
+        )
         add_json(parser)
 
     def answer(self, options: dict[str, Any]) -> Exit:

@@ -1,4 +1,4 @@
-"""Print a run's lines."""
+"""Print the log of a run."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from runs.states import Source
 
 
 class Command(RunsCommand):
-    help = (
-        "Print the lines of a run, in order, each once. --follow ends when the run has ended and all lines are there."
-    )
+    help = "Print the log of a run, in order. --follow ends when the run has ended and every line was printed."
     examples = """
 tail_run 42 --follow
 tail_run 42 --since 1500 --level warning
@@ -31,18 +29,18 @@ tail_run 42 --json | jq -r .message
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("run", metavar="ID", type=int)
-        parser.add_argument("-f", "--follow", action="store_true", help="go on as lines come, until the run has ended")
+        parser.add_argument("-f", "--follow", action="store_true", help="print new lines until the run has ended")
         parser.add_argument(
             "--since",
             metavar="SEQ",
             type=parsing.place,
-            help="only what comes after this line: 500, or 2.500 of attempt 2",
+            help="only lines after this one: 500, or 2.500 for line 500 of attempt 2",
         )
         parser.add_argument("--last", metavar="N", type=int, help="begin with the last N lines")
         parser.add_argument(
             "--level", type=parsing.level, default=0, help="this level and above: debug, info, warning, error"
         )
-        parser.add_argument("--source", choices=Source.values, default="", help="only lines from there")
+        parser.add_argument("--source", choices=Source.values, default="", help="only lines from this source")
         add_json(parser)
 
     def answer(self, options: dict[str, Any]) -> Exit:
@@ -70,5 +68,5 @@ def line_json(line: Line) -> str:
 
 
 def seen(start: Place) -> dict[int, int]:
-    """The state of a follower that has had all lines up to `start`."""
+    """Build the state of a follower that has read every line up to `start`."""
     return dict.fromkeys(range(1, start.attempt), 2**63 - 1) | {start.attempt: start.seq}

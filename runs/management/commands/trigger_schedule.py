@@ -17,7 +17,7 @@ from runs.states import RAN, SlotState
 
 class Command(RunsCommand):
     help = (
-        "Launch a schedule now, beside its timetable, paused or not; its overlap policy holds. Exit code 1: it did not."
+        "Launch a schedule now, even if it is paused. Its overlap policy applies. Exit code 1 if nothing was launched."
     )
     examples = """
 trigger_schedule nightly
@@ -26,7 +26,7 @@ trigger_schedule nightly --anyway --json
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("schedule", metavar="NAME")
-        parser.add_argument("--anyway", action="store_true", help="whatever its overlap policy says")
+        parser.add_argument("--anyway", action="store_true", help="ignore the overlap policy")
         add_json(parser)
 
     def answer(self, options: dict[str, Any]) -> Exit:

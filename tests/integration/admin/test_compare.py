@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from experiments.registry import registry
+from experiments import catalog
 from runs import comparison, services
 from runs.models import Attempt, Run
 from runs.states import Status
@@ -73,7 +74,8 @@ def test_a_secret_is_compared_and_not_shown(viewer: Client) -> None:
 def test_a_reproduction_says_what_drifted(
     monkeypatch: pytest.MonkeyPatch, old: float, new: float, tolerances: dict[str, float], says: str
 ) -> None:
-    monkeypatch.setattr(registry().get("scripted"), "comparable", tolerances)
+    entries = catalog.current().entries
+    monkeypatch.setitem(entries, "scripted", replace(entries["scripted"], comparable=tolerances))
     origin = with_result(old, configuration={"behaviour": "ok"})
     run = services.reproduce(origin.pk)
     assert (run.seed, run.configuration["behaviour"]) == (origin.seed, "ok")

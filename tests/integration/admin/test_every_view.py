@@ -17,7 +17,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django_celery_results.models import TaskResult
 
 from experiments.models import Instance
-from runs import deletion
+from runs import folders
 from runs.models import Artifact
 from tests.factories import make_attempt
 from tests.pages import finished
@@ -197,8 +197,8 @@ def row(kind: str) -> Any:
 
 def artifact() -> Artifact:
     run = finished()
-    deletion.run_folder(run.pk).mkdir(parents=True, exist_ok=True)
-    (deletion.run_folder(run.pk) / "a.txt").write_text("hi")
+    folders.run_folder(run.pk).mkdir(parents=True, exist_ok=True)
+    (folders.run_folder(run.pk) / "a.txt").write_text("hi")
     kept = {"path": "a.txt", "content_type": "text/plain", "size_bytes": 2, "sha256": ""}
     return Artifact.objects.create(run=run, attempt=1, name="a.txt", **kept)
 

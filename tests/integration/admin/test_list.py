@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django_celery_results.models import TaskResult
 
-from runs import deletion
+from runs import deletion, folders
 from runs.models import Artifact, Attempt, LogLine, Result, Run
 from runs.states import Status
 from tests.factories import make_attempt, make_run
@@ -35,8 +35,8 @@ def ask(client: Client, what: str) -> int:
     artifact = Artifact.objects.create(
         run=run, attempt=1, name="a.txt", path="a.txt", content_type="text/plain", size_bytes=2, sha256=""
     )
-    deletion.run_folder(run.pk).mkdir(parents=True, exist_ok=True)
-    (deletion.run_folder(run.pk) / "a.txt").write_text("hi")
+    folders.run_folder(run.pk).mkdir(parents=True, exist_ok=True)
+    (folders.run_folder(run.pk) / "a.txt").write_text("hi")
     store_lines(Attempt.objects.get(run=run), [9])
     if what in ("cancel", "retry", "rerun"):
         return client.post(page_of(run, what)).status_code
@@ -177,7 +177,7 @@ def test_deleting_takes_everything_of_finished_runs_with_it(operator: Client, mo
     run, kept = finished(), finished()
     store_result(Attempt.objects.get(run=run), "a", 1, seq=1)
     descendant = make_run(origin=run, origin_kind="retry")
-    folder = deletion.run_folder(run.pk)
+    folder = folders.run_folder(run.pk)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.bin").write_bytes(b"x")
 

@@ -10,7 +10,7 @@ from django.test import AsyncClient, Client
 from django.urls import reverse
 
 from experiments.models import Instance
-from runs import deletion
+from runs import folders
 from runs.admin import downloads
 from runs.models import Artifact, Run
 from tests.pages import finished
@@ -29,7 +29,7 @@ def test_the_page_of_an_instance_has_a_launch_for_those_who_may(viewer: Client, 
 
 
 def keep(run: Run, name: str, content_type: str, path: str | None = None) -> str:
-    folder = deletion.run_folder(run.pk)
+    folder = folders.run_folder(run.pk)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(b"<script>")
     row = Artifact.objects.create(
@@ -72,9 +72,9 @@ def test_a_large_artifact_is_streamed_by_the_real_server(viewer: Client, monkeyp
 
 def test_an_artifact_outside_of_its_run_is_not_sent(viewer: Client) -> None:
     run = finished()
-    secret = deletion.run_folder(run.pk).parent / "secret"
+    secret = folders.run_folder(run.pk).parent / "secret"
     keep(run, "own.txt", "text/plain")
     secret.write_text("no")
-    (deletion.run_folder(run.pk) / "link").symlink_to(secret)
+    (folders.run_folder(run.pk) / "link").symlink_to(secret)
     for number, path in enumerate(("../secret", str(secret), "link", "nowhere", ".")):
         assert viewer.get(keep(run, f"f{number}", "text/plain", path)).status_code == 404

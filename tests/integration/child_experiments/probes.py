@@ -215,6 +215,12 @@ def restless(ctx: Ctx) -> None:
     ctx.log.info("spawned")
 
 
+def be_traced(ctx: Ctx) -> None:
+    """Asks to be traced by its parent, and then gets the signal `size`."""
+    ctypes.CDLL(None).ptrace(0, 0, None, None)
+    os.kill(os.getpid(), ctx.config.size)
+
+
 def hang_in_c(ctx: Ctx) -> None:
     """Holds the interpreter's lock in C code."""
     ctx.log.info("hanging")

@@ -1,8 +1,7 @@
-"""What the pages that let one choose an experiment say of each. Reads the registry, nothing else."""
+"""Context of the pages that let one choose an experiment."""
 
 from __future__ import annotations
 
-import inspect
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +9,9 @@ from urllib.parse import urlencode
 
 from django.http import QueryDict
 
-from experiments.base import Experiment
+from experiments import catalog
+from experiments.catalog import Entry
 from experiments.exceptions import ExperimentsError
-from experiments.registry import registry
 
 CHOOSING = ("q", "experiment", "instance", "run")
 """The keys of a link that say what is chosen."""
@@ -30,6 +29,11 @@ class About:
     """The docstring, its paragraphs as one line each."""
 
     @property
+    def text(self) -> str:
+        """Everything that a search looks through."""
+        return f"{self.name} {self.title} {self.description}".lower()
+
+    @property
     def summary(self) -> str:
         """The first paragraph."""
         return self.description.partition("\n\n")[0]
@@ -40,36 +44,35 @@ class About:
         return self.description.partition("\n\n")[2].strip()
 
 
-def about(experiment: type[Experiment]) -> About:
-    text = inspect.cleandoc(experiment.__doc__ or "")
-    return About(experiment.name, experiment.title, _SOFT_BREAK.sub(" ", text))
+def about(entry: Entry) -> About:
+    return About(entry.name, entry.title, _SOFT_BREAK.sub(" ", entry.description))
 
 
-def found(query: str = "") -> list[About]:
-    """The experiments in whose name, title or docstring each word of the query is; all for an empty one."""
+def matching(query: str = "") -> list[About]:
+    """Experiments that have each word of the query in their name, title or docstring; all for an empty one."""
     words = query.lower().split()
-    known = [about(experiment) for experiment in registry().all()]
-    return [one for one in known if all(word in f"{one.name} {one.title} {one.description}".lower() for word in words)]
+    offered = [about(entry) for entry in catalog.current().all()]
+    return [each for each in offered if all(word in each.text for word in words)]
 
 
 def choice_context(asked: QueryDict, name: str = "") -> dict[str, Any]:
-    """For `experiments/choices.html`; `name` is an experiment that was asked for and is not there.
+    """Context of `experiments/choices.html`; `name` is an experiment that was asked for and does not exist.
 
-    What the link says besides is kept for the form of what is chosen.
+    Everything else in the link is kept for the form of the chosen experiment.
     """
     query = asked.get("q", "")
     kept = [(key, value) for key, values in asked.lists() if key not in CHOOSING for value in values]
     trouble = ""
     if name:
         try:
-            registry().get(name)
+            catalog.current().get(name)
         except ExperimentsError as error:
             trouble = str(error)
     return {
-        "experiments": found(query),
+        "experiments": matching(query),
         "q": query,
         "kept": kept,
         "rest": f"&{urlencode(kept)}" if kept else "",
         "trouble": trouble,
-        "experiment_problems": registry().problems,
+        "experiment_problems": catalog.current().problems,
     }

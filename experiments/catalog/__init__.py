@@ -1,0 +1,133 @@
+"""What this process knows of experiments, as data, and the one validator of what is launched.
+
+A command or a script of the user's own imports experiments itself. A long-lived process calls `use_process` at its
+start: from then on no code of an author's runs in it. See docs/decisions/0008-catalog-process.md.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from experiments.catalog.client import ProcessBackend
+from experiments.catalog.entries import Catalog, Entry, Problem
+from experiments.catalog.local import LocalBackend
+from experiments.exceptions import CatalogUnavailable, InvalidDefinition
+from experiments.forms.encoding import concealed
+from experiments.validation import Definition, masked_by_name
+
+__all__ = [
+    "Catalog",
+    "Entry",
+    "Problem",
+    "configure",
+    "current",
+    "examined",
+    "is_in_process",
+    "masked",
+    "set_environment",
+    "show",
+    "use_process",
+    "validate",
+    "warm_up",
+]
+
+EXAMINE_MAX_S = 600.0
+Environ = Callable[[], Mapping[str, str]]
+
+
+class Backend(Protocol):
+    """Who answers."""
+
+    def current(self, wait_s: float | None = None) -> Catalog: ...
+    def validate(
+        self, name: str, configuration: Any, limits: Any, tags: Any, wait_s: float | None = None
+    ) -> Definition: ...
+    def configure(self, name: str, configuration: Any) -> dict[str, Any]: ...
+    def show(self, name: str, configuration: Mapping[str, Any]) -> tuple[dict[str, Any], bool]: ...
+    def stop(self) -> None: ...
+
+
+_backend: Backend = LocalBackend()
+_environ: Environ = lambda: dict(os.environ)  # noqa: E731  # replaced by `set_environment`
+
+
+def set_environment(environ: Environ) -> None:
+    """Say what environment a catalog process gets: the one of a run, without Athanor's credentials."""
+    global _environ  # noqa: PLW0603  # set once, when Django starts
+    _environ = environ
+
+
+def use_process() -> None:
+    """Let a process of the catalog's own import experiments from now on. It is started at the first question."""
+    global _backend  # noqa: PLW0603  # the one choice of a process, made at its start
+    if is_in_process():
+        _backend = ProcessBackend(_environ)
+
+
+def use_this_process() -> None:
+    """Import experiments here, as scripts and tests do."""
+    global _backend  # noqa: PLW0603  # as above
+    _backend.stop()
+    _backend = LocalBackend()
+
+
+def examined() -> Catalog:
+    """All experiments and problems, learnt in another process even if this one may import experiments.
+
+    Waits until everything is loaded that can be: `import_max_s` for each source that hangs.
+    """
+    if not is_in_process():
+        return current(EXAMINE_MAX_S)
+    backend = ProcessBackend(_environ)
+    try:
+        return backend.current(EXAMINE_MAX_S)
+    finally:
+        backend.stop()
+
+
+def is_in_process() -> bool:
+    """Whether experiments are imported into this very process."""
+    return isinstance(_backend, LocalBackend)
+
+
+def warm_up() -> None:
+    """Begin to load in the background, so that the first question is answered at once."""
+    threading.Thread(target=_backend.current, name="catalog-warm-up", daemon=True).start()
+
+
+def current(wait_s: float | None = None) -> Catalog:
+    """All experiments and problems as of now. Waits `catalog_wait_s` at most while they are being loaded."""
+    return _backend.current(wait_s)
+
+
+def validate(
+    name: str, configuration: Any = None, limits: Any = None, tags: Any = None, *, wait_s: float | None = None
+) -> Definition:
+    """Validate all of it at once, by the experiment's own model.
+
+    Raises InvalidDefinition with every problem, CatalogUnavailable if that cannot be said right now.
+    """
+    return _backend.validate(name, configuration, limits, tags, wait_s)
+
+
+def configure(name: str, configuration: Any) -> dict[str, Any]:
+    """The stored form of a configuration. Raises InvalidDefinition, CatalogUnavailable."""
+    return _backend.configure(name, configuration)
+
+
+def show(name: str, configuration: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """A stored configuration with its secrets masked, and whether it still fits its experiment."""
+    try:
+        return _backend.show(name, configuration)
+    except (CatalogUnavailable, InvalidDefinition):  # nobody can say what its secrets are but its declared fields
+        shown = masked_by_name(configuration)
+        entry = current(0.0).entries.get(name)
+        return (concealed(entry.form, shown, is_trusted=False) if entry else shown), False
+
+
+def masked(name: str, configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored configuration for the eyes of people."""
+    return show(name, configuration)[0]

@@ -1,0 +1,44 @@
+"""Folder of a run's files: its work folder, artifacts and stacks. Shared by all workers that share runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from runs.conf import runs_settings
+
+DEPTH_MAX = 3
+"""Deepest empty folder that is looked for: `artifacts/<attempt>` below the run's."""
+
+
+def run_folder(run_id: int) -> Path:
+    """Where the files of a run are."""
+    return runs_settings().var / "runs" / str(run_id)
+
+
+def stacks_file(folder: Path, attempt: int) -> Path:
+    """Where the child of an attempt writes the stacks of its threads."""
+    return folder / f"stacks-{attempt}.txt"
+
+
+def remove_if_empty(folder: Path, *, depth: int = 0) -> bool:
+    """Remove a run's folder if it holds no files but empty ones for stacks. False if it is kept.
+
+    For a run that has ended: nobody writes there any more. May be repeated.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    if depth == DEPTH_MAX or not remove_if_empty(Path(entry.path), depth=depth + 1):
+                        return False
+                elif depth or not entry.name.startswith("stacks-") or entry.stat(follow_symlinks=False).st_size:
+                    return False
+                else:
+                    Path(entry.path).unlink()
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,31 @@
+"""Celery's stored results of supervising tasks: removed after a while, in bounded steps.
+
+Celery's own clean-up deletes everything that is old in one transaction. What a run is, its own rows say.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from django.db.models.functions import Now
+from django_celery_results.models import TaskResult
+
+from runs.conf import runs_settings
+
+logger = logging.getLogger(__name__)
+
+
+def remove_old() -> int:
+    """Remove one batch of results that are older than `task_results_keep_days`; returns how many. May be repeated.
+
+    Raises django's database errors if the database is away.
+    """
+    conf = runs_settings()
+    old = TaskResult.objects.filter(date_done__lt=Now() - timedelta(days=conf.task_results_keep_days))
+    ids = list(old.order_by("date_done").values_list("pk", flat=True)[: conf.task_results_batch])
+    if not ids:
+        return 0
+    removed, _ = TaskResult.objects.filter(pk__in=ids).delete()
+    logger.info("Removed %d results of Celery tasks that were older than %g days", removed, conf.task_results_keep_days)
+    return int(removed)
