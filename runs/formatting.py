@@ -1,4 +1,4 @@
-"""How things are said to people: durations, sizes, ages, progress, a run's status in a sentence. Pure; no markup."""
+"""Texts for people: durations, sizes, ages, progress, the status of a run in a sentence. No markup, no database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
+
+from django.utils import timezone
 
 from experiments import signal_names
 from experiments.jsonvalues import unpack
@@ -153,10 +155,16 @@ def roughly(seconds: float) -> str:
 
 
 def clock(moment: datetime | float) -> str:
-    """Time of day in UTC with milliseconds, of a datetime or of seconds since the epoch."""
+    """Time of day with milliseconds in the server's time zone, of a datetime or of seconds since the epoch."""
     if not isinstance(moment, datetime):
         moment = datetime.fromtimestamp(moment, UTC)
-    return f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}"
+    local = timezone.localtime(moment)
+    return f"{local:%H:%M:%S}.{local.microsecond // 1000:03d}"
+
+
+def date_time(moment: datetime | None) -> str:
+    """`2026-03-01 12:00:00 UTC` in the server's time zone, with the label of that zone; empty for None."""
+    return "" if moment is None else f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S %Z}"
 
 
 def level_name(level: int) -> str:
@@ -191,30 +199,41 @@ def progress_words(current: float | None, total: float | None, message: str) -> 
     return " · ".join(part for part in (count, message) if part)
 
 
-def remaining(status: str, part: float | None, started_at: datetime | None, at: datetime) -> str:
-    """`about 2 min 05 s left`, from the pace until `at`; empty where there is none."""
-    if status != Status.RUNNING or not part or part >= 1 or started_at is None:
+class ProgressStart(NamedTuple):
+    """Progress from which the pace of the newest attempt is measured."""
+
+    current: float
+    at: datetime
+
+
+def rate(status: str, current: float | None, start: ProgressStart | None, at: datetime) -> float | None:
+    """Progress per second since `start`; None while it is unknown."""
+    if status != Status.RUNNING or start is None or current is None or not math.isfinite(current):
+        return None
+    done, elapsed = current - start.current, (at - start.at).total_seconds()
+    return done / elapsed if done > 0 and elapsed > 0 else None
+
+
+def time_left(per_second: float | None, current: float | None, total: float | None) -> str:
+    """`about 2 min 05 s left`; empty while it is unknown."""
+    if per_second is None or current is None or total is None or not math.isfinite(total) or current >= total:
         return ""
-    elapsed = (at - started_at).total_seconds()
-    return f"about {duration(elapsed * (1 - part) / part)} left"
+    return f"about {duration((total - current) / per_second)} left"
 
 
-def pace(status: str, current: float | None, started_at: datetime | None, at: datetime) -> str:
-    """`4.9 per s`, or `12.0 s each` of what is slow, on average until `at`; empty where nothing is known."""
-    if status != Status.RUNNING or started_at is None or not current or not math.isfinite(current) or current < 0:
+def pace(per_second: float | None) -> str:
+    """`4.9 per s`, or `12.0 s each` for slow work; empty while it is unknown."""
+    if per_second is None:
         return ""
-    elapsed = (at - started_at).total_seconds()
-    if elapsed <= 0:
-        return ""
-    rate = current / elapsed
-    return f"{rate:,.1f} per s" if rate >= 1 else f"{duration(1 / rate)} each"
+    return f"{per_second:,.1f} per s" if per_second >= 1 else f"{duration(1 / per_second)} each"
 
 
-def completeness(stored: int, emitted: int | None) -> str:
-    """`48,213 of 48,213 lines stored`; while the attempt lives only what is stored is known."""
-    if emitted is None:
-        return f"{stored:,} line{'' if stored == 1 else 's'} stored so far"
-    return f"{stored:,} of {emitted:,} lines stored"
+def completeness(stored: int, emitted: int | None, *, is_final: bool = False) -> str:
+    """`48,213 of 48,213 lines stored`. Without `emitted` only the stored lines are known."""
+    if emitted is not None:
+        return f"{stored:,} of {emitted:,} lines stored"
+    lines = f"{stored:,} line{'' if stored == 1 else 's'} stored"
+    return f"{lines}; the total is unknown (worker lost)" if is_final else f"{lines} so far"
 
 
 def missing(gaps: Sequence[Sequence[int]]) -> str:
@@ -227,10 +246,10 @@ def missing(gaps: Sequence[Sequence[int]]) -> str:
 def start(restored: Mapping[str, Any] | None) -> str:
     """From where an attempt began: `restored` as it is stored on it."""
     if restored is None:
-        return "started clean"
+        return "from scratch"
     if not restored.get("attempt"):
-        return "went on from the last checkpoint of the run that it retries"
-    return f"went on from checkpoint {restored.get('number')} of attempt {restored['attempt']}"
+        return "resumed from the last checkpoint of the retried run"
+    return f"resumed from checkpoint {restored.get('number')} of attempt {restored['attempt']}"
 
 
 def signal_name(value: int | None) -> str:
@@ -252,6 +271,8 @@ class RunFacts:
     finished_at: datetime | None
     cancel_requested_at: datetime | None
     cancel_requested_by: str
+    is_served: bool = True
+    """Whether a live worker listens to the queue of a pending run."""
 
 
 def status_sentence(facts: RunFacts, now: datetime) -> str:
@@ -276,34 +297,38 @@ def error_beside(error: str, sentence: str) -> str:
 
 def _pending(facts: RunFacts, now: datetime) -> str:
     if facts.not_before is not None and facts.not_before > now:
-        return f"Starts {age(facts.not_before, now)}, not before {facts.not_before:%Y-%m-%d %H:%M:%S} UTC."
-    if facts.attempt:
-        return f"Attempt {facts.attempt} did not finish it; waits for attempt {facts.attempt + 1}."
-    return f"Waits for a free worker of the queue “{facts.queue}”."
+        return f"Starts {age(facts.not_before, now)}, not before {date_time(facts.not_before)}."
+    waits = f"Waiting for a free worker of queue “{facts.queue}”."
+    if not facts.is_served:
+        waits = f"Waiting: no worker listens to queue “{facts.queue}”."
+    return f"Attempt {facts.attempt} did not finish. {waits}" if facts.attempt else waits
 
 
 def _running(facts: RunFacts, now: datetime) -> str:
     if facts.cancel_requested_at is not None:
         by = f" by {facts.cancel_requested_by}" if facts.cancel_requested_by else ""
-        return f"Is being cancelled: asked for {age(facts.cancel_requested_at, now)}{by}."
+        return f"Cancelling… requested{by} {age(facts.cancel_requested_at, now)}."
     which = f" Attempt {facts.attempt}." if facts.attempt > 1 else ""
-    return f"Runs for {duration(between(facts.started_at, now))}.{which}"
+    return f"Running for {duration(between(facts.started_at, now))}.{which}"
 
 
 def _completed(facts: RunFacts) -> str:
-    late = " The request to cancel it came too late." if facts.cancel_requested_at else ""
+    late = " The cancel request came too late." if facts.cancel_requested_at else ""
     return f"Completed after {duration(between(facts.started_at, facts.finished_at))}.{late}"
 
 
 def _failed(facts: RunFacts) -> str:
-    known = facts.failure_kind in FailureKind.values
-    reason = str(FailureKind(facts.failure_kind).label) if known else facts.failure_kind
-    return f"{reason}. It failed after {duration(between(facts.started_at, facts.finished_at))}."
+    is_known = facts.failure_kind in FailureKind.values
+    reason = str(FailureKind(facts.failure_kind).label) if is_known else facts.failure_kind
+    failed = "Failed before it started"
+    if facts.started_at is not None:
+        failed = f"Failed after {duration(between(facts.started_at, facts.finished_at))}"
+    return f"{failed}." if facts.failure_kind == FailureKind.ERROR else f"{failed}: {reason[:1].lower()}{reason[1:]}."
 
 
 def _cancelled(facts: RunFacts) -> str:
     by = f" by {facts.cancel_requested_by}" if facts.cancel_requested_by else ""
     if facts.started_at is None:
-        return f"Cancelled{by} before it began."
+        return f"Cancelled{by} before it started."
     took = duration(between(facts.cancel_requested_at, facts.finished_at))
-    return f"Cancelled{by}; gone {took} after the request."
+    return f"Cancelled{by}; all processes exited {took} after the request."

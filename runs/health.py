@@ -22,7 +22,7 @@ from runs.conf import runs_settings
 from runs.exceptions import BufferUnavailable
 from runs.lines.buffer import buffer
 from runs.lines.buffer.lists import Backlog
-from runs.models import Pulse, Run, Worker
+from runs.models import Attempt, Pulse, Run, Worker
 from runs.recent_failures import Failures
 from runs.states import Status
 from runs.wake import waiting
@@ -62,6 +62,8 @@ class Wellbeing:
     failed: Failures = field(default_factory=Failures)
     """In the last day."""
     problems: list[Problem] = field(default_factory=list)
+    progress_starts: dict[int, formatting.ProgressStart | None] = field(default_factory=dict)
+    """Number of a running run → where the pace of its open attempt is measured from."""
 
     @property
     def heard(self) -> list[Worker]:
@@ -80,6 +82,8 @@ def look() -> Wellbeing:
     found.workers = alive()
     active = Run.objects.select_related("launched_by")
     found.running = list(active.filter(status=Status.RUNNING).order_by("-pk")[:SHOWN])
+    open_attempts = Attempt.objects.filter(run__in=found.running, finished_at=None)
+    found.progress_starts = {attempt.run_id: attempt.progress_start for attempt in open_attempts.defer("traceback")}
     found.failed = recent_failures.since(found.now - timedelta(days=1), FAILED_SHOWN)
     try:
         found.backlog = buffer().backlog()

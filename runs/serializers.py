@@ -23,7 +23,7 @@ RESULTS_MAX = 1000
 
 class CountDocument(TypedDict):
     emitted: int | None
-    """None while an attempt has not ended."""
+    """None until every attempt has ended, and where a worker was lost before it reported the number."""
     stored: int
 
 
@@ -240,26 +240,21 @@ def attempt_document(attempt: Attempt) -> AttemptDocument:
 
 
 def lines_emitted(attempt: Attempt) -> int | None:
-    """How many lines an attempt has emitted; None while it has not ended.
-
-    Where its worker vanished, nobody knows what it had not sent yet: what is known are the lines up to the last one.
-    """
-    return _emitted(attempt, attempt.lines_emitted, attempt.lines_stored)
+    """Lines that an attempt emitted; None until it has ended, and for ever where its worker was lost."""
+    return attempt.lines_emitted
 
 
 def results_emitted(attempt: Attempt) -> int | None:
-    """The same of results."""
-    return _emitted(attempt, attempt.results_emitted, attempt.results_stored)
-
-
-def _emitted(attempt: Attempt, said: int | None, stored: ranges.Ranges) -> int | None:
-    return ranges.last(stored) if said is None and attempt.finished_at is not None else said
+    """Results that an attempt emitted; None as for `lines_emitted`."""
+    return attempt.results_emitted
 
 
 def missing_lines(attempt: Attempt) -> ranges.Ranges:
     """The gaps in what is stored of an attempt that has ended; of one that lives some lines are always on their way."""
-    emitted = lines_emitted(attempt)
-    return ranges.gaps(attempt.lines_stored, emitted) if emitted and attempt.finished_at else []
+    if attempt.finished_at is None:
+        return []
+    emitted = attempt.lines_emitted
+    return ranges.gaps(attempt.lines_stored, ranges.last(attempt.lines_stored) if emitted is None else emitted)
 
 
 def run_summary(run: Run) -> RunSummary:
@@ -321,8 +316,8 @@ def total(counts: Iterable[CountDocument]) -> CountDocument:
     return {"emitted": emitted, "stored": stored}
 
 
-def facts_of(run: Run) -> formatting.RunFacts:
-    """The row as what `presenting.status_sentence` makes a sentence of."""
+def facts_of(run: Run, *, is_served: bool = True) -> formatting.RunFacts:
+    """Columns of the row that `formatting.status_sentence` needs."""
     return formatting.RunFacts(
         status=Status(run.status),
         failure_kind=run.failure_kind,
@@ -334,4 +329,5 @@ def facts_of(run: Run) -> formatting.RunFacts:
         finished_at=run.finished_at,
         cancel_requested_at=run.cancel_requested_at,
         cancel_requested_by=run.cancel_requested_by,
+        is_served=is_served,
     )

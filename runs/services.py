@@ -1,8 +1,8 @@
-"""The public verbs: launch, cancel, retry, rerun, the two questions `is_active` and `whereis`, and those of schedules.
+"""The public API: launch, cancel, retry, rerun, tag and inspect runs; create, change and trigger schedules.
 
-Every way in (admin, commands, Python, later REST, MCP and schedules) comes through here. Permissions are the callers'.
-Each verb is one transaction: after a crash the run is there as a whole or not at all, and a run whose wake-up was lost
-is found by `runs.recovery.reconcile`. Nothing here waits for a worker, but for `inspect`, which asks one.
+The admin, the commands and Python all use it. Callers check permissions. Each function is one transaction: after a
+crash the change is there as a whole or not at all, and a run whose wake-up was lost is found by `runs.recovery.reconcile`.
+Nothing here waits for a worker, except `inspect`.
 """
 
 from __future__ import annotations
@@ -29,23 +29,34 @@ from runs import launch_order, transitions, wake
 from runs.exceptions import BufferUnavailable, RunNotFinal, RunNotFound, TagsRefused
 from runs.inspections import Inspection
 from runs.lines.buffer import buffer
-from runs.models import Attempt, Checkpoint, Run, Schedule, Slot
-from runs.schedules import service
-from runs.schedules.service import Backfilled
+from runs.models import Attempt, Checkpoint, Run
+from runs.schedules.service import backfill as backfill_schedule
+from runs.schedules.service import change as change_schedule
+from runs.schedules.service import create as create_schedule
+from runs.schedules.service import delete as delete_schedule
+from runs.schedules.service import pause as pause_schedule
+from runs.schedules.service import resume as resume_schedule
+from runs.schedules.service import trigger as trigger_schedule
 from runs.states import Origin, Status
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
 
-log = logging.getLogger(__name__)
+__all__ = [
+    "Whereis", "backfill_schedule", "cancel", "change_schedule", "create_schedule", "delete_schedule", "inspect",
+    "is_active", "launch", "pause_schedule", "reproduce", "rerun", "resume_schedule", "retry", "tag",
+    "trigger_schedule", "whereis",
+]  # fmt: skip
+
+logger = logging.getLogger(__name__)
 
 ANSWER_EVERY_S = 0.1
-"""How often an inspection's answer is looked for."""
+"""Pause between two queries for the answer to an inspection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Whereis:
-    """Who executes a run right now."""
+    """The worker and the process that execute a run."""
 
     worker: str
     host: str
@@ -56,7 +67,7 @@ class Whereis:
     since: datetime
 
 
-def launch(  # noqa: PLR0913  # the one verb with many optional words; each is a column of the run
+def launch(  # noqa: PLR0913  # each argument is a column of the run
     experiment_or_instance: str | Instance | type[Experiment] | Entry,
     *,
     configuration: Mapping[str, Any] | None = None,
@@ -73,13 +84,13 @@ def launch(  # noqa: PLR0913  # the one verb with many optional words; each is a
     not_before: datetime | None = None,
     slot: datetime | None = None,
 ) -> Run:
-    """A new pending run of an experiment (its class or name) or of an instance (itself or its name).
+    """Create a pending run of an experiment (its class or name) or of an instance (itself or its name).
 
-    A name that both an instance and an experiment have is the instance. For an instance, `configuration`, `limits` and
-    `tags` are laid over its own; nested mappings are merged, unless the configuration `is_whole` and replaces that of
-    the instance. Limits: experiment, then instance, then launch. `retries` (kind of failure → how often, or the fields
-    of a Retry) are laid over the experiment's. The wake-up is sent after the commit. Raises LaunchRefused with all
-    problems at once; then nothing was written.
+    If an instance and an experiment share a name, the instance is used. For an instance, `configuration`, `limits` and
+    `tags` override its own; nested mappings are merged, unless the configuration `is_whole` and replaces that of the
+    instance. Limits of the launch override those of the instance, which override the experiment's. `retries` (failure
+    kind → number of retries, or the fields of a Retry) override the experiment's. The wake-up is sent after the commit.
+    Raises LaunchRefused with all problems at once; nothing is written then.
     """
     order = launch_order.prepare(
         experiment_or_instance,
@@ -103,8 +114,8 @@ def launch(  # noqa: PLR0913  # the one verb with many optional words; each is a
 
 
 def cancel(run_id: int, *, by: str) -> Status:
-    """Ask for the end of a run; returns the status that it has now: cancelled (it had not begun), running (the request
-    is stored, its supervisor sees to it) or the final one that it had already. May be repeated. Raises RunNotFound."""
+    """Cancel a run. Returns its status: cancelled (it was pending), running (the request is stored, and its supervisor
+    stops it) or its earlier final status. May be repeated. Raises RunNotFound."""
     status = transitions.request_cancel(run_id, by=by)
     if status is None:
         raise RunNotFound(run_id)
@@ -114,17 +125,17 @@ def cancel(run_id: int, *, by: str) -> Status:
 
 
 def retry(run_id: int, *, by: AbstractBaseUser | None = None, via: str = "python") -> Run:
-    """A new run with the same configuration, limits and seed, which goes on from the last checkpoint of the old one."""
+    """Launch a finished run again with the same configuration, limits and seed, from its last checkpoint."""
     return _again(run_id, Origin.RETRY, by=by, via=via)
 
 
 def rerun(run_id: int, *, by: AbstractBaseUser | None = None, via: str = "python") -> Run:
-    """A new run with the same configuration, limits and seed, which starts clean."""
+    """Launch a finished run again with the same configuration, limits and seed, from scratch."""
     return _again(run_id, Origin.RERUN, by=by, via=via)
 
 
 def reproduce(run_id: int, *, by: AbstractBaseUser | None = None, via: str = "python") -> Run:
-    """As `rerun`; once the new run has completed, `runs.comparison.verdict` says whether its results are the same."""
+    """Rerun, and compare: `runs.comparison.verdict` says whether the completed run has the same results."""
     return _again(run_id, Origin.REPRODUCE, by=by, via=via)
 
 
@@ -148,12 +159,12 @@ def tag(run_id: int, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> 
 
 
 def is_active(run_id: int) -> bool:
-    """True while a worker takes care of the run: an attempt is open whose lease, by the database's clock, is valid."""
+    """Return whether a worker executes the run: it has an open attempt with a valid lease, by the database's clock."""
     return _leased(run_id).exists()
 
 
 def whereis(run_id: int) -> Whereis | None:
-    """Where the run is executed now; None when it is not (see `is_active`)."""
+    """Return where the run is executed, or None if it is not (see `is_active`)."""
     attempt = _leased(run_id).select_related("worker").first()
     if attempt is None:
         return None
@@ -168,51 +179,11 @@ def whereis(run_id: int) -> Whereis | None:
     )
 
 
-def create_schedule(name: str, *, owner: AbstractBaseUser | None = None, **values: Any) -> Schedule:
-    """A new schedule; `values` are columns of `Schedule`, as `experiment="digits", cron="30 2 * * *"`. Its first slot
-    is after this moment. It launches in its owner's name; without one, as the shell does. Raises ScheduleRefused."""
-    return service.create(name=name, owner=owner, **values)
-
-
-def change_schedule(schedule_id: int, *, owner: AbstractBaseUser | None = None, **values: Any) -> Schedule:
-    """Change columns; the owner is from now on who changes it. Raises ScheduleNotFound, ScheduleRefused."""
-    return service.change(schedule_id, owner=owner, **values)
-
-
-def pause_schedule(schedule_id: int, *, by: str) -> Schedule:
-    """Enter its slots as paused from now on. May be repeated. Raises ScheduleNotFound."""
-    return service.pause(schedule_id, by=by)
-
-
-def resume_schedule(schedule_id: int, *, by: str) -> Schedule:
-    """Launch its slots again from now on. May be repeated. Raises ScheduleNotFound."""
-    return service.resume(schedule_id, by=by)
-
-
-def delete_schedule(schedule_id: int) -> None:
-    """It and its ledger go; its runs are kept, those that have not ended go on. Raises ScheduleNotFound."""
-    service.delete(schedule_id)
-
-
-def trigger_schedule(schedule_id: int, *, by: str, actor: AbstractBaseUser | None = None, anyway: bool = False) -> Slot:
-    """Launch it now, paused or not, unless its overlap policy forbids; `anyway` even then. Returns the ledger's row,
-    which says what came of it. Raises ScheduleNotFound."""
-    return service.trigger(schedule_id, by=by, actor=actor, anyway=anyway)
-
-
-def backfill_schedule(
-    schedule_id: int, start: datetime, end: datetime, *, by: str, dry_run: bool = False
-) -> list[Backfilled]:
-    """Run the slots from `start` to `end`, both included, that have not run. Returns all slots of that time. Raises
-    ScheduleNotFound, ScheduleRefused."""
-    return service.backfill(schedule_id, start, end, by=by, dry_run=dry_run)
-
-
 def inspect(run_id: int, *, timeout_s: float = 5.0) -> Inspection | None:
-    """Where a run is right now: the Python stacks of its threads and its process tree. The run goes on meanwhile.
+    """Capture the Python stack traces and the process tree of a running run. The run continues.
 
-    Blocks until its supervisor has answered, `timeout_s` at most. None if it is not being executed, or if there was no
-    answer in time; a later one is kept on the attempt. Raises RunNotFound.
+    Blocks until its supervisor has answered, at most `timeout_s`. Returns None if the run is not executed, or if the
+    answer is late; a late answer is kept on the attempt. Raises RunNotFound.
     """
     if not Run.objects.filter(pk=run_id).exists():
         raise RunNotFound(run_id)
@@ -222,11 +193,11 @@ def inspect(run_id: int, *, timeout_s: float = 5.0) -> Inspection | None:
     try:
         buffer().ask_inspection(run_id)
     except BufferUnavailable as error:
-        log.info("the heartbeat of run %s will hear that it is asked for: %s", run_id, error)
-    asked = Attempt.objects.filter(run_id=run_id, number=key.number)
+        logger.info("Run %s is inspected at its next heartbeat: %s", run_id, error)
+    attempts = Attempt.objects.filter(run_id=run_id, number=key.number)
     deadline, pause = time.monotonic() + timeout_s, threading.Event()
     while time.monotonic() < deadline:
-        attempt = asked.only("inspection", "inspection_asked_at").first()
+        attempt = attempts.only("inspection", "inspection_asked_at").first()
         if attempt is None or attempt.inspection_asked_at is None:
             return attempt.inspection if attempt else None
         pause.wait(ANSWER_EVERY_S)
@@ -247,7 +218,7 @@ def _create(order: launch_order.Order, **values: Any) -> Run:
 
 
 def _again(run_id: int, kind: Origin, *, by: AbstractBaseUser | None, via: str) -> Run:
-    """A new run made from a final one. Its configuration is validated again: the experiment may have changed since."""
+    """Make a new run from a final one. The configuration is validated: the experiment may have changed."""
     old = Run.objects.select_related("instance").filter(pk=run_id).first()
     if old is None:
         raise RunNotFound(run_id)
@@ -283,14 +254,14 @@ def _again(run_id: int, kind: Origin, *, by: AbstractBaseUser | None, via: str) 
 
 
 def _copy_checkpoint(old: Run, new: Run) -> None:
-    kept = Checkpoint.objects.filter(run=old).first()
-    if kept is not None:
-        Checkpoint.objects.create(run=new, attempt=0, number=0, state=kept.state)
+    checkpoint = Checkpoint.objects.filter(run=old).first()
+    if checkpoint is not None:
+        Checkpoint.objects.create(run=new, attempt=0, number=0, state=checkpoint.state)
 
 
 def _flag_cancel(run_id: int) -> None:
-    """Tell the supervisor at once. The column is what counts: without Redis the heartbeat reads it a moment later."""
+    """Notify the supervisor at once. Without Redis its heartbeat reads the column a moment later."""
     try:
         buffer().flag_cancel(run_id)
     except BufferUnavailable as error:
-        log.warning("cancel of run %s is stored, but its supervisor could not be told at once: %s", run_id, error)
+        logger.warning("Run %s is cancelled at its next heartbeat: %s", run_id, error)

@@ -28,14 +28,14 @@ ACTIVE = frozenset({Status.PENDING, Status.RUNNING})
 class FailureKind(TextChoices):
     """Why a run failed."""
 
-    ERROR = "error", "The experiment raised an error or said that it failed"
-    CONFIG = "config", "The configuration does not fit the experiment"
+    ERROR = "error", "The experiment raised an error"
+    CONFIG = "config", "Invalid configuration"
     START = "start", "The experiment could not be started"
-    TIMEOUT = "timeout", "It ran longer than its time limit"
-    STALLED = "stalled", "It was silent for longer than its stall limit"
-    MEMORY = "memory", "It used more memory than its limit"
-    CRASHED = "crashed", "Its process ended by a signal or without a word"
-    LOST = "lost", "Its worker vanished"
+    TIMEOUT = "timeout", "Time limit exceeded"
+    STALLED = "stalled", "No output for longer than the stall limit"
+    MEMORY = "memory", "Memory limit exceeded"
+    CRASHED = "crashed", "The process crashed"
+    LOST = "lost", "The worker was lost"
 
 
 class AttemptEnd(TextChoices):
@@ -59,7 +59,7 @@ class Level(IntegerChoices):
 
 
 class Source(TextChoices):
-    """Where a line came from."""
+    """Origin of a line."""
 
     LOG = "log", "ctx.log"
     STDOUT = "stdout", "standard output"
@@ -75,15 +75,15 @@ class ResultKind(TextChoices):
 
 
 class Origin(TextChoices):
-    """What a run has from the run it was made from."""
+    """How a run relates to the run it was made from."""
 
-    RETRY = "retry", "Retry: goes on from its last checkpoint"
-    RERUN = "rerun", "Rerun: starts clean"
-    REPRODUCE = "reproduce", "Reproduction: starts clean, and is compared"
+    RETRY = "retry", "Retry: resumes from the last checkpoint"
+    RERUN = "rerun", "Rerun: starts from scratch"
+    REPRODUCE = "reproduce", "Reproduction: starts from scratch, results are compared"
 
 
 class TimetableKind(TextChoices):
-    """How a schedule says when."""
+    """Kind of timetable."""
 
     CRON = "cron", "Cron expression"
     INTERVAL = "interval", "Interval"
@@ -91,25 +91,25 @@ class TimetableKind(TextChoices):
 
 
 class Overlap(TextChoices):
-    """What a slot does that comes while a run of its schedule is still going."""
+    """Policy for a slot that is due while a run of its schedule is still active."""
 
     SKIP = "skip", "Skip the slot"
-    QUEUE_ONE = "queue_one", "Let one slot wait, skip the rest"
-    QUEUE_ALL = "queue_all", "Let all slots wait, one after another"
-    CANCEL = "cancel", "Cancel the running one, then launch"
-    ALLOW = "allow", "Launch beside it"
+    QUEUE_ONE = "queue_one", "Queue one slot, skip the rest"
+    QUEUE_ALL = "queue_all", "Queue all slots, one after another"
+    CANCEL = "cancel", "Cancel the running run, then launch"
+    ALLOW = "allow", "Launch in parallel"
 
 
 class CatchUp(TextChoices):
-    """What becomes of slots that nobody was there to see: the beat, the workers or the database were down."""
+    """Policy for slots that were due while the beat, the workers or the database were down."""
 
-    NONE = "none", "None: they are missed"
-    LATEST = "latest", "The latest of them, within the window"
-    ALL = "all", "All of them within the window"
+    NONE = "none", "None: mark them as missed"
+    LATEST = "latest", "The latest one within the window"
+    ALL = "all", "All within the window"
 
 
 class SlotState(TextChoices):
-    """What became of a slot. Only `waiting` is followed by another."""
+    """State of a slot. Only `waiting` is followed by another."""
 
     WAITING = "waiting", "Waiting"
     LAUNCHED = "launched", "Launched"
@@ -125,12 +125,12 @@ DID_NOT_RUN = frozenset({SlotState.SKIPPED, SlotState.MISSED, SlotState.PAUSED, 
 
 
 class SlotKind(TextChoices):
-    """Where a slot came from."""
+    """Origin of a slot."""
 
     TIMETABLE = "timetable", "Timetable"
-    LATE = "late", "Timetable, seen late"
+    LATE = "late", "Timetable, late"
     BACKFILL = "backfill", "Backfill"
-    MANUAL = "manual", "By hand"
+    MANUAL = "manual", "Manual"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -80,17 +80,19 @@ def running(run: Run, found: health.Wellbeing) -> RunningView:
         width=f"{100 * (fraction or 0):.1f}",
         percent=formatting.percent(fraction),
         words=formatting.progress_words(run.progress_current, run.progress_total, run.progress_message),
-        remaining=_remaining(run, fraction, found),
+        remaining=_remaining(run, found),
     )
 
 
-def _remaining(run: Run, fraction: float | None, found: health.Wellbeing) -> str:
-    """The time left, or else for how long it has been running."""
-    if run.cancel_requested_at:
-        return "is being cancelled"
-    left = formatting.remaining(run.status, fraction, run.started_at, run.progress_at or found.now)
+def _remaining(run: Run, found: health.Wellbeing) -> str:
+    """Time left, or else how long the run has been running."""
+    if run.is_cancelling:
+        return "cancelling…"
+    start = found.progress_starts.get(run.pk)
+    rate = formatting.rate(run.status, run.progress_current, start, run.progress_at or found.now)
     since = formatting.between(run.started_at or run.created_at, found.now) or 0.0
-    return left or f"runs for {formatting.roughly(since)}"
+    left = formatting.time_left(rate, run.progress_current, run.progress_total)
+    return left or f"running for {formatting.roughly(since)}"
 
 
 def failed(failure: Failure, found: health.Wellbeing) -> FailedView:

@@ -76,7 +76,7 @@ def _head(request: HttpRequest, run: Run, attempts: Sequence[Attempt]) -> dict[s
         "head": run_page.head(run, attempts),
         "verdict": comparison.verdict(run),
         "may_cancel": permissions.may_cancel(request),
-        "may_launch": permissions.may_launch(request),
+        "again": run_page.ways_to_launch_again(run) if permissions.may_launch(request) else [],
         "may_delete": permissions.may_delete(request),
     }
 
@@ -88,7 +88,7 @@ def look(
     follower = Follower(run.pk, seen=seen, wanted=asked.wanted)
     read = follower.read(limit=limit) if limit else Read([], complete=False)
     return {
-        "lines": "".join(map(line_html, read.lines)),
+        "lines": "".join(line_html(line, asked.wanted.text) for line in read.lines),
         "seen": following.write(follower.seen),
         "more": len(read.lines) == limit,
         "done": run.is_final and read.complete,

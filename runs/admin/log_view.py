@@ -1,13 +1,14 @@
-"""The lines on a run's page: which are asked for, and what is found. How one is shown is said in runs.live.markup."""
+"""Log lines on a run's page: the query, and the page of lines that it selects. `runs.live.markup` renders a line."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
 from urllib.parse import urlencode
 
 from django.http import QueryDict
+from django.utils import timezone
 from django.utils.safestring import SafeString, mark_safe
 
 from runs import formatting
@@ -20,16 +21,19 @@ from runs.models import Run
 from runs.states import Level, Source
 
 TEXT_MAX = 200
+PLACES = ("after", "before", "around")
 
 
 @dataclass(frozen=True, slots=True)
 class LinesAsked:
-    """What the query of a page asks for. At most one place is set; none: the newest, and follow."""
+    """Query of a page of lines. At most one place is set; without one the page shows the newest lines and follows."""
 
     wanted: Wanted
     after: Place | None = None
     before: Place | None = None
     around: Place | None = None
+    problem: str = ""
+    """What is wrong with the query, for people; the rest of it is used."""
 
     @property
     def follows(self) -> bool:
@@ -38,8 +42,8 @@ class LinesAsked:
     @property
     def filter(self) -> dict[str, str]:
         level = formatting.level_name(self.wanted.level) if self.wanted.level else ""
-        said = {"level": level, "source": self.wanted.source, "text": self.wanted.text}
-        return {name: value for name, value in said.items() if value}
+        values = {"level": level, "source": self.wanted.source, "text": self.wanted.text}
+        return {name: value for name, value in values.items() if value}
 
     def query(self, **place: str) -> str:
         """The query string of another place with the same filter."""
@@ -51,54 +55,81 @@ class LinesPage:
     asked: LinesAsked
     lines: list[Line]
     seen: dict[int, int]
-    """State of a follower that has had everything that is stored."""
+    """State of a follower that has read everything that is stored."""
     links: dict[str, str]
-    """first, older, newer, newest → query string; what leads nowhere is missing."""
-    stopped: str
-    """The search's time was up at this line; empty: it was not."""
+    """first, older, newer, newest → query string; places without lines are missing."""
+    notice: str
+    """Set if the search ran out of time."""
+    matches: str
+    """`12 matching lines`; empty without a filter."""
 
     @property
     def html(self) -> SafeString:
-        return mark_safe("".join(map(line_html, self.lines)))  # noqa: S308  # escaped there, piece by piece
+        text = self.asked.wanted.text
+        return mark_safe("".join(line_html(line, text) for line in self.lines))  # noqa: S308  # escaped there
+
+    def empty(self, *, is_final: bool) -> str:
+        """Text in place of lines where there are none."""
+        if self.asked.filter:
+            return "No matching lines."
+        return "This run has no logs." if is_final else "No logs yet."
 
 
 def asked(query: QueryDict, run: Run) -> LinesAsked:
-    """Read the query; what cannot be read counts as not said, so that no link ever breaks a page."""
-    wanted = Wanted(
-        level=_level(query.get("level", "")),
-        source=_source(query.get("source", "")),
-        text=query.get("text", "").replace("\0", "")[:TEXT_MAX],
-    )
-    places = {name: _place(query.get(name, "")) for name in ("after", "before", "around")}
-    go = query.get("go", "").strip()
-    if go and not any(places.values()):
-        places["around"] = _time(go, run) if ":" in go else _place(go.replace(",", ""))
+    """Read the query. A part that makes no sense is named in `problem` and left out, so that no link breaks a page."""
+    given = {name: query.get(name, "").replace("\0", "")[:TEXT_MAX] for name in ("level", "source", "text", *PLACES)}
+    level, source = _level(given["level"]), _source(given["source"])
+    wanted = Wanted(level=level or 0, source=source or "", text=given["text"])
+    problems = [
+        f"There is no {name} “{given[name]}”."
+        for name, value in (("level", level), ("source", source))
+        if given[name] and value is None
+    ]
+    places = {name: _place(given[name]) for name in PLACES if given[name]}
+    problems += [f"Invalid line “{given[name]}”. Use 500 or 2.500." for name, place in places.items() if not place]
+    if (go := query.get("go", "").strip()[:TEXT_MAX]) and not any(places.values()):
+        places["around"], problem = _jump(go, run)
+        problems += [problem] if problem else []
     name = next((name for name, place in places.items() if place), None)
-    return LinesAsked(wanted, **({name: places[name]} if name else {}))
+    return LinesAsked(wanted, **({name: places[name]} if name else {}), problem=" ".join(problems))
 
 
 def read(run_id: int, asked: LinesAsked) -> LinesPage:
-    """The page of lines that is asked for."""
+    """The page of lines that the query selects."""
     budget_s = runs_settings().search_s
+    if asked.around and not reading.after(run_id, Place(asked.around.attempt, asked.around.seq - 1), limit=1):
+        asked = replace(asked, around=None, problem=_no_such_line(run_id, asked.around))
     follower = Follower(run_id)
     if asked.follows and not asked.wanted.is_searched:
         follower = Follower(run_id, wanted=asked.wanted)
         found = Found(follower.rewind(), None)
     else:
         follower.seen = dict(following.marks(run_id, Follower.column).upto)
-        if asked.around:
-            found = _around(run_id, asked.around, asked.wanted, budget_s)
-        elif asked.after:
-            found = reading.find(run_id, asked.after, asked.wanted, budget_s=budget_s)
-        else:
-            place = asked.before or _end(follower.seen)
-            found = reading.find_back(run_id, place, asked.wanted, budget_s=budget_s) if place else Found([], None)
-    stopped = str(found.stopped) if found.stopped else ""
-    return LinesPage(asked, found.lines, follower.seen, _links(run_id, asked, found), stopped)
+        found = _find(run_id, asked, follower.seen, budget_s)
+    notice = f"Search stopped at line {found.stopped} after {budget_s:g} s." if found.stopped else ""
+    return LinesPage(
+        asked, found.lines, follower.seen, _links(run_id, asked, found), notice, _matches(run_id, asked, budget_s / 2)
+    )
+
+
+def _find(run_id: int, asked: LinesAsked, seen: Mapping[int, int], budget_s: float) -> Found:
+    if asked.around:
+        return _around(run_id, asked.around, asked.wanted, budget_s)
+    if asked.after:
+        return reading.find(run_id, asked.after, asked.wanted, budget_s=budget_s)
+    place = asked.before or _end(seen)
+    return reading.find_back(run_id, place, asked.wanted, budget_s=budget_s) if place else Found([], None)
+
+
+def _matches(run_id: int, asked: LinesAsked, budget_s: float) -> str:
+    if asked.wanted.is_everything:
+        return ""
+    lines, is_complete = reading.count(run_id, asked.wanted, budget_s=budget_s)
+    return f"{'' if is_complete else 'at least '}{lines:,} matching line{'' if lines == 1 else 's'}"
 
 
 def _end(seen: Mapping[int, int]) -> Place | None:
-    """After everything that is stored without a gap: what comes later is told by the stream."""
+    """The place after everything that is stored without a gap: the stream sends what follows."""
     stored = [(attempt, seq) for attempt, seq in seen.items() if seq]
     return Place(max(stored)[0], max(stored)[1] + 1) if stored else None
 
@@ -126,6 +157,34 @@ def _links(run_id: int, asked: LinesAsked, found: Found) -> dict[str, str]:
     return links
 
 
+def _jump(text: str, run: Run) -> tuple[Place | None, str]:
+    """The place that somebody typed in, or what is wrong with it."""
+    if ":" not in text:
+        place = _place(text.replace(",", ""))
+        return place, "" if place else _invalid(text)
+    zone = timezone.get_current_timezone()
+    day = f"{(run.started_at or run.created_at).astimezone(zone):%Y-%m-%d}"
+    try:
+        moment = datetime.fromisoformat(text if "-" in text else f"{day} {text}")
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+        place = reading.at(run.pk, moment)
+    except (ValueError, OverflowError):
+        return None, _invalid(text)
+    if place and (last := next(iter(reading.before(run.pk, limit=1)), None)) and last.time < moment.timestamp():
+        return None, f"There is no line at {text} or later. The last one is from {formatting.clock(last.time)}."
+    return place, ""
+
+
+def _invalid(text: str) -> str:
+    return f"Invalid line or time “{text}”. Use 500, 2.500, 12:34:56 or 2026-03-01 12:34:56."
+
+
+def _no_such_line(run_id: int, place: Place) -> str:
+    last = reading.last_place(run_id)
+    end = f" The last one is {last if last.attempt > 1 else last.seq}." if last else ""
+    return f"There is no line {place if place.attempt > 1 else place.seq}.{end}"
+
+
 def _place(text: str) -> Place | None:
     try:
         return reading.place(text)
@@ -133,23 +192,13 @@ def _place(text: str) -> Place | None:
         return None
 
 
-def _time(text: str, run: Run) -> Place | None:
-    """`12:03:04` of the run's first day, or `2026-03-01 12:03:04`; UTC."""
-    day = f"{run.started_at or run.created_at:%Y-%m-%d}"
-    try:
-        moment = datetime.fromisoformat(text if "-" in text else f"{day} {text}")
-    except ValueError:
-        return None
-    return reading.at(run.pk, moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-
-
-def _level(text: str) -> int:
+def _level(text: str) -> int | None:
     try:
         level = formatting.level_of(text)
     except ValueError:
-        return 0
+        return None
     return 0 if level == Level.DEBUG else level
 
 
-def _source(text: str) -> str:
-    return text if text in Source.values else ""
+def _source(text: str) -> str | None:
+    return text if text in Source.values else None

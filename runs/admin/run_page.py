@@ -1,4 +1,4 @@
-"""What a run's page shows, gathered from the rows and put into words. Reads only."""
+"""Content of a run's page, read from the database. Reads only."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.urls import reverse
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
@@ -15,16 +16,31 @@ from experiments.catalog import masked
 from runs import formatting
 from runs.admin.charts import Chart, chart
 from runs.lines import curves, ranges
-from runs.models import Artifact, Attempt, Run
+from runs.models import Artifact, Attempt, Run, Worker
 from runs.recovery import failure_report
 from runs.serializers import facts_of, lines_emitted, missing_lines
 from runs.services import Whereis, whereis
-from runs.states import Status
+from runs.states import AttemptEnd, Status
 
 INLINE_IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """What a browser may show; anything else is downloaded."""
 ARTIFACTS_MAX = 200
-LEVELS = ("info", "warning", "error")
+AGAIN = {
+    "Retry": "New run with the same configuration and seed. Resumes from the last checkpoint.",
+    "Rerun": "New run with the same configuration and seed. Starts from scratch.",
+    "Reproduce": "Same as Rerun; the results are then compared with those of this run.",
+}
+CAPTURE_REASONS = {
+    "asked": "on request",
+    "stalled": "at the stall limit",
+    "timeout": "at the time limit",
+    "start_timeout": "at the start limit",
+    "memory": "at the memory limit",
+    "cancel": "during the cancel",
+    "drain": "while the worker was stopping",
+    "lease_lost": "when the lease was lost",
+}
+"""Reason for which stack traces were captured → words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +74,10 @@ class AttemptView:
     task: TaskResult | None
     provenance: list[tuple[str, str]]
     packages: list[tuple[str, str]]
-    certificate: str
-    known: list[str]
-    """The certificate in words."""
-    last_words: list[str]
+    report: str
+    """The failure report as JSON."""
+    report_sentences: list[str]
+    last_lines: list[str]
     stacks: str
     inspection: InspectionView | None
 
@@ -98,9 +114,11 @@ class Head:
 
 def head(run: Run, attempts: Sequence[Attempt]) -> Head:
     now = timezone.now()
-    sentence = formatting.status_sentence(facts_of(run), now)
+    sentence = formatting.status_sentence(facts_of(run, is_served=is_served(run)), now)
     fraction = formatting.fraction(run.progress_current, run.progress_total)
     emitted, stored = emitted_and_stored(attempts)
+    start = attempts[-1].progress_start if attempts else None
+    rate = formatting.rate(run.status, run.progress_current, start, run.progress_at or now)
     return Head(
         sentence=sentence,
         error=formatting.error_beside(run.error, sentence),
@@ -108,21 +126,62 @@ def head(run: Run, attempts: Sequence[Attempt]) -> Head:
         width=f"{100 * (fraction or 0):.1f}",
         percent=formatting.percent(fraction),
         words=formatting.progress_words(run.progress_current, run.progress_total, run.progress_message),
-        pace=formatting.pace(run.status, run.progress_current, run.started_at, run.progress_at or now),
-        remaining=formatting.remaining(run.status, fraction, run.started_at, run.progress_at or now),
-        lines=formatting.completeness(stored, emitted),
-        is_complete=emitted is not None and emitted == stored,
+        pace=formatting.pace(rate),
+        remaining=formatting.time_left(rate, run.progress_current, run.progress_total),
+        lines=formatting.completeness(stored, emitted, is_final=run.is_final),
+        is_complete=emitted == stored,
         where=whereis(run.pk) if run.status == Status.RUNNING else None,
         can_cancel=not run.is_final and run.cancel_requested_at is None,
         cancelling=cancel_steps(run, attempts[-1] if attempts else None),
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """One way to launch a run again."""
+
+    label: str
+    explanation: str
+    address: str
+    is_link: bool = False
+    """It leads to a form; the others launch at once."""
+
+
+def ways_to_launch_again(run: Run) -> list[Again]:
+    """The most likely one first."""
+    ways = []
+    if run.is_final:
+        ways = [
+            Again(label, explanation, reverse(f"admin:runs_run_{label.lower()}", args=[run.pk]))
+            for label, explanation in AGAIN.items()
+            if label != "Reproduce" or run.status == Status.COMPLETED
+        ]
+        ways.sort(key=lambda way: (way.label == "Retry") == (run.status == Status.COMPLETED))
+    form = f"{reverse('admin:runs_run_launch')}?run={run.pk}"
+    return [
+        *ways,
+        Again("Launch with changes", "Opens the launch form with the values of this run.", form, is_link=True),
+    ]
+
+
+def is_served(run: Run) -> bool:
+    """False for a pending run of a queue that no live worker listens to."""
+    return run.status != Status.PENDING or run.queue in Worker.objects.served_queues()
+
+
 def emitted_and_stored(attempts: Sequence[Attempt]) -> tuple[int | None, int]:
-    """Lines of all attempts; emitted is None while one of them has not said how many."""
+    """Lines of all attempts; emitted is None while it is unknown for one of them."""
     emitted = [lines_emitted(attempt) for attempt in attempts]
-    known = None if None in emitted else sum(count for count in emitted if count is not None)
-    return known, sum(ranges.count(attempt.lines_stored) for attempt in attempts)
+    total = None if None in emitted else sum(count for count in emitted if count is not None)
+    return total, sum(ranges.count(attempt.lines_stored) for attempt in attempts)
+
+
+def is_all_stored(attempts: Sequence[Attempt]) -> bool:
+    """False while lines that an attempt emitted are still on their way to the database."""
+    return all(
+        attempt.lines_emitted is None or ranges.count(attempt.lines_stored) >= attempt.lines_emitted
+        for attempt in attempts
+    )
 
 
 def attempt_views(run: Run, attempts: Sequence[Attempt]) -> list[AttemptView]:
@@ -140,8 +199,8 @@ def attempt_view(run: Run, attempt: Attempt, task: TaskResult | None) -> Attempt
         row=attempt,
         error=formatting.printable(attempt.error),
         traceback=formatting.printable(attempt.traceback),
-        ended=attempt.get_end_display() if attempt.end else "Under way",
-        kind=attempt.end or "running",
+        ended=attempt.get_end_display() if attempt.end else "Cancelling" if run.is_cancelling else "Running",
+        kind=attempt.end or ("cancelling" if run.is_cancelling else "running"),
         facts=attempt_facts(attempt),
         steps=steps(run, attempt),
         lines=stored_lines(attempt),
@@ -151,9 +210,9 @@ def attempt_view(run: Run, attempt: Attempt, task: TaskResult | None) -> Attempt
             (formatting.printable(str(name)), str(version))
             for name, version in attempt.provenance.get("packages", {}).items()
         ),
-        certificate=formatting.pretty(attempt.certificate) if attempt.certificate else "",
-        known=[formatting.printable(word) for word in failure_report.words(attempt.certificate or {})],
-        last_words=[
+        report=formatting.pretty(attempt.certificate) if attempt.certificate else "",
+        report_sentences=[formatting.printable(word) for word in failure_report.words(attempt.certificate or {})],
+        last_lines=[
             formatting.printable(f"{formatting.clock(line['time'])} {line['message']}")
             for line in (attempt.certificate or {}).get("last_lines", [])
         ],
@@ -163,21 +222,32 @@ def attempt_view(run: Run, attempt: Attempt, task: TaskResult | None) -> Attempt
 
 
 def inspection_view(attempt: Attempt) -> InspectionView | None:
-    """The answer to the last "where is it now?"."""
+    """The newest stack traces that were captured."""
     kept = attempt.inspection
     if not kept:
         return None
+    why = str(kept.get("why", ""))
     return InspectionView(
-        at=str(kept.get("at", "")),
-        why="it had been silent for long" if kept.get("why") == "stalled" else "somebody asked",
+        at=formatting.printable(local_time(str(kept.get("at", "")))),
+        why=formatting.printable(CAPTURE_REASONS.get(why, why)),
         stacks=formatting.printable(kept.get("stacks", "")) or "The process did not answer in time.",
         processes=[formatting.printable(line) for line in failure_report.processes(kept.get("processes", []))],
     )
 
 
+def local_time(iso: str) -> str:
+    """An ISO time in the server's time zone; the text itself where it is none."""
+    try:
+        return formatting.date_time(datetime.fromisoformat(iso))
+    except (ValueError, OverflowError):
+        return iso
+
+
 def stored_lines(attempt: Attempt) -> str:
-    """How many of its lines are stored, and which are not."""
-    counted = formatting.completeness(ranges.count(attempt.lines_stored), lines_emitted(attempt))
+    """Number of stored lines, and the gaps."""
+    counted = formatting.completeness(
+        ranges.count(attempt.lines_stored), lines_emitted(attempt), is_final=attempt.finished_at is not None
+    )
     return "; ".join(part for part in (counted, formatting.missing(missing_lines(attempt))) if part)
 
 
@@ -187,17 +257,24 @@ def attempt_facts(attempt: Attempt) -> list[tuple[str, str]]:
         ("Worker", f"{worker.name} (pid {worker.pid})" if worker else ""),
         ("Process", str(attempt.child_pid or "")),
         ("Start", formatting.start(attempt.restored) if attempt.started_at or attempt.restored else ""),
-        ("Exit status", "" if attempt.exit_status is None else str(attempt.exit_status)),
+        ("Exit status", exit_status(attempt)),
         ("Signal", formatting.signal_name(attempt.signal)),
         ("Ended by", attempt.ended_by),
-        ("Most memory", formatting.size(attempt.peak_memory_bytes) if attempt.peak_memory_bytes is not None else ""),
+        ("Peak memory", formatting.size(attempt.peak_memory_bytes) if attempt.peak_memory_bytes is not None else ""),
         ("CPU time", formatting.duration(attempt.cpu_seconds) if attempt.cpu_seconds is not None else ""),
     ]
     return [(name, formatting.printable(value)) for name, value in facts if value]
 
 
+def exit_status(attempt: Attempt) -> str:
+    """Empty where a status of 0 would say that a failed attempt succeeded: its process ended well, its run did not."""
+    if attempt.exit_status is None or (attempt.exit_status == 0 and attempt.end != AttemptEnd.COMPLETED):
+        return ""
+    return str(attempt.exit_status)
+
+
 def steps(run: Run, attempt: Attempt) -> list[Step]:
-    """Everything of the attempt that has a time, in order; the first is since the launch (or the attempt before)."""
+    """Every moment of the attempt in order, each with the time since the one before."""
     cancel_at = run.cancel_requested_at
     during = (
         cancel_at and cancel_at >= attempt.claimed_at and not (attempt.finished_at and cancel_at > attempt.finished_at)
@@ -205,14 +282,14 @@ def steps(run: Run, attempt: Attempt) -> list[Step]:
     moments = [
         ("Launched", run.created_at if attempt.number == 1 else None),
         ("Claimed by the worker", attempt.claimed_at),
-        ("The experiment began", attempt.started_at),
-        ("Cancel was asked for", cancel_at if during else None),
-        ("The experiment saw it", attempt.cancel_seen_at),
+        ("Experiment started", attempt.started_at),
+        ("Cancel requested", cancel_at if during else None),
+        ("Cancel seen by the experiment", attempt.cancel_seen_at),
         ("Interrupted", attempt.interrupted_at),
         ("SIGTERM", attempt.terminated_at),
         ("SIGKILL", attempt.killed_at),
-        ("No process was left", attempt.gone_at),
-        ("Ended, everything stored", attempt.finished_at),
+        ("All processes exited", attempt.gone_at),
+        ("Finished, logs saved" if is_all_stored([attempt]) else "Finished", attempt.finished_at),
     ]
     happened = sorted(((label, at) for label, at in moments if at is not None), key=lambda moment: moment[1])
     befores = [None, *(at for _, at in happened)]
@@ -223,7 +300,7 @@ def steps(run: Run, attempt: Attempt) -> list[Step]:
 
 
 def cancel_steps(run: Run, attempt: Attempt | None) -> list[CancelStep]:
-    """Of a running run whose end is asked for: what was done, and what comes next and when."""
+    """Steps of a cancel in progress: those that happened, and when the others are due."""
     asked_at = run.cancel_requested_at
     if run.status != Status.RUNNING or asked_at is None or attempt is None:
         return []
@@ -232,15 +309,15 @@ def cancel_steps(run: Run, attempt: Attempt | None) -> list[CancelStep]:
     terminate_at = attempt.terminated_at or interrupt_at + timedelta(seconds=limits.cancel_grace_s)
     kill_at = attempt.killed_at or terminate_at + timedelta(seconds=limits.kill_grace_s)
     return [
-        CancelStep("told", asked_at, happened=True),
-        CancelStep("interrupted", interrupt_at, attempt.interrupted_at is not None),
+        CancelStep("Cancel requested", asked_at, happened=True),
+        CancelStep("Interrupt", interrupt_at, attempt.interrupted_at is not None),
         CancelStep("SIGTERM", terminate_at, attempt.terminated_at is not None),
-        CancelStep("SIGKILL to all its processes", kill_at, attempt.killed_at is not None),
+        CancelStep("SIGKILL to all processes", kill_at, attempt.killed_at is not None),
     ]
 
 
 def command(run: Run, attempts: Sequence[Attempt]) -> str:
-    """What does the same again from a shell."""
+    """Command that reproduces the run from a shell."""
     provenance = attempts[-1].provenance if attempts else {}
     words = ["./manage.py launch_run", shlex.quote(run.experiment)]
     for key, value in masked(run.experiment, run.configuration).items():
@@ -249,7 +326,7 @@ def command(run: Run, attempts: Sequence[Attempt]) -> str:
     if commit := provenance.get("git_commit"):
         lines.insert(
             0,
-            f"git checkout {commit}" + ("  # and changes that were not committed" * bool(provenance.get("git_dirty"))),
+            f"git checkout {commit}" + ("  # plus uncommitted changes" * bool(provenance.get("git_dirty"))),
         )
     return formatting.printable("\n".join(lines))
 
@@ -314,10 +391,10 @@ def configuration(run: Run) -> str:
 
 
 def facts(run: Run) -> list[tuple[str, str]]:
-    """The plain facts of a run, those that are empty left out."""
+    """Properties of a run, without the empty ones."""
     by = run.launched_by.get_username() if run.launched_by else ""
     found = [
-        ("Launched", f"{run.created_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("Launched", formatting.date_time(run.created_at)),
         ("By", by),
         ("Via", run.launched_via),
         ("Waited", formatting.duration(formatting.between(run.created_at, run.started_at)) if run.started_at else ""),
@@ -325,7 +402,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("Attempts", str(run.attempt)),
         ("Queue", f"{run.queue}, priority {run.priority}"),
         ("Seed", str(run.seed)),
-        ("For the slot", f"{run.slot:%Y-%m-%d %H:%M:%S} UTC" if run.slot else ""),
+        ("Scheduled for", formatting.date_time(run.slot)),
         ("Tags", ", ".join(run.tags)),
     ]
     return [(name, formatting.printable(value)) for name, value in found if value]
@@ -335,7 +412,7 @@ def limits(run: Run) -> list[tuple[str, str]]:
     """The limits in force."""
     shown = run.effective_limits()
     steps = (
-        f"interrupted after {shown.interrupt_after_s:g} s, SIGTERM {shown.cancel_grace_s:g} s later,"
+        f"interrupt after {shown.interrupt_after_s:g} s, SIGTERM {shown.cancel_grace_s:g} s later,"
         f" SIGKILL {shown.kill_grace_s:g} s after that"
     )
     return [

@@ -144,7 +144,7 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
 
     @display(description="Status", ordering="status")
     def chip(self, run: Run) -> str:
-        return format_html('<span class="run-chip run-{}">{}</span>', run.status, run.get_status_display())
+        return format_html('<span class="run-chip run-{}">{}</span>', *run.badge)
 
     @display(description="Progress")
     def progress(self, run: Run) -> str:

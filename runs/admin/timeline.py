@@ -1,4 +1,4 @@
-"""Where a run's time went, as a bar: waiting, starting, running and stopping of each attempt. Pure."""
+"""Timeline of a run as a bar: waiting, starting, running and stopping of each attempt. Pure."""
 
 from __future__ import annotations
 
@@ -26,12 +26,16 @@ class Span:
 class Timeline:
     spans: list[Span]
     totals: list[tuple[str, str]]
-    """Kind → how long it took in all attempts; those that took no time are missing."""
+    """(kind, total duration in all attempts), without those of no duration."""
     width: int = WIDTH
+
+    @property
+    def label(self) -> str:
+        return ", ".join(f"{kind} {took}" for kind, took in self.totals)
 
 
 def timeline(run: Run, attempts: Sequence[Attempt]) -> Timeline | None:
-    """None while the run goes on: what is true of the past would have to move with each second."""
+    """None until the run has finished."""
     if run.finished_at is None or run.finished_at <= run.created_at:
         return None
     whole_s = (run.finished_at - run.created_at).total_seconds()
@@ -56,7 +60,7 @@ def _stretches(
     for attempt in attempts:
         end = attempt.finished_at or finished_at
         began = min(attempt.started_at or end, end)
-        stop = min(_told_to_stop(run, attempt) or end, end)
+        stop = min(_stop_requested_at(run, attempt) or end, end)
         yield attempt.number, "waiting", at, attempt.claimed_at
         yield attempt.number, "starting", attempt.claimed_at, began
         yield attempt.number, "running", began, max(began, stop)
@@ -65,9 +69,9 @@ def _stretches(
     yield len(attempts) + 1, "waiting", at, finished_at
 
 
-def _told_to_stop(run: Run, attempt: Attempt) -> datetime | None:
-    """When its end was first asked for, by whomever."""
-    asked = run.cancel_requested_at
-    asked = asked if asked and asked >= attempt.claimed_at else None
-    moments = (asked, attempt.cancel_seen_at, attempt.interrupted_at, attempt.terminated_at, attempt.killed_at)
+def _stop_requested_at(run: Run, attempt: Attempt) -> datetime | None:
+    """First moment at which somebody or something asked the attempt to stop."""
+    requested = run.cancel_requested_at
+    requested = requested if requested and requested >= attempt.claimed_at else None
+    moments = (requested, attempt.cancel_seen_at, attempt.interrupted_at, attempt.terminated_at, attempt.killed_at)
     return min((moment for moment in moments if moment), default=None)

@@ -72,8 +72,9 @@ class RunPages:
             "media": self.media,
             "parts": parts,
             "page": shown,
+            "empty": shown.empty(is_final=run.is_final),
             "at": f"{following.write(shown.seen)}/{following.write(results)}",
-            "is_live": not (run.is_final and run_page.head(run, attempts).is_complete),
+            "is_live": not (run.is_final and run_page.is_all_stored(attempts)),
             "levels": [level.label for level in LEVELS],
             "level": formatting.level_name(asked.wanted.level) if asked.wanted.level else "",
             "sources": Source.choices,
@@ -108,7 +109,10 @@ class RunPages:
                 "html": found.html,
                 "ends": ends,
                 "links": found.links,
-                "stopped": found.stopped,
+                "notice": found.notice,
+                "problem": found.asked.problem,
+                "matches": found.matches,
+                "empty": found.empty(is_final=run.is_final),
                 "target": str(around) if around else "",
                 "lines": following.write(found.seen),
             }
@@ -160,7 +164,7 @@ class RunPages:
         if not permissions.may_inspect(request):
             raise PermissionDenied
         actions.inspect(request, run_id, INSPECT_S)
-        return HttpResponseRedirect(reverse("admin:runs_run_change", args=[run_id]) + "#now")
+        return HttpResponseRedirect(reverse("admin:runs_run_change", args=[run_id]) + "#stack-trace")
 
     def _again(self, request: HttpRequest, run_id: int, verb: Callable[..., Run], word: str) -> HttpResponse:
         self.visible(request, run_id)

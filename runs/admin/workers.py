@@ -16,21 +16,21 @@ from runs import formatting
 from runs.conf import runs_settings
 from runs.models import Worker
 
-CHIPS = {"Up": "success", "Stopping": "warning", "Silent": "danger", "Stopped": ""}
+CHIPS = {"Online": "success", "Stopping": "warning", "No heartbeat": "danger", "Lost": "danger", "Stopped": ""}
 
 
 @admin.register(Worker)
 class WorkerAdmin(ModelAdmin):
     """Rows are made by the workers themselves."""
 
-    list_display = ("name", "state", "host", "pid", "busy", "heard_of", "started_at")
+    list_display = ("name", "state", "host", "pid", "busy", "last_heartbeat", "started_at")
     search_fields = ("name", "host")
     show_full_result_count = False
     paginator = InfinitePaginator
     ordering = ("-id",)
     fields = readonly_fields = (
-        "name", "state", "busy", "listens", "host", "pid", "version", "heard_of", "started_at", "stopping_at",
-        "stopped_at", "claims", "idle_wakes", "its_runs",
+        "name", "state", "busy", "listens", "host", "pid", "version", "last_heartbeat", "started_at", "stopping_at",
+        "stopped_at", "claims", "idle_wakes", "executed",
     )  # fmt: skip
 
     class Media:
@@ -52,10 +52,10 @@ class WorkerAdmin(ModelAdmin):
     @display(description="State", label=CHIPS)
     def state(self, worker: Worker) -> str:
         if worker.stopped_at:
-            return "Stopped"
+            return "Stopped" if worker.stopping_at else "Lost"  # a worker that stops by itself first marks that it does
         if (timezone.now() - worker.heartbeat_at).total_seconds() > runs_settings().lease_s:
-            return "Silent"
-        return "Stopping" if worker.stopping_at else "Up"
+            return "No heartbeat"
+        return "Stopping" if worker.stopping_at else "Online"
 
     @display(description="Runs")
     def busy(self, worker: Worker) -> str:
@@ -65,11 +65,11 @@ class WorkerAdmin(ModelAdmin):
     def listens(self, worker: Worker) -> str:
         return ", ".join(worker.queues) or formatting.NOTHING
 
-    @display(description="Executed")
-    def its_runs(self, worker: Worker) -> str:
+    @display(description="Runs executed")
+    def executed(self, worker: Worker) -> str:
         where = reverse("admin:runs_run_changelist")
-        return format_html('<a href="{}?worker={}" class="run-link">its runs</a>', where, worker.pk)
+        return format_html('<a href="{}?worker={}" class="run-link">Show runs</a>', where, worker.pk)
 
-    @display(description="Last heard of")
-    def heard_of(self, worker: Worker) -> str:
+    @display(description="Last heartbeat")
+    def last_heartbeat(self, worker: Worker) -> str:
         return formatting.age(worker.heartbeat_at, timezone.now())

@@ -11,12 +11,15 @@ import os
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from runs.forkserver.prctl import IS_LINUX
+
+if TYPE_CHECKING:
+    import psutil
 
 _PROC = Path("/proc")
 
@@ -115,16 +118,23 @@ def own_children() -> set[int]:
     return {pid for pid, row in table().items() if row.parent == os.getpid()}
 
 
-def marked(variable: str, value: str) -> list[int]:
-    """Living processes of this user that were started with `variable=value` in their environment, and their forks."""
+def with_variable(name: str) -> Iterator[tuple[psutil.Process, str]]:
+    """Living processes of this user that were started with this variable in their environment, each with its value.
+
+    A forked process has the environment of its parent's start.
+    """
     import psutil  # as above
 
-    found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.environ().get(variable) == value and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
-    return found
+            value = process.environ().get(name)
+            if value is not None and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+                yield process, value
+
+
+def marked(variable: str, value: str) -> list[int]:
+    """Pids of living processes of this user that were started with `variable=value` in their environment."""
+    return [process.pid for process, other in with_variable(variable) if other == value]
 
 
 def send(pid: int, number: int) -> None:

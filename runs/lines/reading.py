@@ -142,6 +142,31 @@ def find_back(
     return Found(found[::-1], None)
 
 
+class Count(NamedTuple):
+    lines: int
+    is_complete: bool
+    """False if the time was up before all lines were looked through."""
+
+
+def count(run_id: int, wanted: Wanted, *, budget_s: float) -> Count:
+    """Number of matching lines that are stored; counts window by window until `budget_s` have passed."""
+    deadline, total = _deadline(budget_s), 0
+    for number in _attempts(run_id):
+        for first in range(0, _last(run_id, number), WINDOW):
+            if time.monotonic() > deadline:
+                return Count(total, is_complete=False)
+            total += _of(run_id, number, wanted).filter(seq__gt=first, seq__lte=first + WINDOW).count()
+    return Count(total, is_complete=True)
+
+
+def last_place(run_id: int) -> Place | None:
+    """The last stored line of the newest attempt that has one."""
+    for number in reversed(_attempts(run_id)):
+        if seq := _last(run_id, number):
+            return Place(number, seq)
+    return None
+
+
 def every(run_id: int, start: Place = START, wanted: Wanted = ALL) -> Iterator[Line]:
     """All lines after `start` that are stored when they are reached, page by page, in bounded memory."""
     size = max(runs_settings().page_size, BATCH)

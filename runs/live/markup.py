@@ -20,12 +20,13 @@ _STYLES = {1: "bold", 2: "dim", 3: "italic", 4: "under", 7: "inverse", 9: "strik
 _UNDO = {22: {"bold", "dim"}, 23: {"italic"}, 24: {"under"}, 27: {"inverse"}, 29: {"strike"}}
 
 
-def line_html(line: Line) -> str:
-    """The list item of one line, escaped."""
+def line_html(line: Line, search: str = "") -> str:
+    """The list item of one line, escaped, with the matches of `search` marked."""
     place = f"{line.attempt}.{line.seq}"
     level = escape(formatting.level_name(line.level))
     moment = datetime.fromtimestamp(line.time, UTC).isoformat()
     number = place if line.attempt > 1 else line.seq
+    message = coloured(line.message[:SHOWN_CHARS], search)
     source = "" if line.source == Source.LOG else f'<span class="run-source">{escape(line.source)}</span> '
     cut = len(line.message) - SHOWN_CHARS
     more = f'<a class="run-cut" href="../line/{place}/"> … {cut} characters more</a>' if cut > 0 else ""
@@ -34,15 +35,15 @@ def line_html(line: Line) -> str:
         f'<a class="run-no" href="?around={place}#L{place}" title="Link to line {line.seq} of attempt {line.attempt}">'
         f'{number}</a><time datetime="{moment}" title="{moment}">{formatting.clock(line.time)}</time>'
         f'<span class="run-level">{level}</span><span class="run-text">{source}'
-        f'<span class="run-message">{coloured(line.message[:SHOWN_CHARS])}</span>{more}{_metadata(line.metadata)}'
+        f'<span class="run-message">{message}</span>{more}{_metadata(line.metadata)}'
         "</span></li>"
     )
 
 
-def coloured(text: str) -> str:
+def coloured(text: str, search: str = "") -> str:
     """`text` escaped, its terminal colours as spans; any other control character is made visible."""
     if "\x1b" not in text:
-        return escape(formatting.printable(text))
+        return _marked(formatting.printable(text), search)
     pieces = _SGR.split(text)
     classes: set[str] = set()
     html = []
@@ -50,9 +51,18 @@ def coloured(text: str) -> str:
         if index % 2:
             classes = _after(classes, piece)
         elif piece:
-            shown = escape(formatting.printable(piece))
+            shown = _marked(formatting.printable(piece), search)
             html.append(f'<span class="{" ".join(sorted(classes))}">{shown}</span>' if classes else shown)
     return "".join(html)
+
+
+def _marked(text: str, search: str) -> str:
+    """`text` escaped, with each match of `search` in a <mark>."""
+    if not search:
+        return escape(text)
+    pieces = re.split(f"({re.escape(formatting.printable(search))})", text, flags=re.IGNORECASE)
+    marks = ("{}", "<mark>{}</mark>")
+    return "".join(marks[index % 2].format(escape(piece)) for index, piece in enumerate(pieces))
 
 
 def _after(classes: set[str], codes: str) -> set[str]:

@@ -1,11 +1,11 @@
-"""What a page shows of a run besides lines, for many runs at once: three queries, however many streams there are."""
+"""What a page shows of a run besides lines, for many runs at once: four queries, however many streams there are."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from dataclasses import dataclass
 
 from django.db.models import Count
@@ -14,8 +14,9 @@ from django.utils import timezone
 from runs import formatting
 from runs.lines import ranges
 from runs.lines.following import Seen
-from runs.models import Artifact, Attempt, Run
+from runs.models import Artifact, Attempt, Run, Worker
 from runs.serializers import facts_of, lines_emitted
+from runs.states import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,13 @@ def look(run_ids: Collection[int]) -> dict[int, Snapshot]:
         attempts[attempt.run_id].append(attempt)
     counted = Artifact.objects.filter(run_id__in=run_ids).values_list("run_id").annotate(count=Count("pk"))
     artifacts = dict(counted.order_by())
-    runs = Run.objects.filter(pk__in=run_ids).defer("configuration", "limits", "retries")
-    return {run.pk: _snapshot(run, attempts[run.pk], artifacts.get(run.pk, 0)) for run in runs}
+    runs = list(Run.objects.filter(pk__in=run_ids).defer("configuration", "limits", "retries"))
+    served = Worker.objects.served_queues() if any(run.status == Status.PENDING for run in runs) else set()
+    return {run.pk: _snapshot(run, attempts[run.pk], artifacts.get(run.pk, 0), served) for run in runs}
 
 
-def _snapshot(run: Run, attempts: list[Attempt], artifacts: int) -> Snapshot:
-    state = _state(run, attempts, artifacts)
+def _snapshot(run: Run, attempts: list[Attempt], artifacts: int, served: Set[str]) -> Snapshot:
+    state = _state(run, attempts, artifacts, served)
     return Snapshot(
         final=run.is_final,
         state=json.dumps(state),
@@ -54,21 +56,24 @@ def _snapshot(run: Run, attempts: list[Attempt], artifacts: int) -> Snapshot:
     )
 
 
-def _state(run: Run, attempts: list[Attempt], artifacts: int) -> dict[str, object]:
+def _state(run: Run, attempts: list[Attempt], artifacts: int, served: Set[str]) -> dict[str, object]:
     now = timezone.now()
     fraction = formatting.fraction(run.progress_current, run.progress_total)
     emitted = [lines_emitted(attempt) for attempt in attempts]
-    known = None if None in emitted else sum(count for count in emitted if count is not None)
+    total = None if None in emitted else sum(count for count in emitted if count is not None)
+    newest = max(attempts, key=lambda attempt: attempt.number, default=None)
+    start = newest.progress_start if newest else None
+    rate = formatting.rate(run.status, run.progress_current, start, run.progress_at or now)
     stored = sum(ranges.count(attempt.lines_stored) for attempt in attempts)
     return {
         "status": run.status,
-        "sentence": formatting.status_sentence(facts_of(run), now),
+        "sentence": formatting.status_sentence(facts_of(run, is_served=run.queue in served), now),
         "percent": formatting.percent(fraction),
         "width": None if fraction is None else round(100 * fraction, 1),
         "words": formatting.progress_words(run.progress_current, run.progress_total, run.progress_message),
-        "pace": formatting.pace(run.status, run.progress_current, run.started_at, run.progress_at or now),
-        "remaining": formatting.remaining(run.status, fraction, run.started_at, run.progress_at or now),
-        "lines": formatting.completeness(stored, known),
+        "pace": formatting.pace(rate),
+        "remaining": formatting.time_left(rate, run.progress_current, run.progress_total),
+        "lines": formatting.completeness(stored, total, is_final=run.is_final),
         "parts": _token(run, attempts, artifacts),
     }
 

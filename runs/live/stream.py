@@ -182,7 +182,9 @@ async def _from_database(feed: Feed, cursor: Cursor, name: str, seen: Seen) -> b
 def _event(cursor: Cursor, name: str, items: list[Item]) -> bytes:
     """One event; where no line is wanted, only the id moves on."""
     if name == "lines":
-        shown = [item.data for item in items if cursor.wanted.takes(item.record)]
+        text = cursor.wanted.text
+        matching = [item for item in items if cursor.wanted.takes(item.record)]
+        shown = [line_html(item.record, text) if text else item.data for item in matching]
         return event_of(name, json.dumps("".join(shown)), cursor.id) if shown else f"id: {cursor.id}\n\n".encode()
     return event_of(name, f"[{','.join(item.data for item in items)}]", cursor.id)
 

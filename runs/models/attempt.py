@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from runs.conf import runs_settings
+from runs.formatting import ProgressStart
 from runs.models.run import Run
 from runs.states import AttemptEnd, AttemptKey, FailureKind
+
+
+class WorkerQuerySet(models.QuerySet["Worker"]):
+    def live(self) -> WorkerQuerySet:
+        """Workers that renewed their heartbeat within one lease and have not stopped."""
+        return self.filter(stopped_at=None, heartbeat_at__gt=Now() - timedelta(seconds=runs_settings().lease_s))
+
+    def served_queues(self) -> set[str]:
+        """Queues that a live worker listens to."""
+        return {queue for queues in self.live().values_list("queues", flat=True) for queue in queues}
 
 
 class Worker(models.Model):
@@ -31,6 +45,8 @@ class Worker(models.Model):
     idle_wakes = models.PositiveBigIntegerField(
         default=0, help_text="Wake-ups that found no due run: doubled messages, or another worker was faster."
     )
+
+    objects = WorkerQuerySet.as_manager()
 
     class Meta:
         ordering = ("-id",)
@@ -58,6 +74,8 @@ class Attempt(models.Model):
     )
     started_at = models.DateTimeField(null=True, help_text="The experiment's first step.")
     finished_at = models.DateTimeField(null=True)
+    progress_from = models.FloatField(null=True, help_text="First progress of this attempt, or of its newest phase.")
+    progress_from_at = models.DateTimeField(null=True)
 
     end = models.CharField(max_length=10, blank=True, choices=AttemptEnd)
     failure_kind = models.CharField(max_length=10, blank=True, choices=FailureKind)
@@ -123,6 +141,13 @@ class Attempt(models.Model):
     @property
     def key(self) -> AttemptKey:
         return AttemptKey(self.run_id, self.number)
+
+    @property
+    def progress_start(self) -> ProgressStart | None:
+        """Progress from which the pace of this attempt is measured; None while it is unknown."""
+        if self.progress_from is None or self.progress_from_at is None:
+            return None
+        return ProgressStart(self.progress_from, self.progress_from_at)
 
 
 class Checkpoint(models.Model):

@@ -135,6 +135,17 @@ class Run(models.Model):
         return AttemptKey(self.pk, self.attempt)
 
     @property
+    def is_cancelling(self) -> bool:
+        return self.status == Status.RUNNING and self.cancel_requested_at is not None
+
+    @property
+    def badge(self) -> tuple[str, str]:
+        """Style and text of the status badge."""
+        if self.is_cancelling:
+            return "cancelling", "Cancelling"
+        return self.status, str(self.get_status_display())
+
+    @property
     def is_final(self) -> bool:
         return Status(self.status).is_final
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import psutil
 
-from runs.forkserver import machine
+from runs.forkserver import machine, process_tree
 from runs.forkserver.marks import SERVER_MARK, ServerMark
 
 logger = logging.getLogger(__name__)
@@ -53,24 +53,15 @@ def leftovers() -> list[psutil.Process]:
     """Living processes of this machine that descend from a fork server whose worker is gone."""
     gone: dict[ServerMark, bool] = {}
     found = []
-    for process in psutil.process_iter():
-        mark = _mark(process)
-        if mark is None:
+    for process, text in process_tree.with_variable(SERVER_MARK):
+        mark = ServerMark.parsed(text)
+        if mark is None or mark.boot_id != machine.boot_id():
             continue
         if mark not in gone:
             gone[mark] = machine.is_gone(machine.host(), mark.boot_id, mark.worker_pid, mark.worker_started)
         if gone[mark]:
             found.append(process)
     return found
-
-
-def _mark(process: psutil.Process) -> ServerMark | None:
-    """Of a living process of this boot; None for any other."""
-    with suppress(psutil.Error, OSError):
-        mark = ServerMark.parsed(process.environ().get(SERVER_MARK, ""))
-        if mark and mark.boot_id == machine.boot_id() and process.status() not in machine.DEAD_STATES:
-            return mark
-    return None
 
 
 def _kill(found: list[psutil.Process], *, spare_keepers: bool) -> set[int]:

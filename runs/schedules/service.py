@@ -42,10 +42,10 @@ def find(name: str | int) -> Schedule:
     return schedule
 
 
-def create(*, owner: Any = None, **values: Any) -> Schedule:
+def create(name: str, *, owner: Any = None, **values: Any) -> Schedule:
     """A new schedule; its first slot is after this moment. `values` are columns. Raises ScheduleRefused with what is
     wrong, also if it could not be launched as things are."""
-    schedule = Schedule(**values, owner=owner, owner_name=_name(owner))
+    schedule = Schedule(name=name, **values, owner=owner, owner_name=_name(owner))
     with _refusals(), transaction.atomic():
         schedule.save()
         check(schedule)

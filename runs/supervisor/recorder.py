@@ -25,7 +25,7 @@ from runs.lines.store.writing import REFUSALS
 from runs.models import Artifact, Attempt, Checkpoint, Run
 from runs.states import AttemptKey
 from runs.supervisor import provenance
-from runs.supervisor.moments import in_database
+from runs.supervisor.moments import Moment, in_database
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +90,7 @@ class RunRecords:
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._pending = Pending()
+        self._last_current: float | None = None
         self._asking: threading.Thread | None = None  # git, for the provenance
 
     def mark(self, **columns: Any) -> None:
@@ -104,7 +105,11 @@ class RunRecords:
         self._answers.hurry()
 
     def progress(self, progress: Progress) -> None:
+        """Keep the newest progress. The first one, and one below the last, begin a new measurement of the pace."""
         with self._lock:
+            if self._last_current is None or progress.current < self._last_current:
+                self._pending.columns |= {"progress_from": progress.current, "progress_from_at": Moment.now()}
+            self._last_current = progress.current
             self._pending.progress = progress
 
     def checkpoint(self, record: CheckpointRecord) -> None:

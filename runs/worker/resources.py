@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import psutil
 
+from runs.forkserver import process_tree
 from runs.lines.records import plain
 from runs.recovery.failure_report import ProcessSeen
 
@@ -33,17 +33,8 @@ class Usage:
 
 def measure(roots: Iterable[int]) -> dict[int, Usage]:
     """Root pid → usage of its tree. Processes that end meanwhile are left out."""
-    children: dict[int, list[int]] = defaultdict(list)
-    for process in psutil.process_iter(["ppid"]):
-        children[process.info["ppid"]].append(process.pid)
-    return {root: _usage(_tree(root, children)) for root in roots}
-
-
-def _tree(root: int, children: dict[int, list[int]]) -> list[int]:
-    found = [root]
-    for pid in found:
-        found += children.get(pid, ())
-    return found
+    rows = process_tree.table()
+    return {root: _usage([root, *process_tree.descendants(root, rows)]) for root in roots}
 
 
 def _usage(pids: list[int]) -> Usage:
@@ -63,11 +54,8 @@ def _usage(pids: list[int]) -> Usage:
 
 def look(root: int) -> list[ProcessSeen]:
     """A process tree, parents before children, at most PROCESSES_MAX. Processes that end meanwhile are left out."""
-    children: dict[int, list[int]] = defaultdict(list)
-    for process in psutil.process_iter(["ppid"]):
-        children[process.info["ppid"]].append(process.pid)
     found = []
-    for pid in _tree(root, children)[:PROCESSES_MAX]:
+    for pid in [root, *process_tree.descendants(root, process_tree.table())][:PROCESSES_MAX]:
         try:
             found.append(_seen(psutil.Process(pid)))
         except psutil.Error:

@@ -150,7 +150,7 @@ def test_show_run_tells_everything_as_json() -> None:
 def test_show_run_tells_people_why_it_failed() -> None:
     attempt = finished_attempt(Status.FAILED, failure_kind="memory", error="It used 3 GiB.")
     said = say("show_run", attempt.run_id).out
-    assert "failed. It used more memory than its limit." in said
+    assert "failed. Failed after" in said
     assert "It used 3 GiB." in said
     assert "3 of 3 lines stored" in said
 

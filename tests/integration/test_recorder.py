@@ -110,3 +110,17 @@ def test_an_outage_keeps_everything_for_the_next_try(heard: Heard, monkeypatch: 
 
 def fail_as_an_outage() -> bool:
     raise OperationalError("server closed the connection unexpectedly")
+
+
+@pytest.mark.parametrize(
+    ("reported", "start"), [([500, 510, 520], 500), ([0, 10, 40, 0, 5], 0), ([7], 7), ([30, 20], 20)]
+)
+def test_the_pace_is_measured_from_the_first_progress_of_the_attempt_or_of_its_newest_phase(
+    heard: Heard, reported: list[float], start: float
+) -> None:
+    for current in reported:
+        heard.records.progress(Progress(current, None, ""))
+        heard.records.write()
+    attempt = Attempt.objects.get()
+    assert attempt.progress_from == start
+    assert attempt.progress_from_at is not None

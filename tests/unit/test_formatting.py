@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -78,6 +79,7 @@ def test_a_hundred_per_cent_is_not_said_before_it_is_all() -> None:
 def test_completeness_is_a_promise_only_once_the_attempt_has_ended() -> None:
     assert formatting.completeness(48213, None) == "48,213 lines stored so far"
     assert formatting.completeness(48000, 48213) == "48,000 of 48,213 lines stored"
+    assert formatting.completeness(41, None, is_final=True) == "41 lines stored; the total is unknown (worker lost)"
 
 
 def test_control_characters_are_shown_and_colours_are_left_out() -> None:
@@ -102,14 +104,18 @@ def test_an_unknown_level_is_told_which_there_are() -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({}, "Runs for 1 min 30 s."),
-        ({"attempt": 2}, "Runs for 1 min 30 s. Attempt 2."),
+        ({}, "Running for 1 min 30 s."),
+        ({"attempt": 2}, "Running for 1 min 30 s. Attempt 2."),
         (
             {"cancel_requested_at": NOW - timedelta(seconds=2), "cancel_requested_by": "ada"},
-            "Is being cancelled: asked for 2 s ago by ada.",
+            "Cancelling… requested by ada 2 s ago.",
         ),
-        ({"status": Status.PENDING, "attempt": 0}, "Waits for a free worker of the queue “runs”."),
-        ({"status": Status.PENDING}, "Attempt 1 did not finish it; waits for attempt 2."),
+        ({"status": Status.PENDING, "attempt": 0}, "Waiting for a free worker of queue “runs”."),
+        (
+            {"status": Status.PENDING, "attempt": 0, "is_served": False},
+            "Waiting: no worker listens to queue “runs”.",
+        ),
+        ({"status": Status.PENDING}, "Attempt 1 did not finish. Waiting for a free worker of queue “runs”."),
         (
             {"status": Status.PENDING, "not_before": NOW + timedelta(minutes=5)},
             "Starts in 5 min, not before 2026-03-01 12:05:00 UTC.",
@@ -117,19 +123,19 @@ def test_an_unknown_level_is_told_which_there_are() -> None:
         ({"status": Status.COMPLETED, "finished_at": NOW}, "Completed after 1 min 30 s."),
         (
             {"status": Status.COMPLETED, "finished_at": NOW, "cancel_requested_at": NOW},
-            "Completed after 1 min 30 s. The request to cancel it came too late.",
+            "Completed after 1 min 30 s. The cancel request came too late.",
         ),
         (
             {"status": Status.FAILED, "failure_kind": "memory", "finished_at": NOW},
-            "It used more memory than its limit. It failed after 1 min 30 s.",
+            "Failed after 1 min 30 s: memory limit exceeded.",
         ),
         (
             {"status": Status.CANCELLED, "started_at": None, "cancel_requested_by": "ada"},
-            "Cancelled by ada before it began.",
+            "Cancelled by ada before it started.",
         ),
         (
             {"status": Status.CANCELLED, "cancel_requested_at": NOW - timedelta(seconds=0.25), "finished_at": NOW},
-            "Cancelled; gone 0.25 s after the request.",
+            "Cancelled; all processes exited 0.25 s after the request.",
         ),
     ],
 )
@@ -153,14 +159,57 @@ def test_an_age_is_said_in_whole_units(seconds: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("current", "text"),
-    [(441, "4.9 per s"), (90_000, "1,000.0 per s"), (9, "10.0 s each"), (0, ""), (None, ""), (-1, ""), (math.inf, "")],
+    ("current", "pace", "time_left"),
+    [
+        (541, "4.9 per s", "about 10.0 s left"),
+        (90_100, "1,000.0 per s", ""),
+        (109, "10.0 s each", "about 1 h 20 min left"),
+        (100, "", ""),
+        (99, "", ""),
+        (None, "", ""),
+        (math.inf, "", ""),
+        (math.nan, "", ""),
+    ],
 )
-def test_a_pace_is_the_average_since_the_start(current: float | None, text: str) -> None:
-    assert formatting.pace(Status.RUNNING, current, NOW - timedelta(seconds=90), NOW) == text
+def test_the_pace_is_measured_from_where_the_attempt_began(current: float | None, pace: str, time_left: str) -> None:
+    start = formatting.ProgressStart(100.0, NOW - timedelta(seconds=90))
+    rate = formatting.rate(Status.RUNNING, current, start, NOW)
+    assert (formatting.pace(rate), formatting.time_left(rate, current, 590)) == (pace, time_left)
 
 
-def test_what_does_not_run_has_no_pace() -> None:
-    assert formatting.pace(Status.COMPLETED, 10, NOW - timedelta(seconds=90), NOW) == ""
-    assert formatting.pace(Status.RUNNING, 10, None, NOW) == ""
-    assert formatting.pace(Status.RUNNING, 10, NOW, NOW) == ""
+def test_a_run_that_is_not_running_has_no_pace() -> None:
+    start = formatting.ProgressStart(0.0, NOW - timedelta(seconds=90))
+    assert formatting.rate(Status.COMPLETED, 10, start, NOW) is None
+    assert formatting.rate(Status.RUNNING, 10, None, NOW) is None
+    assert formatting.rate(Status.RUNNING, 10, start, start.at) is None
+
+
+def test_times_are_labelled_with_the_zone_that_they_are_shown_in(settings: Any) -> None:
+    settings.TIME_ZONE = "Asia/Kolkata"
+    assert formatting.date_time(NOW) == "2026-03-01 17:30:00 IST"
+    assert formatting.clock(NOW) == "17:30:00.000"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (10**400, "1.000e+400"),
+        (-(10**400), "-1.000e+400"),
+        (2**64, "18,446,744,073,709,551,616"),
+        (5e-324, "4.941e-324"),
+        (math.nan, "nan"),
+        ("\ud800", "\\ud800"),
+        ({"\udfff": ["\x00"]}, '{"\\udfff": ["\\u0000"]}'),
+        pytest.param(10**5000, "1.000e+5000", id="too many digits for str"),
+        pytest.param([10**5000], "Not shown: it holds a number with too many digits.", id="too many digits within"),
+    ],
+)
+def test_every_value_has_a_text(value: Any, text: str) -> None:
+    assert formatting.cell(value) == text
+
+
+def test_a_value_nested_too_deeply_for_the_encoder_is_named() -> None:
+    value: Any = []
+    for _ in range(100_000):
+        value = [value]
+    assert formatting.pretty(value) == "Not shown: it is nested too deeply."

@@ -34,7 +34,7 @@ class Command(RunsCommand):
                     worker.name,
                     worker.host,
                     worker.pid,
-                    f"{worker.busy}/{worker.slots}",
+                    f"{worker.busy}/{worker.slots}",  # type: ignore[attr-defined]  # annotated
                     formatting.age(worker.heartbeat_at, now),
                 )
                 for worker in found

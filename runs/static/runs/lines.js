@@ -71,7 +71,7 @@ export class Lines {
       const found = await answer.json();
       return this.asking === asking ? found : undefined;
     } catch {
-      if (this.asking === asking) this.say("The server does not answer.", "lost");
+      if (this.asking === asking) this.say("The server is not responding.", "lost");
     } finally {
       if (this.asking === asking) this.busy = false;
     }
@@ -81,6 +81,7 @@ export class Lines {
   async go(query) {
     const found = await this.fetch(query);
     if (!found) return;
+    if (found.problem) return this.warn(found.problem); // the page stays where it is
     this.list.innerHTML = found.html; // rendered and escaped by the server
     this.attached = this.following = false;
     this.links = found.links;
@@ -115,10 +116,24 @@ export class Lines {
   }
 
   shown(found) {
-    this.page.querySelector("[data-empty]").hidden = this.list.childElementCount > 0;
-    this.page.querySelector("[data-stopped]").textContent = found.stopped ? `looked through until line ${found.stopped}` : "";
+    const empty = this.page.querySelector("[data-empty]");
+    empty.textContent = found.empty;
+    empty.hidden = this.list.childElementCount > 0;
+    this.page.querySelector("[data-matches]").textContent = found.matches;
+    this.warn(found.problem || found.notice);
     for (const name of ["older", "newer"]) this.page.querySelector(`[data-place="${name}"]`).hidden = !this.links[name];
     this.tell();
+  }
+
+  warn(text) {
+    this.page.querySelector("[data-stopped]").textContent = text;
+  }
+
+  // The stream sends only lines that match the filter.
+  countMatches(count) {
+    const node = this.page.querySelector("[data-matches]");
+    const total = node.textContent && Number(node.textContent.replace(/[^0-9]/g, "")) + count;
+    if (total) node.textContent = node.textContent.replace(/[0-9][0-9,]*.*/, `${total.toLocaleString("en")} matching line${total === 1 ? "" : "s"}`);
   }
 
   // New lines of the stream, each put where it belongs; one that is there already is not put twice.
@@ -127,6 +142,7 @@ export class Lines {
     box.innerHTML = html;
     const rows = [...box.content.children].filter((row) => !document.getElementById(row.id));
     if (!rows.length) return;
+    this.countMatches(rows.length);
     if (this.movedUp()) this.following = false;
     if (!this.following && this.list.childElementCount + rows.length > LINES_MAX) this.attached = false;
     if (!this.following) this.missed += rows.length;
@@ -196,7 +212,7 @@ export class Lines {
   tell() {
     this.button.setAttribute("aria-pressed", this.following);
     const missed = this.missed && !this.following ? ` (${this.missed.toLocaleString("en")} new)` : "";
-    this.button.textContent = this.following ? (this.state === "ended" ? "At the end" : "Following") : `Follow${missed}`;
+    this.button.textContent = this.following ? "Following" : `Follow${missed}`;
     this.button.dataset.is = this.state || "";
   }
 
@@ -204,7 +220,9 @@ export class Lines {
   say(text, state) {
     this.state = state;
     this.page.querySelector("[data-said]").textContent = text;
-    this.page.querySelector("[data-stopped]").textContent = state === "lost" ? text : "";
+    if (state === "lost") this.warn(text);
+    else if (this.wasLost) this.warn("");
+    this.wasLost = state === "lost";
     this.tell();
   }
 }

@@ -73,7 +73,7 @@ function open() {
   });
   stream.onopen = () => { failures = 0; lines.say("", "live"); };
   stream.onerror = () => {
-    lines.say("Connection lost, trying again.", "lost");
+    lines.say("Connection lost. Reconnecting…", "lost");
     if (stream.readyState === EventSource.CLOSED) timer = setTimeout(poll, POLL_MS);
   };
 }
@@ -89,7 +89,7 @@ async function poll(since = Date.now()) {
     lines.say("", "live");
   } catch {
     failures += 1;
-    lines.say("Connection lost, trying again.", "lost");
+    lines.say("Connection lost. Reconnecting…", "lost");
   }
   if (!failures && Date.now() - since > STREAM_AGAIN_MS) return open();
   timer = setTimeout(poll, Math.min(POLL_MAX_MS, POLL_MS * 2 ** failures), since);

@@ -231,4 +231,4 @@ def test_no_page_asks_another_host_for_anything(operator: Client) -> None:
 def test_the_scripts_stay_small() -> None:
     root = Path(__file__).resolve().parents[3]
     sizes = {path.name: len(path.read_text().splitlines()) for path in root.glob("*/static/*/*.js")}
-    assert all(size <= 220 for size in sizes.values()), sizes
+    assert all(size <= 250 for size in sizes.values()), sizes

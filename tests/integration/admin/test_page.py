@@ -130,7 +130,7 @@ def test_where_it_was_and_its_last_lines_are_shown_one_below_the_other(viewer: C
     content = shown(viewer, end_run(attempt, Status.FAILED, failure_kind="crashed"))
     assert "00:00:00.000 one &lt;b&gt;\n00:00:01.000 two\n" in content
     assert "7 train 7 (1.0 KiB, 3.0 s of CPU)\n8 train 8 (1.0 KiB, 3.0 s of CPU)\n\nin main" in content
-    assert "Its last lines" in content
+    assert "Last log lines" in content
     assert "{{" not in content
 
 
