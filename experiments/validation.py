@@ -116,12 +116,13 @@ def _stored_and_restored(
     size, most = len(json.dumps(stored).encode()), experiments_settings().configuration_max_bytes
     if size > most:
         raise InvalidDefinition(experiment.name, {"configuration": f"it is {size} bytes long, {most} are allowed"})
+    read = _as_read(stored)
     try:
-        restored = _parsed(experiment, stored)
+        restored = _parsed(experiment, read)
     except InvalidDefinition as error:
         texts = {path: _unrestorable(stored, path, text) for path, text in error.problems.items()}
         raise InvalidDefinition(experiment.name, texts) from error
-    return restored, restoring.problems(accepted, restored, stored, lambda: _parsed(experiment, stored))
+    return restored, restoring.problems(accepted, restored, stored, lambda: _parsed(experiment, read))
 
 
 def _unlike(experiment: type[Experiment], problems: Iterable[restoring.Problem]) -> InvalidDefinition:
@@ -273,13 +274,20 @@ def _revealed(value: Any, shown: Any) -> Any:
         if isinstance(secret, bytes):
             return secret.decode()
         return to_jsonable_python(secret) if isinstance(shown, str) else shown
-    if isinstance(shown, float) and abs(shown) >= _JSONB_INTEGER and math.isfinite(shown):
-        return int(shown)  # as PostgreSQL gives it back
     if isinstance(value, Mapping) and isinstance(shown, dict) and len(value) == len(shown):
         return {key: _revealed(inner, shown[key]) for inner, key in zip(value.values(), shown, strict=True)}
     if isinstance(value, list | tuple | set | frozenset) and isinstance(shown, list) and len(value) == len(shown):
         return [_revealed(inner, item) for inner, item in zip(value, shown, strict=True)]
     return shown
+
+
+def _as_read(stored: Any) -> Any:
+    """What PostgreSQL gives back: its jsonb writes floats from 1e16 on as integers."""
+    if isinstance(stored, float):
+        return int(stored) if abs(stored) >= _JSONB_INTEGER else stored
+    if isinstance(stored, dict):
+        return {key: _as_read(value) for key, value in stored.items()}
+    return [_as_read(value) for value in stored] if isinstance(stored, list) else stored
 
 
 def _not_storable(path: str, value: Any) -> Iterator[tuple[str, str]]:
