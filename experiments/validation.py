@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from experiments.catalog.entries import Entry
 
 MASK = "**********"
-_JSONB_INTEGER = 1e16
 _INTEGER_BITS_MAX = 14_280
 """Of 4,299 digits; Python reads no integer of more than 4,300."""
 
@@ -116,13 +115,12 @@ def _stored_and_restored(
     size, most = len(json.dumps(stored).encode()), experiments_settings().configuration_max_bytes
     if size > most:
         raise InvalidDefinition(experiment.name, {"configuration": f"it is {size} bytes long, {most} are allowed"})
-    read = _as_read(stored)
     try:
-        restored = _parsed(experiment, read)
+        restored = _parsed(experiment, stored)
     except InvalidDefinition as error:
         texts = {path: _unrestorable(stored, path, text) for path, text in error.problems.items()}
         raise InvalidDefinition(experiment.name, texts) from error
-    return restored, restoring.problems(accepted, restored, stored, lambda: _parsed(experiment, read))
+    return restored, restoring.problems(accepted, restored, stored, lambda: _parsed(experiment, stored))
 
 
 def _unlike(experiment: type[Experiment], problems: Iterable[restoring.Problem]) -> InvalidDefinition:
@@ -279,15 +277,6 @@ def _revealed(value: Any, shown: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset) and isinstance(shown, list) and len(value) == len(shown):
         return [_revealed(inner, item) for inner, item in zip(value, shown, strict=True)]
     return shown
-
-
-def _as_read(stored: Any) -> Any:
-    """What PostgreSQL gives back: its jsonb writes floats from 1e16 on as integers."""
-    if isinstance(stored, float):
-        return int(stored) if abs(stored) >= _JSONB_INTEGER else stored
-    if isinstance(stored, dict):
-        return {key: _as_read(value) for key, value in stored.items()}
-    return [_as_read(value) for value in stored] if isinstance(stored, list) else stored
 
 
 def _not_storable(path: str, value: Any) -> Iterator[tuple[str, str]]:
