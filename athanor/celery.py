@@ -119,11 +119,10 @@ def _leave_logging_to_django(**_: Any) -> None:
 def _install_supervision(**_: Any) -> None:
     """Add the steps that start and stop supervision: by now Django is set up, and the steps are not yet read."""
     from experiments import checks
-    from runs.worker import runtime, system_worker
+    from runs.worker import steps
 
     checks.leave_out()
-    runtime.install(app)
-    app.steps["worker"].add(system_worker.HearingStep)
+    steps.install(app)
 
 
 def _import_no_experiments(**_: Any) -> None:

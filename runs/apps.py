@@ -9,7 +9,8 @@ class RunsConfig(AppConfig):
 
     def ready(self) -> None:
         from experiments import catalog
-        from runs import checks  # noqa: F401  # registers the system checks
+        from runs import checks, database  # noqa: F401  # registers the system checks
         from runs.forkserver import environment
 
         catalog.set_environment(lambda: environment.for_children(os.environ))
+        database.let_renewals_pass()

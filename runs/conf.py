@@ -27,6 +27,10 @@ class RunsSettings:
     """So long before its lease ends, a worker that could not renew has its children killed."""
     lock_wait_s: float = 2.0
     """Longest wait for a locked row of PostgreSQL in threads that serve many runs; then they try again later."""
+    worker_silent_s: float = 60.0
+    """A worker process that shows no sign of life for so long loses its runs: their leases are not renewed any more."""
+    database_writers_max: int = 4
+    """Most supervisors of one worker that write the ends of their runs at once; the others wait for their turn."""
     start_timeout_s: float = 60.0
     """Longest time from the fork to the experiment's first step (its import included)."""
     cancel_poll_s: float = 1.0
@@ -37,9 +41,13 @@ class RunsSettings:
     """Memory limit of a run that has none of its own, as a share of its machine's or container's memory; 0 is none."""
     end_grace_s: float = 5.0
     """How long a child may live on after its last word before its tree is killed."""
+    exit_wait_s: float = 300.0
+    """How long threads, executors, processes and exit functions may work on after `run` has ended; what still works
+    then is ended, and named in a line of the run. After a cancel it is `end_grace_s`.
+    """
     drain_s: float = 20.0
     """How long runs may go on after their worker was asked to stop, before they are handed back."""
-    deaf_after_s: float = 20.0
+    consumer_stalled_after_s: float = 20.0
     """A worker that takes no work for so long, though it could and there is some, ends itself to be started again."""
     lost_quick_s: float = 600.0
     """A run whose attempts are lost within this time, twice in a row, pauses and then has a worker to itself."""

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 
 from runs.conf import runs_settings
+from runs.write_gate import WriteGate
 
+WRITES = ("INSERT", "UPDATE", "DELETE")
 LOCK_NOT_AVAILABLE = "55P03"
 """PostgreSQL's code of it."""
 
@@ -21,6 +29,32 @@ def limit_lock_waits() -> None:
             cursor.execute(f"SET LOCAL lock_timeout = '{runs_settings().lock_wait_s * 1000:.0f}ms'")
 
 
+def close_connection() -> None:
+    """Close this thread's connection, which is opened again when it is needed."""
+    if not connection.in_atomic_block:
+        connection.close()
+
+
 def is_lock_timeout(error: BaseException) -> bool:
     """Whether a database error says that a lock was not granted in time, rather than that the database is away."""
     return getattr(error.__cause__, "sqlstate", None) == LOCK_NOT_AVAILABLE
+
+
+def let_renewals_pass() -> None:
+    """Have every writer of this process wait for renewals of leases first, where the database has one writer."""
+    connection_created.connect(_install_gate, dispatch_uid="runs.write_gate")
+
+
+def _install_gate(connection: BaseDatabaseWrapper, **_: Any) -> None:
+    if connection.vendor == "sqlite" and not any(isinstance(each, partial) for each in connection.execute_wrappers):
+        gate = WriteGate(str(connection.settings_dict["NAME"]))
+        connection.execute_wrappers.append(partial(_pass_gate, gate))
+
+
+def _pass_gate(
+    gate: WriteGate, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
+) -> Any:
+    """Run a statement, after renewals if it begins to write."""
+    if sql.startswith("BEGIN") or (not context["connection"].in_atomic_block and sql.startswith(WRITES)):
+        gate.wait()
+    return execute(sql, params, many, context)

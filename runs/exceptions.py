@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class RunsError(Exception):
     """Base class; `str()` of it is fit for people."""
@@ -64,3 +66,16 @@ class SpawnFailed(RunsError):
     def __init__(self, message: str, fate: str = "") -> None:
         super().__init__(message)
         self.fate = fate
+
+
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
+"""What the system says when open files, processes or memory are used up."""
+
+
+def is_exhaustion(error: BaseException) -> bool:
+    """Whether an error says that this process or machine has run out of something, which is not the fault of a run."""
+    if isinstance(error, SpawnFailed):
+        return error.fate == "exhausted"
+    if isinstance(error, RuntimeError):
+        return "can't start new thread" in str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in EXHAUSTED)

@@ -119,8 +119,8 @@ def _first_due(queues: Sequence[str], worker: Worker) -> Run | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Renewed:
-    """What a heartbeat learns of an attempt that is still its worker's own."""
+class AttemptNews:
+    """The state of an attempt that is still its worker's own."""
 
     cancel_requested_by: str | None
     """None: nobody asked to cancel the run."""
@@ -131,19 +131,15 @@ class Renewed:
     results_stored: int
 
 
-def renew(worker: Worker, keys: Iterable[AttemptKey], *, lease_s: float) -> dict[AttemptKey, Renewed]:
-    """Renew the leases of those attempts that a worker takes care of, in one UPDATE; returns which are still its own.
+def news(worker: Worker, keys: Iterable[AttemptKey]) -> dict[AttemptKey, AttemptNews]:
+    """Read the state of the attempts that a worker supervises. Changes nothing.
 
-    Not of all that are open under its name: one whose supervisor failed must come to its end. An attempt that is
-    missing from the answer has been taken over or ended: its child must be killed. An expired lease that nobody has
-    taken over yet is renewed too: taking over closes the attempt, so there is no doubt whose it is.
+    An attempt that is missing from the answer has been taken over or ended: its child must be killed.
     """
     run_ids = {key.run_id for key in keys}
     if not run_ids:
         return {}
-    mine = Attempt.objects.filter(worker=worker, finished_at=None, run_id__in=run_ids)
-    mine.update(lease_expires_at=from_now(lease_s))
-    rows = mine.values_list(
+    rows = Attempt.objects.filter(worker=worker, finished_at=None, run_id__in=run_ids).values_list(
         "run_id",
         "number",
         "run__cancel_requested_at",
@@ -153,7 +149,7 @@ def renew(worker: Worker, keys: Iterable[AttemptKey], *, lease_s: float) -> dict
         "results_stored",
     )
     return {
-        AttemptKey(run_id, number): Renewed(
+        AttemptKey(run_id, number): AttemptNews(
             None if cancel_at is None else by, inspection_at is not None, high_water(lines), high_water(results)
         )
         for run_id, number, cancel_at, by, inspection_at, lines, results in rows

@@ -2,8 +2,7 @@
 
 Promised: user code never runs in the worker, nor does the worker itself fork; `Exit` is told once per child, when no
 process of its tree is left, also if the fork server is killed. After a kill -9 of the worker the server ends
-everything; a worker that is frozen or cut off loses its children at the moment that it last announced by
-`keep_alive`.
+everything; a child whose lease is not renewed in time is killed by the server, whatever the worker does meanwhile.
 """
 
 from __future__ import annotations
@@ -19,9 +18,10 @@ from typing import Any
 
 import msgspec
 
-from runs.exceptions import SpawnFailed
+from runs.exceptions import SpawnFailed, is_exhaustion
+from runs.forkserver.board import Board
 from runs.forkserver.pipes import Pipes
-from runs.forkserver.protocol import KeepAlive, Signal, Stop
+from runs.forkserver.protocol import Signal, Stop
 from runs.forkserver.server_process import Incarnation, ServerGone
 from runs.forkserver.spec import ChildSpec, Exit, Fate
 
@@ -97,13 +97,14 @@ class ForkServer:
     """
 
     def __init__(self) -> None:
+        self.deadlines = Board.create()
+        """Until when the child of each attempt may live, see runs.worker.renewer."""
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition()
         self._server: Incarnation | None = None
         self._wanted = 0  # rises with each request for a server
         self._failure: SpawnFailed | None = None
         self._stopping = False
-        self._until: float | None = None
 
     def start(self) -> None:
         """Start the server; blocks until it is ready (some 0.3 s). Raises SpawnFailed, with the traceback of what is
@@ -148,23 +149,14 @@ class ForkServer:
         try:
             pipes = Pipes()
         except OSError as error:
-            raise SpawnFailed(f"Run {spec.key}: no pipes could be made: {error}") from error
+            fate = Fate.EXHAUSTED if is_exhaustion(error) else Fate.NONE
+            raise SpawnFailed(f"Run {spec.key}: no pipes could be made: {error}", fate) from error
         try:
             number, pid = server.spawn(spec, pipes.of_child, on_exit, deadline)
         except BaseException:
             pipes.close()
             raise
         return Child(pid, number, pipes, server, spec.stacks_path)
-
-    def keep_alive(self, until: float) -> None:
-        """Let all children live until this moment of `clock.lease_clock()`; if it passes and no later one was given,
-        the server kills every child's tree, whatever this process does meanwhile. Never blocks.
-        """
-        with self._changed:
-            self._until = until
-            server = self._server
-        if server is not None:
-            server.post(KeepAlive(until))
 
     def stop(self) -> None:
         """Kill all children, tell their exits, end the server. Blocks until it is done."""
@@ -215,9 +207,8 @@ class ForkServer:
                 if self._stopping:
                     return
                 served = self._wanted
-                until = self._until
             try:
-                self._serve_one(Incarnation(until))
+                self._serve_one(Incarnation(self.deadlines))
             except Exception:
                 logger.exception("The fork server's thread failed; the next run starts a new server")
 
@@ -232,8 +223,6 @@ class ForkServer:
             return
         with self._changed:
             self._server = server
-            if self._until is not None:
-                server.post(KeepAlive(self._until))
             if self._stopping:
                 server.post(Stop())
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""`python -m runs.forkserver.keeper SOCKET-FD WORKER-PID`: what children are forked from, and its keeper.
+"""`python -m runs.forkserver.keeper SOCKET-FD WORKER-PID BOARD-FD`: what children are forked from, and its keeper.
 
 Two processes, since the one that forks must not be the last one to know what it forked: the **keeper** loads nothing,
 starts the **server**, waits for its end, kills what the server left behind (it adopts it), and ends. So whichever of
@@ -30,7 +30,7 @@ def killed_by(status: int) -> int | None:
     return status - SIGNALLED if status > SIGNALLED else None
 
 
-def main(socket_fd: int, worker_pid: int) -> int:
+def main(socket_fd: int, worker_pid: int, board_fd: int) -> int:
     """Be the keeper; its child becomes the server. Returns the exit status."""
     prctl.adopt_orphans()
     prctl.signal_at_parents_end(PARENT_GONE)
@@ -39,8 +39,9 @@ def main(socket_fd: int, worker_pid: int) -> int:
     keeper = os.getpid()
     server = os.fork()
     if server == 0:
-        _serve(socket_fd, keeper)
+        _serve(socket_fd, board_fd, keeper)
     os.close(socket_fd)
+    os.close(board_fd)
     signal.signal(PARENT_GONE, lambda *_: process_tree.send(server, PARENT_GONE))
     if os.getppid() != worker_pid:
         process_tree.send(server, PARENT_GONE)  # it ended before it could be watched
@@ -49,13 +50,13 @@ def main(socket_fd: int, worker_pid: int) -> int:
     return status
 
 
-def _serve(socket_fd: int, keeper: int) -> None:
+def _serve(socket_fd: int, board_fd: int, keeper: int) -> None:
     from runs.forkserver.server import serve  # the keeper needs none of it
 
     prctl.signal_at_parents_end(PARENT_GONE)
     if os.getppid() != keeper:
         os._exit(1)
-    serve(socket_fd)
+    serve(socket_fd, board_fd)
     os._exit(0)
 
 
@@ -68,4 +69,4 @@ def _wait_for(server: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(main(*map(int, sys.argv[1:4])))

@@ -31,8 +31,6 @@ class Start(msgspec.Struct, tag="start"):
     sys_path: list[str]
     python_path: str | None
     """The worker's own PYTHONPATH; the server was started with another."""
-    until: float | None
-    """See KeepAlive."""
 
 
 class Spawn(msgspec.Struct, tag="spawn"):
@@ -42,6 +40,8 @@ class Spawn(msgspec.Struct, tag="spawn"):
     spec: msgspec.Raw
     before: float | None = None
     """Not from this moment of the lease clock on: by then the attempt may be somebody else's."""
+    attempt: str = ""
+    """Its name on the board of deadlines."""
 
 
 class Signal(msgspec.Struct, tag="signal"):
@@ -49,12 +49,6 @@ class Signal(msgspec.Struct, tag="signal"):
 
     id: int
     how: Literal["interrupt", "stacks", "terminate", "kill"]
-
-
-class KeepAlive(msgspec.Struct, tag="keep_alive"):
-    """All children may live until this moment of the lease clock; then the server kills them."""
-
-    until: float
 
 
 class Ping(msgspec.Struct, tag="ping"):
@@ -85,8 +79,8 @@ class Spawned(msgspec.Struct, tag="spawned"):
 class Refused(msgspec.Struct, tag="refused"):
     id: int
     why: str
-    is_late: bool = False
-    """The time until which it could have been started is over."""
+    fate: Fate = Fate.NONE
+    """The reason, if it is not the run's own."""
 
 
 class Exited(msgspec.Struct, tag="exited"):
@@ -107,7 +101,7 @@ class Pong(msgspec.Struct, tag="pong"):
     pass
 
 
-Request: TypeAlias = Start | Spawn | Signal | KeepAlive | Ping | Stop
+Request: TypeAlias = Start | Spawn | Signal | Ping | Stop
 Answer: TypeAlias = Ready | Broken | Spawned | Refused | Exited | Pong
 
 decode_request = msgspec.json.Decoder(Request).decode

@@ -22,14 +22,16 @@ from typing import Any
 
 import msgspec
 
+from runs.exceptions import is_exhaustion
 from runs.forkserver import prctl, process_tree
+from runs.forkserver.board import Board
 from runs.forkserver.clock import lease_clock
+from runs.forkserver.leases import READ_EVERY_S, Leases
 from runs.forkserver.prctl import PARENT_GONE
 from runs.forkserver.protocol import (
     Answer,
     Broken,
     Connection,
-    KeepAlive,
     Ping,
     Pong,
     Ready,
@@ -46,8 +48,6 @@ from runs.forkserver.spec import Fate
 
 logger = logging.getLogger(__name__)
 
-LOOK_AT_CLOCK_S = 0.5
-"""Longest sleep while a child lives: the loop's clock stands still while the machine sleeps, the lease's does not."""
 SWEEP_S = 0.002
 """Between two looks whether the orphans of a child are gone."""
 
@@ -55,12 +55,10 @@ SWEEP_S = 0.002
 class Server:
     """One turn after another, until the worker is gone or says stop."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, leases: Leases) -> None:
+        self._connection, self._leases = connection, leases
         self._fork: Callable[[bytes, Sequence[int]], int] | None = None
         self._reaper = Reaper()
-        self._until: float | None = None
-        self._is_over = False  # the moment has passed
         self._stopping = False
         self._keeper = os.getppid()
 
@@ -95,9 +93,7 @@ class Server:
     def _sleep_s(self) -> float | None:
         if self._reaper.has_dead:
             return SWEEP_S
-        if not self._reaper.has_children or self._until is None or self._is_over:
-            return None
-        return min(max(self._until - lease_clock(), 0.0), LOOK_AT_CLOCK_S)
+        return READ_EVERY_S if self._reaper.has_children else None
 
     def _read(self) -> None:
         try:
@@ -118,16 +114,12 @@ class Server:
             case Signal(number, how):
                 for pid in self._reaper.pids(number):
                     self._signal(pid, how)
-            case KeepAlive(until):
-                self._until, self._is_over = until, False
-                self._meet_deadline()
             case Ping():
                 self._answer(Pong())
             case Stop():
                 self._stopping = True
 
     def _start(self, request: Start) -> None:
-        self._until = request.until
         try:
             self._fork = load(request)
         except BaseException:
@@ -146,19 +138,21 @@ class Server:
                 raise TimeoutError("the time until which it may be started is over")
             pid = self._fork(bytes(request.spec), fds)
         except TimeoutError as error:
-            self._answer(Refused(request.id, f"No child was started: {error}", is_late=True))
+            self._answer(Refused(request.id, f"No child was started: {error}", Fate.LEASE))
         except OSError as error:
-            self._answer(Refused(request.id, f"No child could be started: {error}"))
+            fate = Fate.EXHAUSTED if is_exhaustion(error) else Fate.NONE
+            self._answer(Refused(request.id, f"No child could be started: {error}", fate))
         else:
             self._reaper.add(pid, request.id)
+            self._leases.add(request.id, request.attempt, request.before)
             self._answer(Spawned(request.id, pid))
         finally:
             for fd in fds:
                 os.close(fd)
 
     def _is_late(self, request: Spawn) -> bool:
-        now = lease_clock()
-        return self._is_over or any(at is not None and at <= now for at in (self._until, request.before))
+        until = self._leases.until(request.attempt, request.before)
+        return until is not None and until <= lease_clock()
 
     def _signal(self, pid: int, how: str) -> None:
         match how:
@@ -172,12 +166,10 @@ class Server:
                 self._reaper.kill([pid])
 
     def _meet_deadline(self) -> None:
-        if self._is_over or self._until is None or self._until > lease_clock():
-            return
-        self._is_over = True
-        if children := self._reaper.pids():
-            logger.error("The worker did not renew in time; its %d children are killed", len(children))
-            self._reaper.kill(children, Fate.LEASE)
+        """Kill the children whose attempts were not renewed in time: others may take their runs over now."""
+        if expired := self._leases.expired(lease_clock()):
+            logger.error("%d leases were not renewed in time; their children are killed", len(expired))
+            self._reaper.kill([pid for number in expired for pid in self._reaper.pids(number)], Fate.LEASE)
 
     def _end_all(self, selector: selectors.BaseSelector, wake: int) -> None:
         """Kill every child and what it left; the worker is told if it is still there."""
@@ -191,6 +183,7 @@ class Server:
     def _bury(self) -> None:
         self._reaper.reap()
         for exited in self._reaper.sweep():
+            self._leases.remove(exited.id)
             self._answer(exited)
 
     def _answer(self, answer: Answer | None = None) -> None:
@@ -232,9 +225,10 @@ def load(start: Start) -> Callable[[bytes, Sequence[int]], int]:
     return child.fork
 
 
-def serve(socket_fd: int) -> None:
+def serve(socket_fd: int, board_fd: int) -> None:
     """Body of the server process. Returns when no child is left."""
     prctl.adopt_orphans()
-    server = Server(Connection(socket.socket(fileno=socket_fd)))
+    os.set_inheritable(board_fd, False)
+    server = Server(Connection(socket.socket(fileno=socket_fd)), Leases(Board(board_fd)))
     signal.signal(PARENT_GONE, server.ask_to_stop)
     server.run()

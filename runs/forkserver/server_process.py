@@ -25,6 +25,7 @@ import runs
 from experiments.signal_names import signal_name
 from runs.exceptions import SpawnFailed
 from runs.forkserver import environment, machine, process_tree
+from runs.forkserver.board import Board
 from runs.forkserver.keeper import killed_by
 from runs.forkserver.marks import SERVER_MARK, ServerMark
 from runs.forkserver.protocol import (
@@ -86,10 +87,10 @@ class _Ward:
 class Incarnation:
     """`launch`, `serve` and `bury` are called in this order by one thread; the rest by any."""
 
-    def __init__(self, until: float | None) -> None:
+    def __init__(self, deadlines: Board) -> None:
         self.pid: int | None = None
         self._started: float | None = None  # the start of that process, which tells it from a later one of its pid
-        self._until = until
+        self._deadlines = deadlines
         self._mark = str(_own_mark())
         self._lock = threading.Lock()
         self._wards: dict[int, _Ward] = {}
@@ -111,7 +112,7 @@ class Incarnation:
         """Start the process and wait until it has loaded everything. Raises ServerGone."""
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
         command = [sys.executable, *flags, "-P", "-m", "runs.forkserver.keeper"]
-        arguments = [str(self._theirs.fileno()), str(os.getpid())]
+        arguments = [str(self._theirs.fileno()), str(os.getpid()), str(self._deadlines.fd)]
         environ = environment.for_children(os.environ)
         python_path = environ.get("PYTHONPATH")
         environ["PYTHONPATH"] = os.pathsep.join([str(_PROJECT), *([python_path] if python_path else [])])
@@ -119,7 +120,7 @@ class Incarnation:
         try:
             self._process = subprocess.Popen(  # noqa: S603  # our own program
                 command + arguments,
-                pass_fds=[self._theirs.fileno()],
+                pass_fds=[self._theirs.fileno(), self._deadlines.fd],
                 stdin=subprocess.DEVNULL,
                 env=environ,
                 start_new_session=True,
@@ -128,7 +129,7 @@ class Incarnation:
             raise ServerGone(f"The fork server could not be started: {error}") from error
         finally:
             self._theirs.close()
-        self.post(Start([path or str(Path.cwd()) for path in sys.path], python_path, self._until))
+        self.post(Start([path or str(Path.cwd()) for path in sys.path], python_path))
         self._loop(lambda: self.pid is not None, time.monotonic() + timeout_s)
         if self.pid is None:
             raise self._not_up()
@@ -257,11 +258,11 @@ class Incarnation:
                 self._answered()
             case Spawned(number, pid):
                 self._spawned(number, pid)
-            case Refused(number, why, is_late):
+            case Refused(number, why, fate):
                 with self._lock:
                     ward = self._wards.pop(number, None)
                 if ward is not None:
-                    ward.refusal, ward.fate = why, Fate.LEASE if is_late else Fate.NONE
+                    ward.refusal, ward.fate = why, fate
                     ward.answered.set()
             case Exited(number):
                 with self._lock:
@@ -309,7 +310,7 @@ class Incarnation:
                 close_all(fds)
                 raise SpawnFailed(f"Run {spec.key}: the fork server died; the next run starts a new one.", Fate.SERVER)
             self._wards[number] = ward
-        self.post(Spawn(number, raw, before), fds)
+        self.post(Spawn(number, raw, before, str(spec.key)), fds)
         if not ward.answered.wait(SPAWN_TIMEOUT_S):
             with self._lock:
                 given_up = ward.pid is None and self._wards.pop(number, None) is not None

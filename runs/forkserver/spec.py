@@ -46,6 +46,8 @@ class Fate(StrEnum):
     """Its worker did not renew the lease in time, or the attempt is not its own any more."""
     SERVER = "server"
     """The fork server was killed, or went down."""
+    EXHAUSTED = "exhausted"
+    """No child was started, since open files, processes or memory were used up. Not now is not never."""
 
 
 @dataclass(frozen=True, slots=True)

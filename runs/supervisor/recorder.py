@@ -172,11 +172,10 @@ class RunRecords:
                 raise
             self._answer(taken, refused, stored=stored)
 
-    def write_last(self) -> None:
-        """The last write of an attempt, with what git says; waits for that as long as git may take."""
+    def wait_for_provenance(self) -> None:
+        """Wait for git's answer, as long as that may take. Call it before the last write of an attempt."""
         if self._asking is not None:
             self._asking.join()
-        self.write()
 
     def _answer(self, taken: Pending, refused: dict[str, str], *, stored: bool) -> None:
         for what, why in refused.items():

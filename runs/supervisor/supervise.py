@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, transaction
 
 from runs import transitions
-from runs.exceptions import BufferUnavailable, SpawnFailed
+from runs.database import close_connection
+from runs.exceptions import BufferUnavailable, SpawnFailed, is_exhaustion
 from runs.folders import remove_if_empty, run_folder, stacks_file
 from runs.forkserver.client import Child, ChildSpec, Exit, Fate
 from runs.lines import flush, store
@@ -47,6 +48,8 @@ T = TypeVar("T")
 
 GONE_S = 30.0
 """Longest wait for the end of a child whose supervisor failed."""
+NOT_NOW_S = 5.0
+"""Pause before the next attempt of a run whose worker had run out of something."""
 REFUSAL_MAX_CHARS = 500
 """Of the reason that the child is told: its control pipe takes little without blocking."""
 RETRY_S = 1.0
@@ -70,11 +73,7 @@ def supervise_next(runtime: Runtime, queues: Sequence[str], task_id: str) -> Sup
     """Claim the next due run of `queues` and see it through to its end; None if there is none. Blocks as long as it
     takes.
     """
-    runtime.heard += 1
-    if runtime.stopping:
-        return None
-    attempt = transitions.claim(queues, runtime.worker, lease_s=runtime.conf.lease_s, task_id=task_id)
-    runtime.count(claimed=attempt is not None)
+    attempt = runtime.claim(queues, task_id)
     if attempt is None:
         return None
     supervisor = None
@@ -82,23 +81,25 @@ def supervise_next(runtime: Runtime, queues: Sequence[str], task_id: str) -> Sup
         supervisor = Supervisor(runtime, attempt)
         runtime.add(supervisor)
         return supervisor.run()
-    except Exception:
+    except Exception as error:
         logger.exception("Run %s: its supervisor failed", attempt.key)
-        return _given_up(attempt)
+        return _given_up(attempt, error)
     finally:
-        if supervisor is not None:
-            runtime.remove(supervisor)
+        runtime.remove(attempt.key)
 
 
-def _given_up(attempt: Attempt) -> Supervised:
+def _given_up(attempt: Attempt, error: Exception) -> Supervised:
     """End an attempt whose supervisor failed, by a fault of its own or because it was hurried while the database is
-    away. What does not work now is left to the reconciler: nobody renews the lease any more.
+    away. Where this process had run out of something, the run is handed back instead: not now. What does not work now
+    is left to the reconciler: nobody renews the lease any more.
     """
     close_old_connections()
     lost = Ending(Status.FAILED, FailureKind.LOST, error="Its supervisor failed; the worker's log says why.")
+    if is_exhaustion(error):
+        lost = Ending(Status.PENDING, error=f"Its worker had run out of resources: {error}", ended_by="worker")
     settled = Settled.SUPERSEDED
     try:
-        settled = transitions.settle(attempt.key, lost)
+        settled = transitions.settle(attempt.key, lost, after_s=NOT_NOW_S)
     except Exception:
         logger.exception("Run %s: it is left to the reconciler", attempt.key)
     return _supervised(attempt.key, lost, settled, attempt.run.queue)
@@ -157,7 +158,7 @@ class Supervisor:
             self._runtime.buffer,
             batch=self._conf.push_batch,
             retry_s=self._conf.push_retry_s,
-            may_send=lambda: self._runtime.heartbeat.holds,
+            may_send=lambda: self._runtime.heartbeat.holds(self.key),
         )
         sender.start()
         try:
@@ -180,11 +181,14 @@ class Supervisor:
         try:
             child = self._spawn()
         except SpawnFailed as error:
+            if error.fate == Fate.EXHAUSTED:
+                raise
             return self._not_started(error), self._seen()
         self.pid = child.pid
         self._child = child
         self._writes.mark(child_pid=child.pid, memory_limit_bytes=self._limits.memory_limit_bytes)
         self._runtime.tell_at_start(self)
+        close_connection()  # none is needed while the child runs
         watch = Watch(child, self._limits, self._conf, self._inbox, self._window, self._writes)
         try:
             observation = watch.run(self._drain)
@@ -199,11 +203,11 @@ class Supervisor:
 
     def _spawn(self) -> Child:
         """Start the child while the attempt is certainly this worker's. Raises SpawnFailed."""
-        spec = self._persist("its start", self._spec)
+        spec = self._until_done("its start", self._spec)
         return self._runtime.forkserver.spawn(spec, self._exited, before=self._held_until)
 
     def _held_until(self) -> float:
-        until = self._runtime.heartbeat.hold(self.key)
+        until = self._runtime.heartbeat.start_before(self.key)
         if until is None:
             raise SpawnFailed("The lease could not be renewed between the claim and the start", Fate.LEASE)
         return until
@@ -272,7 +276,8 @@ class Supervisor:
         """Store what the window holds straight into the database, and what the recorder holds."""
         if self.key.number > 1:
             self._store_earlier()
-        self._persist("its last records", self._writes.write_last)  # first, since it may add a line
+        self._writes.wait_for_provenance()
+        self._persist("its last records", self._writes.write)  # first, since it may add a line
         self._persist("its last lines", self._store_window)
 
     def _store_earlier(self) -> None:
@@ -328,11 +333,20 @@ class Supervisor:
         )
 
     def _persist(self, what: str, write: Callable[[], T]) -> T:
-        """Do `write`, again and again while the database is away: what has happened is not lost for that."""
+        """Do `write` when it is this run's turn, again and again while the database is away: what has happened is not
+        lost for that.
+        """
+        return self._until_done(what, lambda: self._in_turn(write))
+
+    def _in_turn(self, write: Callable[[], T]) -> T:
+        with self._runtime.turn_to_write():
+            return write()
+
+    def _until_done(self, what: str, action: Callable[[], T]) -> T:
         while True:
             close_old_connections()
             try:
-                return write()
+                return action()
             except (OperationalError, InterfaceError) as error:
                 logger.warning("Run %s: %s waits for the database: %s", self.key, what, str(error).strip())
                 if self._runtime.hurrying.wait(RETRY_S):

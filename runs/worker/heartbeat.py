@@ -1,109 +1,169 @@
-"""The thread that keeps the leases of all attempts of a worker, and learns what the database knows of them."""
+"""The worker's side of its leases: says which attempts it supervises, and knows until when each of them is its own.
+
+The renewals are made by a process of their own, `runs.worker.renewer`; no call here waits for the database.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
-from django.db import DatabaseError, InterfaceError, close_old_connections
-from django.db.models.functions import Now
+from django.db import connection
 
-from runs import transitions
+import runs
+from runs.conf import RunsSettings
+from runs.forkserver.board import Board
 from runs.forkserver.clock import lease_clock
-from runs.models import Worker
 from runs.states import AttemptKey
-from runs.transitions import Renewed
 
 logger = logging.getLogger(__name__)
 
+PROJECT = Path(runs.__file__).resolve().parent.parent
+LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+START_LEFT_S = 1.0
+"""A child is started only while its lease lasts for so long at least."""
+POLL_S = 0.05
+
 
 class Heartbeat(threading.Thread):
-    """Renews every `every_s`. After each success `kept(until)` is told how long the children may live without another.
+    """Shows every `heartbeat_s` that this worker is alive, and starts its renewer again when that has ended.
 
-    `until` is on the lease clock, reckoned from the moment before the renewal was sent and less `margin_s`: whatever
-    happens to this process, the fork server ends the children by then, so that no other worker can start the run while
-    one lives. `counts` are the columns of the worker's row that are written along.
+    The deadline of an attempt is on the lease clock, reckoned from the moment before the claim or renewal was sent, and
+    less `lease_margin_s`: whatever happens to this process, the fork server ends the child by then.
     """
 
-    def __init__(  # noqa: PLR0913  # what it tells and asks are four questions
-        self,
-        worker: Worker,
-        *,
-        lease_s: float,
-        margin_s: float,
-        every_s: float,
-        mine: Callable[[], set[AttemptKey]],
-        kept: Callable[[float], None],
-        learned: Callable[[set[AttemptKey], dict[AttemptKey, Renewed]], None],
-        counts: Callable[[], dict[str, int]] = dict,
+    def __init__(
+        self, worker_id: int, deadlines: Board, conf: RunsSettings, counts: Callable[[], Mapping[str, int]] = dict
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
-        self._worker, self._lease_s, self._margin_s, self._every_s = worker, lease_s, margin_s, every_s
-        self._mine, self._kept, self._learned, self._counts = mine, kept, learned, counts
-        self._beating = threading.Lock()
+        self._worker_id, self._deadlines, self._conf, self._counts = worker_id, deadlines, conf, counts
+        self._requests = Board.create()
+        self._claimed: dict[AttemptKey, float] = {}
+        self._lock = threading.Lock()
         self._ending = threading.Event()
-        self._sent_at = float("-inf")
-        """When the last successful renewal was sent."""
-        self._failing = False
+        self._renewer: subprocess.Popen[bytes] | None = None
+
+    def begin(self) -> None:
+        """Start renewing. Called by a thread that lives as long as the worker, for the kernel's parent-death signal."""
+        self._publish()
+        self._start_renewer()
+        self.start()
 
     def run(self) -> None:
-        while not self._ending.wait(self._every_s):
+        while not self._ending.wait(self._conf.heartbeat_s):
             try:
-                close_old_connections()
                 self.run_once()
-            except Exception:  # whatever it is: without this thread all children are killed
+            except Exception:  # whatever it is: without this thread the leases are not renewed
                 logger.exception("A heartbeat failed; the next one tries again")
 
-    def run_once(self) -> bool:
-        """Renew once; False if the database did not answer, which the next beat tries again."""
-        return self._renew() is not None
+    def run_once(self) -> None:
+        """Show a sign of life, and see to it that there is a renewer."""
+        self._publish()
+        if self._renewer is not None and self._renewer.poll() is not None:
+            logger.warning("The renewer ended with status %s; starting another", self._renewer.returncode)
+            self._start_renewer()
 
-    def _renew(self) -> dict[AttemptKey, Renewed] | None:
-        with self._beating:
-            attempts = self._mine()
-            sent = lease_clock()
-            try:
-                renewed = transitions.renew(self._worker, attempts, lease_s=self._lease_s)
-                Worker.objects.filter(pk=self._worker.pk).update(heartbeat_at=Now(), **self._counts())
-            except (DatabaseError, InterfaceError) as error:
-                if not self._failing:
-                    logger.warning("Leases cannot be renewed: %s", str(error).strip())
-                self._failing = True
-                return None
-            if self._failing:
-                logger.warning("Leases are renewed again")
-            self._failing, self._sent_at = False, sent
-            self._kept(self.until)
-        self._learned(attempts, renewed)
-        return renewed
+    # Attempts come and go
 
-    @property
-    def until(self) -> float:
-        """Up to this moment of the lease clock every attempt that was this worker's at the last renewal still is."""
-        return self._sent_at + self._lease_s - self._margin_s
+    def add(self, key: AttemptKey, claimed_at: float) -> None:
+        """Keep the lease of an attempt; `claimed_at` is the moment before its claim was sent."""
+        with self._lock:
+            self._claimed[key] = claimed_at + self._conf.lease_s - self._conf.lease_margin_s
+        self._publish()
 
-    @property
-    def holds(self) -> bool:
-        """Whether this worker may still write for its attempts. False after it stood still for too long, until it has
-        found out what is its own.
+    def remove(self, key: AttemptKey) -> None:
+        with self._lock:
+            self._claimed.pop(key, None)
+        self._publish()
+
+    # Deadlines
+
+    def until(self, key: AttemptKey) -> float:
+        """Moment of the lease clock up to which an attempt certainly is this worker's."""
+        renewed: float = self._deadlines.read().get("until", {}).get(str(key), float("-inf"))
+        return max(renewed, self._claimed.get(key, float("-inf")))
+
+    def holds(self, key: AttemptKey) -> bool:
+        """Whether this worker may write for an attempt. False after it stood still, until the lease is renewed."""
+        return lease_clock() < self.until(key)
+
+    def start_before(self, key: AttemptKey) -> float | None:
+        """Deadline for the start of an attempt's child; None if its lease cannot be renewed.
+
+        Returns at once where the lease lasts for a while: a start never waits for a renewal without need.
         """
-        return lease_clock() < self.until
+        deadline = time.monotonic() + self._conf.lease_s
+        while self.until(key) < lease_clock() + START_LEFT_S:
+            if time.monotonic() > deadline or self._ending.wait(POLL_S):
+                return None
+        return self.until(key)
 
     @property
     def age_s(self) -> float:
         """Seconds since the last successful renewal."""
-        return lease_clock() - self._sent_at
+        return lease_clock() - float(self._deadlines.read().get("at", float("-inf")))
 
-    def hold(self, key: AttemptKey) -> float | None:
-        """Until when an attempt that was claimed a moment ago may be started; None if it is not this worker's any more,
-        or if the database does not answer. A child must not start under a deadline that is about to pass, so the lease
-        is renewed unless that was done of late.
-        """
-        if self.age_s < 2 * self._every_s:
-            return self.until
-        renewed = self._renew()
-        return self.until if renewed is not None and key in renewed else None
+    @property
+    def is_late(self) -> bool:
+        """Whether renewals take so long that this worker should not take on more."""
+        return self.age_s > max(2 * self._conf.heartbeat_s, (self._conf.lease_s - self._conf.lease_margin_s) / 2)
 
     def end(self) -> None:
         self._ending.set()
+        if self._renewer is not None:
+            self._renewer.kill()
+            self._renewer.wait()
+
+    # The renewer
+
+    def _publish(self) -> None:
+        with self._lock:
+            self._requests.publish(
+                {
+                    "worker": self._worker_id,
+                    "attempts": [str(key) for key in self._claimed],
+                    "counts": self._counts(),
+                    "alive_at": lease_clock(),
+                }
+            )
+
+    def _start_renewer(self) -> None:
+        boards = (self._requests.fd, self._deadlines.fd)
+        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+        command = [sys.executable, *flags, "-P", "-m", "runs.worker.renewer", *map(str, boards), str(os.getpid())]
+        python_path = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._renewer = subprocess.Popen(  # noqa: S603  # our own program
+            command,
+            pass_fds=boards,
+            stdin=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": python_path},
+            start_new_session=True,
+        )
+        if (stdin := self._renewer.stdin) is not None:
+            with suppress(BrokenPipeError), stdin:  # broken if it ended at once: the next heartbeat says so
+                stdin.write(json.dumps(self._about()).encode())
+
+    def _about(self) -> dict[str, Any]:
+        """What the renewer must know. Through its standard input, since a password may be among it."""
+        settings = connection.settings_dict
+        database = {key: settings[key] for key in ("ENGINE", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")}
+        conf = self._conf
+        return {
+            "database": {**database, "NAME": str(settings["NAME"])},
+            "terms": {
+                "lease_s": conf.lease_s,
+                "margin_s": conf.lease_margin_s,
+                "every_s": conf.heartbeat_s,
+                "silent_s": conf.worker_silent_s,
+            },
+            "log_format": LOG_FORMAT,
+        }

@@ -1,8 +1,6 @@
-"""What one `runs` worker process has besides Celery: the fork server, the threads that serve all its supervisors, its
-row.
+"""Everything that one worker of runs has once: the fork server, the threads that serve all supervisors, its row.
 
-Started and stopped by a step of Celery's worker. `close` of that step is the notice of a shutdown (on SIGTERM, SIGQUIT
-and on a crash of the consumer); `stop` waits until every run has ended or has been handed back.
+Started and stopped by `runs.worker.steps`, and free of Celery.
 """
 
 from __future__ import annotations
@@ -11,39 +9,42 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from celery import Celery, bootsteps
-from celery.signals import worker_shutting_down
 from django.db import DatabaseError, InterfaceError, connections
 from django.db.models.functions import Now
-from kombu.exceptions import KombuError
-from redis import RedisError
 
-from runs.conf import SYSTEM_QUEUE, RunsSettings, runs_settings
+from runs import transitions
+from runs.conf import RunsSettings
+from runs.database import close_connection
 from runs.forkserver import machine
 from runs.forkserver.client import ForkServer
+from runs.forkserver.clock import lease_clock
 from runs.lines.buffer import CancelAsked, InspectionAsked, Notice, buffer
-from runs.models import Run, Worker
+from runs.models import Attempt, Run, Worker
 from runs.states import AttemptKey
 from runs.supervisor import events
 from runs.supervisor.events import CancelRequested, Draining, LeaseLost, StoredUpTo
 from runs.supervisor.recorder import Recorder
 from runs.supervisor.supervise import Supervisor
-from runs.transitions import Renewed
-from runs.wake import waiting
+from runs.transitions import AttemptNews
+from runs.worker import capacity
 from runs.worker.heartbeat import Heartbeat
 from runs.worker.listener import Listener
+from runs.worker.news import News
 from runs.worker.resources import ResourceWatch, Usage
-from runs.worker.watchdog import DEAF_STATUS, Hearing, Look
+from runs.worker.watchdog import STALLED_STATUS, Watchdog, sample
 
 logger = logging.getLogger(__name__)
 
-DEAF_GRACE_S = 30.0
-"""How long a deaf worker's runs may take to end after they were asked to, before they are left to the reconciler."""
-STOPS_MAX = 5
-"""How often the wait for the runs' ends may be interrupted."""
+STALLED_GRACE_S = 30.0
+"""Longest time that the runs of a stalled worker may take to end; then they are left to reconcile."""
+CLAIMS_MAX = 2
+"""Most threads of one worker that claim a run at once."""
+ADMIT_S = 0.1
+"""Between two looks whether a run may be admitted."""
 SIGNALS_S = 0.5
 """How soon a second signal is noticed while the runs come to their ends."""
 
@@ -54,12 +55,12 @@ class Runtime:
     def __init__(self, name: str, queues: Iterable[str], slots: int, conf: RunsSettings) -> None:
         self.conf = conf
         self.buffer = buffer()
+        self.buffer.allow_connections(capacity.redis_connections(slots))
         self.worker = register_worker(name, sorted(queues), slots)
         self.signals = 0
         """How often the process was asked to stop. Set by a signal's handler, which may do nothing else."""
-        self.heard = self.claims = self.idle_wakes = 0
-        """Wake-ups; those that found a run, and those that found none."""
-        self._slots = slots
+        self.claims = self.idle_wakes = 0
+        """Wake-ups that found a run, and those that found none."""
         self.hurrying = threading.Event()
         self._stopping = threading.Event()
         self._hurried = False
@@ -69,31 +70,32 @@ class Runtime:
         self.forkserver = ForkServer()
         self.recorder = Recorder(every_s=conf.progress_every_s)
         self.heartbeat = Heartbeat(
-            self.worker,
-            lease_s=conf.lease_s,
-            margin_s=conf.lease_margin_s,
-            every_s=conf.heartbeat_s,
-            mine=self._keys,
-            kept=self.forkserver.keep_alive,
-            learned=self._learned,
-            counts=lambda: {"claims": self.claims, "idle_wakes": self.idle_wakes},
+            self.worker.pk,
+            self.forkserver.deadlines,
+            conf,
+            lambda: {"claims": self.claims, "idle_wakes": self.idle_wakes},
         )
+        self._news = News(self.worker, every_s=conf.heartbeat_s, keys=self._keys, learned=self._learned)
+        self._claiming = threading.BoundedSemaphore(CLAIMS_MAX)
+        self._writing = threading.BoundedSemaphore(conf.database_writers_max)
         self._listener = Listener(
             self.buffer, poll_s=conf.cancel_poll_s, run_ids=self._run_ids, heard=self._heard, flagged=self._flagged
         )
         self._resources = ResourceWatch(self._roots, every_s=conf.resource_poll_s)
-        self._hearing = Hearing(self._look, self._end_deaf, patience_s=conf.deaf_after_s)
+        self._watchdog = Watchdog(
+            lambda: sample(self.worker.queues, slots), self._end_stalled, patience_s=conf.consumer_stalled_after_s
+        )
 
     def start(self) -> None:
         """Start the fork server and the threads. Raises SpawnFailed if the fork server does not come up."""
         self.forkserver.start()
-        self.heartbeat.run_once()
+        self.heartbeat.begin()
         for thread in self._threads:
             thread.start()
 
     @property
-    def _threads(self) -> tuple[Heartbeat | Listener | Recorder | ResourceWatch | Hearing, ...]:
-        return (self.heartbeat, self._listener, self.recorder, self._resources, self._hearing)
+    def _threads(self) -> tuple[News | Listener | Recorder | ResourceWatch | Watchdog, ...]:
+        return (self._news, self._listener, self.recorder, self._resources, self._watchdog)
 
     @property
     def stopping(self) -> bool:
@@ -121,6 +123,7 @@ class Runtime:
         for thread in self._threads:
             thread.end()
         self.forkserver.stop()
+        self.heartbeat.end()
         _quietly("note its end", lambda: Worker.objects.filter(pk=self.worker.pk).update(stopped_at=Now()))
 
     def _wait_for_idle(self, timeout_s: float) -> bool:
@@ -143,23 +146,56 @@ class Runtime:
                 self.hurrying.set()
                 self.drain()
 
-    # Whether it still hears
+    def _end_stalled(self) -> None:
+        logger.critical(
+            "Wake-ups wait for %g s and this worker takes none: it ends itself", self.conf.consumer_stalled_after_s
+        )
+        self.stop(timeout_s=self.conf.drain_s + STALLED_GRACE_S)
+        os._exit(STALLED_STATUS)
 
-    def _look(self) -> Look:
-        try:
-            found = sum(waiting(queue) for queue in self.worker.queues)
-        except (KombuError, RedisError, OSError):
-            found = 0
-        except Exception:
-            logger.exception("The queues' lengths cannot be told")
-            found = 0
-        free = 0 if self.stopping else self._slots - len(self._all())
-        return Look(heard=self.heard, free=free, waiting=found)
+    # Admission
 
-    def _end_deaf(self) -> None:
-        logger.critical("Wake-ups wait for %g s and this worker takes none: it ends itself", self.conf.deaf_after_s)
-        self.stop(timeout_s=self.conf.drain_s + DEAF_GRACE_S)
-        os._exit(DEAF_STATUS)
+    def claim(self, queues: Sequence[str], task_id: str) -> Attempt | None:
+        """Claim the next due run of `queues`, and keep its lease from then on. None if there is none, or not now."""
+        if not self._admits():
+            return None
+        with self._claiming:
+            claimed_at = lease_clock()
+            attempt = transitions.claim(queues, self.worker, lease_s=self.conf.lease_s, task_id=task_id)
+        self._count(claimed=attempt is not None)
+        if attempt is not None:
+            self.heartbeat.add(attempt.key, claimed_at)
+        return attempt
+
+    def _admits(self) -> bool:
+        """Whether this worker may take on another run; waits for a moment where it may not.
+
+        A run that is left in the database starts later, here or elsewhere. Its wake-up is sent again by reconcile.
+        """
+        deadline = time.monotonic() + self.conf.lease_s
+        while not self.stopping:
+            why = self._why_not()
+            if not why:
+                return True
+            if time.monotonic() >= deadline:
+                logger.warning("No further run is admitted for now: %s", why)
+                return False
+            self._stopping.wait(ADMIT_S)
+        return False
+
+    def _why_not(self) -> str:
+        if self.heartbeat.is_late:
+            return f"the leases were renewed {self.heartbeat.age_s:.1f} s ago"
+        return "" if capacity.has_room() else "the open files of this process are used up"
+
+    @contextmanager
+    def turn_to_write(self) -> Iterator[None]:
+        """Wait for one of the few turns at the database, so that many ends at once do not overwhelm it."""
+        with self._writing:
+            try:
+                yield
+            finally:
+                close_connection()
 
     # Supervisors come and go
 
@@ -167,12 +203,14 @@ class Runtime:
         with self._lock:
             self._supervisors[supervisor.key] = supervisor
 
-    def remove(self, supervisor: Supervisor) -> None:
+    def remove(self, key: AttemptKey) -> None:
+        """Forget an attempt: its lease is not renewed any more."""
+        self.heartbeat.remove(key)
         with self._idle:
-            self._supervisors.pop(supervisor.key, None)
+            self._supervisors.pop(key, None)
             self._idle.notify_all()
 
-    def count(self, *, claimed: bool) -> None:
+    def _count(self, *, claimed: bool) -> None:
         """Count a wake-up."""
         with self._lock:
             self.claims += claimed
@@ -199,11 +237,11 @@ class Runtime:
 
     # What the threads learn
 
-    def _learned(self, asked: set[AttemptKey], renewed: dict[AttemptKey, Renewed]) -> None:
+    def _learned(self, asked: set[AttemptKey], found: dict[AttemptKey, AttemptNews]) -> None:
         for supervisor in self._all():
             if supervisor.key not in asked:
                 continue
-            news = renewed.get(supervisor.key)
+            news = found.get(supervisor.key)
             if news is None:
                 supervisor.post(LeaseLost())
                 continue
@@ -264,69 +302,17 @@ def _quietly(what: str, write: Callable[[], Any]) -> None:
         connections.close_all()
 
 
-_runtime: Runtime | None = None
+_current: Runtime | None = None
 
 
 def runtime() -> Runtime:
     """The runtime of this worker process. Raises RuntimeError in any other process."""
-    if _runtime is None:
+    if _current is None:
         raise RuntimeError("Runs are executed by a Celery worker of a run queue; this process is none.")
-    return _runtime
+    return _current
 
 
-class SupervisorStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is untyped
-    """Starts the runtime with the worker, and has it drained before the worker's pool is stopped."""
-
-    requires = ("celery.worker.components:Pool",)
-
-    def __init__(self, parent: Any, **kwargs: Any) -> None:
-        super().__init__(parent, **kwargs)
-        self.enabled = bool(run_queues(parent))
-
-    def start(self, parent: Any) -> None:
-        global _runtime  # noqa: PLW0603  # one per process, by nature
-        conf = runs_settings()
-        _runtime = Runtime(parent.hostname, run_queues(parent), parent.concurrency, conf)
-        _runtime.start()
-        # At SIGQUIT Celery cancels what it is executing, within the signal's handler, which the threads pool cannot do:
-        # it raises in the middle of whatever the main thread does. Runs are ended by their supervisors.
-        parent.consumer.cancel_active_requests = _runtime.end_soon
-        logger.info("Supervising up to %d runs (pid %d)", parent.concurrency, os.getpid())
-
-    def close(self, parent: Any) -> None:  # noqa: ARG002  # the step's interface
-        if _runtime is not None:
-            _runtime.drain()
-
-    def stop(self, parent: Any) -> None:  # noqa: ARG002
-        for _ in range(STOPS_MAX):
-            try:
-                if _runtime is not None:
-                    _runtime.stop(timeout_s=float("inf"))
-            except BaseException as error:  # a signal's handler raised in the middle of the wait
-                logger.warning("Stopping was interrupted by %r: hurrying", error)
-                if _runtime is not None:
-                    _runtime.end_soon()
-            else:
-                return
-
-    def terminate(self, parent: Any) -> None:
-        """A cold shutdown (SIGQUIT, a second Ctrl-C)."""
-        if _runtime is not None:
-            _runtime.end_soon()
-        self.stop(parent)
-
-
-def run_queues(worker: Any) -> list[str]:
-    """The queues of runs that a Celery worker consumes."""
-    return [name for name in worker.app.amqp.queues.consume_from if name != SYSTEM_QUEUE]
-
-
-def install(app: Celery) -> None:
-    """Give every worker of `app` that consumes a run queue its runtime."""
-    app.steps["worker"].add(SupervisorStep)
-    worker_shutting_down.connect(_count_signal, weak=False)
-
-
-def _count_signal(**_: Any) -> None:
-    if _runtime is not None:
-        _runtime.signals += 1
+def set_runtime(new: Runtime) -> None:
+    """Make `new` the runtime of this process."""
+    global _current  # noqa: PLW0603  # one per process, by nature
+    _current = new

@@ -10,7 +10,7 @@ from django.db import connection
 
 from runs import tasks, wake
 from runs.models import Run, Worker
-from runs.worker.watchdog import DEAF_STATUS
+from runs.worker.watchdog import STALLED_STATUS
 from tests.recovery import (
     PATIENCE_S,
     Team,
@@ -114,16 +114,16 @@ def test_messages_and_tables_of_another_version_are_understood(team: Team) -> No
 def test_a_worker_that_takes_no_work_ends_itself_and_hands_its_runs_back(team: Team, tmp_path: Path) -> None:
     environ = {
         "ATHANOR_APPS": "tests.meddling",
-        "MEDDLING_DEAF": str(tmp_path / "deaf"),
-        "ATHANOR_RUNS_DEAF_AFTER_S": "3",
+        "MEDDLING_STALL": str(tmp_path / "stall"),
+        "ATHANOR_RUNS_CONSUMER_STALLED_AFTER_S": "3",
     }
     worker = team.worker(slots=4, **environ)
     running = under_way(team.counting(count=200))
-    (tmp_path / "deaf").touch()
-    wait_until((tmp_path / "deaf.done").exists, timeout_s=PATIENCE_S, what="its deafness")
+    (tmp_path / "stall").touch()
+    wait_until((tmp_path / "stall.done").exists, timeout_s=PATIENCE_S, what="its stall")
     wake.workers(team.queue)  # the one message that it still asks for
     waiting = [team.counting(count=3) for _ in range(2)]
-    assert worker.wait(PATIENCE_S) == DEAF_STATUS
+    assert worker.wait(PATIENCE_S) == STALLED_STATUS
     assert ends(running) == ["released"]
     team.worker()
     assert all(team.is_counted(ended(run), count=3) for run in waiting)

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from runs.models import Pulse
 from runs.recovery.reconcile import SWEPT
-from runs.worker.watchdog import DEAF_STATUS
+from runs.worker.watchdog import STALLED_STATUS
 from tests.recovery import PATIENCE_S
 from tests.stack import Stack
 from tests.waiting import wait_until
@@ -21,17 +21,17 @@ pytestmark = pytest.mark.acceptance
 def test_a_system_worker_that_takes_no_work_ends_itself(own_stack: Stack, tmp_path: Path) -> None:
     environ = {
         "ATHANOR_APPS": "tests.meddling",
-        "MEDDLING_DEAF": str(tmp_path / "deaf"),
-        "ATHANOR_RUNS_DEAF_AFTER_S": "3",
+        "MEDDLING_STALL": str(tmp_path / "stall"),
+        "ATHANOR_RUNS_CONSUMER_STALLED_AFTER_S": "3",
     }
     with own_stack.at_once():
         system = own_stack.system(**environ)
         own_stack.beat()
     _ticks_are_taken()
-    (tmp_path / "deaf").touch()
-    wait_until((tmp_path / "deaf.done").exists, timeout_s=PATIENCE_S, what="its deafness")
-    assert system.wait(PATIENCE_S) == DEAF_STATUS
-    (tmp_path / "deaf").unlink()
+    (tmp_path / "stall").touch()
+    wait_until((tmp_path / "stall.done").exists, timeout_s=PATIENCE_S, what="its stall")
+    assert system.wait(PATIENCE_S) == STALLED_STATUS
+    (tmp_path / "stall").unlink()
     system.start()
     _ticks_are_taken()
 

@@ -16,7 +16,7 @@ from runs.exceptions import SpawnFailed
 from runs.forkserver.client import ForkServer
 from runs.forkserver.clock import lease_clock
 from runs.recovery.orphans import OrphansAlive, end_leftovers
-from tests.integration.spawning import Heard, alive, probe, run, seconds, spec
+from tests.integration.spawning import Heard, alive, keep_alive, probe, run, seconds, spec
 from tests.waiting import wait_until
 
 TREE = 6
@@ -111,15 +111,15 @@ def test_kill_9_of_the_keeper_ends_the_children_too(own_fork_server: ForkServer,
 
 
 def test_the_deadline_ends_the_children_until_there_is_a_new_one(own_fork_server: ForkServer, tmp_path: Path) -> None:
-    own_fork_server.keep_alive(lease_clock() + 60)
+    keep_alive(own_fork_server, lease_clock() + 60)
     heard, tree = with_tree(own_fork_server, tmp_path, "hold")
-    own_fork_server.keep_alive(lease_clock() + 0.3)
+    keep_alive(own_fork_server, lease_clock() + 0.3)
 
     assert seconds(heard.wait) < 1
     assert not alive(tree)
     with pytest.raises(SpawnFailed, match="over"):
         Heard(own_fork_server, spec(tmp_path, do="nothing"))
-    own_fork_server.keep_alive(lease_clock() + 60)
+    keep_alive(own_fork_server, lease_clock() + 60)
     assert probe(own_fork_server, tmp_path, "nothing").summary is None
 
 
@@ -227,10 +227,10 @@ from pathlib import Path
 import django; django.setup()
 from runs.forkserver.client import ForkServer
 from runs.forkserver.clock import lease_clock
-from tests.integration.spawning import spec
+from tests.integration.spawning import keep_alive, spec
 server = ForkServer()
 server.start()
-server.keep_alive(lease_clock() + float(sys.argv[2]))
+keep_alive(server, lease_clock() + float(sys.argv[2]))
 child = server.spawn(spec(Path(sys.argv[1]), do="tree", path="hold"), print)
 print(child.pid, flush=True)
 time.sleep(60)

@@ -14,7 +14,7 @@ import pytest
 from runs.exceptions import SpawnFailed
 from runs.forkserver.client import Fate, ForkServer
 from runs.forkserver.clock import lease_clock
-from tests.integration.spawning import Heard, alive, spec
+from tests.integration.spawning import Heard, alive, keep_alive, spec
 from tests.waiting import wait_until
 
 
@@ -26,7 +26,7 @@ def running(server: ForkServer, folder: Path) -> Heard:
 
 def test_children_of_a_worker_that_does_not_renew_end_by_its_lease(own_fork_server: ForkServer, tmp_path: Path) -> None:
     heard = running(own_fork_server, tmp_path)
-    own_fork_server.keep_alive(lease_clock() + 0.3)
+    keep_alive(own_fork_server, lease_clock() + 0.3)
     exit_ = heard.wait()
     assert (exit_.signal, exit_.fate) == (signal.SIGKILL, Fate.LEASE)
 
@@ -45,7 +45,7 @@ def test_children_that_end_by_the_same_cause_know_how_many_others_did(
 ) -> None:
     children = [running(own_fork_server, tmp_path / str(number)) for number in range(count)]
     if cause == "lease":
-        own_fork_server.keep_alive(lease_clock())
+        keep_alive(own_fork_server, lease_clock())
     else:
         assert own_fork_server.pid is not None
         os.kill(own_fork_server.pid, signal.SIGKILL)
@@ -68,11 +68,11 @@ def test_no_child_is_started_for_an_attempt_that_may_have_passed_on(
 
 
 def test_no_child_is_started_after_the_lease_of_all(own_fork_server: ForkServer, tmp_path: Path) -> None:
-    own_fork_server.keep_alive(lease_clock() - 1)
+    keep_alive(own_fork_server, lease_clock() - 1)
     with pytest.raises(SpawnFailed) as refused:
         own_fork_server.spawn(spec(tmp_path, do="nothing"), lambda exit_: None)
     assert refused.value.fate == Fate.LEASE
-    own_fork_server.keep_alive(lease_clock() + 60)
+    keep_alive(own_fork_server, lease_clock() + 60)
     assert Heard(own_fork_server, spec(tmp_path, do="nothing")).wait().status == 0
 
 

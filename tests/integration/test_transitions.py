@@ -164,33 +164,20 @@ def test_a_run_to_be_cancelled_is_not_handed_back() -> None:
     assert fresh(attempt.run).status == Status.CANCELLED
 
 
-def test_a_renewal_keeps_what_is_its_own_and_brings_the_news() -> None:
+def test_the_news_of_an_attempt_tell_of_its_cancel_and_of_stored_lines() -> None:
     worker = make_worker()
-    attempt = make_attempt(worker=worker, lease_s=5, lines_stored=[[1, 40]])
-    make_attempt()
+    attempt, quiet = make_attempt(worker=worker, lines_stored=[[1, 40]]), make_attempt(worker=worker)
     transitions.request_cancel(attempt.run_id, by="ada")
-    before = attempt.lease_expires_at
-    renewed = transitions.renew(worker, [attempt.key], lease_s=60)
-    assert set(renewed) == {attempt.key}
-    assert (renewed[attempt.key].cancel_requested_by, renewed[attempt.key].lines_stored) == ("ada", 40)
-    attempt.refresh_from_db()
-    assert before is not None
-    assert attempt.lease_expires_at > timezone.now() + timedelta(seconds=50)
+    news = transitions.news(worker, [attempt.key, quiet.key])
+    assert (news[attempt.key].cancel_requested_by, news[attempt.key].lines_stored) == ("ada", 40)
+    assert news[quiet.key].cancel_requested_by is None
 
 
-def test_an_attempt_that_nobody_takes_care_of_is_not_renewed() -> None:
+def test_there_are_no_news_of_what_was_taken_over_or_is_another_worker_s() -> None:
     worker = make_worker()
-    orphan, mine = make_attempt(worker=worker, lease_s=5), make_attempt(worker=worker, lease_s=5)
-    assert set(transitions.renew(worker, [mine.key], lease_s=60)) == {mine.key}
-    orphan.refresh_from_db()
-    assert orphan.lease_expires_at < timezone.now() + timedelta(seconds=30)
-
-
-def test_a_renewal_leaves_out_what_was_taken_over() -> None:
-    worker = make_worker()
-    attempt = make_attempt(worker=worker)
-    transitions.release(attempt.key, LOST)
-    assert transitions.renew(worker, [attempt.key], lease_s=60) == {}
+    lost, other = make_attempt(worker=worker), make_attempt()
+    transitions.release(lost.key, LOST)
+    assert transitions.news(worker, [lost.key, other.key]) == {}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """What the environment asks for is broken.
 
 MEDDLING_WATCH=1: the supervisor of each first attempt fails by a fault of its own after a second.
-MEDDLING_DEAF=file: once the file exists, the worker's consumer asks for no message any more, as after some outages;
+MEDDLING_STALL=file: once the file exists, the worker's consumer asks for no message any more, as after some outages;
 then file.done is made.
 """
 
@@ -25,8 +25,8 @@ class Meddling(AppConfig):
     def ready(self) -> None:
         if os.environ.get("MEDDLING_WATCH"):
             _break_the_watch_of_first_attempts()
-        if file := os.environ.get("MEDDLING_DEAF"):
-            worker_ready.connect(lambda sender, **_: _deafen_once(Path(file), sender), weak=False)
+        if file := os.environ.get("MEDDLING_STALL"):
+            worker_ready.connect(lambda sender, **_: _stall_once(Path(file), sender), weak=False)
 
 
 def _break_the_watch_of_first_attempts() -> None:
@@ -42,13 +42,13 @@ def _break_the_watch_of_first_attempts() -> None:
     Watch.run_once = fail  # type: ignore[method-assign]
 
 
-def _deafen_once(file: Path, consumer: Any) -> None:
-    def deafen() -> None:
+def _stall_once(file: Path, consumer: Any) -> None:
+    def stall() -> None:
         consumer.task_consumer.cancel()
         file.with_suffix(".done").touch()
 
     def wait() -> None:
         wait_until(file.exists, timeout_s=3600, what=str(file))
-        consumer.call_soon(deafen)  # by the consumer's own thread: else its connection may break, and it hears again
+        consumer.call_soon(stall)  # by the consumer's own thread: else its connection may break, and it hears again
 
     threading.Thread(target=wait, daemon=True).start()

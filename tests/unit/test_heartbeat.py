@@ -1,103 +1,89 @@
-"""Until when a worker may take its attempts for its own."""
+"""Until when a worker may take its attempts for its own, and when it takes on no more."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-from django.db import OperationalError
 
-from runs import transitions
-from runs.models import Worker
+from runs.conf import RunsSettings
+from runs.forkserver.board import Board
 from runs.states import AttemptKey
-from runs.transitions import Renewed
 from runs.worker import heartbeat
 from runs.worker.heartbeat import Heartbeat
 
-KEY = AttemptKey(7, 2)
-NEWS = Renewed(None, False, 0, 0)
+KEY, OTHER = AttemptKey(7, 2), AttemptKey(8, 1)
+CONF = RunsSettings(lease_s=10, lease_margin_s=3, heartbeat_s=2)
 
 
 class World:
-    """The lease clock, and a database that renews, refuses or has given the attempt to another."""
+    """The lease clock, and the deadlines that the renewer publishes."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now, self.answer = 100.0, {KEY: NEWS}
-        self.is_away, self.takes_s = False, 0.0
-        self.kept: list[float] = []
-        self.learned: list[dict[AttemptKey, Renewed]] = []
+        self.now = 100.0
+        self.deadlines = Board.create()
         monkeypatch.setattr(heartbeat, "lease_clock", lambda: self.now)
-        monkeypatch.setattr(transitions, "renew", self._renew)
-        monkeypatch.setattr(Worker.objects, "filter", lambda **_: self)
+        monkeypatch.setattr(heartbeat, "POLL_S", 0.001)
 
-    def _renew(self, *_: Any, **__: Any) -> dict[AttemptKey, Renewed]:
-        if self.is_away:
-            raise OperationalError("away")
-        self.now += self.takes_s
-        return self.answer
-
-    def update(self, **_: Any) -> None:
-        """Of the worker's row."""
+    def renewed(self, **until: float) -> None:
+        names = {name.strip("_").replace("_", "."): moment for name, moment in until.items()}
+        self.deadlines.publish({"at": self.now, "until": names})
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch)
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    world = World(monkeypatch)
+    yield world
+    world.deadlines.close()
 
 
 @pytest.fixture
 def beat(world: World) -> Heartbeat:
-    learned: Callable[[set[AttemptKey], dict[AttemptKey, Renewed]], None] = lambda _, news: world.learned.append(news)  # noqa: E731
-    return Heartbeat(
-        Worker(pk=1), lease_s=10, margin_s=3, every_s=2, mine=lambda: {KEY}, kept=world.kept.append, learned=learned
-    )
+    return Heartbeat(1, world.deadlines, CONF)
 
 
-def test_a_lease_is_reckoned_from_the_moment_before_it_was_asked_for(world: World, beat: Heartbeat) -> None:
-    world.takes_s = 4
-    assert beat.run_once()
-    assert world.kept == [100 + 10 - 3]
-    assert (beat.until, beat.age_s) == (107, 4)
+def test_a_lease_is_reckoned_from_the_moment_before_the_claim(beat: Heartbeat) -> None:
+    beat.add(KEY, claimed_at=98)
+    assert beat.until(KEY) == 98 + 10 - 3
 
 
-def test_a_worker_holds_nothing_before_its_first_renewal_and_after_it_stood_still(
-    world: World, beat: Heartbeat
-) -> None:
-    assert not beat.holds
-    beat.run_once()
-    assert beat.holds
+def test_a_renewal_moves_the_deadline_of_its_attempt_alone(world: World, beat: Heartbeat) -> None:
+    beat.add(KEY, claimed_at=98)
+    beat.add(OTHER, claimed_at=98)
+    world.renewed(_7_2=120)
+    assert (beat.until(KEY), beat.until(OTHER)) == (120, 105)
+
+
+def test_nothing_is_held_after_a_deadline_until_the_lease_is_renewed(world: World, beat: Heartbeat) -> None:
+    beat.add(KEY, claimed_at=100)
+    assert beat.holds(KEY)
     world.now += 7
-    assert not beat.holds
-    beat.run_once()
-    assert beat.holds
+    assert not beat.holds(KEY)
+    world.renewed(_7_2=114)
+    assert beat.holds(KEY)
 
 
-def test_a_database_that_is_away_moves_nothing(world: World, beat: Heartbeat) -> None:
-    beat.run_once()
-    world.is_away = True
-    world.now += 5
-    assert not beat.run_once()
-    assert world.kept == [107]
-    assert (beat.until, len(world.learned)) == (107, 1)
+def test_an_attempt_that_is_gone_is_not_held(beat: Heartbeat) -> None:
+    beat.add(KEY, claimed_at=100)
+    beat.remove(KEY)
+    assert not beat.holds(KEY)
 
 
-def test_a_fresh_lease_is_not_asked_for_again_before_a_start(world: World, beat: Heartbeat) -> None:
-    beat.run_once()
-    world.now += 3
-    assert beat.hold(KEY) == 107
-    assert world.kept == [107]
+def test_a_start_does_not_wait_for_a_renewal(beat: Heartbeat) -> None:
+    beat.add(KEY, claimed_at=100)
+    assert beat.start_before(KEY) == 107
 
 
-def test_an_old_lease_is_renewed_before_a_start(world: World, beat: Heartbeat) -> None:
-    beat.run_once()
-    world.now += 5
-    assert beat.hold(KEY) == 105 + 7
+def test_nothing_is_started_that_may_be_another_s(world: World, beat: Heartbeat) -> None:
+    quick = Heartbeat(1, world.deadlines, RunsSettings(lease_s=0.05, lease_margin_s=0.01))
+    quick.add(KEY, claimed_at=90)
+    assert quick.start_before(KEY) is None
 
 
-@pytest.mark.parametrize("trouble", ["away", "taken over"])
-def test_nothing_is_started_that_may_be_another_s(world: World, beat: Heartbeat, trouble: str) -> None:
-    beat.run_once()
-    world.now += 60
-    world.is_away, world.answer = trouble == "away", {}
-    assert beat.hold(KEY) is None
+@pytest.mark.parametrize(("age_s", "is_late"), [(0.0, False), (3.9, False), (4.1, True), (60.0, True)])
+def test_a_worker_whose_renewals_are_late_takes_on_no_more(
+    world: World, beat: Heartbeat, age_s: float, is_late: bool
+) -> None:
+    world.renewed()
+    world.now += age_s
+    assert beat.is_late is is_late

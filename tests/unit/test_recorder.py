@@ -40,7 +40,8 @@ def test_a_slow_git_keeps_no_other_write_waiting(monkeypatch: pytest.MonkeyPatch
     records.write()
     assert records.stored == [{"child_pid": 5}]
     answers.set()
-    records.write_last()
+    records.wait_for_provenance()
+    records.write()
     assert records.stored[-1] == {"provenance": {"git_commit": "abc"}}
 
 
@@ -48,7 +49,8 @@ def test_code_of_which_nothing_can_be_told_harms_nothing(monkeypatch: pytest.Mon
     monkeypatch.setattr(provenance, "complete", lambda hello, file: Path("\0").stat())
     records = Written()
     records.provenance({"source_file": "\0"})
-    records.write_last()
+    records.wait_for_provenance()
+    records.write()
     assert not records.pending
 
 

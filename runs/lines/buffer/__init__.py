@@ -25,6 +25,11 @@ class Buffer(Lists, Notices):
         Lists.__init__(self, client)
         Notices.__init__(self, client)
 
+    def allow_connections(self, count: int) -> None:
+        """Let at least so many threads speak to Redis at once."""
+        pool = self._client.connection_pool
+        pool.max_connections = max(pool.max_connections, count)
+
     def close(self) -> None:
         """Close its idle connections; it opens new ones when used again."""
         self._client.connection_pool.disconnect()
