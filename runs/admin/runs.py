@@ -21,7 +21,7 @@ from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from runs import deletion, formatting, services
-from runs.admin import actions, columns, home, launch_page, permissions
+from runs.admin import actions, columns, home, launch_page, permissions, search
 from runs.admin.audit_log import LogsWhere
 from runs.admin.compare import Comparing
 from runs.admin.filters import (
@@ -35,6 +35,7 @@ from runs.admin.filters import (
     TagFilter,
     WorkerFilter,
 )
+from runs.admin.ids import row_id, row_ids
 from runs.admin.views import RunPages
 from runs.comparison import RUNS_MAX
 from runs.models import Run
@@ -100,7 +101,7 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
     list_per_page = 50
     list_fullwidth = True
     search_fields = ("name", "experiment")
-    search_help_text = "Number; or name or experiment, among the newest 200,000"
+    search_help_text = "Search runs"
     show_full_result_count = False
     show_facets = ShowFacets.NEVER  # they would count the whole table for each choice
     paginator = InfinitePaginator
@@ -179,8 +180,8 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
     ) -> tuple[QuerySet[Run], bool]:
         """A number is a run's; anything else is looked for in names."""
         term = search_term.strip()
-        if term.isdecimal() and len(term) < 19:
-            return queryset.filter(pk=int(term)), False
+        if (pk := row_id(term.removeprefix("#"))) is not None:
+            return queryset.filter(pk=pk), False
         found: tuple[QuerySet[Run], bool] = super().get_search_results(
             request, newest(queryset) if term else queryset, search_term
         )
@@ -206,8 +207,7 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
     def rows_view(self, request: HttpRequest) -> HttpResponse:
         """What has changed in rows that are on somebody's screen: `?ids=1,2,3`."""
         permissions.must_view(request)
-        texts = request.GET.get("ids", "")[:4000].split(",")
-        ids = [int(text) for text in texts if text.isdecimal() and len(text) < 19][: 2 * self.list_per_page]
+        ids = row_ids(request.GET.get("ids", ""), 2 * self.list_per_page)
         rows = {
             run.pk: {
                 "chip": self.chip(run),
@@ -270,6 +270,7 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         own = {"launch": self.launch_view, "rows": require_GET(self.rows_view), "home": require_GET(home.status_view)}
+        own["search"] = require_GET(search.search_view)
         urls: list[URLPattern] = [
             path(f"{name}/", self.admin_site.admin_view(view), name=f"runs_run_{name}") for name, view in own.items()
         ]

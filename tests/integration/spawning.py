@@ -64,6 +64,7 @@ class Heard:
         self.records: list[tuple[str, Any]] = []
         self._lines: list[Any] = []
         self.raw = {1: b"", 2: b""}
+        self.spec = about
         self.child: Child = server.spawn(about, self._exited)
 
     def _exited(self, exit_: Exit) -> None:
