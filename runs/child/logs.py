@@ -7,6 +7,7 @@ adds handlers of its own, those decide, as in any program; what they write to th
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -62,10 +63,10 @@ class _Root(logging.RootLogger):
 
 
 def _basic_config(original: Callable[..., None]) -> Callable[..., None]:
-    """`logging.basicConfig`. Without options, as `logging.info()` calls it too, nothing is configured."""
+    """`logging.basicConfig`, but for the call that `logging.info()` and the like make by themselves."""
 
     def basic_config(**options: Any) -> None:
-        if options:
+        if options or sys._getframe(1).f_globals is not vars(logging):
             original(**options)
 
     return basic_config

@@ -18,6 +18,7 @@ INCOMPLETE = re.compile(r"\x1b(?:\[[0-9;?]{0,30})?\Z")
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 _CELL = re.compile(r"(?:\x1b\[[0-9;:]*m)*(?:[^\x1b]|\x1b(?!\[[0-9;:]*m))|(?:\x1b\[[0-9;:]*m)+\Z", re.DOTALL)
 _PARTS_MAX = 1024
+_COLOUR_MAX_CHARS = 100
 
 
 def width_of(text: str) -> int:
@@ -109,6 +110,7 @@ class Screen:
         self.rows = [Row(self._max_chars)]
         self.chars = 0
         self._at = self._column = 0
+        self._colour = ""  # for the next character that overwrites another
 
     @property
     def is_fresh(self) -> bool:
@@ -127,6 +129,10 @@ class Screen:
     def write(self, text: str) -> list[Row]:
         """Write text without controls at the cursor; returns rows that had to go."""
         row = self.rows[self._at]
+        text, self._colour = self._colour + text, ""
+        if self._column < row.width and not width_of(text):
+            self._colour = text[-_COLOUR_MAX_CHARS:]
+            return []
         before = row.chars
         row.write(self._column, text)
         self._column += width_of(text)
