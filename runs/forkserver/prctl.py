@@ -34,8 +34,8 @@ def adopt_orphans() -> None:
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def go_first_when_memory_ends(score: int = 500) -> None:
-    """Let the kernel's out-of-memory killer choose this process, and what it starts, before the worker."""
+def prefer_for_oom_kill(score: int = 500) -> None:
+    """Make the kernel's out-of-memory killer choose this process, and those that it starts, before the worker."""
     if IS_LINUX:
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(str(score))
