@@ -38,11 +38,11 @@ class Descriptors:
 def isolate(spec: ChildSpec, fds: Sequence[int], server: int) -> Descriptors:
     """Detach from the fork server; returns the descriptors of the pipes. Raises OSError."""
     os.setsid()
-    prctl.signal_at_parents_end(signal.SIGKILL)
+    prctl.signal_at_parent_death(signal.SIGKILL)
     if os.getppid() != server:
         os._exit(1)  # the server ended before the kernel could watch it
     prctl.adopt_orphans()
-    prctl.prefer_for_oom_kill()
+    prctl.prefer_as_oom_victim()
     _reset_signals()
     records, control = _rearrange(fds)
     os.environ.update(environment.marks(spec.key))
