@@ -124,7 +124,7 @@ class _Decoder:
         except RecursionError:
             self.problems[name] = "It is nested too deeply."
         except ValueError as error:
-            self.problems[name] = f"It is no JSON: {error}."
+            self.problems[name] = f"Not valid JSON: {error}."
         else:
             return unmasked(value, stored) if field.is_secretive and stored is not MISSING else value
         return MISSING

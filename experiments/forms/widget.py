@@ -251,7 +251,7 @@ def is_of(keys: Sequence[str], name: str) -> bool:
 
 
 def told(count: int) -> str:
-    return "One entry needs another look." if count == 1 else f"{count} entries need another look."
+    return f"Fix {count} field{'' if count == 1 else 's'}."
 
 
 def _is_open(field: Field | None) -> bool:
