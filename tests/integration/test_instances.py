@@ -108,7 +108,7 @@ def test_the_form_saves_what_is_valid_with_its_author(admin_client: Client, admi
         ({"tags": "x" * 101}, "tags", "0: it has more than 100 characters"),
         ({"experiment": ""}, "experiment", "This field is required."),
         ({"name": "no slug"}, "name", "Enter a valid “slug”"),
-        ({"name": "word_count"}, "name", "It is the name of another experiment"),
+        ({"name": "word_count"}, "name", "This is the name of another experiment"),
     ],
 )
 def test_the_form_tells_errors_at_their_fields(
