@@ -1,8 +1,8 @@
 """Who may ask for SQLite's write lock first: renewals of leases, and then everybody else.
 
 SQLite has one writer and no queue: who asks most often gets the lock. While a renewal waits it holds a lock on a file
-beside the database, and other writers let it pass before they begin, for a bounded time. A process that dies lets go
-of its locks, and without the file there is no order but nothing else changes.
+beside the database, and other writers let it pass before each of their own tries, for a bounded time. A process that
+dies lets go of its locks, and without the file there is no order but nothing else changes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-YIELD_MAX_S = 1.0
+YIELD_MAX_S = 5.0
 """Longest time that a writer lets renewals pass."""
 LOOK_EVERY_S = 0.003
 
