@@ -41,6 +41,10 @@ class RunsSettings:
     """Memory limit of a run that has none of its own, as a share of its machine's or container's memory; 0 is none."""
     end_grace_s: float = 5.0
     """How long a child may live on after its last word before its tree is killed."""
+    exit_wait_s: float = 300.0
+    """How long threads, executors, processes and exit functions may work on after `run` has ended; what still works
+    then is ended, and named in a line of the run. After a cancel it is `end_grace_s`.
+    """
     drain_s: float = 20.0
     """How long runs may go on after their worker was asked to stop, before they are handed back."""
     consumer_stalled_after_s: float = 20.0

@@ -1,7 +1,7 @@
 """The public API: launch, cancel, retry, rerun, tag and inspect runs; create, change and trigger schedules.
 
 The admin, the commands and Python all use it. Callers check permissions. Each function is one transaction: after a
-crash the change is there as a whole or not at all, and a run whose wake-up was lost is found by `runs.recovery.reconcile`.
+crash the change is there as a whole or not at all, and `runs.recovery.reconcile` finds a run whose wake-up was lost.
 Nothing here waits for a worker, except `inspect`.
 """
 

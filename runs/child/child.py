@@ -1,14 +1,15 @@
 """The child: from the fork to its last word. User code is called here and nowhere else.
 
-The order of what it says: hello (`H`) when the experiment is imported and its configuration accepted, then whatever
-the experiment says, the end (`E`), and nothing after it. Then the process ends without waiting for the experiment's
-threads; what it left behind is killed by the fork server. Functions registered with `atexit` run after the end was
-said; if they hang, the supervisor ends them.
+The order of its records: hello (`H`) when the experiment is imported and its configuration accepted, then whatever the
+experiment writes, the end (`E`) last. Between the end of `run` and that record the process ends as an interpreter does
+(see shutdown.py); what is left of it then is killed by the fork server.
+
+Only this process reports the end. One that the experiment forked, and that comes back from `run`, exits as it would in
+a script: with its own status and exit functions.
 """
 
 from __future__ import annotations
 
-import atexit
 import inspect
 import os
 import platform
@@ -39,7 +40,8 @@ from runs.child.control import Control
 from runs.child.interrupts import Interrupts
 from runs.child.isolation import Descriptors, isolate
 from runs.child.output import Output
-from runs.child.pipe import PipeClosed, RecordPipe
+from runs.child.pipe import RecordPipe
+from runs.child.shutdown import Limits, Shutdown, exit_status, finalize
 from runs.conf import runs_settings
 from runs.forkserver import prctl
 from runs.forkserver.spec import ChildSpec
@@ -100,18 +102,30 @@ class _Child:
             self._pipe, line_max_bytes=spec.line_max_bytes, redraw_every_s=runs_settings().redraw_every_s
         )
         self._context: ChildContext[Any] | None = None
-        self._stacks = descriptors.stacks
+        self._pid = os.getpid()
+        conf = runs_settings()
+        limits = Limits(conf.exit_wait_s, conf.end_grace_s)
+        self._shutdown = Shutdown(self._pipe, self._control, self._interrupts, limits, descriptors.stacks)
 
     def live(self) -> None:
-        """Run the experiment and say how it ended. Raises PipeClosed if that cannot be said."""
+        """Run the experiment and report how it ended. Raises PipeClosed if that cannot be reported."""
         self._output.install()
         self._interrupts.install()
         self._control.listen()
         os.register_at_fork(after_in_child=self._after_fork)
         _be_main(self._spec.experiment)
         end = self._play()
-        self._say_last(end)
-        self._clean_up()
+        if self._is_forked:
+            self._exit_forked(end)
+        self._control.on_tick = self._on_tick_at_end
+        self._shutdown.run(lambda: self._report(end))
+        if self._is_forked:
+            self._exit_forked({"outcome": "returned"}, is_final=True)
+
+    @property
+    def _is_forked(self) -> bool:
+        """Whether this is a process that the experiment forked, come back to code of ours."""
+        return os.getpid() != self._pid
 
     def _play(self) -> End:
         """Load, check, run; every way to end becomes an End."""
@@ -130,9 +144,9 @@ class _Child:
         try:
             self._say_hello(experiment)
             value = self._interrupts.call(lambda: self._run(experiment, context))
+            if self._is_forked:
+                return {"outcome": "returned"}
             return endings.of_value(value, summary_max_bytes=self._spec.record_max_bytes // 2)
-        except PipeClosed:
-            raise
         except BaseException as error:
             return endings.of_exception(error, _OWN_FILES)
 
@@ -149,27 +163,32 @@ class _Child:
         }
         self._pipe.send(HELLO, msgspec.json.encode(hello))
 
-    def _say_last(self, end: End) -> None:
-        prctl.flush_c_output()
-        self._output.end_lines()
+    def _on_tick_at_end(self) -> None:
         if self._context is not None:
             self._context.flush_progress()
-        self._pipe.send(END, msgspec.json.encode(end))
+        self._shutdown.check()
 
-    def _clean_up(self) -> None:
-        """What an interpreter does at its end, without waiting for threads and processes that go on."""
-        if "multiprocessing" in sys.modules:
-            import multiprocessing
-
-            for process in multiprocessing.active_children():
-                process.kill()  # its exit function would wait for them
-        with suppress(BaseException):
-            atexit._run_exitfuncs()
-            self._output.end_lines()
-        prctl.flush_c_output()
+    def _report(self, end: End) -> None:
+        """Write what is held back, then the end."""
+        self._flush()
+        if self._context is not None:
+            self._context.flush_progress()
         with suppress(OSError):
             if not self._spec.stacks_path.stat().st_size:
                 self._spec.stacks_path.unlink()
+        self._pipe.send(END, endings.encoded(end))
+
+    def _flush(self) -> None:
+        prctl.flush_c_output()
+        self._output.end_lines()
+
+    def _exit_forked(self, end: End, *, is_final: bool = False) -> NoReturn:
+        """End a process that the experiment forked, as an interpreter would. `is_final`: exit functions have run."""
+        status = exit_status(end)
+        if not is_final:
+            finalize()
+        self._flush()
+        os._exit(status)
 
     def _after_fork(self) -> None:
         """In a process that the experiment forks."""

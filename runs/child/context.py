@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +20,7 @@ from pydantic import BaseModel
 from experiments import arguments
 from experiments.exceptions import ExperimentFailed, RetryLater, RunCancelled, UnstorableValue, pause_within_reason
 from runs.child import artifacts, jsonable
+from runs.child.clocks import CLOCKS
 from runs.child.control import Control
 from runs.child.pipe import RecordPipe
 from runs.child.progress import ProgressSender
@@ -231,4 +231,4 @@ class ChildContext(Generic[ConfigT]):
 
     def _tell_seen(self) -> None:
         if self._control.first_to_see():
-            self._pipe.send(SEEN, msgspec.json.encode({"at": time.time()}))
+            self._pipe.send(SEEN, msgspec.json.encode({"at": CLOCKS.wall()}))

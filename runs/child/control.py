@@ -10,13 +10,13 @@ import mmap
 import os
 import select
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
+from runs.child.clocks import CLOCKS
 from runs.child.pipe import PipeClosed
 
 _CANCELLED, _STOPPING, _SEEN = range(3)
@@ -71,10 +71,10 @@ class Control:
 
     def wait(self, seconds: float) -> bool:
         """Wait, at most until the run is cancelled; returns whether it is."""
-        deadline = time.monotonic() + seconds
-        while not self.cancelled and (left := deadline - time.monotonic()) > 0:
+        deadline = CLOCKS.monotonic() + seconds
+        while not self.cancelled and (left := deadline - CLOCKS.monotonic()) > 0:
             if self.is_forked:
-                time.sleep(min(left, LOOK_EVERY_S))
+                CLOCKS.sleep(min(left, LOOK_EVERY_S))
             else:
                 with self._changed:
                     if not self.cancelled:

@@ -58,6 +58,16 @@ def of_start(error: BaseException, own_files: Collection[str] = ()) -> End:
     return {"outcome": "start", "error": _text(error) or describe(error), "traceback": trace}
 
 
+def encoded(end: End) -> bytes:
+    """JSON of an End. A summary that cannot be written makes it an End that says so."""
+    try:
+        return msgspec.json.encode(end)
+    except Exception as error:
+        return msgspec.json.encode(
+            _raised(f"{type(error).__name__}: run() returned what cannot be kept: {_text(error)}")
+        )
+
+
 def describe(error: BaseException) -> str:
     """`ValueError: text`."""
     text = _text(error)

@@ -24,7 +24,8 @@ class Interrupts:
     def __init__(self, control: Control) -> None:
         self._control = control
         self._task: asyncio.Task[Any] | None = None
-        self._happened = False
+        self.count = 0
+        """Interrupts so far."""
 
     def install(self) -> None:
         signal.signal(signal.SIGUSR1, self._interrupt)
@@ -35,7 +36,7 @@ class Interrupts:
         While this very frame is on the stack interrupts are raised, and never else: so there is no moment just before
         or after in which one could hit what is ours.
         """
-        if self._happened:
+        if self.count:
             raise RunCancelled("The run was cancelled before it began.")
         return function()
 
@@ -52,12 +53,12 @@ class Interrupts:
         try:
             return asyncio.run(main())
         except asyncio.CancelledError as error:
-            if self._happened:
+            if self.count:
                 raise RunCancelled("The run was interrupted.") from error
             raise
 
     def _interrupt(self, _: int, frame: FrameType | None) -> None:
-        self._happened = True
+        self.count += 1
         self._control.set_cancelled()
         if not self._is_called_from(frame):
             return

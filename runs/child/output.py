@@ -11,10 +11,10 @@ import io
 import logging
 import sys
 import threading
-import time
 import warnings
 from typing import Any, TextIO
 
+from runs.child.clocks import CLOCKS
 from runs.child.pipe import RecordPipe
 from runs.lines.folding import LineFolder
 from runs.states import Level, Source
@@ -66,7 +66,7 @@ class LineStream(io.TextIOBase):
         folder = self._folders.get(thread)
         if folder is None:
             folder = self._folders[thread] = LineFolder(**self._folding)
-        lines = folder.feed(text, time.monotonic())
+        lines = folder.feed(text, CLOCKS.monotonic())
         if folder.is_empty:
             self._folders.pop(thread, None)
         for line in lines:

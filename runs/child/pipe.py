@@ -18,12 +18,12 @@ import select
 import termios
 import threading
 from collections.abc import Iterable
-from time import time as clock
 from typing import Any
 
 import msgspec
 
 from runs.child import jsonable
+from runs.child.clocks import CLOCKS
 from runs.exceptions import RunsError
 from runs.lines.folding import cut, size_of
 from runs.lines.records import BARRIER, FRAME_MAX_BYTES, LAST_PIECE, LINE, PIECE, RESULT
@@ -74,7 +74,7 @@ class RecordPipe:
 
     def batch(self, level: int, source: str, messages: Iterable[str]) -> None:
         """Many lines with one time, many to a write. Raises PipeClosed."""
-        start = b"L" + _encode((clock(), level, source))[:-1] + b","
+        start = b"L" + _encode((CLOCKS.wall(), level, source))[:-1] + b","
         room = self._frame_max
         frames: list[bytes] = []
         size = 0
@@ -100,7 +100,7 @@ class RecordPipe:
 
     def result(self, kind: str, key: str, step: int | None, value: bytes) -> None:
         """One result or metric, its key and its value (JSON) checked before. Raises PipeClosed."""
-        self.send(RESULT, b"%b,%b]" % (_encode((clock(), kind, key, step))[:-1], value))
+        self.send(RESULT, b"%b,%b]" % (_encode((CLOCKS.wall(), kind, key, step))[:-1], value))
 
     def send(self, kind: int, body: bytes) -> None:
         """Any record, its JSON given. Raises PipeClosed."""
@@ -122,9 +122,9 @@ class RecordPipe:
 
     def _body(self, level: int, source: str, message: str, metadata: dict[str, Any] | None) -> bytes:
         if not metadata:
-            return _encode((clock(), level, source, message, None))
+            return _encode((CLOCKS.wall(), level, source, message, None))
         about = jsonable.lenient(metadata, max_bytes=2 * self._line_max)
-        return b"%b,%b]" % (_encode((clock(), level, source, message))[:-1], about)
+        return b"%b,%b]" % (_encode((CLOCKS.wall(), level, source, message))[:-1], about)
 
     def _fitting_line(
         self, body: bytes, level: int, source: str, message: str, metadata: dict[str, Any] | None
@@ -136,7 +136,7 @@ class RecordPipe:
         about = jsonable.lenient(metadata, max_bytes=2 * self._line_max) if metadata else b"null"
         if len(about) > self._line_max:
             about = _encode({"cut": self._cut(about.decode())})
-        return b"%b,%b]" % (_encode((clock(), level, source, text))[:-1], about)
+        return b"%b,%b]" % (_encode((CLOCKS.wall(), level, source, text))[:-1], about)
 
     def _cut(self, text: str) -> str:
         """`text` within the limit, also as JSON, which may need six bytes for one."""

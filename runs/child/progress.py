@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import msgspec
 
 from experiments.arguments import progress_message
 from runs.child import jsonable
+from runs.child.clocks import CLOCKS
 from runs.child.pipe import RecordPipe
 from runs.lines.records import PROGRESS
 
@@ -32,7 +32,7 @@ class ProgressSender:
         with self._lock:
             self._current = self._current if current is None else current
             self._held = (self._current, total, message)
-            if time.monotonic() - self._sent_at >= self._every_s:
+            if CLOCKS.monotonic() - self._sent_at >= self._every_s:
                 self._send()
 
     def flush(self) -> None:
@@ -43,5 +43,5 @@ class ProgressSender:
     def _send(self) -> None:
         if self._held is not None:
             current, total, message = self._held
-            self._held, self._sent_at = None, time.monotonic()
+            self._held, self._sent_at = None, CLOCKS.monotonic()
             self._pipe.send(PROGRESS, _encode((current, total, progress_message(jsonable.shown(message)))))

@@ -7,21 +7,32 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from contextlib import suppress
 
 from runs.forkserver import prctl, process_tree
 from runs.forkserver.marks import SERVER_MARK
 
+LOOK_EVERY_S = 0.01
+"""Between two looks whether the processes are gone."""
+
 
 def kill_adopted() -> None:
-    """Kill every process that the server left to this one. Blocks until none is left."""
+    """Kill every process that the server left to this one. Blocks until none is left.
+
+    Resource trackers have `process_tree.TRACKER_GRACE_S` to remove what the killed processes leaked.
+    """
+    trackers_end_at = time.monotonic() + process_tree.TRACKER_GRACE_S
     with suppress(ChildProcessError):
         while True:
+            may_clean_up = time.monotonic() < trackers_end_at
             for pid in process_tree.own_children():
-                process_tree.send(pid, signal.SIGKILL)
+                if not (may_clean_up and process_tree.is_resource_tracker(pid)):
+                    process_tree.send(pid, signal.SIGKILL)
             if not prctl.IS_LINUX:
                 _kill_marked()
-            os.wait()
+            if os.waitpid(-1, os.WNOHANG if may_clean_up else 0) == (0, 0):
+                time.sleep(LOOK_EVERY_S)
 
 
 def _kill_marked() -> None:

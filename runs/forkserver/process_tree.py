@@ -21,6 +21,9 @@ from runs.forkserver.prctl import IS_LINUX
 if TYPE_CHECKING:
     import psutil
 
+TRACKER_GRACE_S = 2.0
+"""How long a resource tracker may clean up after the last process that used it."""
+
 _PROC = Path("/proc")
 
 
@@ -89,7 +92,8 @@ def kill_trees(roots: Collection[int], *, patience_s: float = 1.0) -> dict[int, 
     """Freeze the roots, kill what is below them until nothing is left, then them. The caller knows that
     the pids are still theirs. Returns root → how many below it were killed.
 
-    What cannot be killed within `patience_s` (it waits for a dead disk) is left to whoever adopts it.
+    Left to whoever adopts them: resource trackers, and what cannot be killed within `patience_s` (it waits for a dead
+    disk).
     """
     for root in roots:
         send(root, signal.SIGSTOP)
@@ -97,7 +101,7 @@ def kill_trees(roots: Collection[int], *, patience_s: float = 1.0) -> dict[int, 
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         rows = table()
-        found = {root: descendants(root, rows) for root in roots}
+        found = {root: [pid for pid in descendants(root, rows) if not is_resource_tracker(pid)] for root in roots}
         if not any(found.values()):
             break
         for root, pids in found.items():
@@ -107,6 +111,16 @@ def kill_trees(roots: Collection[int], *, patience_s: float = 1.0) -> dict[int, 
     for root in roots:
         send(root, signal.SIGKILL)
     return {root: len(pids) for root, pids in killed.items()}
+
+
+def is_resource_tracker(pid: int) -> bool:
+    """Tell whether this is a process of multiprocessing or loky that removes leaked shared memory and temporary files.
+
+    It does so, and ends, when the other end of its pipe is closed: when all processes that use it have ended.
+    """
+    with suppress(OSError):
+        return b"resource_tracker import main" in (_PROC / str(pid) / "cmdline").read_bytes()
+    return False
 
 
 def own_children() -> set[int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ class Reaper:
         self._fates: dict[int, tuple[Fate, int]] = {}  # pid → what it was killed for, with how many others
         self._ended: list[_Ended] = []
         self._orphans: set[int] = set()
+        self._trackers: dict[int, float] = {}  # pid of an orphaned resource tracker → when it is killed
 
     @property
     def has_children(self) -> bool:
@@ -91,22 +93,32 @@ class Reaper:
             return []
         found = process_tree.own_children() - self._children.keys()
         for pid in found:
-            process_tree.send(pid, signal.SIGKILL)
+            if not self._may_clean_up(pid):
+                process_tree.send(pid, signal.SIGKILL)
         new = found - self._orphans
         self._orphans |= found
         for ended in self._ended:
             ended.orphans |= new
-            ended.killed += len(new)
+            ended.killed += len(new - self._trackers.keys())
         if new:
             return []
         gone = [ended for ended in self._ended if not ended.orphans]
         self._ended = [ended for ended in self._ended if ended.orphans]
         return [_exited(ended) for ended in gone]
 
+    def _may_clean_up(self, pid: int) -> bool:
+        """Tell whether an orphan is a resource tracker that has time left to remove what the dead process leaked."""
+        if pid not in self._trackers:
+            if pid in self._orphans or not process_tree.is_resource_tracker(pid):
+                return False
+            self._trackers[pid] = time.monotonic() + process_tree.TRACKER_GRACE_S
+        return time.monotonic() < self._trackers[pid]
+
     def _gone(self, pid: int, code: int, usage: struct_rusage) -> None:
         number = self._children.pop(pid, None)
         if number is None:
             self._orphans.discard(pid)
+            self._trackers.pop(pid, None)
             for ended in self._ended:
                 ended.orphans.discard(pid)
             return

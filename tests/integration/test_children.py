@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from runs.forkserver.client import ForkServer
-from tests.integration.spawning import EXPERIMENTS, Heard, probe, run, seconds, spec, unread_bytes
+from tests.integration.spawning import EXPERIMENTS, Heard, probe, run, spec, unread_bytes
 from tests.waiting import wait_until
 
 # The way of a child
@@ -220,20 +220,6 @@ def test_files_that_come_and_go_do_not_touch_ours(fork_server: ForkServer, tmp_p
 
     assert heard.summary == "fine"
     assert heard.lines("log") == ["still heard"]
-
-
-def test_threads_that_go_on_do_not_hold_the_end_up(fork_server: ForkServer, tmp_path: Path) -> None:
-    assert probe(fork_server, tmp_path, "stubborn_thread").summary == "returned"
-
-
-def test_exit_functions_run_and_processes_left_behind_do_not_hold_them_up(
-    fork_server: ForkServer, tmp_path: Path
-) -> None:
-    path = tmp_path / "proof"
-    heard = Heard(fork_server, spec(tmp_path, do="at_exit", path=str(path)))
-
-    assert seconds(heard.wait) < 5
-    assert path.read_text() == "atexit ran"
 
 
 def test_a_flooded_pipe_makes_the_child_wait(fork_server: ForkServer, tmp_path: Path) -> None:

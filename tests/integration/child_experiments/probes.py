@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import ctypes
 import fcntl
 import multiprocessing
@@ -109,16 +108,6 @@ def unfinished(ctx: Ctx) -> None:
     thread.start()
     thread.join()
     ctypes.CDLL(None).printf(b"from C")
-
-
-def stubborn_thread(ctx: Ctx) -> str:
-    threading.Thread(target=time.sleep, args=(HOLD_S,), daemon=False).start()
-    return "returned"
-
-
-def at_exit(ctx: Ctx) -> None:
-    atexit.register(Path(ctx.config.path).write_text, "atexit ran")
-    multiprocessing.get_context("fork").Process(target=time.sleep, args=(HOLD_S,)).start()
 
 
 def wait_uninterrupted(ctx: Ctx) -> str:

@@ -1,0 +1,73 @@
+"""Processes below the experiment's process: which are still running, and their names for people."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+from runs.forkserver.prctl import IS_LINUX
+
+NAMES_MAX = 5
+"""More than these are only counted."""
+_NAME_MAX_CHARS = 100
+_HELPERS = ("resource_tracker import main", "multiprocessing.forkserver import main")
+"""Helper processes of multiprocessing and loky. They end by themselves when the process that started them has."""
+
+
+def counted(noun: str, names: Collection[str]) -> str:
+    """`1 thread (uploader)`, `7 processes (a, b, c, d, e and 2 more)`."""
+    plural = noun if len(names) == 1 else f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    shown = ", ".join(list(names)[:NAMES_MAX])
+    more = f" and {len(names) - NAMES_MAX} more" if len(names) > NAMES_MAX else ""
+    return f"{len(names)} {plural} ({shown}{more})"
+
+
+def processes() -> list[str]:
+    """Living processes below this one, helpers left out. Costs little where there are none."""
+    if IS_LINUX and not _has_children():
+        return []
+    import psutil  # most runs do without
+
+    names = _multiprocessing_names()
+    rows = []
+    with suppress(psutil.Error):
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                command = " ".join(process.cmdline()) or process.name()
+                if process.status() != psutil.STATUS_ZOMBIE and not any(helper in command for helper in _HELPERS):
+                    rows.append(f"{names.get(process.pid, command[:_NAME_MAX_CHARS])}, pid {process.pid}")
+    return rows
+
+
+def multiprocessing_children() -> list[str]:
+    """Living processes that multiprocessing joins at the end of this one."""
+    return [f"{name}, pid {pid}" for pid, name in _multiprocessing_names().items() if _is_alive(pid)]
+
+
+def _multiprocessing_names() -> dict[int, str]:
+    """pid → name. Looks without `active_children()`, which would reap processes that another thread is joining."""
+    module = sys.modules.get("multiprocessing.process")
+    children = list(getattr(module, "_children", ()))
+    return {pid: child.name for child in children if (pid := getattr(child, "_popen", None) and child._popen.pid)}
+
+
+def _has_children() -> bool:
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):
+            if (task / "children").read_bytes().strip():
+                return True
+    return False
+
+
+def _is_alive(pid: int) -> bool:
+    if not IS_LINUX:
+        with suppress(OSError):
+            os.kill(pid, 0)
+            return True
+        return False
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    return False
