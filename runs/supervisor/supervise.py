@@ -159,6 +159,7 @@ class Supervisor:
             batch=self._conf.push_batch,
             retry_s=self._conf.push_retry_s,
             may_send=lambda: self._runtime.heartbeat.holds(self.key),
+            linger_s=lambda: self._runtime.linger_s,
         )
         sender.start()
         try:
@@ -189,7 +190,9 @@ class Supervisor:
         self._writes.mark(child_pid=child.pid, memory_limit_bytes=self._limits.memory_limit_bytes)
         self._runtime.tell_at_start(self)
         close_connection()  # none is needed while the child runs
-        watch = Watch(child, self._limits, self._conf, self._inbox, self._window, self._writes)
+        watch = Watch(
+            child, self._limits, self._conf, self._inbox, self._window, self._writes, lambda: self._runtime.linger_s
+        )
         try:
             observation = watch.run(self._drain)
         except BaseException:

@@ -188,6 +188,11 @@ class Runtime:
             return f"the leases were renewed {self.heartbeat.age_s:.1f} s ago"
         return "" if capacity.has_room() else "the open files of this process are used up"
 
+    @property
+    def linger_s(self) -> float:
+        """How long each supervisor waits for more output before it goes on: the longer, the more of them there are."""
+        return max(len(self._supervisors) - self.conf.linger_above_runs, 0) * self.conf.linger_per_run_s
+
     @contextmanager
     def turn_to_write(self) -> Iterator[None]:
         """Wait for one of the few turns at the database, so that many ends at once do not overwhelm it."""

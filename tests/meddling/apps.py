@@ -3,8 +3,8 @@
 MEDDLING_WATCH=1: the supervisor of each first attempt fails by a fault of its own after a second.
 MEDDLING_STALL=file: once the file exists, the worker's consumer asks for no message any more, as after some outages;
 then file.done is made.
-MEDDLING_STARVE=file: once the file exists, one thread of the worker keeps the interpreter lock for STARVED_S, so that no
-other thread of it does anything; then file.done is made.
+MEDDLING_STARVE=file: once the file exists, one thread of the worker keeps the interpreter lock for STARVED_S, so that
+no other thread of it does anything; then file.done is made.
 """
 
 from __future__ import annotations
