@@ -29,12 +29,12 @@ class WriteGate:
     def first(self) -> Iterator[None]:
         """Have other writers wait within the block."""
         fd = self._open()
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # there is no file
             fcntl.flock(fd, fcntl.LOCK_SH)
         try:
             yield
         finally:
-            with suppress(OSError):
+            with suppress(OSError, ValueError):  # there is no file
                 fcntl.flock(fd, fcntl.LOCK_UN)
 
     def wait(self) -> None:
@@ -47,7 +47,7 @@ class WriteGate:
                 fcntl.flock(fd, fcntl.LOCK_UN)
             except BlockingIOError:
                 time.sleep(LOOK_EVERY_S)
-            except OSError:
+            except (OSError, ValueError):
                 return
             else:
                 return

@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 import secrets
+import select
 import selectors
 import signal
 import socket
@@ -220,6 +221,11 @@ class Incarnation:
             return False
         return self._is_responsive()
 
+    def _has_unread(self) -> bool:
+        poll = select.poll()
+        poll.register(self._connection, select.POLLIN)
+        return bool(poll.poll(0))
+
     def _is_responsive(self) -> bool:
         """Ask for a sign of life now and then; False, and the server is killed, if it owes one for too long."""
         now = time.monotonic()
@@ -230,6 +236,8 @@ class Incarnation:
                 if now - self._pinged_at >= PING_EVERY_S:
                     self._continue()
                 return True
+            if self._has_unread():
+                return True  # it has answered: this process stood still, and not the server
             self._trouble = f"it was silent for {PONG_TIMEOUT_S:g} s"
             logger.error("Fork server %s is silent; it is killed with all its children", self.pid)
             return False

@@ -21,7 +21,7 @@ from django.apps import AppConfig
 
 from tests.waiting import wait_until
 
-STARVED_S = 10.0
+STARVED_S = 14.0
 
 
 class Meddling(AppConfig):
