@@ -1,4 +1,4 @@
-"""Logging of every process of ours: to stderr, each line with its time. Who keeps the lines is the caller's matter."""
+"""Logging configuration of all processes: to stderr, each line with its time. The caller keeps the output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SERVER_LOGGERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "celery", "djang
 
 
 def configuration(level: str) -> dict[str, Any]:
-    """For Django's LOGGING. The servers' own loggers lose their handlers, so that there is one form of line."""
+    """Return the value of Django's LOGGING. Servers lose their own handlers, so that all lines have one format."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -17,7 +17,7 @@ def configuration(level: str) -> dict[str, Any]:
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {name: {"handlers": [], "propagate": True} for name in SERVER_LOGGERS}
         | {
-            # A beat and a task twice a second would fill the logs with "sent" and "succeeded".
+            # Beat and periodic tasks would log "sent" and "succeeded" twice a second.
             "celery.beat": {"level": "WARNING"},
             "celery.worker.strategy": {"level": "WARNING"},
             "celery.app.trace": {"level": "WARNING"},

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html
+from django.views.decorators.csrf import csrf_protect
 from unfold.admin import ModelAdmin
 
 from experiments import catalog
@@ -19,9 +21,34 @@ from experiments.forms.instance import InstanceForm
 from experiments.forms.widget import GeneratedWidget
 from experiments.models import Instance
 
+if TYPE_CHECKING:
+    _DjangoAdmin = object  # what it is would hide the types that unfold leaves open
+else:
+    _DjangoAdmin = admin.ModelAdmin  # not generic at run time
+
+
+class ValidatesOutsideTransactions(_DjangoAdmin):
+    """Does without Django's transaction around a whole form: the form asks the catalog, which may take its time.
+
+    A base after unfold's ModelAdmin, so that it takes the place of Django's.
+    """
+
+    _changeform_view: Any
+    """Django's, without the transaction."""
+
+    @method_decorator(csrf_protect)
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        return cast(HttpResponse, self._changeform_view(request, object_id, form_url, extra_context))
+
 
 @admin.register(Instance)
-class InstanceAdmin(ModelAdmin):
+class InstanceAdmin(ModelAdmin, ValidatesOutsideTransactions):
     form = InstanceForm
     list_display = ("name", "experiment", "shown_tags", "description", "updated_at")
     list_filter = ("experiment",)

@@ -18,7 +18,7 @@ from runs.models import Run, Schedule
 from runs.schedules import tick as ticking
 from runs.states import Status, TimetableKind
 
-READS_THE_CLOCK = ("locking", "audit", "serializers", "health", "apply", "tick")
+READS_THE_CLOCK = ("locking", "audit", "serializers", "health", "apply", "tick", "ready")
 
 
 def make_schedule(name: str = "minutely", **values: Any) -> Schedule:

@@ -22,7 +22,7 @@ import psutil
 from athanor.embedded.postgres import PostgresServer
 from athanor.embedded.server import free_port
 from athanor.up import status
-from athanor.up.process import LEASH, Role, State, last_lines, wait_gone
+from athanor.up.process import PARENT_DEATH, Role, State, last_lines, wait_gone
 
 BASE = Path(__file__).resolve().parent.parent.parent
 DATABASE = "athanor"
@@ -102,11 +102,11 @@ class Place:
         if self.postgres:
             self.postgres.start()
             self.postgres.create_database(DATABASE)
-        leash = (sys.executable, "-I", "-S", str(LEASH), str(int(signal.SIGTERM)), str(os.getpid()))
+        prefix = (sys.executable, "-I", "-S", str(PARENT_DEATH), str(int(signal.SIGTERM)), str(os.getpid()))
         wanted = ("--workers", str(self._workers), "--slots", str(self._slots), "--port", str(free_port()))
         with self.log.open("ab") as log:
             self._up = subprocess.Popen(  # noqa: S603  # our own command
-                [*leash, sys.executable, "-m", "django", "up", "--no-demo", *wanted],
+                [*prefix, sys.executable, "-m", "django", "up", "--no-demo", *wanted],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -121,10 +121,10 @@ class Place:
 
     def start_beside(self, role: Role) -> subprocess.Popen[bytes]:
         """One more process, which the group knows nothing of. It does not outlive the one that made the place."""
-        leash = (sys.executable, "-I", "-S", str(LEASH), str(int(signal.SIGKILL)), str(os.getpid()))
+        prefix = (sys.executable, "-I", "-S", str(PARENT_DEATH), str(int(signal.SIGKILL)), str(os.getpid()))
         with (self.folder / "beside.log").open("ab") as log:
             process = subprocess.Popen(  # noqa: S603  # our own commands
-                [*leash, *role.command], env=os.environ | role.environment,
+                [*prefix, *role.command], env=os.environ | role.environment,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True,
             )  # fmt: skip
         self._beside.append(process)

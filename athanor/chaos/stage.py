@@ -78,7 +78,7 @@ class Stage:
         return [
             Live(entry["role"], entry["pid"])
             for entry in stored["processes"]
-            if entry["pid"] is not None and status.alive(entry["pid"], entry["born"])
+            if entry["pid"] is not None and status.alive(entry["pid"], entry["create_time"])
         ]
 
     def members(self, role: str) -> list[Live]:

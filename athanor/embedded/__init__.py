@@ -1,1 +1,1 @@
-"""The servers that Athanor brings along, for one machine."""
+"""Servers that Athanor starts itself, on one machine."""

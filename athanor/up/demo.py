@@ -1,4 +1,4 @@
-"""The first run of a fresh machine: launched once, its lines followed in the terminal until it ends."""
+"""The demo run of a new installation: launched once, with its lines shown in the terminal until it ends."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from runs.models import Run
 EXPERIMENT = "digits"
 VIA = "up"
 POLL_S = 0.25
-LINES_AGAIN = 5
-SEEN_WHOLE = 2**63 - 1
+REPEATED_LINES = 5
+ALL_LINES = 2**63 - 1
 
 
 class Demo(threading.Thread):
-    """Launches and follows the demo beside the group. `end` makes it stop looking; the run itself is not touched."""
+    """Thread that launches the demo and shows its lines. `end` stops the thread; it does not affect the run."""
 
-    def __init__(self, site: str, say: Callable[[str], None], farewell: str = "") -> None:
+    def __init__(self, site: str, echo: Callable[[str], None], closing: str = "") -> None:
         super().__init__(name="demo", daemon=True)
-        self._site, self._say, self._farewell = site, say, farewell
+        self._site, self._echo, self._closing = site, echo, closing
         self._ended = threading.Event()
 
     def end(self) -> None:
@@ -39,40 +39,40 @@ class Demo(threading.Thread):
             if run := self._begin():
                 self._follow(run)
         except (RunsError, DatabaseError, OSError) as error:
-            self._say(f"The demo cannot be shown: {error}")
+            self._echo(f"Cannot show the demo run: {error}")
         finally:
             connections.close_all()
 
     def _begin(self) -> Run | None:
-        """The run to follow: a new one, or the demo that an earlier `up` left unfinished."""
+        """Return the run to follow: a new one, or the unfinished demo of an earlier `up`. None if the demo is final."""
         earlier = Run.objects.filter(launched_via=VIA).order_by("-id").first()
         if earlier is None:
             run = services.launch(EXPERIMENT, name="Hand-written digits", tags=["demo"], via=VIA)
-            self._say(f"Launched the experiment {EXPERIMENT}. Its page: {self._address(run)}\n")
+            self._echo(f"Launched the demo experiment {EXPERIMENT}: {self._address(run)}\n")
             return run
         if earlier.is_final:
-            self._say(f"The demo ran here before (not launched again): {self._address(earlier)}")
+            self._echo(f"The demo has already run: {self._address(earlier)}")
             return None
-        self._say(f"The demo that was begun earlier goes on: {self._address(earlier)}\n")
+        self._echo(f"Continuing the demo: {self._address(earlier)}\n")
         return earlier
 
     def _follow(self, run: Run) -> None:
-        screen: Screen = Terminal(sys.stdout) if sys.stdout.isatty() else Plain(_Lines(self._say))
+        screen: Screen = Terminal(sys.stdout) if sys.stdout.isatty() else Plain(_Lines(self._echo))
         with screen:
             complete = self._show_until_final(run, screen)
         if complete:
             run.refresh_from_db()
-            closing = [
+            texts = [
                 "",
                 status_text(run),
-                f"Its page: {self._address(run)}",
-                self._farewell,
-                "Ctrl-C stops everything.",
+                f"Run page: {self._address(run)}",
+                self._closing,
+                "Press Ctrl-C to stop everything.",
             ]
-            self._say("\n".join(line for line in closing if line or line is closing[0]))
+            self._echo("\n".join(line for line in texts if line or line is texts[0]))
 
     def _show_until_final(self, run: Run, screen: Screen) -> bool:
-        """True when the run is final and all its lines were shown; False when it was told to stop looking."""
+        """Return True when the run is final and all its lines were shown, False when `end` was called first."""
         follower = Follower(run.pk, seen=_all_but_the_last(run))
         while not self._ended.is_set():
             lines, complete = follower.read()
@@ -89,18 +89,18 @@ class Demo(threading.Thread):
 
 
 def _all_but_the_last(run: Run) -> dict[int, int]:
-    """Attempt → line up to which a demo that goes on was shown by an earlier `up`; a few lines are shown again."""
-    shown = before(run.pk, limit=LINES_AGAIN)
+    """Map each attempt to the last line that an earlier `up` showed, less a few lines that are repeated for context."""
+    shown = before(run.pk, limit=REPEATED_LINES)
     if not shown:
         return {}
-    return dict.fromkeys(range(1, shown[0].attempt), SEEN_WHOLE) | {shown[0].attempt: shown[0].seq - 1}
+    return dict.fromkeys(range(1, shown[0].attempt), ALL_LINES) | {shown[0].attempt: shown[0].seq - 1}
 
 
 class _Lines:
-    """What `Plain` writes on: each text is a line, printed at once."""
+    """Text stream for `Plain`: each text is a line and is printed at once."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.write = say
+    def __init__(self, echo: Callable[[str], None]) -> None:
+        self.write = echo
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no text is buffered."""

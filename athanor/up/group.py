@@ -1,7 +1,7 @@
-"""The group: its processes are started in order, restarted when they die, and stopped in the opposite order.
+"""The group of processes: started in order, restarted when they die, stopped in reverse order.
 
-It writes its state to a file at each change. After a crash of the group itself its processes are ended by the kernel or
-by the next group (`athanor.up.status.end_leftovers`), and nothing is lost: each of them may be killed at any moment.
+It writes its state to a file at each change. After a crash of the group itself, the kernel or the next group
+(`athanor.up.status.end_orphans`) ends its processes. Nothing is lost: each of them may be killed at any moment.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from athanor.up.process import Process, Role, State, last_lines, rotate_log
 from athanor.up.signals import Signals
 
 TICK_S = 0.1
-"""Between two looks at processes that are being started or stopped."""
+"""Polling interval while processes start or stop."""
 IDLE_TICK_S = 5.0
-"""Between two looks when nothing happens; the death of a process wakes the group at once."""
+"""Polling interval otherwise. The death of a process wakes the group at once."""
 READY_TIMEOUT_S = 90.0
 
 
 class StartFailed(Exception):
-    """A process of the group did not come up. The message names it, its end and its log."""
+    """A process of the group did not start. The message names it, how it ended, and its log."""
 
 
 class Group:
-    """Supervises processes. All methods are for the main thread, inside `with Signals()`."""
+    """Supervise processes. Call all methods from the main thread, inside `with Signals()`."""
 
     def __init__(
         self,
@@ -34,20 +34,20 @@ class Group:
         logs: Path,
         signals: Signals,
         *,
-        say: Callable[[str], None],
+        echo: Callable[[str], None],
         publish: Callable[[Sequence[Process]], None] = lambda _: None,
     ) -> None:
         self.processes = [Process(role, logs / f"{role.name}.log") for role in roles]
         self._signals = signals
-        self._say = say
+        self._echo = echo
         self._publish = publish
 
     @property
-    def is_asked_to_stop(self) -> bool:
+    def stop_requested(self) -> bool:
         return self._signals.stops > 0
 
     def start(self) -> bool:
-        """Start everything and wait until it is ready; False if it was asked to stop meanwhile. Raises StartFailed."""
+        """Start everything and wait until it is ready; return False if a stop was requested. Raises StartFailed."""
         for _, rank in _ranks(self.processes):
             for process in rank:
                 process.spawn()
@@ -59,13 +59,13 @@ class Group:
     def _wait_ready(self, processes: Sequence[Process]) -> bool:
         deadline = time.monotonic() + READY_TIMEOUT_S
         while waiting := [process for process in processes if not self._is_ready(process)]:
-            if self.is_asked_to_stop:
+            if self.stop_requested:
                 return False
             for process in waiting:
                 if not process.is_alive:
-                    raise StartFailed(_post_mortem(process, process.end()))
+                    raise StartFailed(_failure_message(process, process.end()))
                 if time.monotonic() > deadline:
-                    raise StartFailed(_post_mortem(process, f"was not ready after {READY_TIMEOUT_S:g} s"))
+                    raise StartFailed(_failure_message(process, f"was not ready within {READY_TIMEOUT_S:g} s"))
             self._signals.wait(TICK_S)
         return True
 
@@ -76,32 +76,32 @@ class Group:
         return process.state is State.RUNNING
 
     def run(self) -> None:
-        """Keep everything running until somebody asks for the end."""
-        while not self.is_asked_to_stop:
+        """Keep everything running until a stop is requested."""
+        while not self.stop_requested:
             self.run_once()
 
     def run_once(self) -> None:
-        """Look after each process, then sleep until a signal or the next thing to do."""
+        """Check each process, then sleep until the next signal or restart."""
         for process in self.processes:
-            self._tend(process)
+            self._check(process)
         self._signals.wait(self._pause_s())
 
-    def _tend(self, process: Process) -> None:
+    def _check(self, process: Process) -> None:
         if process.state is State.RESTARTING:
             if time.monotonic() >= process.due:
                 process.restart()
                 self._publish(self.processes)
         elif not process.is_alive:
-            self._lament(process)
+            self._restart_later(process)
         else:
             self._is_ready(process)
             rotate_log(process.log_file)
 
-    def _lament(self, process: Process) -> None:
+    def _restart_later(self, process: Process) -> None:
         end = process.end()
         wait_s = process.schedule_restart()
         when = f"in {wait_s:g} s" if wait_s else "now"
-        self._say(f"{process.role.name} {end}; it is started again {when}. Its log: {process.log_file}")
+        self._echo(f"{process.role.name} {end}. Restarting {when}. Log: {process.log_file}")
         self._publish(self.processes)
 
     def _pause_s(self) -> float:
@@ -112,40 +112,40 @@ class Group:
         return max(0.0, min([IDLE_TICK_S, *dues]))
 
     def stop(self) -> None:
-        """End everything, the highest rank first. Asked a second time meanwhile, it kills instead of waiting."""
+        """Stop everything, the highest rank first. A second stop request kills at once."""
         for _, rank in reversed(_ranks(self.processes)):
             for process in rank:
                 process.terminate()
             self._publish(self.processes)
-            self._await_end(rank)
+            self._wait_until_ended(rank)
             for process in rank:
-                process.bury()
+                process.reap()
                 if process.state is State.KILLED:
-                    self._say(f"{process.role.name} did not stop in time and was killed. Its log: {process.log_file}")
+                    self._echo(f"{process.role.name} did not stop in time and was killed. Log: {process.log_file}")
             self._publish(self.processes)
 
-    def _await_end(self, rank: Sequence[Process]) -> None:
-        begun = time.monotonic()
+    def _wait_until_ended(self, rank: Sequence[Process]) -> None:
+        started = time.monotonic()
         while alive := [process for process in rank if process.is_alive]:
-            waited_s = time.monotonic() - begun
+            waited_s = time.monotonic() - started
             for process in alive:
-                if waited_s > self._patience_s(process.role):
+                if waited_s > self._timeout_s(process.role):
                     process.kill()
             self._signals.wait(TICK_S)
 
-    def _patience_s(self, role: Role) -> float:
-        """Redis gets its moment even in a hurry: it writes down what it holds."""
+    def _timeout_s(self, role: Role) -> float:
+        """Seconds between SIGTERM and SIGKILL. Redis always gets some time, to write its data."""
         if self._signals.stops < 2:
             return role.stop_timeout_s
         return 0.0 if role.rank else min(role.stop_timeout_s, 3.0)
 
 
 def _ranks(processes: Iterable[Process]) -> list[tuple[int, list[Process]]]:
-    """Rank → its processes, upwards."""
+    """Group processes by rank, in ascending order."""
     by_rank = sorted(processes, key=lambda process: process.role.rank)
     return [(rank, list(members)) for rank, members in groupby(by_rank, key=lambda process: process.role.rank)]
 
 
-def _post_mortem(process: Process, what: str) -> str:
+def _failure_message(process: Process, what: str) -> str:
     tail = "".join(f"\n  {line}" for line in last_lines(process.log_file))
-    return f"{process.role.name} {what}. The end of its log, {process.log_file}:{tail}"
+    return f"{process.role.name} {what}. Last lines of its log {process.log_file}:{tail}"

@@ -1,4 +1,4 @@
-"""What must hold before anything is started. Each refusal is one sentence that says what to do."""
+"""Checks before anything is started. Each refusal says what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from athanor.embedded import redis
 
 
 class Refused(Exception):
-    """`up` cannot start here. The message is for whoever typed it."""
+    """`up` cannot start. The message is for the user."""
 
 
 def check_folder(var: Path) -> None:
-    """Raises Refused unless files can be written in `var`, which is made if it is missing."""
+    """Create `var` if it is missing. Raises Refused unless files can be written there."""
     probe = var / f".probe.{os.getpid()}"
     try:
         var.mkdir(parents=True, exist_ok=True)
@@ -23,13 +23,13 @@ def check_folder(var: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise Refused(
-            f"The folder {var} cannot be written to ({error.strerror})."
-            " Make it writable, or set ATHANOR_VAR to one that is."
+            f"Cannot write to the folder {var}: {error.strerror}."
+            " Make it writable, or set ATHANOR_VAR to another folder."
         ) from error
 
 
 def check_port(host: str, port: int) -> None:
-    """Raises Refused unless a server could listen there now."""
+    """Raise Refused unless a server can listen on this address now."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
             0
@@ -40,15 +40,13 @@ def check_port(host: str, port: int) -> None:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise Refused(
-                f"Port {port} of {host} is in use. End what uses it, or choose another with --port."
+                f"Port {port} on {host} is already in use. Stop what uses it, or choose another port with --port."
             ) from error
-        raise Refused(
-            f"No server can listen on {host}, port {port} ({error.strerror}). Choose with --host and --port."
-        ) from error
+        raise Refused(f"Cannot listen on {host}, port {port}: {error.strerror}. Change --host or --port.") from error
 
 
 def redis_command(var: Path, external_url: str | None) -> tuple[list[str] | None, list[str]]:
-    """The embedded Redis' command line (None: an external one is used), and remarks on it. Raises Refused."""
+    """Return the command line of the embedded Redis, or None for an external one, and notes on it. Raises Refused."""
     try:
         if external_url:
             return None, redis.inspect_external(external_url)

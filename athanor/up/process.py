@@ -1,4 +1,4 @@
-"""One process of the group: how it is started, watched and ended. Knows nothing of what it runs."""
+"""One process of the group: start, check, stop. Independent of what the process runs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ import psutil
 
 from experiments.signal_names import signal_name
 
-LEASH = Path(__file__).with_name("leash.py")
+PARENT_DEATH = Path(__file__).with_name("parent_death.py")
 LOG_MAX_BYTES = 10 * 1024 * 1024
-"""A larger log is moved to `<name>.log.1`, in place of the one before."""
-SETTLED_S = 5.0
-"""A process that lived for so long is restarted at once when it dies."""
+"""A larger log is moved to `<name>.log.1`, which replaces the previous one."""
+STABLE_S = 5.0
+"""A process that ran for this long is restarted at once when it dies."""
 BACKOFF_S = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-"""Wait before the first, second … restart of a process that does not settle; the last one for all that follow."""
+"""Wait before the first, second … restart in a row of a process that dies early; the last value repeats."""
 
-ORPHANS_PATIENCE_S = 2.0
-"""So long after a process ended, what it had started may take to end too."""
+ORPHANS_TIMEOUT_S = 2.0
+"""How long the descendants of a process may take to end after it, before they are killed."""
 
 
 class State(StrEnum):
@@ -39,7 +39,7 @@ class State(StrEnum):
     STOPPING = "stopping"
     STOPPED = "stopped"
     KILLED = "killed"
-    """It did not stop in time."""
+    """By SIGKILL, since it did not stop in time."""
 
 
 def always() -> bool:
@@ -48,26 +48,26 @@ def always() -> bool:
 
 @dataclass(frozen=True)
 class Role:
-    """What one process of the group is for."""
+    """Description of one process of the group."""
 
     name: str
     command: tuple[str, ...]
     rank: int = 0
-    """Ranks are started upwards, each when the one below is ready if that is a `gate`, and stopped downwards."""
+    """Ranks start in ascending order and stop in descending order. The next rank waits until every `gate` is ready."""
     gate: bool = False
     ready: Callable[[], bool] = always
-    """Asked again and again after a start; answers within a second."""
+    """Polled after each start; returns within a second."""
     stop_timeout_s: float = 10.0
-    """So long after SIGTERM, SIGKILL."""
+    """Seconds between SIGTERM and SIGKILL."""
     orphan_signal: signal.Signals = signal.SIGKILL
-    """What the kernel sends when the group's own process is gone."""
+    """Sent by the kernel when the group's own process dies."""
     environment: Mapping[str, str] = field(default_factory=dict)
     ready_file: Path | None = None
-    """Removed before each start, so that `ready` does not see the one of an earlier incarnation."""
+    """Removed before each start, so that `ready` does not see the file of an earlier process."""
 
 
 class Process:
-    """The process of a role, in its present and later incarnations. Not thread-safe."""
+    """The current process of a role, and its replacements. Not thread-safe."""
 
     def __init__(self, role: Role, log_file: Path) -> None:
         self.role = role
@@ -75,13 +75,13 @@ class Process:
         self.state = State.WAITING
         self.restarts = 0
         self.since = datetime.now(UTC)
-        """When the state was last changed."""
+        """Time of the last change of state."""
         self.due = 0.0
-        """Monotonic moment of the next restart."""
+        """Monotonic time of the next restart."""
         self._popen: subprocess.Popen[bytes] | None = None
         self._start_error = ""
         self._started = 0.0
-        self._unsettled = 0
+        self._early_deaths = 0
         self._tree: list[psutil.Process] = []
 
     @property
@@ -94,16 +94,17 @@ class Process:
 
     @property
     def age_s(self) -> float:
-        """Seconds since the start of this incarnation."""
+        """Seconds since the start of the current process."""
         return time.monotonic() - self._started
 
     def enter(self, state: State) -> None:
         self.state, self.since = state, datetime.now(UTC)
 
     def spawn(self) -> None:
-        """Start it. Call it from the thread that lives as long as the group: the kernel's leash is tied to that.
+        """Start the process. Call this from the thread that lives as long as the group: the kernel's
+        parent-death signal is bound to it.
 
-        Where the machine refuses (a full disk, no more processes or files), it is as if the process had died at once.
+        A start that the machine refuses (full disk, no more processes or files) counts as a process that died at once.
         """
         self._popen, self._start_error = None, ""
         self._started = time.monotonic()
@@ -115,13 +116,13 @@ class Process:
         self.enter(State.STARTING)
 
     def _start(self) -> subprocess.Popen[bytes]:
-        leash = (sys.executable, "-I", "-S", str(LEASH), str(int(self.role.orphan_signal)), str(os.getpid()))
+        prefix = (sys.executable, "-I", "-S", str(PARENT_DEATH), str(int(self.role.orphan_signal)), str(os.getpid()))
         if self.role.ready_file:
             self.role.ready_file.parent.mkdir(parents=True, exist_ok=True)
             self.role.ready_file.unlink(missing_ok=True)
         with self.log_file.open("ab") as log:
             return subprocess.Popen(  # noqa: S603  # our own command lines
-                [*leash, *self.role.command],
+                [*prefix, *self.role.command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -130,16 +131,16 @@ class Process:
             )
 
     def end(self) -> str:
-        """How the dead process ended, in words."""
+        """Describe how the dead process ended."""
         status = self._popen.returncode if self._popen else None
         if status is None:
             return f"could not be started ({self._start_error or 'unknown reason'})"
-        return f"was ended by {signal_name(-status)}" if status < 0 else f"exited with status {status}"
+        return f"was killed by {signal_name(-status)}" if status < 0 else f"exited with status {status}"
 
     def schedule_restart(self) -> float:
-        """Note its death and when it starts again; returns the seconds until then."""
-        self._unsettled = 1 if self.age_s >= SETTLED_S else self._unsettled + 1
-        wait_s = BACKOFF_S[min(self._unsettled, len(BACKOFF_S)) - 1]
+        """Record the death and plan the restart; return the seconds until then."""
+        self._early_deaths = 1 if self.age_s >= STABLE_S else self._early_deaths + 1
+        wait_s = BACKOFF_S[min(self._early_deaths, len(BACKOFF_S)) - 1]
         self.due = time.monotonic() + wait_s
         self._popen = None
         self.enter(State.RESTARTING)
@@ -150,7 +151,7 @@ class Process:
         self.spawn()
 
     def terminate(self) -> None:
-        """Ask it to end: SIGTERM to the main process only, which looks after its own."""
+        """Send SIGTERM to the main process only; it stops its own children."""
         self.enter(State.STOPPING)
         self._tree = self._descendants()
         self._signal(signal.SIGTERM)
@@ -159,10 +160,10 @@ class Process:
         self._tree += self._descendants()
         self._signal(signal.SIGKILL)
 
-    def bury(self) -> None:
-        """After its end: end what it had started too, at once if it was killed, else when it had its moment."""
+    def reap(self) -> None:
+        """Collect the exit status and kill remaining descendants: at once after a SIGKILL, else after a timeout."""
         killed = self._popen is not None and self._popen.wait() == -signal.SIGKILL
-        end_all(wait_gone(self._tree, 0 if killed else ORPHANS_PATIENCE_S), signal.SIGKILL)
+        end_all(wait_gone(self._tree, 0 if killed else ORPHANS_TIMEOUT_S), signal.SIGKILL)
         self._popen, self._tree = None, []
         self.enter(State.KILLED if killed else State.STOPPED)
 
@@ -179,27 +180,27 @@ class Process:
             self._popen.send_signal(number)
 
 
-def end_all(processes: Iterable[psutil.Process], number: signal.Signals, patience_s: float = 5.0) -> None:
-    """Signal processes that are not our children, and wait until they are gone."""
-    signalled = list(processes)
-    for process in signalled:
+def end_all(processes: Iterable[psutil.Process], number: signal.Signals, timeout_s: float = 5.0) -> None:
+    """Signal processes that need not be children of this one, and wait until they are gone."""
+    targets = list(processes)
+    for process in targets:
         with suppress(psutil.Error):
             process.send_signal(number)
-    wait_gone(signalled, patience_s)
+    wait_gone(targets, timeout_s)
 
 
-def wait_gone(processes: Sequence[psutil.Process], patience_s: float) -> list[psutil.Process]:
-    """Wait for the end of processes that are not our children; those that are still there after `patience_s`.
+def wait_gone(processes: Sequence[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Wait for processes that need not be children of this one; return those that remain after `timeout_s`.
 
-    A zombie is gone: in a container nobody may reap it.
+    A zombie counts as gone: in a container it may never be reaped.
     """
-    deadline = time.monotonic() + patience_s
-    while (left := [process for process in processes if _lives(process)]) and time.monotonic() < deadline:
+    deadline = time.monotonic() + timeout_s
+    while (remaining := [process for process in processes if _is_alive(process)]) and time.monotonic() < deadline:
         time.sleep(0.02)
-    return left
+    return remaining
 
 
-def _lives(process: psutil.Process) -> bool:
+def _is_alive(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
@@ -207,9 +208,9 @@ def _lives(process: psutil.Process) -> bool:
 
 
 def rotate_log(path: Path) -> None:
-    """Move a log that has grown large to `<name>.1`, also while its process appends to it. Never raises.
+    """Move a log that has grown large to `<name>.1`, while its process keeps appending to it. Never raises.
 
-    Where there is no room for the copy (a full disk), the log is emptied without one: it would only grow.
+    If the copy fails (full disk), empty the log without one: it would keep growing.
     """
     try:
         if path.stat().st_size <= LOG_MAX_BYTES:
@@ -228,7 +229,7 @@ def rotate_log(path: Path) -> None:
 
 
 def last_lines(path: Path, count: int = 15, within_bytes: int = 16_384) -> list[str]:
-    """The end of a log file, for people."""
+    """Return the last lines of a log file."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - within_bytes))

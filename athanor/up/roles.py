@@ -1,4 +1,4 @@
-"""Which processes make up Athanor on one machine. Data: nothing is started here."""
+"""Roles of the processes that make up Athanor on one machine. Data only: nothing is started here."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from runs.conf import SYSTEM_QUEUE, runs_settings
 RUNS_QUEUE = "runs"
 SYSTEM_SLOTS = 4
 GRACEFUL_SHUTDOWN_S = 5
-"""Open streams of pages get so long before the web server closes them."""
+"""Seconds that open streams of pages get before the web server closes them."""
 PYTHON = (sys.executable, "-u")
-NO_CHATTER = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `up` was asked for."""
+    """Options of `up`."""
 
     host: str
     port: int
@@ -34,7 +34,7 @@ class Options:
 
 
 def all_roles(options: Options, embedded_redis: list[str] | None, redis_url: str) -> list[Role]:
-    """The group's processes. `embedded_redis` is the command line of the server; None: Redis runs elsewhere."""
+    """Return all roles of the group. `embedded_redis` is the server's command line; None if Redis runs elsewhere."""
     ready_files = options.var / "ready"
     roles = [redis_role(embedded_redis, redis_url)] if embedded_redis else []
     roles.append(system_worker(ready_files))
@@ -53,10 +53,10 @@ def system_worker(ready_files: Path) -> Role:
 
 
 def runs_worker(number: int, slots: int, ready_files: Path) -> Role:
-    """A worker of runs. Its stop may take as long as its runs are given to come to an end."""
+    """Return the role of a worker for runs. It may stop as slowly as its runs are allowed to drain."""
     name = f"runs{number}"
-    patience_s = runs_settings().drain_s + 15
-    return _celery(name, worker_command(name, RUNS_QUEUE, slots), ready_files, rank=2, stop_timeout_s=patience_s)
+    timeout_s = runs_settings().drain_s + 15
+    return _celery(name, worker_command(name, RUNS_QUEUE, slots), ready_files, rank=2, stop_timeout_s=timeout_s)
 
 
 def beat(ready_files: Path) -> Role:
@@ -71,11 +71,11 @@ def web(host: str, port: int) -> Role:
 
 def worker_command(name: str, queue: str, slots: int) -> tuple[str, ...]:
     pool = ("-P", "threads", "-c", str(slots), "-Q", queue, "-n", f"{name}@%h")
-    return (*PYTHON, "-m", "celery", "-A", "athanor", "worker", *pool, *NO_CHATTER)
+    return (*PYTHON, "-m", "celery", "-A", "athanor", "worker", *pool, *QUIET)
 
 
 def _celery(name: str, command: tuple[str, ...], ready_files: Path, *, rank: int, stop_timeout_s: float = 10) -> Role:
-    """A process of Celery, which makes a file when it is ready (athanor.celery)."""
+    """Return the role of a Celery process, which creates a file when it is ready (athanor.celery)."""
     file = ready_files / name
     return Role(
         name,
@@ -89,7 +89,7 @@ def _celery(name: str, command: tuple[str, ...], ready_files: Path, *, rank: int
 
 
 def web_answers(host: str, port: int) -> bool:
-    """True once the web server answers, whatever it says of the others' health."""
+    """Return True once the web server answers, whatever health it reports."""
     connection = HTTPConnection(reachable(host), port, timeout=1)
     try:
         connection.request("GET", "/healthz")
@@ -102,11 +102,11 @@ def web_answers(host: str, port: int) -> bool:
 
 
 def reachable(host: str) -> str:
-    """An address by which a server that listens on `host` is reached from this machine."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  # not listened on
+    """Return an address at which this machine reaches a server that listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  # for a client
 
 
 def environment(var: Path, base: Path) -> dict[str, str]:
-    """What all processes of the group get besides the environment of `up`."""
+    """Return the variables that all processes of the group get in addition to the environment of `up`."""
     python_path = [str(base), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {"ATHANOR_VAR": str(var), "PYTHONPATH": os.pathsep.join(python_path), "PYTHONUNBUFFERED": "1"}

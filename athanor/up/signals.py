@@ -1,4 +1,4 @@
-"""Signals as something to wait for: the group's loop sleeps until one comes."""
+"""Wait for signals: the group's loop sleeps until one arrives."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Signals:
-    """Counts requests to stop, and wakes its waiter for those and for the end of a child. For the main thread."""
+    """Count stop requests, and wake `wait` at each of them and at the end of a child. For the main thread."""
 
     def __init__(self) -> None:
         self.stops = 0
-        """How often somebody asked us to stop. The second time means: now."""
+        """Number of stop requests. The second means: at once."""
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:

@@ -1,6 +1,6 @@
-"""What the group says of itself to others: a status file, replaced whole at each change, and a lock while it is up.
+"""Status of the group for other processes: a file that is replaced at each change, and a lock while the group runs.
 
-The file outlives a group that was killed: whether its group still is, the process says, not the file.
+The file outlives a group that was killed. Readers check whether the process that wrote it is still alive.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import psutil
 from athanor.up.process import Process, end_all, wait_gone
 
 CLOCK_TOLERANCE_S = 2.0
-"""Start times of processes are compared with so much patience: they are computed from the wall clock."""
+"""Tolerance when start times of processes are compared: they are computed from the wall clock."""
 
 
 class ProcessStatus(TypedDict):
@@ -33,15 +33,15 @@ class ProcessStatus(TypedDict):
     since: str
     restarts: int
     log_file: str
-    born: float | None
+    create_time: float | None
 
 
 class GroupStatus(TypedDict):
-    """The content of up.json."""
+    """Content of up.json."""
 
     up: bool
     pid: int | None
-    born: float | None
+    create_time: float | None
     since: str | None
     url: str | None
     processes: list[ProcessStatus]
@@ -53,7 +53,7 @@ class AlreadyUp(Exception):
 
 @dataclass
 class Files:
-    """The files by which a group is known in a var folder."""
+    """Files of a group in its var folder."""
 
     var: Path
 
@@ -67,40 +67,40 @@ class Files:
 
 
 def acquire(files: Files) -> IO[str]:
-    """Take the lock, which is held until the file is closed or the process has ended. Raises AlreadyUp."""
+    """Take the lock, which is held until the file is closed or the process ends. Raises AlreadyUp."""
     file = files.lock.open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
         stored = read(files)
-        by = f" by process {stored['pid']}" if stored else ""
+        owner = f" (process {stored['pid']})" if stored else ""
         raise AlreadyUp(
-            f"Athanor is already up in {files.var}{by}. `./manage.py up --status` shows it;"
-            " ATHANOR_VAR=/another/folder makes room for a second one."
+            f"Athanor is already up in {files.var}{owner}. `./manage.py up --status` shows it."
+            " To run a second one, set ATHANOR_VAR to another folder."
         ) from None
     return file
 
 
 def current(files: Files) -> GroupStatus:
-    """The status as it is now, from whichever process."""
+    """Return the status of the group that runs now; `up` is False if there is none."""
     stored = read(files)
-    if stored and alive(stored["pid"], stored["born"]):
+    if stored and alive(stored.get("pid"), stored.get("create_time")):
         return stored
-    return GroupStatus(up=False, pid=None, born=None, since=None, url=None, processes=[])
+    return GroupStatus(up=False, pid=None, create_time=None, since=None, url=None, processes=[])
 
 
 def read(files: Files) -> GroupStatus | None:
-    """The stored status, which may be of a group that is gone; None if there is none."""
+    """Return the stored status, perhaps of a group that no longer runs; None if there is none."""
     try:
         stored: GroupStatus = json.loads(files.status.read_text())
     except (OSError, ValueError):
         return None
-    return stored
+    return stored if isinstance(stored, dict) else None
 
 
 class Publisher:
-    """Writes the status file. A full disk must not end the group: a failed write is left out, the next one may do."""
+    """Write the status file. A failed write (full disk) is skipped: it must not end the group."""
 
     def __init__(self, files: Files, url: str) -> None:
         self._files, self._url = files, url
@@ -110,22 +110,23 @@ class Publisher:
         status = GroupStatus(
             up=True,
             pid=os.getpid(),
-            born=_born(os.getpid()),
+            create_time=_create_time(os.getpid()),
             since=self._since,
             url=self._url,
-            processes=[_described(process) for process in processes],
+            processes=[_process_status(process) for process in processes],
         )
         draft = self._files.status.with_name("up.json.new")
         with suppress(OSError):
             draft.write_text(json.dumps(status, indent=1))
             draft.replace(self._files.status)
 
-    def withdraw(self) -> None:
+    def remove(self) -> None:
+        """Remove the status file."""
         with suppress(OSError):
             self._files.status.unlink(missing_ok=True)
 
 
-def _described(process: Process) -> ProcessStatus:
+def _process_status(process: Process) -> ProcessStatus:
     return ProcessStatus(
         role=process.role.name,
         pid=process.pid,
@@ -133,34 +134,34 @@ def _described(process: Process) -> ProcessStatus:
         since=process.since.isoformat(),
         restarts=process.restarts,
         log_file=str(process.log_file),
-        born=_born(process.pid),
+        create_time=_create_time(process.pid),
     )
 
 
-def _born(pid: int | None) -> float | None:
+def _create_time(pid: int | None) -> float | None:
     try:
         return psutil.Process(pid).create_time() if pid else None
     except psutil.NoSuchProcess:
         return None
 
 
-def end_leftovers(files: Files) -> int:
-    """End the processes of a group that was killed; for the holder of the lock. Returns how many there were."""
+def end_orphans(files: Files) -> int:
+    """End the processes of a group that was killed; return their number. Call this while holding the lock."""
     stored = read(files)
     entries = stored["processes"] if stored else []
-    left = [found for entry in entries if (found := alive(entry["pid"], entry["born"]))]
-    end_all(left, signal.SIGTERM)
-    end_all(wait_gone(left, 0), signal.SIGKILL)
-    return len(left)
+    orphans = [process for entry in entries if (process := alive(entry.get("pid"), entry.get("create_time")))]
+    end_all(orphans, signal.SIGTERM)
+    end_all(wait_gone(orphans, 0), signal.SIGKILL)
+    return len(orphans)
 
 
-def alive(pid: int | None, born: float | None) -> psutil.Process | None:
-    """The living process of a stored entry; a number that was given to another process meanwhile does not count."""
-    if pid is None or born is None:
+def alive(pid: int | None, create_time: float | None) -> psutil.Process | None:
+    """Return the living process of a stored entry; None if its pid now belongs to another process."""
+    if pid is None or create_time is None:
         return None
     try:
         process = psutil.Process(pid)
-        same = abs(process.create_time() - born) < CLOCK_TOLERANCE_S
+        same = abs(process.create_time() - create_time) < CLOCK_TOLERANCE_S
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.NoSuchProcess:
         return None

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 from experiments.catalog.client import ProcessBackend
@@ -32,6 +34,7 @@ __all__ = [
     "use_process",
     "validate",
     "warm_up",
+    "without_waiting",
 ]
 
 EXAMINE_MAX_S = 600.0
@@ -50,6 +53,7 @@ class Backend(Protocol):
     def stop(self) -> None: ...
 
 
+_patience: ContextVar[float | None] = ContextVar("patience", default=None)
 _backend: Backend = LocalBackend()
 _environ: Environ = lambda: dict(os.environ)  # noqa: E731  # replaced by `set_environment`
 
@@ -98,19 +102,27 @@ def warm_up() -> None:
     threading.Thread(target=_backend.current, name="catalog-warm-up", daemon=True).start()
 
 
+@contextmanager
+def without_waiting() -> Iterator[None]:
+    """Within the block nobody waits for experiments that are being loaded: CatalogUnavailable is raised instead."""
+    token = _patience.set(0.0)
+    try:
+        yield
+    finally:
+        _patience.reset(token)
+
+
 def current(wait_s: float | None = None) -> Catalog:
     """All experiments and problems as of now. Waits `catalog_wait_s` at most while they are being loaded."""
-    return _backend.current(wait_s)
+    return _backend.current(_patience.get() if wait_s is None else wait_s)
 
 
-def validate(
-    name: str, configuration: Any = None, limits: Any = None, tags: Any = None, *, wait_s: float | None = None
-) -> Definition:
+def validate(name: str, configuration: Any = None, limits: Any = None, tags: Any = None) -> Definition:
     """Validate all of it at once, by the experiment's own model.
 
     Raises InvalidDefinition with every problem, CatalogUnavailable if that cannot be said right now.
     """
-    return _backend.validate(name, configuration, limits, tags, wait_s)
+    return _backend.validate(name, configuration, limits, tags, _patience.get())
 
 
 def configure(name: str, configuration: Any) -> dict[str, Any]:

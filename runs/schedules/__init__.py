@@ -1,8 +1,8 @@
-"""Schedules: what is launched by the clock, and the ledger that says of every slot what became of it.
+"""Schedules: launches by the clock, and the ledger that says what became of every slot.
 
-The way of a slot: `ticking` finds the schedules that are due → `accounts` locks and reads them → `deciding`, which is
-pure, says what becomes of each slot → `writing` enters it all, runs included, in the same transaction. Thus after a
-crash at any point a slot is settled with its run or not at all, and the next tick finds it. Any number of ticks may be
-at work: each locks what it settles, `Schedule.cursor` only grows, and (schedule, slot) is unique both in the ledger and
-among the runs. The clock is the database's alone.
+The way of a slot: `tick` finds the schedules that are due → `ready` makes their launches ready, outside of any
+transaction → `locking` locks and reads them → `policy`, which is pure, decides about each slot → `apply` writes the
+decisions, runs included, in the same transaction. So after a crash at any point a slot is settled with its run or not
+at all, and the next tick finds it. Any number of ticks may be at work: each locks what it settles, `Schedule.cursor`
+only grows, and (schedule, slot) is unique both in the ledger and among the runs. The clock is the database's alone.
 """

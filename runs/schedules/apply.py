@@ -67,8 +67,12 @@ class _Entries:
 
 
 def settle(accounts: Sequence[Account]) -> Settled:
-    """Settle what is due and what waits, and note how runs ended. Within the transaction that locked the accounts."""
+    """Settle what is due and what waits, and note how runs ended. Within the transaction that locked the accounts.
+
+    An account that is blocked is left as it is, for a later tick.
+    """
     entries = _Entries()
+    accounts = [account for account in accounts if not account.is_blocked]
     dues = {account.schedule.pk: _due(account) for account in accounts}
     settled = settled_already(dues)
     for account in accounts:
@@ -182,10 +186,10 @@ def _decided(account: Account, slot: Slot, decision: Decision, entries: _Entries
 
 
 def _run(account: Account, slot: Slot) -> Run:
-    if account.order is None:
-        raise RuntimeError(f"Schedule {account.schedule.name} launches although it was not prepared.")
+    if account.ready is None or account.ready.order is None:
+        raise RuntimeError(f"Schedule {account.schedule.name} launches although no launch was made ready.")
     return launch_order.new_run(
-        account.order,
+        account.ready.order,
         name=account.schedule.name,
         seed=launch_order.choose_seed(),
         schedule=account.schedule,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import reduce
@@ -12,20 +12,20 @@ from operator import or_
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db import DatabaseError, connection
+from django.db import connection
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from experiments.models import Instance
-from runs import launch_order
 from runs.conf import runs_settings
 from runs.exceptions import LaunchRefused
 from runs.models import Run, Schedule, Slot
 from runs.schedules.policy import Active, Due, Facts, Policy
+from runs.schedules.ready import Ready, basis_of
 from runs.states import CatchUp, Overlap, SlotKind, SlotState
 
 logger = logging.getLogger(__name__)
 
+NOT_READY = "It could not be launched: experiments are being loaded, or it was just changed. Try again in a moment."
 HOLDER_IDLE_MAX = "10s"
 """PostgreSQL ends a transaction whose process is frozen for so long: it would keep its schedules from all others."""
 
@@ -43,13 +43,14 @@ class Account:
     """Launched slots whose run has ended since the last look."""
     has_more: bool = False
     """More slots are due than one transaction takes."""
-    order: launch_order.Order | None = None
+    ready: Ready | None = None
+    """Its launch, made ready before the transaction; None: the schedule has changed since, or nobody could say."""
     actor: Any = None
     """The user who asks for a launch by hand."""
     by: str = ""
 
     def facts(self, due: Iterable[Due] = (), *, has_more: bool = False) -> Facts:
-        """Everything that `decide` asks for; finds out whether the schedule can launch, if anything is to be."""
+        """Everything that `decide` asks for."""
         due = list(due)
         paused = self.schedule.paused_why if self.schedule.is_paused else ""
         return Facts(
@@ -60,24 +61,23 @@ class Account:
             waiting=[Due(slot.slot, slot.due_at, SlotKind(slot.kind)) for slot in self.waiting],
             active=self.active,
             paused=paused,
-            refusal=self.prepare() if due or self.waiting else "",
+            refusal=self.refusal if due or self.waiting else "",
         )
 
-    def prepare(self) -> str:
-        """Make the order of its launches; returns why there is none, in a sentence, or nothing."""
-        if self.order is not None:
-            return ""
+    @property
+    def is_blocked(self) -> bool:
+        """Whether it has something to launch, and nobody could say yet whether that can be launched."""
+        is_due = self.schedule.due_at is not None and self.schedule.due_at <= self.now
+        return bool(is_due or self.waiting) and not self.schedule.is_paused and self.ready is None
+
+    @property
+    def refusal(self) -> str:
+        """Why nothing of it can be launched, in a sentence; empty if it can."""
         try:
             may_launch(self.schedule, self.owner)
-            self.order = prepared(self.schedule)
         except LaunchRefused as error:
             return f"It could not be launched: {error}"
-        except DatabaseError:
-            raise
-        except Exception as error:  # whatever an author's validator raises is this schedule's trouble alone
-            logger.exception("Schedule %s cannot be prepared", self.schedule.name)
-            return f"It could not be launched: {type(error).__name__}: {error}"
-        return ""
+        return self.ready.refusal if self.ready else NOT_READY
 
 
 def policy(schedule: Schedule) -> Policy:
@@ -106,29 +106,7 @@ def may_launch(schedule: Schedule, owner: Any) -> None:
         raise LaunchRefused(f"its owner {owner} may not launch runs")
 
 
-def prepared(schedule: Schedule) -> launch_order.Order:
-    """What the schedule launches, looked up and checked. Raises LaunchRefused."""
-    return launch_order.prepare(
-        _target(schedule),
-        configuration=schedule.configuration,
-        limits=schedule.limits,
-        queue=schedule.queue or None,
-        priority=schedule.priority,
-    )
-
-
-def _target(schedule: Schedule) -> Any:
-    """Its instance, found again by name if it was deleted and made anew; else its experiment."""
-    if not schedule.instance_name:
-        return launch_order.find_experiment(schedule.experiment)
-    if schedule.instance is None:
-        schedule.instance = Instance.objects.filter(name=schedule.instance_name).first()
-    if schedule.instance is None:
-        raise LaunchRefused(f"its instance {schedule.instance_name} is no longer there; make it again, or name another")
-    return schedule.instance
-
-
-def lock(ids: Collection[int], *, wait: bool = False) -> list[Account]:
+def lock(ids: Collection[int], ready: Mapping[int, Ready], *, wait: bool = False) -> list[Account]:
     """The accounts of those schedules, within a transaction; those that somebody else is at are left out unless we
     `wait`. Each is read after it was locked, as it then is.
     """
@@ -138,15 +116,24 @@ def lock(ids: Collection[int], *, wait: bool = False) -> list[Account]:
     rows = Schedule.objects.filter(pk__in=ids).select_related("instance").annotate(now=Now()).order_by("pk")
     if connection.features.has_select_for_update_skip_locked:
         rows = rows.select_for_update(of=("self",), no_key=True, skip_locked=not wait)
-    accounts = {row.pk: Account(row, row.now) for row in rows}
+    accounts = {row.pk: Account(row, row.now, ready=_still_true(ready.get(row.pk), row)) for row in rows}
     _read_owners(accounts)
     _read_runs(accounts)
     return list(accounts.values())
 
 
-def lock_one(schedule_id: int) -> Account | None:
+def lock_one(schedule_id: int, ready: Mapping[int, Ready]) -> Account | None:
     """Waits for its turn; None if there is no such schedule."""
-    return next(iter(lock([schedule_id], wait=True)), None)
+    return next(iter(lock([schedule_id], ready, wait=True)), None)
+
+
+def _still_true(ready: Ready | None, schedule: Schedule) -> Ready | None:
+    """The launch, unless what it was made from has changed."""
+    if ready is None or ready.basis != basis_of(schedule):
+        return None
+    if schedule.instance is None and ready.order is not None:
+        schedule.instance = ready.order.instance  # it was made anew
+    return ready
 
 
 def _read_owners(accounts: dict[int, Account]) -> None:

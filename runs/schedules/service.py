@@ -1,13 +1,13 @@
-"""What people do to schedules: make, change, pause, resume, delete, trigger, backfill. Permissions are the callers'.
+"""Verbs of schedules: create, change, pause, resume, delete, trigger, backfill. Permissions are the callers'.
 
-Each is one transaction. What a change would make uncertain (which slots of the old timetable are done) is settled
-first. Wake-ups are sent after the commit.
+Each is one transaction, and its launches are made ready before it. What a change would make uncertain (which slots of
+the old timetable are done) is settled first. Wake-ups are sent after the commit.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,8 +22,9 @@ from runs.exceptions import LaunchRefused, ScheduleNotFound, ScheduleRefused
 from runs.models import Run, Schedule, Slot
 from runs.models.schedule import TIMING
 from runs.schedules.apply import settle, settle_by_hand
-from runs.schedules.locking import Account, lock_one, may_launch, prepared
+from runs.schedules.locking import Account, lock_one, may_launch
 from runs.schedules.policy import Due, moment
+from runs.schedules.ready import Ready, basis_of, make_ready, prepared, ready_one
 from runs.schedules.tick import announce
 from runs.states import RAN, SlotKind, SlotState
 
@@ -46,9 +47,10 @@ def create(name: str, *, owner: Any = None, **values: Any) -> Schedule:
     """A new schedule; its first slot is after this moment. `values` are columns. Raises ScheduleRefused with what is
     wrong, also if it could not be launched as things are."""
     schedule = Schedule(name=name, **values, owner=owner, owner_name=_name(owner))
-    with _refusals(), transaction.atomic():
-        schedule.save()
+    with _refusals():
+        schedule.full_clean()
         check(schedule)
+        schedule.save()
     schedule.refresh_from_db()
     return schedule
 
@@ -56,52 +58,76 @@ def create(name: str, *, owner: Any = None, **values: Any) -> Schedule:
 def change(schedule_id: int, *, owner: Any = None, **values: Any) -> Schedule:
     """Change columns. Whoever changes it becomes its owner. Another timetable counts from this moment, after what was
     due by the old one is settled. Raises as `create`; then nothing is changed."""
-    with _refusals(), transaction.atomic():
-        account = _locked(schedule_id)
-        is_other_time = any(
-            values.get(name, getattr(account.schedule, name)) != getattr(account.schedule, name) for name in TIMING
-        )
-        if is_other_time:
-            account = _settled(account)
-        schedule = account.schedule
-        for name, value in values.items():
-            setattr(schedule, name, value)
-        if "instance" in values:
-            schedule.instance_name = values["instance"].name if values["instance"] else ""
-        schedule.owner, schedule.owner_name, schedule.trouble = owner, _name(owner), ""
-        if is_other_time:
-            schedule.planned_at = schedule.cursor = max(account.now, schedule.cursor)
-            schedule.due_at = account.now
-            schedule.full_clean(validate_constraints=False)
-            Schedule.objects.filter(pk=schedule_id).update(**{name: getattr(schedule, name) for name in TIMING})
-        schedule.save()
-        check(schedule)
+    with _refusals():
+        wanted = _assigned(find(schedule_id), values, owner)
+        check(wanted)
+        ready = make_ready([schedule_id])
+        with transaction.atomic():
+            account = _locked(schedule_id, ready)
+            is_other_time = any(
+                values.get(name, getattr(account.schedule, name)) != getattr(account.schedule, name) for name in TIMING
+            )
+            if is_other_time:
+                account = _settled(account, ready)
+                _refuse_if_blocked(account)
+            schedule = _assigned(account.schedule, values, owner)
+            if basis_of(schedule) != basis_of(wanted):
+                raise ScheduleRefused(f"Schedule {schedule.name} was changed by somebody else meanwhile: look again.")
+            if is_other_time:
+                _begin_anew(account)
+            schedule.save()
     return schedule
 
 
+def _assigned(schedule: Schedule, values: Mapping[str, Any], owner: Any) -> Schedule:
+    for name, value in values.items():
+        setattr(schedule, name, value)
+    if "instance" in values:
+        schedule.instance_name = values["instance"].name if values["instance"] else ""
+    schedule.owner, schedule.owner_name, schedule.trouble = owner, _name(owner), ""
+    return schedule
+
+
+def _begin_anew(account: Account) -> None:
+    """Count another timetable from this moment."""
+    schedule = account.schedule
+    schedule.planned_at = schedule.cursor = max(account.now, schedule.cursor)
+    schedule.due_at = account.now
+    schedule.full_clean(validate_constraints=False)
+    Schedule.objects.filter(pk=schedule.pk).update(**{name: getattr(schedule, name) for name in TIMING})
+
+
+def _refuse_if_blocked(account: Account) -> None:
+    """Slots that are due by the old timetable would be lost."""
+    if account.is_blocked:
+        raise ScheduleRefused(f"{account.refusal} Slots of schedule {account.schedule.name} are due.")
+
+
 def check(schedule: Schedule) -> None:
-    """Raises LaunchRefused if it could not be launched as things are."""
+    """Raises LaunchRefused if it could not be launched as things are. Not within a transaction: it asks the catalog."""
     may_launch(schedule, schedule.owner)
     prepared(schedule)
 
 
 def pause(schedule_id: int, *, by: str) -> Schedule:
     """From now on its slots are entered as paused, those that wait too. May be repeated."""
+    ready = make_ready([schedule_id])
     with transaction.atomic():
-        account = _locked(schedule_id)
+        account = _locked(schedule_id, ready)
         if not account.schedule.is_paused:
             account.schedule.paused_at = account.now
             account.schedule.paused_why = f"Paused by {by} on {moment(account.now)}."
-            account = _settled(account)
+            account = _settled(account, ready)
     return account.schedule
 
 
 def resume(schedule_id: int, *, by: str) -> Schedule:
     """Slots from now on are launched again; those of the pause stay paused (`backfill` runs them). May be repeated."""
+    ready = make_ready([schedule_id])
     with transaction.atomic():
-        account = _locked(schedule_id)
+        account = _locked(schedule_id, ready)
         if account.schedule.is_paused:
-            account = _settled(account)
+            account = _settled(account, ready)
             schedule = account.schedule
             schedule.paused_at, schedule.paused_why, schedule.failures = None, "", 0
             schedule.save(update_fields=["paused_at", "paused_why", "failures"])
@@ -112,14 +138,15 @@ def resume(schedule_id: int, *, by: str) -> Schedule:
 def delete(schedule_id: int) -> None:
     """It and its ledger, once nobody is at it; its runs are kept. Raises ScheduleNotFound."""
     with transaction.atomic():
-        _locked(schedule_id).schedule.delete()
+        _locked(schedule_id, {}).schedule.delete()
 
 
 def trigger(schedule_id: int, *, by: str, actor: Any = None, anyway: bool = False) -> Slot:
     """A slot of its own, now, paused or not; the overlap policy holds unless it is to run `anyway`. Returns its row of
     the ledger: launched, waiting, skipped or refused."""
+    launch = ready_one(find(schedule_id))
     with transaction.atomic():
-        account = _locked(schedule_id)
+        account = _locked(schedule_id, {schedule_id: launch} if launch else {})
         account.actor, account.by = actor, by
         slot = account.now
         while Slot.objects.filter(schedule=schedule_id, slot=slot).exists():
@@ -145,11 +172,12 @@ def backfill(schedule_id: int, start: datetime, end: datetime, *, by: str, dry_r
     or at once if the overlap policy allows it. Of the dry run only the answer is kept. Raises ScheduleRefused."""
     if end < start:
         raise ScheduleRefused("The end is before the start: say from when to when, the earlier one first.")
+    ready = make_ready([schedule_id])
     with transaction.atomic():
-        account = _locked(schedule_id)
+        account = _locked(schedule_id, ready)
         if account.schedule.is_paused:
             raise ScheduleRefused(f"Schedule {account.schedule.name} is paused: resume it, then backfill.")
-        account = _settled(account)
+        account = _settled(account, ready)
         slots = _slots_of(account, start, end)
         rows = {row.slot: row for row in Slot.objects.filter(schedule=schedule_id, slot__range=(start, end))}
         runs = Run.objects.filter(schedule=schedule_id, slot__range=(start, end), origin_kind="")
@@ -188,21 +216,21 @@ def _enter_backfill(schedule: Schedule, taken: list[Backfilled], rows: dict[date
     Slot.objects.bulk_update(again, ["kind", "state", "by", "reason"])
 
 
-def _locked(schedule_id: int) -> Account:
-    account = lock_one(schedule_id)
+def _locked(schedule_id: int, ready: Mapping[int, Ready]) -> Account:
+    account = lock_one(schedule_id, ready)
     if account is None:
         raise ScheduleNotFound(schedule_id)
     return account
 
 
-def _settled(account: Account) -> Account:
+def _settled(account: Account, ready: Mapping[int, Ready]) -> Account:
     """Settle whatever is due, however much it is; returns the account as it is then."""
     settled = settle([account])
     while account.has_more:
-        account = _locked(account.schedule.pk)
+        account = _locked(account.schedule.pk, ready)
         settled += settle([account])
     transaction.on_commit(partial(announce, settled))
-    return _locked(account.schedule.pk)
+    return _locked(account.schedule.pk, ready)
 
 
 def _name(owner: Any) -> str:

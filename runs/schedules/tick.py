@@ -4,8 +4,9 @@ once as you like.
 One tick, step by step:
 1. note the pulse: pages warn when there is none;
 2. find the schedules with a slot that is due, with a slot that waits and may go, or with a run that has ended;
-3. settle them, a batch in a transaction; a batch that fails is settled one by one, so that one harms no other;
-4. after the commit, send wake-ups and cancel flags. Both are hints: reconcile and the heartbeat see to what gets lost.
+3. make their launches ready, outside of any transaction: that asks the catalog, where code of authors may run;
+4. settle them, a batch in a transaction; a batch that fails is settled one by one, so that one harms no other;
+5. after the commit, send wake-ups and cancel flags. Both are hints: reconcile and the heartbeat see to what gets lost.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
+from experiments import catalog
 from runs import wake
 from runs.conf import runs_settings
 from runs.exceptions import BufferUnavailable
@@ -27,6 +29,7 @@ from runs.lines.buffer import buffer
 from runs.models import Pulse, Run, Schedule, Slot
 from runs.schedules.apply import LOOK_AGAIN, Settled, settle
 from runs.schedules.locking import lock
+from runs.schedules.ready import make_ready
 from runs.states import Overlap, SlotState
 
 logger = logging.getLogger(__name__)
@@ -35,7 +38,6 @@ PULSE = "schedules"
 FOUND_MAX = 10_000
 """Most schedules of one tick; the next takes the rest."""
 FORGET_BATCH = 2_000
-"""Sends wake-ups to the workers of a queue; swallows a broker's errors."""
 
 
 @dataclass(slots=True)
@@ -55,6 +57,7 @@ def tick(budget_s: float) -> TickReport:
     until = time.monotonic() + budget_s
     if note_pulse():
         forget_old()
+    keep_catalog_warm()
     todo = find()
     report.schedules = len(todo)
     batch = runs_settings().schedules_batch
@@ -68,6 +71,12 @@ def tick(budget_s: float) -> TickReport:
     finally:
         announce(report.settled)
     return report
+
+
+def keep_catalog_warm() -> None:
+    """Have experiments loaded before a slot is due, in the process that launches them."""
+    if not catalog.is_in_process() and Schedule.objects.filter(paused_at=None).exists():
+        catalog.current(0.0)
 
 
 def find() -> list[int]:
@@ -90,8 +99,9 @@ def turn(ids: Sequence[int], failed: dict[int, str]) -> Settled:
     in a minute.
     """
     try:
+        ready = make_ready(ids)
         with transaction.atomic():
-            return settle(lock(ids))
+            return settle(lock(ids, ready))
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:  # one schedule's trouble, whatever it is, must not stop the others

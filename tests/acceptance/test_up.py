@@ -107,13 +107,13 @@ def place(short_folder: Path) -> Iterator[Place]:
 def test_a_newcomer_sees_the_first_experiment_run_to_its_end(place: Place) -> None:
     place.up()
 
-    wait_until(lambda: place.said("Ctrl-C stops everything."), timeout_s=120, what="the demo to end")
+    wait_until(lambda: place.said("Press Ctrl-C to stop everything."), timeout_s=120, what="the demo to end")
     text = place.output.read_text()
-    (password,) = re.findall(r"Created the user admin, password (\S{16})\n", text)
+    (password,) = re.findall(r"Created the user admin with the password (\S{16})\n", text)
     said_again = f"Log in as admin with the password {password}\n"
     assert text.count(said_again) == 2, "when everything is up, and after the demo's lines"
-    assert text.endswith(f"{said_again}Ctrl-C stops everything.\n")
-    assert re.search(rf"Its page: http://127.0.0.1:{place.port}/admin/runs/run/\d+/change/", text)
+    assert text.endswith(f"{said_again}Press Ctrl-C to stop everything.\n")
+    assert re.search(rf"Run page: http://127.0.0.1:{place.port}/admin/runs/run/\d+/change/", text)
     run = json.loads(place.manage("show_run", "1", "--json").stdout)
     assert run["status"] == "completed"
     assert run["lines"]["stored"] == run["lines"]["emitted"] > 0
@@ -168,7 +168,7 @@ def test_asked_twice_it_does_not_wait_for_running_experiments(place: Place) -> N
     tree += place.tree()
     assert place.process is not None
     place.process.send_signal(signal.SIGINT)
-    wait_until(lambda: place.said("Stopping everything"))
+    wait_until(lambda: place.said("Stopping. Running"))
 
     started = time.monotonic()
     assert place.end() == 0
@@ -192,7 +192,7 @@ def test_a_port_in_use_is_refused(place: Place) -> None:
         refused = place.manage("up", "--port", str(place.port))
 
     assert refused.returncode == 2
-    assert f"Port {place.port} of 127.0.0.1 is in use" in refused.stderr
+    assert f"Port {place.port} on 127.0.0.1 is already in use" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
 
 
@@ -214,4 +214,4 @@ def test_an_unreachable_redis_is_refused(place: Place) -> None:
     refused = place.manage("up", "--port", str(place.port))
 
     assert refused.returncode == 2
-    assert "The Redis of ATHANOR_REDIS_URL cannot be reached" in refused.stderr
+    assert "Cannot reach the Redis at ATHANOR_REDIS_URL" in refused.stderr

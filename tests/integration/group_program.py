@@ -26,9 +26,9 @@ def main(folder: Path, described: list[dict[str, object]]) -> int:
         for each in described
     ]
     with status.acquire(files), Signals() as signals:
-        print("leftovers", status.end_leftovers(files), flush=True)
+        print("orphans", status.end_orphans(files), flush=True)
         publisher = status.Publisher(files, "")
-        group = Group(roles, folder, signals, say=lambda text: print(text, flush=True), publish=publisher)
+        group = Group(roles, folder, signals, echo=lambda text: print(text, flush=True), publish=publisher)
         try:
             if group.start():
                 print("up", flush=True)
@@ -38,7 +38,7 @@ def main(folder: Path, described: list[dict[str, object]]) -> int:
             return 1
         finally:
             group.stop()
-            publisher.withdraw()
+            publisher.remove()
     return 0
 
 

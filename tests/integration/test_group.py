@@ -122,7 +122,7 @@ def test_what_dies_is_started_again_at_once_and_said(start: Start) -> None:
     wait_until(lambda: group.of("a")["state"] == "running" and group.of("a")["pid"] != first, timeout_s=3)
     assert group.of("a")["restarts"] == 1
     assert group.of("b")["pid"] == other
-    assert group.said("a was ended by SIGKILL; it is started again now")
+    assert group.said("a was killed by SIGKILL. Restarting now.")
 
 
 def test_what_dies_again_and_again_is_started_at_a_limited_rate(start: Start, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_what_dies_again_and_again_is_started_at_a_limited_rate(start: Start, tm
 
     os.kill(group.of("a")["pid"], signal.SIGKILL)
 
-    wait_until(lambda: group.said("started again in 2 s"), what="the back-off to grow")
+    wait_until(lambda: group.said("Restarting in 2 s"), what="the back-off to grow")
     assert len((tmp_path / "starts").read_text().split()) == 3
     assert group.said("a exited with status 7")
 
@@ -163,13 +163,15 @@ def test_killed_itself_it_takes_its_processes_along(start: Start) -> None:
 
 def test_the_next_group_ends_what_a_killed_one_left(start: Start, tmp_path: Path) -> None:
     orphan = subprocess.Popen(["sleep", "1000"])
-    entry = {"role": "a", "pid": orphan.pid, "born": psutil.Process(orphan.pid).create_time()}
-    stranger = {"role": "b", "pid": os.getpid(), "born": 12345.0}
-    (tmp_path / "up.json").write_text(json.dumps({"up": True, "pid": 1, "born": 1.0, "processes": [entry, stranger]}))
+    entry = {"role": "a", "pid": orphan.pid, "create_time": psutil.Process(orphan.pid).create_time()}
+    stranger = {"role": "b", "pid": os.getpid(), "create_time": 12345.0}
+    (tmp_path / "up.json").write_text(
+        json.dumps({"up": True, "pid": 1, "create_time": 1.0, "processes": [entry, stranger]})
+    )
 
     group = start({"name": "a", "script": SLEEP}).is_up()
 
-    assert group.said("leftovers 1")
+    assert group.said("orphans 1")
     assert orphan.wait(5) == -signal.SIGTERM
 
 
@@ -211,12 +213,12 @@ def test_a_process_that_ends_by_any_signal_is_started_again(start: Start, number
     os.kill(group.of("a")["pid"], number)
 
     wait_until(lambda: group.of("a").get("restarts") == 1, what="the restart")
-    assert group.said(f"a was ended by {signal_name(number)}")
+    assert group.said(f"a was killed by {signal_name(number)}")
     assert group.end() == 0
 
 
 def test_a_second_group_in_the_same_folder_is_refused(start: Start) -> None:
     group = start({"name": "a", "script": SLEEP}).is_up()
 
-    with pytest.raises(status.AlreadyUp, match=f"already up in .* by process {group.process.pid}"):
+    with pytest.raises(status.AlreadyUp, match=rf"already up in .* \(process {group.process.pid}\)"):
         status.acquire(group.files)

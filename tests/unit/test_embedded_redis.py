@@ -70,16 +70,16 @@ def test_the_embedded_server_starts_and_answers(short_folder: Path, binary: str)
 
     with Embedded(short_folder):
         info = redis.client(f"unix://{short_folder / 'redis.sock'}").info()
-    assert redis.judge(info) == []
+    assert redis.assess(info) == []
 
 
 def test_an_external_one_is_judged() -> None:
     good = {"redis_version": "7.2.4", "maxmemory_policy": "noeviction", "aof_enabled": 1}
 
-    assert redis.judge(good) == []
-    assert "set noeviction" in redis.judge({**good, "maxmemory_policy": "allkeys-lru"})[0]
-    assert "append-only" in redis.judge({**good, "aof_enabled": 0})[0]
-    with pytest.raises(redis.RedisUnusable, match=r"is of version 6\.2"):
-        redis.judge({**good, "redis_version": "6.2"})
+    assert redis.assess(good) == []
+    assert "to noeviction" in redis.assess({**good, "maxmemory_policy": "allkeys-lru"})[0]
+    assert "append-only" in redis.assess({**good, "aof_enabled": 0})[0]
+    with pytest.raises(redis.RedisUnusable, match=r"has version 6\.2"):
+        redis.assess({**good, "redis_version": "6.2"})
     with pytest.raises(redis.RedisUnusable, match="Cluster"):
-        redis.judge({**good, "redis_mode": "cluster"})
+        redis.assess({**good, "redis_mode": "cluster"})

@@ -1,4 +1,4 @@
-"""Everything on one machine: `up`, and `up --status` to look at it from outside."""
+"""`up`: run everything on one machine. `up --status` shows it from outside."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
-from athanor.up import first_steps, status
+from athanor.up import bootstrap, status
 from athanor.up.application import Up
 from athanor.up.group import StartFailed
 from athanor.up.preflight import Refused
@@ -20,13 +20,13 @@ from athanor.up.roles import Options
 from runs.management.base import Exit, RunsCommand, WrongUse, table
 
 NOT_UP = 3
-"""Exit code of `up --status` when nothing is up."""
+"""Exit code of `up --status` when Athanor is not running."""
 
 
 class Command(RunsCommand):
     help = (
-        "Start Redis, the workers, beat and the web server as one group, and keep them up until Ctrl-C."
-        " The first time it creates an admin user and launches a demo."
+        "Start Redis, the workers, beat and the web server, and keep them running until Ctrl-C."
+        " The first start creates an admin user and launches a demo."
     )
     examples = """
         up --port 8080
@@ -36,20 +36,23 @@ class Command(RunsCommand):
     """
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--host", default="127.0.0.1", help="address the web server listens on (%(default)s)")
-        parser.add_argument("--port", type=int, default=8000, help="its port (%(default)s)")
-        parser.add_argument("--workers", type=int, default=1, help="how many worker processes for runs (%(default)s)")
+        parser.add_argument("--host", default="127.0.0.1", help="address of the web server (%(default)s)")
+        parser.add_argument("--port", type=int, default=8000, help="port of the web server (%(default)s)")
+        parser.add_argument("--workers", type=int, default=1, help="number of worker processes for runs (%(default)s)")
         parser.add_argument(
-            "--slots", type=int, default=max(2, os.cpu_count() or 2), help="runs at once in each worker (%(default)s)"
+            "--slots",
+            type=int,
+            default=max(2, os.cpu_count() or 2),
+            help="concurrent runs in each worker (%(default)s)",
         )
-        parser.add_argument("--no-demo", action="store_true", help="do not launch the first experiment")
+        parser.add_argument("--no-demo", action="store_true", help="do not launch the demo")
         parser.add_argument(
-            "--status", action="store_true", help="show what is up in this folder; exit code 3 if nothing"
+            "--status", action="store_true", help="show the running processes; exit code 3 if there are none"
         )
         parser.add_argument(
-            "--reset-password", action="store_true", help="set a new password for the user admin, print it, and exit"
+            "--reset-password", action="store_true", help="set and print a new password for the user admin, then exit"
         )
-        parser.add_argument("--json", action="store_true", help="with --status: as JSON")
+        parser.add_argument("--json", action="store_true", help="with --status: print JSON")
 
     def answer(self, options: dict[str, Any]) -> Exit:
         if options["status"]:
@@ -59,11 +62,11 @@ class Command(RunsCommand):
             self._reset_password()
             return Exit.OK
         if min(options["workers"], options["slots"]) < 1 or not 0 < options["port"] < 65536:
-            raise WrongUse("--workers and --slots are at least 1, --port is from 1 to 65535.")
+            raise WrongUse("--workers and --slots must be at least 1, --port from 1 to 65535.")
         self.check()
-        wanted = Options(options["host"], options["port"], options["workers"], options["slots"], Path(settings.VAR))
+        requested = Options(options["host"], options["port"], options["workers"], options["slots"], Path(settings.VAR))
         try:
-            Up(wanted, with_demo=not options["no_demo"], say=say).run()
+            Up(requested, with_demo=not options["no_demo"], echo=echo).run()
         except (Refused, status.AlreadyUp) as error:
             raise WrongUse(str(error)) from error
         except StartFailed as error:
@@ -72,12 +75,12 @@ class Command(RunsCommand):
 
     def _reset_password(self) -> None:
         try:
-            password = first_steps.reset_password()
+            password = bootstrap.reset_password()
         except DatabaseError as error:
             raise CommandError(
                 f"Cannot set the password: {str(error).strip()}. `python manage.py up` prepares the database."
             ) from error
-        self.print(first_steps.log_in_text(password))
+        self.print(bootstrap.login_text(password))
 
     def _show_status(self, *, as_json: bool) -> None:
         now = status.current(status.Files(Path(settings.VAR)))
@@ -91,13 +94,13 @@ class Command(RunsCommand):
             )
             self.print(table(rows, ("role", "pid", "state", "since", "restarts", "log file")))
         else:
-            self.print(f"Nothing is up in {settings.VAR}. `./manage.py up` starts it.")
+            self.print(f"Athanor is not running in {settings.VAR}. Start it with `./manage.py up`.")
         if not now["up"]:
             raise SystemExit(NOT_UP)
 
 
-def say(text: str) -> None:
-    """Print at once. A terminal that is gone must not keep the group from stopping in order."""
+def echo(text: str) -> None:
+    """Print at once. A closed terminal must not keep the group from stopping in order."""
     with suppress(OSError, ValueError):
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()

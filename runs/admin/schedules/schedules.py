@@ -21,6 +21,7 @@ from django.views.decorators.http import require_GET, require_POST
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
+from experiments.admin import ValidatesOutsideTransactions
 from runs import formatting, services
 from runs.admin import audit_log, permissions
 from runs.admin.schedules import page, preview
@@ -39,7 +40,7 @@ CHIPS = {"Paused": "warning", "Refused": "danger", "Failing": "danger", "Ended":
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin):
+class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransactions):
     """The list says what did not run last week and why; a schedule's page says it slot by slot."""
 
     form = ScheduleForm

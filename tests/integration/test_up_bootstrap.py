@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 
-from athanor.up.first_steps import ADMIN, create_first_admin
+from athanor.up.bootstrap import ADMIN, create_first_admin
 
 pytestmark = pytest.mark.django_db
 

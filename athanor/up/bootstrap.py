@@ -1,4 +1,4 @@
-"""What `up` does to the database before it starts anything. Each step may be repeated."""
+"""Database steps of `up` before it starts any process. Each is safe to repeat."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def migrate() -> None:
 
 
 def create_first_admin() -> str | None:
-    """The password of the user `admin`, who is created when there is no superuser yet; None when nobody was created."""
+    """Create the user `admin` if there is no superuser yet; return the password, or None if no user was created."""
     users = get_user_model().objects
     if users.filter(is_superuser=True).exists() or users.filter(username=ADMIN).exists():
         return None
@@ -34,13 +34,13 @@ def reset_password() -> str:
     return password
 
 
-def log_in_text(password: str | None) -> str:
-    """Tell how to log in. A password is known only when it has just been set: the database has a hash of it."""
+def login_text(password: str | None) -> str:
+    """Describe how to log in. `password` is None unless it has just been set: the database keeps only its hash."""
     if password:
         return f"Log in as {ADMIN} with the password {password}"
-    return f"Forgot the password of {ADMIN}? `python manage.py up --reset-password` sets a new one."
+    return f"Forgot the password of {ADMIN}? `./manage.py up --reset-password` sets a new one."
 
 
 def release_connections() -> None:
-    """The group itself needs no database from here on."""
+    """Close all database connections. The group itself needs none from here on."""
     connections.close_all()
