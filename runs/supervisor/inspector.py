@@ -14,7 +14,7 @@ from pathlib import Path
 from runs.forkserver.client import Child
 from runs.inspections import Inspection
 from runs.recovery.failure_report import ProcessSeen, stacks_after
-from runs.worker.resources import look
+from runs.supervisor.resources import look
 
 logger = logging.getLogger(__name__)
 
