@@ -158,6 +158,7 @@ class Supervisor:
             batch=self._conf.push_batch,
             retry_s=self._conf.push_retry_s,
             may_send=lambda: self._worker.leases.holds(self.key),
+            linger_s=self._worker.linger_s,
         )
         sender.start()
         try:
@@ -186,7 +187,7 @@ class Supervisor:
         self._child = child
         self._writes.mark(child_pid=child.pid, memory_limit_bytes=self._limits.memory_limit_bytes)
         close_connection()  # none is needed while the child runs
-        watch = Watch(child, self._limits, self._conf, self._inbox, self._window, self._writes)
+        watch = Watch(child, self._limits, self._conf, self._inbox, self._window, self._writes, self._worker.linger_s)
         try:
             observation = watch.run(self._drain)
         except BaseException:
