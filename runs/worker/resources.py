@@ -1,4 +1,4 @@
-"""Memory and CPU of whole process trees, for all runs of a worker from one look at the process table."""
+"""Memory and CPU of whole process trees, for all runs of a worker from one reading of the process table."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from runs.recovery.failure_report import ProcessSeen
 logger = logging.getLogger(__name__)
 
 PROCESSES_MAX = 200
-"""Most processes of one tree that are looked at closely."""
+"""Most processes of one tree that are described one by one."""
 COMMAND_MAX_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Of one process tree, root included."""
+    """Resources of one process tree, root included."""
 
     memory_bytes: int
     """Sum of the resident sets; shared pages count in each process."""
@@ -52,18 +52,18 @@ def _usage(pids: list[int]) -> Usage:
     return Usage(memory, cpu, tuple(alive))
 
 
-def look(root: int) -> list[ProcessSeen]:
+def processes_below(root: int) -> list[ProcessSeen]:
     """A process tree, parents before children, at most PROCESSES_MAX. Processes that end meanwhile are left out."""
-    found = []
+    described = []
     for pid in [root, *process_tree.descendants(root, process_tree.table())][:PROCESSES_MAX]:
         try:
-            found.append(_seen(psutil.Process(pid)))
+            described.append(_describe(psutil.Process(pid)))
         except psutil.Error:
             continue
-    return found
+    return described
 
 
-def _seen(process: psutil.Process) -> ProcessSeen:
+def _describe(process: psutil.Process) -> ProcessSeen:
     with process.oneshot():
         times = process.cpu_times()
         command = " ".join(process.cmdline()) or process.name()
@@ -77,7 +77,7 @@ def _seen(process: psutil.Process) -> ProcessSeen:
 
 
 def proportional_memory(usage: Usage) -> int:
-    """Bytes with shared pages divided among their users (PSS), where the kernel tells; else the sum of resident sets.
+    """Bytes with shared pages divided among their users (PSS) where the kernel has that, else the sum of resident sets.
 
     Slower to read, so asked only when the quick sum is over a limit.
     """
@@ -92,8 +92,8 @@ def proportional_memory(usage: Usage) -> int:
     return total
 
 
-class ResourceWatch(threading.Thread):
-    """Measures the trees of `roots()` every `every_s` and tells `report` of each."""
+class ResourceSampler(threading.Thread):
+    """Sample the process trees of `roots()` every `every_s`, and report the usage of each."""
 
     def __init__(self, roots: Callable[[], dict[int, Callable[[Usage], None]]], *, every_s: float) -> None:
         super().__init__(name="resources", daemon=True)
@@ -105,13 +105,13 @@ class ResourceWatch(threading.Thread):
             self.run_once()
 
     def run_once(self) -> None:
-        """One look at everything."""
+        """Take one sample of every tree."""
         reports = self._roots()
         try:
             for pid, usage in measure(reports).items():
                 reports[pid](usage)
         except (OSError, psutil.Error):
-            logger.exception("The runs' memory could not be measured this time")
+            logger.exception("Cannot measure the memory of the runs this time")
 
     def end(self) -> None:
         self._ending.set()

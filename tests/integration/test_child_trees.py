@@ -15,7 +15,7 @@ import pytest
 from runs.exceptions import SpawnFailed
 from runs.forkserver.client import ForkServer
 from runs.forkserver.clock import lease_clock
-from runs.recovery.orphans import OrphansAlive, end_leftovers
+from runs.recovery.orphans import OrphansAlive, end_orphans
 from tests.integration.spawning import Heard, alive, keep_alive, probe, run, seconds, spec
 from tests.waiting import wait_until
 
@@ -277,7 +277,7 @@ def test_what_a_killed_worker_leaves_is_ended_whoever_is_stopped(
     worker.kill()
     worker.wait()
 
-    end_leftovers()
+    end_orphans()
     wait_until(lambda: not alive(tree), timeout_s=2, what="the end of what had lost its mark")
 
 
@@ -292,6 +292,6 @@ def test_runs_wait_while_what_a_killed_worker_left_cannot_be_killed(
     monkeypatch.setattr(psutil.Process, "resume", lambda self: None)
 
     with pytest.raises(OrphansAlive, match=str(keeper.pid)):
-        end_leftovers(patience_s=0.1, limit_s=0.5)
+        end_orphans(patience_s=0.1, limit_s=0.5)
     monkeypatch.undo()
-    assert end_leftovers() >= 0
+    assert end_orphans() >= 0

@@ -188,9 +188,9 @@ def test_leftovers_that_cannot_be_looked_for_hold_up_only_their_own_runs(
     def broken() -> int:
         raise OSError("no process table")
 
-    monkeypatch.setattr(reconcile, "end_leftovers", broken)
+    monkeypatch.setattr(reconcile, "end_orphans", broken)
     report = recover()
-    assert report.failed == {"leftovers": "no process table"}
+    assert report.failed == {"orphans": "no process table"}
     assert report.settled == {stale.key: Settled.AGAIN}
     monkeypatch.undo()
     assert recover().settled == {killed.key: Settled.AGAIN}

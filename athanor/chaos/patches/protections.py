@@ -58,7 +58,7 @@ def _without_tree_kill(process_tree: Any) -> None:
 
 
 def _without_orphan_kill(orphans: Any) -> None:
-    _replace(orphans, "leftovers", list)
+    _replace(orphans, "orphan_processes", list)
 
 
 def _without_adopted_kill(adopted: Any) -> None:
