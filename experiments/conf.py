@@ -50,9 +50,9 @@ class ExperimentsSettings:
 
     configuration_max_bytes: int = 256 * 1024
     """Largest configuration of an instance or a launch, as JSON."""
-    tags_max: int = 20
+    tags_max: int = 50
     """Most tags of an instance or a run."""
-    tag_max_chars: int = 50
+    tag_max_chars: int = 100
     """Longest tag."""
     refresh_s: float = 2.0
     """Seconds between two looks whether files of experiments have changed; 0 never looks again."""

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, to_jsonable_python
 
+from experiments import restoring
 from experiments.base import Experiment
 from experiments.conf import experiments_settings
 from experiments.exceptions import ExperimentsError, InvalidDefinition, did_you_mean
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from experiments.catalog.entries import Entry
 
 MASK = "**********"
+_INTEGER_BITS_MAX = 14_280
+"""Of 4,299 digits; Python reads no integer of more than 4,300."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def validate_definition(
     for field, check in (
         ("configuration", lambda: stored_configuration(validate_configuration(experiment, configuration))),
         ("limits", lambda: validate_limits(experiment, limits)),
-        ("tags", lambda: validate_tags(experiment, tags)),
+        ("tags", lambda: validate_tags(experiment.name, tags)),
     ):
         try:
             checked[field] = check()
@@ -72,33 +75,79 @@ def validate_definition(
 def validate_configuration(experiment: type[Experiment], data: Any) -> BaseModel:
     """The configuration as the experiment's own model. `data`: a mapping of JSON or Python values; None is empty.
 
-    Raises InvalidDefinition. `stored_configuration` of the result is JSON that validates again.
+    `stored_configuration` of the result is JSON, of which `restored_configuration` makes an equal model in the run.
+    Raises InvalidDefinition, also where the stored form would not give back what is accepted here.
     """
-    config = _parsed(experiment, {} if data is None else data)
-    stored = stored_configuration(config)
+    accepted = _parsed(experiment, {} if data is None else data)
+    restored, problems = _stored_and_restored(experiment, accepted)
+    if any(not problem.is_of_default for problem in problems):
+        raise _unlike(experiment, [problem for problem in problems if not problem.is_of_default])
+    if problems:  # a default is not validated, what is stored is: its type may change, once
+        restored, problems = _stored_and_restored(experiment, restored)
+        if problems:
+            raise _unlike(experiment, problems)
+    return restored
+
+
+def restored_configuration(experiment: type[Experiment], stored: Mapping[str, Any]) -> BaseModel:
+    """The model that was accepted at the launch, from its stored form. Raises InvalidDefinition if it does not fit."""
+    return _parsed(experiment, stored)
+
+
+def stored_configuration(config: BaseModel) -> dict[str, Any]:
+    """The JSON form of a configuration, with its secrets in clear. Raises InvalidDefinition if it has none."""
+    try:
+        shown = config.model_dump(mode="json", round_trip=True, by_alias=False, warnings="none")
+        revealed: dict[str, Any] = _revealed(config.model_dump(round_trip=True, by_alias=False, warnings="none"), shown)
+    except Exception as error:  # whatever an author's serializer raises
+        texts = {f"configuration{path}": f"it has no JSON form: {text}" for path, text in _formless(config, error)}
+        raise InvalidDefinition(type(config).__qualname__, texts) from error
+    return revealed
+
+
+def _stored_and_restored(
+    experiment: type[Experiment], accepted: BaseModel
+) -> tuple[BaseModel, list[restoring.Problem]]:
+    """What the run will get, and where it is not what was accepted. Raises InvalidDefinition if it cannot be stored."""
+    stored = stored_configuration(accepted)
     if problems := dict(_not_storable("configuration", stored)):
         raise InvalidDefinition(experiment.name, problems)
     size, most = len(json.dumps(stored).encode()), experiments_settings().configuration_max_bytes
     if size > most:
         raise InvalidDefinition(experiment.name, {"configuration": f"it is {size} bytes long, {most} are allowed"})
     try:
-        again = _parsed(experiment, stored)
+        restored = _parsed(experiment, stored)
     except InvalidDefinition as error:
-        texts = {path: f"it cannot be read again once stored as JSON ({text})" for path, text in error.problems.items()}
+        texts = {path: _unrestorable(stored, path, text) for path, text in error.problems.items()}
         raise InvalidDefinition(experiment.name, texts) from error
-    return again
+    return restored, restoring.problems(accepted, restored, stored, lambda: _parsed(experiment, stored))
 
 
-def stored_configuration(config: BaseModel) -> dict[str, Any]:
-    """The JSON form of a configuration, with its secrets in clear. Raises InvalidDefinition if it has none."""
-    try:
-        shown = config.model_dump(mode="json", round_trip=True)
-        revealed: dict[str, Any] = _revealed(config.model_dump(round_trip=True), shown)
-    except Exception as error:  # whatever an author's serializer raises
-        raise InvalidDefinition(
-            type(config).__qualname__, {"configuration": f"it has no JSON form: {error}"}
-        ) from error
-    return revealed
+def _unlike(experiment: type[Experiment], problems: Iterable[restoring.Problem]) -> InvalidDefinition:
+    texts = {".".join(("configuration", *map(str, problem.path))): problem.reason for problem in problems}
+    return InvalidDefinition(experiment.name, texts)
+
+
+def _unrestorable(stored: Any, path: str, text: str) -> str:
+    if restoring.is_excluded(stored, tuple(path.split(".")[1:])):
+        return "it is left out of the stored form (exclude=True, or a serializer), which cannot give it back"
+    return f"it is accepted, but its stored form is not: {text}"
+
+
+def _formless(config: BaseModel, error: Exception, path: str = "") -> Iterator[tuple[str, str]]:
+    """(path, why) of the fields without a JSON form."""
+    is_told = False
+    for name in type(config).model_fields:
+        try:
+            config.model_dump(mode="json", round_trip=True, include={name}, warnings="none")
+        except Exception as inner:
+            is_told, value = True, getattr(config, name)
+            if isinstance(value, BaseModel):
+                yield from _formless(value, inner, f"{path}.{name}")
+            else:
+                yield f"{path}.{name}", str(inner)
+    if not is_told:
+        yield path, str(error)
 
 
 def validate_limits(experiment: type[Experiment] | Entry, overrides: Any) -> dict[str, Any]:
@@ -112,22 +161,26 @@ def validate_limits(experiment: type[Experiment] | Entry, overrides: Any) -> dic
     return {name: checked[name] for name in overrides or {}}
 
 
-def validate_tags(experiment: type[Experiment], tags: Any) -> list[str]:
-    """Tags without doubles and surrounding blanks, in their order. Raises InvalidDefinition."""
+def validate_tags(experiment_name: str, tags: Any) -> list[str]:
+    """Tags without doubles and surrounding blanks, in their order; the one limit for each way that tags come.
+
+    Raises InvalidDefinition.
+    """
     conf = experiments_settings()
     if tags is not None and (isinstance(tags, str | Mapping) or not isinstance(tags, Sequence)):
-        raise InvalidDefinition(experiment.name, {"tags": "it must be a list"})
+        raise InvalidDefinition(experiment_name, {"tags": "it must be a list"})
     tags, problems = tags or (), {}
     for index, tag in enumerate(tags):
-        if not isinstance(tag, str) or not tag.strip() or "\0" in tag or "," in tag:
-            problems[f"tags.{index}"] = "it must be a text, not empty and without commas"
+        if not isinstance(tag, str) or not tag.strip() or "," in tag or not tag.strip().isprintable():
+            problems[f"tags.{index}"] = "it must be one line of text, not empty and without commas"
         elif len(tag.strip()) > conf.tag_max_chars:
             problems[f"tags.{index}"] = f"it has more than {conf.tag_max_chars} characters"
-    if len(tags) > conf.tags_max:
-        problems["tags"] = f"there are {len(tags)}, {conf.tags_max} are allowed"
     if problems:
-        raise InvalidDefinition(experiment.name, problems)
-    return list(dict.fromkeys(tag.strip() for tag in tags))
+        raise InvalidDefinition(experiment_name, problems)
+    kept = list(dict.fromkeys(tag.strip() for tag in tags))
+    if len(kept) > conf.tags_max:
+        raise InvalidDefinition(experiment_name, {"tags": f"there are {len(kept)}, {conf.tags_max} are allowed"})
+    return kept
 
 
 def masked(experiment_name: str, configuration: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,10 +234,20 @@ def _parsed(experiment: type[Experiment], data: Any) -> BaseModel:
 
 def _validated(config: type[BaseModel], data: dict[str, Any], *, extra: Any) -> BaseModel:
     try:
-        text = json.dumps(data, ensure_ascii=False).encode()
-    except (TypeError, ValueError):  # Python values, or half a surrogate pair
+        text = json.dumps(data, ensure_ascii=False).encode() if _is_json(data) else None
+    except ValueError:  # half a surrogate pair, or an integer of too many digits
+        text = None
+    if text is None:
         return config.model_validate(data, extra=extra, by_alias=True, by_name=True)
     return config.model_validate_json(text, extra=extra, by_alias=True, by_name=True)
+
+
+def _is_json(value: Any) -> bool:
+    """Whether a Python value is what JSON gives: no tuples, no keys but text, no subclasses."""
+    kind = type(value)
+    if kind is dict:
+        return all(type(key) is str and _is_json(item) for key, item in value.items())
+    return all(map(_is_json, value)) if kind is list else kind in (str, int, float, bool, type(None))
 
 
 def _problems(field: str, config: type[BaseModel], errors: Sequence[ErrorDetails]) -> dict[str, str]:
@@ -208,7 +271,7 @@ def _revealed(value: Any, shown: Any) -> Any:
         secret = value.get_secret_value()
         if isinstance(secret, bytes):
             return secret.decode()
-        return secret if isinstance(shown, str) else shown
+        return to_jsonable_python(secret) if isinstance(shown, str) else shown
     if isinstance(value, Mapping) and isinstance(shown, dict) and len(value) == len(shown):
         return {key: _revealed(inner, shown[key]) for inner, key in zip(value.values(), shown, strict=True)}
     if isinstance(value, list | tuple | set | frozenset) and isinstance(shown, list) and len(value) == len(shown):
@@ -219,7 +282,9 @@ def _revealed(value: Any, shown: Any) -> Any:
 def _not_storable(path: str, value: Any) -> Iterator[tuple[str, str]]:
     """(dotted path, why) of what JSON or a database cannot keep."""
     if isinstance(value, float) and not math.isfinite(value):
-        yield path, "it must be finite: there is no JSON for NaN and infinity"
+        yield path, "it must be finite: JSON has no NaN and no infinity; a text or None may stand for it"
+    elif isinstance(value, int) and value.bit_length() > _INTEGER_BITS_MAX:
+        yield path, "it is an integer of more than 4,299 digits"
     elif isinstance(value, str) and ("\0" in value or _has_surrogate(value)):
         yield path, "it has a NUL or half a surrogate pair in it, which databases refuse"
     elif isinstance(value, dict):

@@ -29,6 +29,10 @@ class LaunchRefused(RunsError):
         self.problems = problems or {}
 
 
+class TagsRefused(RunsError):
+    """A run cannot have these tags."""
+
+
 class LaunchPostponed(LaunchRefused):
     """Nobody can say right now whether it can be launched: experiments are still being loaded. Ask again later."""
 

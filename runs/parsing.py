@@ -1,25 +1,34 @@
-"""What people type, read: `-c key=value`, durations, sizes, configuration files. Pure but for reading the file.
+"""What people type, read: `-c key=value`, durations, sizes, configuration files.
+
+Pure, except for reading a file and finding an experiment.
 
 Each function raises `argparse.ArgumentTypeError`, whose text says what is wrong and what would be right.
 """
 
 from __future__ import annotations
 
-import json
 import tomllib
 from argparse import ArgumentTypeError
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
+from experiments import typed_text
+from experiments.exceptions import ExperimentsError
+from experiments.models import Instance
 from experiments.quantities import seconds, size_bytes
+from experiments.registry import registry
 from experiments.retry import RETRIED_KINDS
+from experiments.typed_text import Number
 from runs import formatting
 from runs.lines import reading
 
 __all__ = [
     "assignment",
     "config_file",
+    "config_of",
     "configuration",
     "count",
     "level",
@@ -70,42 +79,55 @@ def retry(text: str) -> tuple[str, int]:
     return kind.strip(), int(times)
 
 
-def assignment(text: str) -> tuple[list[str], Any]:
-    """`a.b=3` as (["a", "b"], 3). The value is read as JSON, and is plain text where it is none."""
+def assignment(text: str) -> tuple[list[str], str]:
+    """`a.b=3` as (["a", "b"], "3"). What the text of the value means is up to the type of the field."""
     path, equals, value = text.partition("=")
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
         raise ArgumentTypeError(f"{text!r} is no setting; write key=value, as epochs=20 or optimizer.rate=0.1")
-    try:
-        return keys, json.loads(value, parse_constant=_no_constant)
-    except ValueError:
-        return keys, value
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    return keys, value
 
 
 def config_file(text: str) -> dict[str, Any]:
-    """The object in a .json or .toml file."""
+    """The object in a .json or .toml file, its numbers as they are written."""
     path = Path(text)
     try:
         content = path.read_bytes()
-        found = tomllib.loads(content.decode()) if path.suffix.lower() == ".toml" else json.loads(content)
+        is_toml = path.suffix.lower() == ".toml"
+        values = tomllib.loads(content.decode(), parse_float=Number) if is_toml else typed_text.parsed(content.decode())
     except OSError as error:
         raise ArgumentTypeError(f"{text} cannot be read: {error.strerror}") from error
     except ValueError as error:
         kind = "TOML" if path.suffix.lower() == ".toml" else "JSON"
         raise ArgumentTypeError(f"{text} is not {kind}: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(values, dict):
         raise ArgumentTypeError(f'{text} must hold an object, as {{"epochs": 20}}')
-    return found
+    return values
 
 
-def configuration(base: dict[str, Any] | None, assignments: Iterable[tuple[list[str], Any]]) -> dict[str, Any]:
-    """`base` with the assignments laid over it, in their order; a dotted key makes the mappings it needs."""
-    made: dict[str, Any] = dict(base or {})
-    for keys, value in assignments:
+def config_of(target: str) -> type[BaseModel]:
+    """The configuration's model of an experiment or instance; of one that cannot be found, a model without fields."""
+    instance = Instance.objects.filter(name=target).first()
+    try:
+        return registry().get(instance.experiment if instance else target).Config
+    except ExperimentsError:  # the launch will say why
+        return Unknown
+
+
+class Unknown(BaseModel):
+    """A configuration of which nothing is known: values are JSON or else text."""
+
+
+def configuration(
+    base: dict[str, Any] | None, assignments: Iterable[tuple[list[str], str]], config: type[BaseModel] = Unknown
+) -> dict[str, Any]:
+    """`base` with the assignments laid over it, in their order, each value read by the type of its field in `config`.
+
+    A dotted key makes the mappings it needs.
+    """
+    made: dict[str, Any] = typed_text.typed_numbers(base or {}, config)
+    for keys, text in assignments:
+        value = typed_text.typed(text, config, keys)
         level = made
         for key in keys[:-1]:
             below = level.get(key)

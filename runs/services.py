@@ -22,9 +22,11 @@ from django.db.models.functions import Now
 
 from experiments.base import Experiment
 from experiments.catalog import Entry
+from experiments.exceptions import InvalidDefinition
 from experiments.models import Instance
+from experiments.validation import validate_tags
 from runs import launch_order, transitions, wake
-from runs.exceptions import BufferUnavailable, RunNotFinal, RunNotFound
+from runs.exceptions import BufferUnavailable, RunNotFinal, RunNotFound, TagsRefused
 from runs.inspections import Inspection
 from runs.lines.buffer import buffer
 from runs.models import Attempt, Checkpoint, Run
@@ -48,8 +50,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-TAGS_MAX = 50
-TAG_MAX_CHARS = 100
 ANSWER_EVERY_S = 0.1
 """Pause between two queries for the answer to an inspection."""
 
@@ -140,17 +140,21 @@ def reproduce(run_id: int, *, by: AbstractBaseUser | None = None, via: str = "py
 
 
 def tag(run_id: int, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> bool:
-    """Change the tags of a run; whether that changed anything. Raises RunNotFound."""
+    """Change the tags of a run; whether that changed anything. Raises RunNotFound or TagsRefused."""
     with transaction.atomic():
-        run = Run.objects.select_for_update(no_key=True).only("tags").filter(pk=run_id).first()
+        run = Run.objects.select_for_update(no_key=True).only("tags", "experiment").filter(pk=run_id).first()
         if run is None:
             raise RunNotFound(run_id)
         gone = set(remove)
-        names = dict.fromkeys([*run.tags, *(str(name)[:TAG_MAX_CHARS] for name in add)])
-        tags = [name for name in names if name not in gone]
+        kept = [tag for tag in run.tags if tag not in gone]
+        try:
+            added = [tag for tag in validate_tags(run.experiment, list(add)) if tag not in gone]
+            tags = validate_tags(run.experiment, [*kept, *added]) if added else kept
+        except InvalidDefinition as error:
+            raise TagsRefused("; ".join(f"{path}: {text}" for path, text in error.problems.items())) from error
         if tags == run.tags:
             return False
-        Run.objects.filter(pk=run_id).update(tags=tags[:TAGS_MAX])
+        Run.objects.filter(pk=run_id).update(tags=tags)
     return True
 
 

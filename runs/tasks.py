@@ -26,7 +26,7 @@ def execute(self: Any, *_: Any, **__: Any) -> dict[str, Any]:
 
     queue = self.request.delivery_info["routing_key"]
     try:
-        supervised = supervise_next(runtime(), [queue], self.request.id)
+        supervised = supervise_next(runtime().services(), [queue], self.request.id)
     except (DatabaseError, InterfaceError) as error:
         logger.warning("A wake-up came while the database is away: %s", str(error).strip())
         raise Ignore from error

@@ -14,7 +14,7 @@ from django.utils.text import Truncator
 
 from runs import services
 from runs.admin.audit_log import keep
-from runs.exceptions import LaunchRefused, RunNotFinal, RunNotFound
+from runs.exceptions import LaunchRefused, RunNotFinal, RunNotFound, TagsRefused
 from runs.models import Run
 from runs.states import Status
 
@@ -103,12 +103,16 @@ def tag(request: HttpRequest, run_ids: Iterable[int], text: str) -> Outcome:
     if not words:
         outcome.problems.append("Write the tags, separated by commas, beside the action.")
         return outcome
+    added, removed = [w for w in words if w[0] != "-"], [w[1:] for w in words if w[0] == "-"]
     for run_id in run_ids:
-        if services.tag(run_id, add=[w for w in words if w[0] != "-"], remove=[w[1:] for w in words if w[0] == "-"]):
-            outcome.counts["tagged"] += 1
+        try:
+            is_changed = services.tag(run_id, add=added, remove=removed)
+        except TagsRefused as error:
+            outcome.problems.append(f"Run {run_id}: {error}")
+            continue
+        outcome.counts["tagged" if is_changed else "had them already"] += 1
+        if is_changed:
             note(request, run_id, f"Tags: {', '.join(words)}")
-        else:
-            outcome.counts["had them already"] += 1
     return outcome
 
 

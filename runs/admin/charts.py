@@ -1,16 +1,20 @@
-"""Small line charts as SVG, drawn by the server: they need no script. Pure."""
+"""Small line charts as SVG, drawn by the server: they need no script. Pure.
+
+A long curve comes in buckets: their last values make the line, their lowest and highest values the band behind it.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from runs import formatting
-from runs.lines.curves import Curve
+from runs.lines.curves import Curve, Point
 
-WIDTH, HEIGHT, BUCKETS = 600, 120, 300
+WIDTH, HEIGHT, MARGIN = 600, 120, 4
+
+Place = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,85 +28,91 @@ class Chart:
     first_x: str
     last_x: str
     points: int
-    truncated: bool
+    nonfinite: int
     paths: list[str]
-    dot: tuple[float, float] | None
-    """Where the line would be a single point."""
+    bands: list[str]
+    """Areas between the lowest and the highest values."""
+    dot: Place | None
+    """The place of a single point."""
+    gaps: list[float]
+    """Places from the left at which values are not finite."""
     width: int = WIDTH
     height: int = HEIGHT
 
+    @property
+    def label(self) -> str:
+        points = f"{self.points} point{'' if self.points == 1 else 's'}"
+        return f"{self.key}: {points} from {self.low} to {self.high}, last {self.last}"
+
 
 def chart(curve: Curve) -> Chart:
-    finite = [value for value in curve.ys if value is not None and math.isfinite(value)]
-    low, high = (min(finite), max(finite)) if finite else (0.0, 0.0)
-    pieces = [_placed(piece, curve, low, high) for piece in _pieces(thinned(curve.xs, curve.ys))]
-    single = pieces[0][0] if len(pieces) == 1 and len(pieces[0]) == 1 else None
+    lows = [point.low for point in curve.points if point.low is not None]
+    highs = [point.high for point in curve.points if point.high is not None]
+    low, high = (min(lows), max(highs)) if lows and highs else (0.0, 0.0)
+    x_of, y_of = _scales(curve.points, low, high)
+    lines = [[(x_of(point), y_of(point.last)) for point in piece] for piece in pieces(curve.points)]
+    single = lines[0][0] if len(lines) == 1 and len(lines[0]) == 1 else None
     return Chart(
         key=formatting.printable(curve.key),
         last=formatting.number(curve.last) if isinstance(curve.last, float) else curve.last,
-        low=formatting.number(low) if finite else formatting.NOTHING,
-        high=formatting.number(high) if finite else formatting.NOTHING,
-        first_x=f"{curve.xs[0]:,}",
-        last_x=f"{curve.xs[-1]:,}",
-        points=len(curve.ys),
-        truncated=curve.truncated,
-        paths=[" ".join(f"{x:.1f},{y:.1f}" for x, y in piece) for piece in pieces if len(piece) > 1],
+        low=formatting.number(low) if lows else formatting.NOTHING,
+        high=formatting.number(high) if highs else formatting.NOTHING,
+        first_x=f"{curve.points[0].x:,}",
+        last_x=f"{curve.points[-1].x:,}",
+        points=curve.count,
+        nonfinite=curve.nonfinite,
+        paths=[_path(line) for line in lines if len(line) > 1],
+        bands=[_path(band) for band in _bands(curve.points, x_of, y_of)],
         dot=single,
+        gaps=[x_of(point) for point in curve.points if point.finite < point.points],
     )
 
 
-SERIES_MAX = 600
-"""Points of one curve that a page's charts get."""
-
-
 def series(curve: Curve) -> dict[str, Any]:
-    """A curve for a page's charts: `{key, points: [[step, time, value], ...]}`."""
-    points = list(zip(curve.xs, curve.times, curve.ys, strict=True))
-    if len(points) > SERIES_MAX:
-        kept = thinned(range(len(points)), curve.ys, SERIES_MAX)
-        points = [points[index] for index, _ in kept]
-    return {"key": formatting.printable(curve.key), "truncated": curve.truncated, "points": points}
-
-
-def thinned(xs: Sequence[int], ys: Sequence[float | None], buckets: int = BUCKETS) -> list[tuple[int, float | None]]:
-    """At most about `buckets` points, of which each bucket gives its least and its greatest: no spike is lost."""
-    points = list(zip(xs, ys, strict=True))
-    if len(points) <= buckets:
-        return points
-    step = math.ceil(len(points) / (buckets // 2))
-    kept: list[tuple[int, float | None]] = []
-    for start in range(0, len(points), step):
-        bucket = points[start : start + step]
-        finite = [index for index, (_, y) in enumerate(bucket) if y is not None]
-        ends = (
-            (min(finite, key=lambda i: bucket[i][1] or 0.0), max(finite, key=lambda i: bucket[i][1] or 0.0))
-            if finite
-            else (0,)
-        )
-        kept += [bucket[index] for index in sorted(set(ends))]
-    return kept
-
-
-def _pieces(points: Sequence[tuple[int, float | None]]) -> list[list[tuple[int, float]]]:
-    """The stretches without a missing value."""
-    pieces: list[list[tuple[int, float]]] = [[]]
-    for x, y in points:
-        if y is None:
-            pieces.append([])
-        else:
-            pieces[-1].append((x, y))
-    return [piece for piece in pieces if piece]
-
-
-def _placed(piece: Sequence[tuple[int, float]], curve: Curve, low: float, high: float) -> list[tuple[float, float]]:
-    """Values as places in the picture, with a margin of 4."""
-    first, last = min(curve.xs), max(curve.xs)
-    wide, tall = (last - first) or 1, (high - low) or 1
-    flat = high == low
-    return [
-        (
-            4 + (x - first) / wide * (WIDTH - 8) if last > first else WIDTH / 2,
-            HEIGHT / 2 if flat else HEIGHT - 4 - (y - low) / tall * (HEIGHT - 8),
-        )
-        for x, y in piece
+    """A curve for a page's charts: `{key, points: [[step, time, last, low, high, not finite], ...]}`."""
+    points = [
+        [point.x, point.time, point.last, point.low, point.high, point.points - point.finite] for point in curve.points
     ]
+    return {"key": formatting.printable(curve.key), "points": points}
+
+
+def pieces(points: Sequence[Point]) -> list[list[Point]]:
+    """The stretches without a missing value."""
+    found: list[list[Point]] = [[]]
+    for point in points:
+        if point.last is None:
+            found.append([])
+        else:
+            found[-1].append(point)
+    return [piece for piece in found if piece]
+
+
+def _bands(
+    points: Sequence[Point], x_of: Callable[[Point], float], y_of: Callable[[float | None], float]
+) -> Iterator[list[Place]]:
+    for piece in pieces(points):
+        if any(point.low != point.high for point in piece):
+            upper = [(x_of(point), y_of(point.high)) for point in piece]
+            yield upper + [(x_of(point), y_of(point.low)) for point in reversed(piece)]
+
+
+def _scales(
+    points: Sequence[Point], low: float, high: float
+) -> tuple[Callable[[Point], float], Callable[[float | None], float]]:
+    """Places of a point from the left and of a value from the top. Halves first: the range may exceed a float."""
+    first, last = min(point.x for point in points), max(point.x for point in points)
+    tall = high / 2 - low / 2
+
+    def x_of(point: Point) -> float:
+        return MARGIN + (point.x - first) / (last - first) * (WIDTH - 2 * MARGIN) if last > first else WIDTH / 2
+
+    def y_of(value: float | None) -> float:
+        if value is None or tall == 0:
+            return HEIGHT / 2
+        return HEIGHT - MARGIN - (value / 2 - low / 2) / tall * (HEIGHT - 2 * MARGIN)
+
+    return x_of, y_of
+
+
+def _path(places: Sequence[Place]) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)

@@ -16,6 +16,7 @@ from django.views.decorators.http import require_GET
 from runs import comparison, formatting
 from runs.admin import permissions
 from runs.admin.charts import series
+from runs.admin.ids import row_ids
 from runs.comparison import RUNS_MAX, Section
 from runs.lines import curves
 from runs.models import Run
@@ -69,8 +70,7 @@ class Comparing:
 def chosen(request: HttpRequest) -> list[Run]:
     """The runs that the link names, in its order; at most RUNS_MAX."""
     permissions.must_view(request)
-    texts = request.GET.get("runs", "")[:1000].split(",")
-    ids = list(dict.fromkeys(int(text) for text in texts if text.strip().isdecimal() and len(text) < 19))[:RUNS_MAX]
+    ids = row_ids(request.GET.get("runs", ""), RUNS_MAX)
     found = Run.objects.in_bulk(ids)
     return [found[pk] for pk in ids if pk in found]
 

@@ -15,6 +15,7 @@ from unfold.contrib.filters.admin import TextFilter
 
 from experiments import catalog
 from experiments.models import Instance
+from runs.admin.ids import row_id
 from runs.models import Attempt, Run, Worker
 from runs.run_search import tagged
 
@@ -34,8 +35,7 @@ class ChoiceFilter(SimpleListFilter):
 
     @property
     def number(self) -> int | None:
-        value = self.value() or ""
-        return int(value) if value.isdecimal() and len(value) < 19 else None
+        return row_id(self.value())
 
 
 class ExperimentFilter(ChoiceFilter):

@@ -26,6 +26,7 @@ from experiments.forms.rendering import COMMAND
 from experiments.forms.widget import GeneratedWidget
 from experiments.models import Instance
 from runs.admin import actions, audit_log, permissions
+from runs.admin.ids import row_id
 from runs.admin.launch_form import LaunchForm
 from runs.models import Run
 
@@ -146,4 +147,5 @@ def may_launch(request: HttpRequest, target: Target | None) -> bool:
 
 
 def _row(model: Any, pk: str | None) -> Any:
-    return model.objects.filter(pk=pk).first() if pk and pk.isdecimal() and pk.isascii() and len(pk) < 19 else None
+    key = row_id(pk)
+    return None if key is None else model.objects.filter(pk=key).first()

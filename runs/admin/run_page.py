@@ -345,7 +345,9 @@ class Outcome:
     charts: list[Chart]
     values: list[tuple[str, str, str]]
     tree: str
-    """The same values and the summary as indented JSON."""
+    """The same values as indented JSON."""
+    notice: str
+    """Which keys are not shown."""
     summary: list[tuple[str, str]]
     artifacts: list[ArtifactView]
 
@@ -363,6 +365,7 @@ def outcome(run: Run) -> Outcome:
             )
             for value in values
         ],
+        notice=curves.keys_notice(run.pk),
         tree=formatting.pretty({value.key: value.value for value in values}) if values else "",
         summary=summary(run.summary),
         artifacts=[

@@ -35,6 +35,7 @@ from runs.admin.filters import (
     TagFilter,
     WorkerFilter,
 )
+from runs.admin.ids import row_id, row_ids
 from runs.admin.views import RunPages
 from runs.comparison import RUNS_MAX
 from runs.models import Run
@@ -179,8 +180,8 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
     ) -> tuple[QuerySet[Run], bool]:
         """A number is a run's; anything else is looked for in names."""
         term = search_term.strip()
-        if term.isdecimal() and len(term) < 19:
-            return queryset.filter(pk=int(term)), False
+        if (pk := row_id(term.removeprefix("#"))) is not None:
+            return queryset.filter(pk=pk), False
         found: tuple[QuerySet[Run], bool] = super().get_search_results(
             request, newest(queryset) if term else queryset, search_term
         )
@@ -206,8 +207,7 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
     def rows_view(self, request: HttpRequest) -> HttpResponse:
         """What has changed in rows that are on somebody's screen: `?ids=1,2,3`."""
         permissions.must_view(request)
-        texts = request.GET.get("ids", "")[:4000].split(",")
-        ids = [int(text) for text in texts if text.isdecimal() and len(text) < 19][: 2 * self.list_per_page]
+        ids = row_ids(request.GET.get("ids", ""), 2 * self.list_per_page)
         rows = {
             run.pk: {
                 "chip": self.chip(run),

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_GET, require_POST
 from runs import formatting, services
 from runs.admin import actions, downloads, live, log_view, permissions, run_page
 from runs.admin.charts import series
+from runs.admin.ids import row_id
 from runs.lines import curves, following
 from runs.models import Artifact, LogLine, Run
 from runs.states import Level, Source
@@ -57,7 +58,7 @@ class RunPages:
         """The record page."""
         if request.method not in ("GET", "HEAD"):
             raise PermissionDenied
-        run = self.visible(request, int(object_id) if object_id.isdecimal() and len(object_id) < 19 else 0)
+        run = self.visible(request, row_id(object_id) or 0)
         attempts = live.attempts_of(run)
         asked = log_view.asked(request.GET, run)
         results = dict(following.marks(run.pk, curves.Follower.column).upto)  # before the results are read

@@ -32,7 +32,7 @@ from experiments.exceptions import InvalidDefinition
 from experiments.jsonvalues import unpack
 from experiments.registry import load_one
 from experiments.source import source_digest, source_file
-from experiments.validation import validate_configuration
+from experiments.validation import restored_configuration
 from runs.child import endings
 from runs.child import interrupts as interrupts_module
 from runs.child.context import ChildContext, Facts
@@ -134,7 +134,7 @@ class _Child:
         except BaseException as error:
             return endings.of_start(error, _OWN_FILES)
         try:
-            config = validate_configuration(experiment, self._spec.configuration)
+            config = restored_configuration(experiment, self._spec.configuration)
         except InvalidDefinition as error:
             return endings.of_exception(error)
         except BaseException as error:  # a validator of the author's own

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from experiments.jsonvalues import unpack
+from django.db.models import Count, F, Max, Min
+
 from runs.lines import following
 from runs.lines.records import ResultRecord
 from runs.models import Result
@@ -15,23 +16,44 @@ from runs.states import ResultKind
 
 KEYS_MAX = 60
 """Keys shown of one run; `export_results` has them all."""
-POINTS_MAX = 5000
-"""Last points read of one curve."""
+KEYS_COUNTED = 1000
+"""Keys counted of one run."""
+BUCKETS = 500
+"""A curve of more than twice as many points is read as about this many buckets, which the database computes."""
+MIXED_ROWS = 100
+"""Newest rows in which a key's other kind is looked for."""
+
+
+class Point(NamedTuple):
+    """One point of a curve, or one bucket of neighbouring points."""
+
+    x: int
+    """Step of the last point, or the order of arrival where a point of the curve has no step."""
+    time: float
+    """Of the last point, in seconds since the epoch."""
+    last: float | None
+    """None if it is not finite."""
+    low: float | None
+    high: float | None
+    points: int
+    finite: int
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The last points of one metric. `x` is the step where every point has one, or else the order of arrival."""
+    """One metric over its whole range."""
 
     key: str
-    xs: list[int]
-    times: list[float]
-    """Seconds since the epoch."""
-    ys: list[float | None]
-    """None where the value is not finite."""
+    points: list[Point]
     last: float | str
-    truncated: bool
-    """There are more points before these."""
+
+    @property
+    def count(self) -> int:
+        return sum(point.points for point in self.points)
+
+    @property
+    def nonfinite(self) -> int:
+        return sum(point.points - point.finite for point in self.points)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,42 +77,107 @@ class _Row(NamedTuple):
     time: datetime
 
 
+class _Bucket(NamedTuple):
+    last_seq: int
+    low: float | None
+    high: float | None
+    points: int
+    finite: int
+    steps: int
+
+
 def keys(run_id: int, *, limit: int = KEYS_MAX) -> Iterator[str]:
     """The keys of a run's results in order. Skips from key to key through the index, however many points each has."""
-    last = ""
+    last: str | None = None
     for _ in range(limit):
-        found = Result.objects.filter(run_id=run_id, key__gt=last).order_by("key").values_list("key", flat=True).first()
-        if found is None:
+        rows = Result.objects.filter(run_id=run_id)
+        rows = rows if last is None else rows.filter(key__gt=last)
+        key = rows.order_by("key").values_list("key", flat=True).first()
+        if key is None:
             return
-        yield (last := found)
+        yield (last := key)
+
+
+def keys_notice(run_id: int) -> str:
+    """Sentence about keys that are not shown; empty if all are."""
+    count = sum(1 for _ in keys(run_id, limit=KEYS_COUNTED + 1))
+    if count <= KEYS_MAX:
+        return ""
+    total = f"{count}" if count <= KEYS_COUNTED else f"more than {KEYS_COUNTED:,}"
+    return f"Showing the first {KEYS_MAX} of {total} keys. Export all: python manage.py export_results {run_id}"
 
 
 def read(run_id: int) -> tuple[list[Curve], list[Value]]:
-    """The curves of the run's metrics and the latest values of its other results."""
+    """The curves of the run's metrics and the latest values of its other results, of the first KEYS_MAX keys."""
     curves: list[Curve] = []
     values: list[Value] = []
     for key in keys(run_id):
-        found = Result.objects.filter(run_id=run_id, key=key).order_by("-attempt", "-seq")
-        rows = [_Row(*row) for row in found.values_list(*_Row._fields)[: POINTS_MAX + 1]]
-        points = [row for row in rows if row.kind == ResultKind.METRIC]
-        if points:
-            curves.append(_curve(key, points[:POINTS_MAX][::-1], truncated=len(rows) > POINTS_MAX))
-        if other := next((row for row in rows if row.kind == ResultKind.RESULT), None):
-            values.append(Value(key, unpack(other.value), other.attempt, other.seq, other.step))
+        newest = _rows(run_id, key, "-attempt", "-seq", limit=MIXED_ROWS)
+        if point := next((row for row in newest if row.kind == ResultKind.METRIC), None):
+            last = point.number if point.number is not None else str(point.value)
+            curves.append(Curve(key, _points(run_id, key), last))
+        if result := next((row for row in newest if row.kind == ResultKind.RESULT), None):
+            values.append(Value(key, result.value, result.attempt, result.seq, result.step))
     return curves, values
 
 
-def _curve(key: str, points: list[_Row], *, truncated: bool) -> Curve:
-    stepped = all(point.step is not None for point in points)
-    last = points[-1]
-    return Curve(
-        key=key,
-        xs=[point.step if stepped and point.step is not None else index for index, point in enumerate(points)],
-        times=[point.time.timestamp() for point in points],
-        ys=[point.number for point in points],
-        last=last.number if last.number is not None else str(last.value),
-        truncated=truncated,
+def _rows(run_id: int, key: str, *order: str, limit: int) -> list[_Row]:
+    rows = Result.objects.filter(run_id=run_id, key=key).order_by(*order)
+    return [_Row(*row) for row in rows.values_list(*_Row._fields)[:limit]]
+
+
+def _points(run_id: int, key: str) -> list[Point]:
+    """Every point of a short curve, buckets of a long one."""
+    rows = _rows(run_id, key, "attempt", "seq", limit=2 * BUCKETS + 1)
+    if len(rows) > 2 * BUCKETS:
+        return _buckets(run_id, key)
+    rows = [row for row in rows if row.kind == ResultKind.METRIC]
+    stepped = all(row.step is not None for row in rows)
+    return [
+        Point(
+            x=row.step if stepped and row.step is not None else index,
+            time=row.time.timestamp(),
+            last=row.number,
+            low=row.number,
+            high=row.number,
+            points=1,
+            finite=int(row.number is not None),
+        )
+        for index, row in enumerate(rows)
+    ]
+
+
+def _buckets(run_id: int, key: str) -> list[Point]:
+    """Neighbouring points grouped by their seq: the rows are read and reduced by the database."""
+    rows = Result.objects.filter(run_id=run_id, key=key, kind=ResultKind.METRIC)
+    spans = rows.order_by().values("attempt").annotate(first=Min("seq"), last=Max("seq"))
+    width = max(1, sum(span["last"] - span["first"] + 1 for span in spans) // BUCKETS)
+    grouped = (
+        rows.annotate(bucket=(F("seq") - F("seq") % width))
+        .order_by("attempt", "bucket")
+        .values("attempt", "bucket")
+        .annotate(
+            last_seq=Max("seq"),
+            low=Min("number"),
+            high=Max("number"),
+            points=Count("seq"),
+            finite=Count("number"),
+            steps=Count("step"),
+        )
     )
+    found = [(bucket, _Bucket(*columns)) for bucket, *columns in grouped.values_list("attempt", *_Bucket._fields)]
+    ends = {(attempt, bucket.last_seq) for attempt, bucket in found}
+    lasts = rows.filter(seq__in={seq for _, seq in ends}).values_list("attempt", "seq", "step", "number", "time")
+    last = {(attempt, seq): (step, number, time) for attempt, seq, step, number, time in lasts}
+    stepped = all(bucket.steps == bucket.points for _, bucket in found)
+    points: list[Point] = []
+    arrived = 0
+    for attempt, bucket in found:
+        step, number, time = last[attempt, bucket.last_seq]
+        arrived += bucket.points
+        x = step if stepped and step is not None else arrived - 1
+        points.append(Point(x, time.timestamp(), number, bucket.low, bucket.high, bucket.points, bucket.finite))
+    return points
 
 
 class Follower(following.Reading[ResultRecord]):

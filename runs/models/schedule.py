@@ -1,7 +1,8 @@
-"""Schedules, and their ledger: one row for each slot, which says what became of it and why."""
+"""Schedules, and their history: one row per slot, with its state and the reason."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +24,28 @@ ledger what was due by the old one."""
 WINDOW_MAX_S = 366 * 24 * 3600
 
 
+_VALID: dict[str, Any] = {"time_zone": "UTC", "cron": "0 0 * * *", "every_s": 60, "ends_at": None, "jitter_s": 0}
+"""What stands for an invalid field of a timetable, so that the others are checked too."""
+
+
+def _problems_of(timetable: Timetable) -> dict[str, str]:
+    """Every problem of a timetable by its field: its own check stops at the first one."""
+    problems: dict[str, str] = {}
+    while True:
+        try:
+            timetable.check()
+        except TimetableError as error:
+            if error.field in problems:
+                return problems
+            problems[error.field] = str(error)
+            if error.field in _VALID:
+                timetable = replace(timetable, **{error.field: _VALID[error.field]})
+            else:
+                timetable = replace(timetable, kind=TimetableKind.CRON, cron=_VALID["cron"])
+        else:
+            return problems
+
+
 def local_zone() -> str:
     return str(settings.TIME_ZONE)
 
@@ -30,38 +53,41 @@ def local_zone() -> str:
 class Schedule(models.Model):
     """What to launch, and when. Slots up to `cursor` are settled, each with its row; `due_at` is when the next is."""
 
-    name = models.SlugField(max_length=200, unique=True, help_text="Unique; what commands call it.")
+    name = models.SlugField(max_length=200, unique=True, help_text="Letters, digits, - and _ only.")
     description = models.TextField(blank=True)
 
     instance = models.ForeignKey(Instance, null=True, blank=True, on_delete=models.SET_NULL, related_name="schedules")
     instance_name = models.CharField(
-        max_length=200, blank=True, editable=False, help_text="Finds the instance again, should it be made anew."
+        max_length=200,
+        blank=True,
+        editable=False,
+        help_text="Finds an instance that was created anew.",
     )
     experiment = models.CharField(max_length=200, blank=True, help_text="Instead of an instance.")
-    configuration = models.JSONField(default=dict, blank=True, help_text="Of an instance: laid over its own.")
-    limits = models.JSONField(default=dict, blank=True, help_text="Overrides of the limits.")
-    queue = models.CharField(max_length=100, blank=True, help_text="Empty: the queue of what is launched.")
+    configuration = models.JSONField(default=dict, blank=True, help_text="Overrides the instance's values.")
+    limits = models.JSONField(default=dict, blank=True, help_text="Overrides of the limits in force.")
+    queue = models.CharField(max_length=100, blank=True, help_text="Leave empty for the default queue.")
     priority = models.SmallIntegerField(
-        null=True, blank=True, help_text="Higher runs first; empty: as what is launched has it."
+        null=True, blank=True, help_text="Higher numbers run first. Leave empty for the priority of the instance."
     )
 
     kind = models.CharField(max_length=10, choices=TimetableKind, default=TimetableKind.CRON)
     cron = models.CharField(
         max_length=200, blank=True, help_text="Minute, hour, day of month, month, day of week: 30 2 * * MON-FRI"
     )
-    every_s = models.PositiveIntegerField(null=True, blank=True, help_text="Seconds from slot to slot.")
-    dates = models.JSONField(default=list, blank=True, help_text="2026-03-29 02:30; of the time zone.")
+    every_s = models.PositiveIntegerField(null=True, blank=True, help_text="Seconds between two slots.")
+    dates = models.JSONField(default=list, blank=True, help_text="2026-03-29 02:30, in the time zone.")
     time_zone = models.CharField(max_length=100, default=local_zone)
-    starts_at = models.DateTimeField(null=True, blank=True, help_text="No slot before; intervals count from here.")
-    ends_at = models.DateTimeField(null=True, blank=True, help_text="No slot after.")
+    starts_at = models.DateTimeField(null=True, blank=True, help_text="No slots before; intervals count from here.")
+    ends_at = models.DateTimeField(null=True, blank=True, help_text="No slots after.")
     jitter_s = models.PositiveIntegerField(
-        default=0, help_text="Each slot is launched up to so many seconds later, always the same for one slot."
+        default=0, help_text="Launch up to this many seconds later; fixed for each slot."
     )
 
     overlap = models.CharField(max_length=10, choices=Overlap, default=Overlap.SKIP)
     catch_up = models.CharField(max_length=10, choices=CatchUp, default=CatchUp.LATEST)
-    catch_up_window_s = models.PositiveIntegerField(default=3600, help_text="Seconds; what is older is missed.")
-    pause_after_failures = models.PositiveSmallIntegerField(default=0, help_text="In a row; 0 is never.")
+    catch_up_window_s = models.PositiveIntegerField(default=3600, help_text="Seconds; older slots are missed.")
+    pause_after_failures = models.PositiveSmallIntegerField(default=0, help_text="Failed runs in a row; 0 means never.")
 
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -70,21 +96,21 @@ class Schedule(models.Model):
         editable=False,
         on_delete=models.SET_NULL,
         related_name="+",
-        help_text="In whose name it launches.",
+        help_text="User that launches the runs.",
     )
     owner_name = models.CharField(max_length=200, blank=True, editable=False)
 
     paused_at = models.DateTimeField(null=True, editable=False)
     paused_why = models.TextField(blank=True, editable=False, help_text="Who paused it, or why it paused itself.")
-    failures = models.PositiveIntegerField(default=0, editable=False, help_text="Runs that failed in a row.")
-    trouble = models.TextField(blank=True, editable=False, help_text="Why its last launch was refused.")
+    failures = models.PositiveIntegerField(default=0, editable=False, help_text="Number of failed runs in a row.")
+    trouble = models.TextField(blank=True, editable=False, help_text="Why the last launch was refused.")
 
     planned_at = models.DateTimeField(
-        db_default=Now(), editable=False, help_text="Since when the timetable is as it is; the first slot is after it."
+        db_default=Now(), editable=False, help_text="Last change of the timetable; slots come after it."
     )
     cursor = models.DateTimeField(db_default=Now(), editable=False, help_text="Slots up to here are settled.")
     due_at = models.DateTimeField(
-        null=True, editable=False, db_default=Now(), help_text="When to look at it next; empty: no slot is left."
+        null=True, editable=False, db_default=Now(), help_text="Time of the next check; empty if no slot is left."
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -138,13 +164,10 @@ class Schedule(models.Model):
             self.instance_name = self.instance.name
         problems = {}
         if bool(self.instance_name) == bool(self.experiment):
-            problems["experiment"] = "Name either an instance or an experiment."
+            problems["experiment"] = "Choose either an instance or an experiment."
         if not 0 <= (self.catch_up_window_s or 0) <= WINDOW_MAX_S:
-            problems["catch_up_window_s"] = f"The window is 0s to {WINDOW_MAX_S // 86400}d, as 10m or 6h."
-        try:
-            self.timetable().check()
-        except TimetableError as error:
-            problems[error.field] = str(error)
+            problems["catch_up_window_s"] = f"Enter a window of 0s to {WINDOW_MAX_S // 86400}d, for example 10m or 6h."
+        problems |= _problems_of(self.timetable())
         if problems:
             raise ValidationError(problems)
 
@@ -163,16 +186,16 @@ class Slot(models.Model):
     """The ledger. A row is written in the transaction that launches its run, or decides that there is none."""
 
     schedule = models.ForeignKey(Schedule, on_delete=models.CASCADE, related_name="slots")
-    slot = models.DateTimeField(help_text="Its time by the timetable: its name.")
-    due_at = models.DateTimeField(help_text="With its share of the jitter.")
+    slot = models.DateTimeField(help_text="Scheduled time.")
+    due_at = models.DateTimeField(help_text="Scheduled time with jitter.")
     kind = models.CharField(max_length=10, choices=SlotKind, default=SlotKind.TIMETABLE)
     state = models.CharField(max_length=10, choices=SlotState)
-    reason = models.TextField(blank=True, help_text="Why it did not run, or ran otherwise than planned.")
-    by = models.CharField(max_length=200, blank=True, help_text="Who asked for it, if it was not the timetable.")
+    reason = models.TextField(blank=True, help_text="Why it did not run, or not as planned.")
+    by = models.CharField(max_length=200, blank=True, help_text="Who requested it, if not the timetable.")
     run = models.OneToOneField(Run, null=True, on_delete=models.SET_NULL, related_name="ledger")
-    decided_at = models.DateTimeField(db_default=Now(), help_text="When it got its state.")
-    outcome = models.CharField(max_length=10, blank=True, choices=Status, help_text="How its run ended.")
-    duration_s = models.FloatField(null=True, help_text="Of its run, from the first claim to the end.")
+    decided_at = models.DateTimeField(db_default=Now(), help_text="Last change of the state.")
+    outcome = models.CharField(max_length=10, blank=True, choices=Status, help_text="Final status of its run.")
+    duration_s = models.FloatField(null=True, help_text="Duration of its run, from the first claim to the end.")
 
     class Meta:
         ordering = ("-slot",)

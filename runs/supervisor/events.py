@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from runs.forkserver.client import Exit
-from runs.worker.resources import Usage
+from runs.supervisor.resources import Usage
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from runs.forkserver.client import Child
 from runs.inspections import Inspection
 from runs.recovery.failure_report import ProcessSeen, stacks_after
-from runs.worker.resources import processes_below
+from runs.supervisor.resources import processes_below
 
 logger = logging.getLogger(__name__)
 
@@ -40,13 +40,13 @@ class Inspector:
 
     def _inspect(self, why: str) -> None:
         try:
-            self._found(self.processes_below(why))
+            self._found(self.inspect(why))
         except Exception:
             logger.exception("The child with pid %d could not be inspected", self._child.pid)
         finally:
             self._busy.release()
 
-    def processes_below(self, why: str) -> Inspection:
+    def inspect(self, why: str) -> Inspection:
         """One inspection; blocks until the child has written its stacks, at most ANSWER_S."""
         before = self._child.request_stacks()
         self.processes = processes_below(self._child.pid)

@@ -11,7 +11,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, transaction
 
@@ -33,14 +33,12 @@ from runs.supervisor.memory import with_default_limit
 from runs.supervisor.outcome import Observation, Verdict, storable, verdict
 from runs.supervisor.recorder import Answers
 from runs.supervisor.reporting import Seen, Spent, certify
+from runs.supervisor.resources import Usage
 from runs.supervisor.sender import Sender
 from runs.supervisor.watch import Watch
 from runs.supervisor.window import Window
+from runs.supervisor.worker_services import WorkerServices
 from runs.transitions import Ending, Facts, Settled
-from runs.worker.resources import Usage
-
-if TYPE_CHECKING:
-    from runs.worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -69,23 +67,22 @@ class Supervised(TypedDict):
     queue: str
 
 
-def supervise_next(runtime: Runtime, queues: Sequence[str], task_id: str) -> Supervised | None:
+def supervise_next(worker: WorkerServices, queues: Sequence[str], task_id: str) -> Supervised | None:
     """Claim the next due run of `queues` and see it through to its end; None if there is none. Blocks as long as it
     takes.
     """
-    attempt = runtime.claim(queues, task_id)
+    attempt = worker.claim(queues, task_id)
     if attempt is None:
         return None
-    supervisor = None
     try:
-        supervisor = Supervisor(runtime, attempt)
-        runtime.add(supervisor)
+        supervisor = Supervisor(worker, attempt)
+        worker.join(supervisor)
         return supervisor.run()
     except Exception as error:
         logger.exception("Run %s: its supervisor failed", attempt.key)
         return _given_up(attempt, error)
     finally:
-        runtime.remove(attempt.key)
+        worker.leave(attempt.key)
 
 
 def _given_up(attempt: Attempt, error: Exception) -> Supervised:
@@ -119,22 +116,22 @@ def _supervised(key: AttemptKey, ending: Ending, settled: Settled, queue: str) -
 class Supervisor:
     """Owns one attempt. Other threads speak to it through `post` alone."""
 
-    def __init__(self, runtime: Runtime, attempt: Attempt) -> None:
-        conf = runtime.conf
+    def __init__(self, worker: WorkerServices, attempt: Attempt) -> None:
+        conf = worker.conf
         self.key = attempt.key
-        self._runtime, self._run, self._conf = runtime, attempt.run, conf
+        self._worker, self._run, self._conf = worker, attempt.run, conf
         self._limits = with_default_limit(attempt.run.effective_limits(), conf)
         self._inbox = Inbox()
         self._window = Window(
             self.key, max_entries=conf.window_max_lines, max_bytes=conf.window_max_bytes, tail=conf.end_lines
         )
-        self._writes = runtime.recorder.open(
+        self._writes = worker.recorder.open(
             self.key,
             Answers(
                 stored=self._acknowledge,
                 refused=self._refuse_checkpoint,
                 note=self._note,
-                hurry=runtime.recorder.hurry,
+                hurry=worker.recorder.hurry,
                 store_said=self._store_said,
             ),
         )
@@ -155,11 +152,11 @@ class Supervisor:
         """See the attempt through to its end."""
         sender = Sender(
             self._window,
-            self._runtime.buffer,
+            self._worker.buffer,
             batch=self._conf.push_batch,
             retry_s=self._conf.push_retry_s,
-            may_send=lambda: self._runtime.heartbeat.holds(self.key),
-            linger_s=lambda: self._runtime.linger_s,
+            may_send=lambda: self._worker.leases.holds(self.key),
+            linger_s=self._worker.linger_s,
         )
         sender.start()
         try:
@@ -170,7 +167,7 @@ class Supervisor:
         finally:
             sender.end()
             self._inbox.close()
-            self._runtime.recorder.close(self.key)
+            self._worker.recorder.close(self.key)
         self._forget_buffer(settled)
         if settled is Settled.FINAL:
             remove_if_empty(run_folder(self.key.run_id))
@@ -188,11 +185,8 @@ class Supervisor:
         self.pid = child.pid
         self._child = child
         self._writes.mark(child_pid=child.pid, memory_limit_bytes=self._limits.memory_limit_bytes)
-        self._runtime.tell_at_start(self)
         close_connection()  # none is needed while the child runs
-        watch = Watch(
-            child, self._limits, self._conf, self._inbox, self._window, self._writes, lambda: self._runtime.linger_s
-        )
+        watch = Watch(child, self._limits, self._conf, self._inbox, self._window, self._writes, self._worker.linger_s)
         try:
             observation = watch.run(self._drain)
         except BaseException:
@@ -207,10 +201,10 @@ class Supervisor:
     def _spawn(self) -> Child:
         """Start the child while the attempt is certainly this worker's. Raises SpawnFailed."""
         spec = self._until_done("its start", self._spec)
-        return self._runtime.forkserver.spawn(spec, self._exited, before=self._held_until)
+        return self._worker.forkserver.spawn(spec, self._exited, before=self._held_until)
 
     def _held_until(self) -> float:
-        until = self._runtime.heartbeat.start_before(self.key)
+        until = self._worker.leases.start_before(self.key)
         if until is None:
             raise SpawnFailed("The lease could not be renewed between the claim and the start", Fate.LEASE)
         return until
@@ -229,7 +223,7 @@ class Supervisor:
             stacks_file=stacks_file(run_folder(self.key.run_id), self.key.number),
             tail=self._window.tail,
             spent=spent or Spent(),
-            heartbeat_age_s=self._runtime.heartbeat.age_s,
+            heartbeat_age_s=self._worker.leases.age_s,
             processes=processes or [],
         )
 
@@ -342,7 +336,7 @@ class Supervisor:
         return self._until_done(what, lambda: self._in_turn(write))
 
     def _in_turn(self, write: Callable[[], T]) -> T:
-        with self._runtime.turn_to_write():
+        with self._worker.turn_to_write():
             return write()
 
     def _until_done(self, what: str, action: Callable[[], T]) -> T:
@@ -352,7 +346,7 @@ class Supervisor:
                 return action()
             except (OperationalError, InterfaceError) as error:
                 logger.warning("Run %s: %s waits for the database: %s", self.key, what, str(error).strip())
-                if self._runtime.hurrying.wait(RETRY_S):
+                if self._worker.hurrying.wait(RETRY_S):
                     raise
 
     def _forget_buffer(self, settled: Settled) -> None:
@@ -362,6 +356,6 @@ class Supervisor:
         if settled is Settled.SUPERSEDED or self.key.number > 1:
             return
         try:
-            self._runtime.buffer.discard(self.key.run_id)
+            self._worker.buffer.discard(self.key.run_id)
         except BufferUnavailable as error:
             logger.info("Run %s: its buffer is left to the flush: %s", self.key, error)

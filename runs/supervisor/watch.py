@@ -30,9 +30,9 @@ from runs.supervisor.intake import Intake, system_line
 from runs.supervisor.moments import Moment
 from runs.supervisor.outcome import Observation
 from runs.supervisor.recorder import RunRecords
+from runs.supervisor.resources import Usage, proportional_memory
 from runs.supervisor.stops import Action, Ladder, Reason
 from runs.supervisor.window import Window
-from runs.worker.resources import Usage, proportional_memory
 
 IDLE_S = 5.0
 """Longest sleep of the loop, if nothing is due earlier."""

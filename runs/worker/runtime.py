@@ -28,13 +28,14 @@ from runs.states import AttemptKey
 from runs.supervisor import events
 from runs.supervisor.events import CancelRequested, Draining, LeaseLost, StoredUpTo
 from runs.supervisor.recorder import Recorder
-from runs.supervisor.supervise import Supervisor
+from runs.supervisor.resources import Usage
+from runs.supervisor.worker_services import Member, WorkerServices
 from runs.transitions import AttemptNews
 from runs.worker import capacity
 from runs.worker.heartbeat import Heartbeat
 from runs.worker.listener import Listener
 from runs.worker.news import News
-from runs.worker.resources import ResourceSampler, Usage
+from runs.worker.resources import ResourceSampler
 from runs.worker.watchdog import STALLED_STATUS, Watchdog, sample
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class Runtime:
         self.hurrying = threading.Event()
         self._stopping = threading.Event()
         self._hurried = False
-        self._supervisors: dict[AttemptKey, Supervisor] = {}
+        self._supervisors: dict[AttemptKey, Member] = {}
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self.forkserver = ForkServer()
@@ -96,6 +97,22 @@ class Runtime:
         self.heartbeat.begin()
         for thread in self._threads:
             thread.start()
+
+    def services(self) -> WorkerServices:
+        """What the supervisors of this worker share."""
+        return WorkerServices(
+            conf=self.conf,
+            buffer=self.buffer,
+            forkserver=self.forkserver,
+            recorder=self.recorder,
+            leases=self.heartbeat,
+            hurrying=self.hurrying,
+            claim=self.claim,
+            join=self.join,
+            leave=self.leave,
+            turn_to_write=self.turn_to_write,
+            linger_s=self.linger_s,
+        )
 
     @property
     def _threads(self) -> tuple[News | Listener | Recorder | ResourceSampler | Watchdog, ...]:
@@ -192,7 +209,6 @@ class Runtime:
             return f"the leases were renewed {self.heartbeat.age_s:.1f} s ago"
         return "" if capacity.has_room() else "the open files of this process are used up"
 
-    @property
     def linger_s(self) -> float:
         """How long each supervisor waits for more output before it goes on: the longer, the more of them there are."""
         return max(len(self._supervisors) - self.conf.linger_above_runs, 0) * self.conf.linger_per_run_s
@@ -208,11 +224,14 @@ class Runtime:
 
     # Supervisors come and go
 
-    def add(self, supervisor: Supervisor) -> None:
+    def join(self, supervisor: Member) -> None:
+        """Have a supervisor told of what concerns its attempt, and at once of a drain that has begun."""
         with self._lock:
             self._supervisors[supervisor.key] = supervisor
+        if self.stopping:
+            supervisor.post(Draining(hurry=self._hurried))
 
-    def remove(self, key: AttemptKey) -> None:
+    def leave(self, key: AttemptKey) -> None:
         """Forget an attempt: its lease is not renewed any more."""
         self.heartbeat.remove(key)
         with self._idle:
@@ -225,12 +244,7 @@ class Runtime:
             self.claims += claimed
             self.idle_wakes += not claimed
 
-    def tell_at_start(self, supervisor: Supervisor) -> None:
-        """Tell a supervisor that the worker is draining, which it may have missed between its claim and its watch."""
-        if self.stopping:
-            supervisor.post(Draining(hurry=self._hurried))
-
-    def _all(self) -> list[Supervisor]:
+    def _all(self) -> list[Member]:
         with self._lock:
             return list(self._supervisors.values())
 

@@ -99,6 +99,14 @@ def test_launch_makes_a_run_of_what_is_said() -> None:
     assert (run.name, run.tags, run.seed, run.priority, run.launched_via) == ("n", ["x"], 5, 3, "shell")
 
 
+@pytest.mark.parametrize("text", ["007", "1.10", "null", "9509425349e4", "true"])
+def test_a_text_field_takes_what_was_typed(text: str) -> None:
+    launched, scheduled = "launch_run scripted --json", "schedule_run scripted --every 1h --json"
+
+    for command in (launched, scheduled):
+        assert say(*command.split(), "-c", f"text={text}").json["configuration"]["text"] == text
+
+
 def test_settings_of_the_command_line_win_over_the_file_and_it_over_the_instance(tmp_path: Path) -> None:
     Instance.objects.create(name="mine", experiment="scripted", configuration={"behaviour": "print", "count": 9})
     (tmp_path / "c.toml").write_text('text = "from the file"\nlines = 1\n')

@@ -105,7 +105,7 @@ def test_the_form_saves_what_is_valid_with_its_author(admin_client: Client, admi
         ({"limits": "[]"}, "limits", "it must be an object"),
         ({"limits": '{"timeout_s": "soon"}'}, "limits", "is no duration; write seconds"),
         ({"limits": '{"timeout_s": -1}'}, "limits", "timeout_s: Input should be greater than 0"),
-        ({"tags": "x" * 51}, "tags", "0: it has more than 50 characters"),
+        ({"tags": "x" * 101}, "tags", "0: it has more than 100 characters"),
         ({"experiment": ""}, "experiment", "This field is required."),
         ({"name": "no slug"}, "name", "Enter a valid “slug”"),
         ({"name": "word_count"}, "name", "It is the name of another experiment"),

@@ -194,7 +194,7 @@ def test_what_cannot_be_read_again_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(Odd, "Config", OneWay)
 
-    assert "no JSON form" in problems({})["configuration"]
+    assert "no JSON form" in problems({})["configuration.thing"]
 
 
 def test_limits_keep_the_overrides_only() -> None:
@@ -216,8 +216,8 @@ def test_a_limit_without_a_json_form_is_refused(value: float) -> None:
 def test_tags_are_trimmed_and_kept_once() -> None:
     assert validate_definition("odd", {"epochs": 1}, None, [" a ", "b", "a"]).tags == ["a", "b"]
     assert problems({"epochs": 1}, tags="a")["tags"] == "it must be a list"
-    assert "20 are allowed" in problems({"epochs": 1}, tags=list(map(str, range(21))))["tags"]
-    assert "50 characters" in problems({"epochs": 1}, tags=["x" * 51])["tags.0"]
+    assert "50 are allowed" in problems({"epochs": 1}, tags=list(map(str, range(51))))["tags"]
+    assert "100 characters" in problems({"epochs": 1}, tags=["x" * 101])["tags.0"]
 
 
 def test_a_secret_is_stored_for_the_run_and_masked_for_people() -> None:

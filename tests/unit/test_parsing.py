@@ -28,16 +28,13 @@ def test_a_size_is_read(text: str, size: int) -> None:
 @pytest.mark.parametrize(
     ("text", "keys", "value"),
     [
-        ("epochs=20", ["epochs"], 20),
-        ("optimizer.rate=0.1", ["optimizer", "rate"], 0.1),
-        ("layers=[64, 32]", ["layers"], [64, 32]),
+        ("epochs=20", ["epochs"], "20"),
+        ("optimizer.rate=0.1", ["optimizer", "rate"], "0.1"),
         ("name=plain text = yes", ["name"], "plain text = yes"),
         ("name=", ["name"], ""),
-        ("flag=true", ["flag"], True),
-        ("rate=NaN", ["rate"], "NaN"),
     ],
 )
-def test_a_value_is_json_or_else_text(text: str, keys: list[str], value: Any) -> None:
+def test_an_assignment_has_keys_and_a_text(text: str, keys: list[str], value: str) -> None:
     assert parsing.assignment(text) == (keys, value)
 
 
@@ -79,7 +76,7 @@ def test_later_settings_win_and_dotted_keys_nest() -> None:
 def test_a_configuration_file_is_json_or_toml(tmp_path: Path, name: str, text: str) -> None:
     path = tmp_path / name
     path.write_text(text)
-    assert parsing.config_file(str(path)) == {"a": {"b": 1}}
+    assert parsing.configuration(parsing.config_file(str(path)), []) == {"a": {"b": 1}}
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,34 @@
-"""The form of a schedule. Durations are typed as `10m`, dates one to a line, moments by the clock of the time zone."""
+"""The form of a schedule. Durations are typed as `10m`, dates one per line, moments in the schedule's time zone."""
 
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
+from collections.abc import Mapping
 from copy import copy
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from django import forms
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from experiments import catalog
-from experiments.forms.plain import ObjectField
-from experiments.validation import unmasked
+from experiments.catalog import Entry
+from experiments.forms.fields import MISSING, Kind, same
+from experiments.forms.fields import Field as FormField
+from experiments.forms.instance import ExperimentSelect
+from experiments.forms.rendering import starting_data
+from experiments.forms.sources import configuration_source, limits_source
+from experiments.forms.widget import FOR, EditableForm, GeneratedField
+from experiments.limits import Limits
+from experiments.models import Instance
 from runs import parsing
+from runs.admin.ids import row_id
 from runs.exceptions import LaunchRefused
+from runs.launch_order import laid_over
 from runs.models import Schedule
 from runs.models.schedule import local_zone
-from runs.schedules.serializers import shown_configuration
 from runs.schedules.service import check
 from runs.schedules.timetable import TimetableError, find_zone, resolved
 from runs.states import TimetableKind
@@ -28,6 +38,9 @@ if TYPE_CHECKING:
 else:
     _ModelForm = forms.ModelForm  # not generic at run time
 
+LAUNCHED = {"instance", "experiment", "configuration", "limits", "queue", "priority"}
+"""Fields that say what is launched."""
+INSTANCE_HELP = "Instance to launch."
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
@@ -36,7 +49,7 @@ OF_KIND: dict[str, tuple[str, Any]] = {
     TimetableKind.INTERVAL: ("every_s", None),
     TimetableKind.DATES: ("dates", []),
 }
-"""The field of each kind, and what it is for the others."""
+"""Kind → its field, and the empty value of that field."""
 
 
 class SecondsField(forms.CharField):
@@ -67,7 +80,7 @@ class SecondsField(forms.CharField):
 
 
 class DatesField(forms.CharField):
-    """A list of dates, one to a line."""
+    """A list of dates, one per line."""
 
     widget = UnfoldAdminTextareaWidget(attrs={"rows": 4})
 
@@ -82,7 +95,7 @@ class DatesField(forms.CharField):
 
 
 class MomentField(forms.CharField):
-    """A moment by the clock of the schedule's zone; the form makes it aware once it knows that."""
+    """A moment in the schedule's time zone; the form makes it aware."""
 
     widget = UnfoldAdminTextInputWidget(attrs={"placeholder": "2026-03-29 02:30"})
 
@@ -91,43 +104,76 @@ class MomentField(forms.CharField):
         try:
             return datetime.fromisoformat(text.strip()) if text else None
         except ValueError as error:
-            raise forms.ValidationError(f"{text[:60]!r} is no moment; write it as 2026-03-29 02:30.") from error
+            raise forms.ValidationError(f"{text[:60]!r} is not a valid time. Use 2026-03-29 02:30.") from error
 
 
-class ScheduleForm(_ModelForm):
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a schedule launches."""
+
+    instance: Instance | None
+    experiment: str
+    """Name; that of the instance's experiment if there is an instance."""
+
+    @property
+    def columns(self) -> tuple[Instance | None, str]:
+        return self.instance, "" if self.instance else self.experiment
+
+    @property
+    def mark(self) -> str:
+        """Sent back with the form: the target that it was drawn for."""
+        return f"instance {self.instance.pk}" if self.instance else self.experiment or "nothing"
+
+
+def defaults_of(entry: Entry | None) -> dict[str, Any]:
+    fields = entry.form.fields if entry else ()
+    return {field.name: field.default for field in fields if field.default is not MISSING}
+
+
+def difference(configuration: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of `configuration` that `base` does not have; mappings in both are compared value by value. Pure."""
+    different: dict[str, Any] = {}
+    for name, value in configuration.items():
+        if name not in base:
+            different[name] = value
+        elif isinstance(value, Mapping) and isinstance(base[name], Mapping):
+            if below := difference(value, base[name]):
+                different[name] = below
+        elif not same(value, base[name]):
+            different[name] = value
+    return different
+
+
+class ScheduleForm(EditableForm, _ModelForm):
     user: Any = None
     """Who fills it in, and will be the owner: set by the admin."""
 
-    experiment = forms.ChoiceField(
-        required=False, widget=UnfoldAdminSelectWidget, help_text="Or an experiment as it is."
-    )
-    configuration = ObjectField(
-        required=False,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 5}),
-        help_text="JSON; of an instance it is laid over its own.",
-    )
-    limits = ObjectField(required=False, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}), help_text="JSON.")
+    experiment = forms.ChoiceField(required=False, widget=ExperimentSelect, help_text="Or an experiment.")
+    configuration = forms.Field(required=False)
+    limits = forms.Field(required=False)
     every_s = SecondsField(
-        required=False, label="Every", help_text="As 30s, 10m, 6h, 1d; counted from the start, or from now."
+        required=False, label="Every", help_text="30s, 10m, 6h or 1d, counted from the start or from now."
     )
-    dates = DatesField(required=False, help_text="One to a line, as 2026-03-29 02:30, by the clock of the time zone.")
+    dates = DatesField(required=False, help_text="One per line, in the time zone below: 2026-03-29 02:30")
     time_zone = forms.CharField(
         initial=local_zone,
         widget=UnfoldAdminTextInputWidget(attrs={"list": "zones", "autocomplete": "off"}),
-        help_text="Whose clock it goes by, as Europe/Berlin or UTC.",
+        help_text="Europe/Berlin or UTC.",
     )
-    starts_at = MomentField(required=False, label="Start", help_text="No slot before; intervals are counted from here.")
-    ends_at = MomentField(required=False, label="End", help_text="No slot after.")
+    starts_at = MomentField(
+        required=False, label="Start", help_text="No runs before this time; intervals count from it."
+    )
+    ends_at = MomentField(required=False, label="End", help_text="No runs after this time.")
     jitter_s = SecondsField(
-        required=False, label="Jitter", help_text="Launch up to so much later: as 5m. The same for one slot each time."
+        required=False, label="Jitter", help_text="Launch up to this much later: 5m. Fixed for each slot."
     )
     catch_up_window_s = SecondsField(
-        initial=3600, label="Catch-up window", help_text="As 10m, 1h, 2d; what is older than this is missed."
+        initial=3600, label="Catch-up window", help_text="10m, 1h or 2d. Older slots are marked as missed."
     )
 
     class Meta:
         model = Schedule
-        help_texts = {"name": "Unique; what commands call it: letters, digits, hyphens, underscores."}
+        help_texts = {"name": "Letters, digits, - and _ only. Commands use this name."}
         widgets = {"description": UnfoldAdminTextareaWidget(attrs={"rows": 2})}
         fields = (
             "name", "description", "instance", "experiment", "configuration", "kind", "cron", "every_s", "dates",
@@ -137,61 +183,119 @@ class ScheduleForm(_ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.stored = (self.instance.instance, self.instance.experiment, dict(self.instance.configuration))
         names = sorted({*catalog.current().names, *filter(None, [self.instance.experiment])})
+        if "instance" in self.fields:
+            self.fields["instance"] = forms.ModelChoiceField(
+                Instance.objects.order_by("name"), required=False, widget=ExperimentSelect, help_text=INSTANCE_HELP
+            )
         if "experiment" in self.fields:
             self.fields["experiment"].choices = [("", "—"), *((name, name) for name in names)]  # type: ignore[attr-defined]
+        self.stored = {"configuration": self.instance.configuration, "limits": self.instance.limits}
+        self.target = self._chosen_target()
+        self._generate()
         if self.instance.pk:
-            self._show(self.instance)
+            self._show_moments(self.instance)
 
-    def _show(self, schedule: Schedule) -> None:
-        """Secrets masked, moments by the clock of the zone."""
-        self.initial["configuration"] = shown_configuration(schedule)
+    def _chosen_target(self) -> Target:
+        """What is chosen in the form as it was sent, or else what the schedule launches."""
+        chosen = self.data if self.is_bound else self.initial
+        pk, name = row_id(str(chosen.get("instance") or "")), str(chosen.get("experiment") or "")
+        instance = None if pk is None else Instance.objects.filter(pk=pk).first()
+        return Target(instance, instance.experiment if instance else name)
+
+    def _generate(self) -> None:
+        """Draw configuration and limits for the target. Values of another target, and its secrets, stay with it."""
+        schedule, target = self.instance, self.target
+        entry = catalog.current().entries.get(target.experiment)
+        is_stored = schedule.pk and (schedule.instance, schedule.experiment) == target.columns
+        own = dict(schedule.configuration) if is_stored else {}
+        stored: Any = own if is_stored else MISSING
+        if target.instance:
+            stored = laid_over(target.instance.configuration, own)
+        source = replace(configuration_source(entry, stored, name=target.experiment), of=target.mark)
+        if not target.experiment:
+            source = replace(source, root=FormField("", Kind.GROUP, required=True))
+        declared = entry.limits.overridden(target.instance.limits if target.instance else None) if entry else Limits()
+        sources = {"configuration": source, "limits": limits_source(entry, declared, schedule.limits)}
+        for name, each in sources.items():
+            if name in self.fields:
+                self.fields[name] = GeneratedField(each, name, with_summary=True)
+                self.initial[name] = each.shown
+        if not target.experiment and "configuration" in self.fields:
+            self.fields["configuration"].help_text = "Choose an instance or an experiment to fill in its configuration."
+        self.base = target.instance.configuration if target.instance else defaults_of(entry)
+
+    def _show_moments(self, schedule: Schedule) -> None:
+        """Moments by the clock of the schedule's zone."""
         for name in ("starts_at", "ends_at"):
             if moment := getattr(schedule, name):
                 self.initial[name] = f"{moment.astimezone(ZoneInfo(schedule.time_zone)):%Y-%m-%d %H:%M:%S}"
+
+    def _change_experiment(self, is_asked: bool) -> None:
+        """Draw the form again if it was drawn for another target."""
+        field = self.fields.get("configuration")
+        drawn_for = self.data.get(f"configuration{FOR}")
+        if not isinstance(field, GeneratedField) or drawn_for is None or drawn_for == field.source.of:
+            self.is_edit = is_asked
+            return
+        self.is_edit = True
+        self._replace("configuration", starting_data(field.source.root, field.source.shown, "configuration"))
+
+    @property
+    def changed_data(self) -> list[str]:
+        """Names of changed fields. Of the generated parts only what is stored of them counts."""
+        stored = self.stored
+        values = getattr(self, "cleaned_data", {})
+        return [name for name in super().changed_data if name not in stored or values.get(name) != stored[name]]
 
     def clean_jitter_s(self) -> int:
         return self.cleaned_data["jitter_s"] or 0
 
     def clean(self) -> dict[str, Any]:
-        said = super().clean() or self.cleaned_data
-        self._make_aware(said)
-        instance, experiment, configuration = self.stored
-        if "configuration" in said and (said.get("instance"), said.get("experiment")) == (instance, experiment):
-            said["configuration"] = unmasked(said["configuration"], configuration)  # no other experiment gets secrets
+        values = super().clean() or self.cleaned_data
+        self._make_aware(values)
+        if isinstance(values.get("configuration"), dict):
+            values["configuration"] = self._overrides(values["configuration"])
         for kind, (name, nothing) in OF_KIND.items():
-            if kind != said.get("kind"):
-                said[name] = copy(nothing)
+            if kind != values.get("kind"):
+                values[name] = copy(nothing)
                 self.errors.pop(name, None)  # nobody sees it
-        chosen = said.get("instance")
+        chosen = values.get("instance")
         self.instance.instance_name = chosen.name if chosen else ""
-        return said
+        return values
 
-    def _make_aware(self, said: dict[str, Any]) -> None:
+    def _overrides(self, configuration: dict[str, Any]) -> dict[str, Any]:
+        """What is not as the instance or the experiment has it: only that is stored, so that the rest follows them."""
+        different = difference(configuration, self.base)
+        if self.target.instance and laid_over(self.base, different) != configuration:
+            self.add_error(
+                "configuration", "A schedule cannot remove entries of its instance. Change the instance instead."
+            )
+        return different
+
+    def _make_aware(self, values: dict[str, Any]) -> None:
         try:
-            zone = find_zone(said.get("time_zone", ""))
+            zone = find_zone(values.get("time_zone", ""))
         except TimetableError:
-            zone = None  # told at its field by the model
+            zone = None  # the model reports it at its field
         for name in ("starts_at", "ends_at"):
             try:
-                said[name] = resolved(said[name], zone) if said.get(name) and zone else None
+                values[name] = resolved(values[name], zone) if values.get(name) and zone else None
             except TimetableError as error:
                 self.add_error(name, str(error))
 
     def add_error(self, field: str | None, error: Any) -> None:
-        """One complaint for each field, the model's own where there are several: what is no duration is not too short
-        as well."""
-        told = getattr(error, "error_dict", None)
-        if told is None:
+        """Keep one error for each field: the form's own, or else the last one of the model."""
+        by_field = getattr(error, "error_dict", None)
+        if by_field is None:
             super().add_error(field, error)
-        elif news := {name: said[-1:] for name, said in told.items() if name not in self.errors}:
+        elif news := {name: errors[-1:] for name, errors in by_field.items() if name not in self.errors}:
             super().add_error(None, forms.ValidationError(news))
 
     def _post_clean(self) -> None:
-        """What the model finds wrong, then what the launch would: nobody saves what could not be launched."""
+        """Validate the model, then the launch: a schedule that could not launch is not saved. All errors at once."""
         super()._post_clean()  # type: ignore[misc]  # Django's own hook for this
-        if self.errors:
+        if LAUNCHED & set(self.errors):
             return
         self.instance.owner, self.instance.owner_name = self.user, self.user.get_username()
         try:
@@ -202,5 +306,5 @@ class ScheduleForm(_ModelForm):
                 self.add_error(field if field in self.fields else None, f"{inner}: {message}" if inner else message)
 
     def columns(self) -> dict[str, Any]:
-        """What was said, for `services`."""
+        """Values for `services`, by column."""
         return {name: getattr(self.instance, name) for name in self.Meta.fields}

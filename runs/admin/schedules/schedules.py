@@ -24,6 +24,7 @@ from unfold.decorators import action, display
 from experiments.admin import ValidatesOutsideTransactions
 from runs import formatting, services
 from runs.admin import audit_log, permissions
+from runs.admin.ids import row_id
 from runs.admin.schedules import page, preview
 from runs.admin.schedules.forms import ScheduleForm
 from runs.exceptions import ScheduleRefused
@@ -246,8 +247,8 @@ class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransaction
         """The timetable of the query in words, with its next fires; or `field` and `problem`."""
         if not (self.has_add_permission(request) or self.has_change_permission(request)):
             raise PermissionDenied
-        key = request.GET.get("key", "")
-        schedule = Schedule.objects.filter(pk=key).first() if key.isdecimal() and len(key) < 19 else None
+        pk = row_id(request.GET.get("key"))
+        schedule = None if pk is None else Schedule.objects.filter(pk=pk).first()
         return JsonResponse(preview.answer(request.GET.dict(), schedule))
 
     def pause_view(self, request: HttpRequest, pk: int) -> HttpResponse:
@@ -330,8 +331,8 @@ def asked_span(said: Any, schedule: Schedule) -> tuple[datetime, datetime]:
 
 def _asked(text: str) -> datetime:
     if not text:
-        raise ValueError("Say from when to when, as 2026-03-01 and 2026-03-31.")
+        raise ValueError("Enter both ends, for example 2026-03-01 and 2026-03-31.")
     try:
         return datetime.fromisoformat(text)
     except ValueError as error:
-        raise ValueError(f"{text[:60]!r} is no moment; write it as 2026-03-29 02:30.") from error
+        raise ValueError(f"{text[:60]!r} is not a valid time. Use 2026-03-29 02:30.") from error

@@ -9,6 +9,8 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 from django.urls import reverse
 
+from experiments import typed_text
+from experiments.limits import Limits
 from runs import formatting, parsing, services
 from runs.management.base import Exit, RunsCommand, add_json, find_run
 from runs.management.screens import end_lines
@@ -38,7 +40,8 @@ launch_run digits --config digits.toml --name nightly --tag baseline --json
             type=parsing.assignment,
             action="append",
             default=[],
-            help="set one field; the value is JSON or else text, a dotted key goes into a group; wins over --config",
+            help="set one field; its type decides what the text means: text for a str (also 007 or null), JSON for"
+            " lists and groups, in double quotes always text; a dotted key goes into a group; wins over --config",
         )
         parser.add_argument(
             "--config", metavar="FILE", type=parsing.config_file, help="a .json or .toml file with fields"
@@ -68,7 +71,9 @@ launch_run digits --config digits.toml --name nightly --tag baseline --json
     def answer(self, options: dict[str, Any]) -> Exit:
         run = services.launch(
             options["experiment"],
-            configuration=parsing.configuration(options["config"], options["assignments"]),
+            configuration=parsing.configuration(
+                options["config"], options["assignments"], parsing.config_of(options["experiment"])
+            ),
             name=options["name"],
             tags=options["tags"],
             limits=limits(options),
@@ -115,7 +120,7 @@ def limits(options: dict[str, Any]) -> dict[str, Any]:
         "stall_timeout_s": options["stall_timeout"],
         "memory_limit_bytes": options["memory_limit"],
     }
-    named = {".".join(path): value for path, value in options["limits"]}
+    named = {".".join(path): typed_text.typed(text, Limits, path) for path, text in options["limits"]}
     return {name: value for name, value in given.items() if value is not None} | named
 
 

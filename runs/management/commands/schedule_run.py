@@ -79,7 +79,9 @@ schedule_run digits --name digits --cron "0 4 * * *" --change
         values = scheduling.columns(options, options["zone"] or zone)
         values |= {"instance": instance, "experiment": "" if instance else options["target"]}
         if options["config"] or options["assignments"] or not options["change"]:
-            values["configuration"] = parsing.configuration(options["config"], options["assignments"])
+            values["configuration"] = parsing.configuration(
+                options["config"], options["assignments"], parsing.config_of(options["target"])
+            )
         if (said := limits(options)) or not options["change"]:
             values["limits"] = said
         return values

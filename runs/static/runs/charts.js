@@ -3,10 +3,23 @@ const COLOURS = ["#2563eb", "#ea580c", "#16a34a", "#9333ea", "#dc2626", "#0891b2
 const POINTS_MAX = 2000;
 const DRAW_MS = 250;
 
+// Half as many points, each with the lowest and the highest of two: no spike is lost.
+const least = (values) => values.reduce((one, two) => (one === null ? two : two === null ? one : Math.min(one, two)), null);
+function halved(points) {
+  const found = [];
+  for (let at = 0; at < points.length; at += 2) {
+    const [one, two = points[at]] = points.slice(at, at + 2);
+    const high = least([one[4], two[4]].map((value) => (value === null ? null : -value)));
+    const gaps = at + 1 < points.length ? one[5] + two[5] : one[5];
+    found.push([two[0], two[1], two[2], least([one[3], two[3]]), high === null ? null : -high, gaps]);
+  }
+  return found;
+}
+
 export class Charts {
   constructor(box) {
     this.box = box;
-    this.curves = new Map(); // label → { key, points: [[step, time, value]] }
+    this.curves = new Map(); // label → { key, points: [[step, time, last, low, high, not finite]] }
     this.charts = new Map();
     this.set = { layout: "each", axis: "step", smooth: 0, log: false };
     if (!box) return;
@@ -36,8 +49,8 @@ export class Charts {
       const curve = this.curves.get(key) || { key, points: [] };
       const last = curve.points.at(-1);
       if (last && last[1] >= time && last[0] >= (step ?? 0)) continue; // it came with what was loaded
-      curve.points.push([step ?? curve.points.length, time, number]);
-      if (curve.points.length > POINTS_MAX) curve.points = curve.points.filter((_, index) => index % 2);
+      curve.points.push([step ?? curve.points.length, time, number, number, number, number === null ? 1 : 0]);
+      if (curve.points.length > POINTS_MAX) curve.points = halved(curve.points);
       this.curves.set(key, curve);
     }
     this.timer ||= setTimeout(() => { this.timer = 0; this.draw(); }, DRAW_MS);
@@ -53,6 +66,7 @@ export class Charts {
     return groups;
   }
 
+  // The line of the last values, the band between lowest and highest, and a cross where values are not finite.
   data({ label, points }, index) {
     const first = Math.min(...[...this.curves.values()].map((curve) => curve.points[0]?.[1] ?? Infinity));
     let mean = 0, weight = 0;
@@ -62,7 +76,23 @@ export class Charts {
       return { x: this.set.axis === "time" ? time - first : step, y: value === null ? null : mean / weight };
     });
     const colour = COLOURS[index % COLOURS.length];
-    return { label, data, borderColor: colour, backgroundColor: colour, borderWidth: 1.75, pointRadius: data.length === 1 ? 3 : 0, pointHitRadius: 8 };
+    const line = { label, data, borderColor: colour, backgroundColor: colour, borderWidth: 1.75, pointRadius: data.length === 1 ? 3 : 0, pointHitRadius: 8 };
+    const band = (which) => data.map(({ x }, at) => ({ x, y: points[at][which] ?? null }));
+    const plain = { borderWidth: 0, pointRadius: 0, pointHitRadius: 0, backgroundColor: `${colour}33`, isExtra: true };
+    const hasBand = points.some(([, , , low, high]) => low !== high);
+    const lowest = Math.min(...points.map(([, , value, low]) => low ?? value).filter((value) => value !== null));
+    const gaps = data.filter((_, at) => points[at][5]).map(({ x }) => ({ x, y: Number.isFinite(lowest) ? lowest : 0 }));
+    return [
+      line,
+      { ...plain, label: `${label} highest`, data: hasBand ? band(4) : [], fill: "+1" },
+      { ...plain, label: `${label} lowest`, data: hasBand ? band(3) : [] },
+      { ...plain, label: `${label} NaN or infinite`, data: gaps, showLine: false, pointRadius: 5, pointStyle: "crossRot", borderWidth: 2, borderColor: "#dc2626", pointHitRadius: 8 },
+    ];
+  }
+
+  nonfinite(key) {
+    const count = [...this.curves.values()].filter((curve) => curve.key === key).flatMap((curve) => curve.points).reduce((sum, point) => sum + (point[5] || 0), 0);
+    return count ? ` (${count.toLocaleString("en")} value${count === 1 ? " is" : "s are"} NaN or infinite)` : "";
   }
 
   draw(anew = false) {
@@ -74,9 +104,9 @@ export class Charts {
       if (anew || !groups.has(name)) { chart.canvas.closest("figure").remove(); chart.destroy(); this.charts.delete(name); }
     }
     for (const [name, curves] of groups) {
-      const datasets = curves.map((curve, index) => this.data(curve, index));
+      const datasets = curves.flatMap((curve, index) => this.data(curve, index));
       const chart = this.charts.get(name);
-      if (chart) { chart.data.datasets.forEach((set, index) => Object.assign(set, datasets[index])); chart.data.datasets.push(...datasets.slice(chart.data.datasets.length)); chart.update("none"); }
+      if (chart) { chart.data.datasets.forEach((set, index) => Object.assign(set, datasets[index])); chart.data.datasets.push(...datasets.slice(chart.data.datasets.length)); chart.options.plugins.title.text = name + this.nonfinite(name); chart.update("none"); }
       else this.charts.set(name, this.make(name, datasets));
     }
   }
@@ -99,7 +129,7 @@ export class Charts {
         animation: false, maintainAspectRatio: false, parsing: false, normalized: true, spanGaps: false,
         interaction: { mode: "nearest", axis: "x", intersect: false },
         scales: { x: { type: "linear", ...axis, title: { display: this.set.axis === "time", text: "seconds", color: quiet } }, y: { type: this.set.log ? "logarithmic" : "linear", ...axis } },
-        plugins: { legend: { display: datasets.length > 1, labels: { color: quiet, boxWidth: 12, boxHeight: 2 } }, title: { display: Boolean(name), text: name, align: "start", color: quiet } },
+        plugins: { legend: { display: datasets.filter((set) => !set.isExtra).length > 1, labels: { color: quiet, boxWidth: 12, boxHeight: 2, filter: ({ datasetIndex }) => !datasets[datasetIndex].isExtra } }, title: { display: Boolean(name), text: name + this.nonfinite(name), align: "start", color: quiet } },
       },
     });
   }
