@@ -65,10 +65,10 @@ def recover_at_start() -> None:
     and recover its runs, rather than leave that to the next tick.
     """
     from runs.recovery import reconcile as reconciling
-    from runs.recovery.orphans import end_orphans
+    from runs.recovery.orphans import kill_orphans
 
     try:
-        end_orphans()
+        kill_orphans()
         reconciling.reconcile()
     except Exception:
         logger.exception("Cannot recover the runs of an earlier worker; the next tick tries again")

@@ -29,7 +29,7 @@ class OrphansAlive(Exception):
     """Some processes of a dead worker are still there."""
 
 
-def end_orphans(patience_s: float = PATIENCE_S, limit_s: float = LIMIT_S) -> int:
+def kill_orphans(patience_s: float = PATIENCE_S, limit_s: float = LIMIT_S) -> int:
     """Kill every process whose worker is gone, until none is left; returns how many it had to kill.
 
     Raises OrphansAlive after `limit_s`: their runs must not start again yet. Safe to call from several processes at

@@ -27,7 +27,7 @@ from runs.lines.records import Line
 from runs.models import Attempt, LogLine, Pulse, Run, Worker
 from runs.recovery import failure_report
 from runs.recovery.failure_report import Certificate
-from runs.recovery.orphans import end_orphans
+from runs.recovery.orphans import kill_orphans
 from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
 from runs.transitions import Ending, Settled, forsake, settle
 from runs.transitions import Facts as Known
@@ -110,7 +110,7 @@ def _without_orphans(lost: list[Facts], report: ReconcileReport) -> list[Facts]:
     if not any(facts.process_gone for facts in lost):
         return lost
     try:
-        end_orphans()
+        kill_orphans()
     except Exception as error:
         logger.exception("Cannot end the orphan processes of dead workers")
         report.failed["orphans"] = str(error)

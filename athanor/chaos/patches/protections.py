@@ -25,7 +25,7 @@ def _nothing(*_: Any, **__: Any) -> None:
 
 
 def _without_lease_deadline(server: Any) -> None:
-    _replace(server.Server, "_meet_deadline", _nothing)
+    _replace(server.Server, "_enforce_leases", _nothing)
 
 
 def _without_fencing(transitions: Any) -> None:
