@@ -1,8 +1,8 @@
-"""Reconcile: recover attempts whose worker is gone, and send wake-ups again for due runs that have none.
+"""What is stuck is set going again: attempts whose worker vanished, and pending runs whose wake-up message was lost.
 
 Safe to run in any number of processes at once and to die anywhere: each change is one of `runs.transitions`, which
-somebody else may have made first. One bad row never stops a sweep. After an outage of the database no lease counts as
-expired before its worker had the time of one lease to renew it.
+somebody else may have made first. One bad row never stops a sweep. After the database was away nobody is judged by a
+lease before there was the time of one to renew it.
 """
 
 from __future__ import annotations
@@ -25,53 +25,52 @@ from runs.forkserver import machine
 from runs.formatting import between
 from runs.lines.records import Line
 from runs.models import Attempt, LogLine, Pulse, Run, Worker
+from runs.outcomes import FailureReport, Outcome
 from runs.recovery import failure_report
-from runs.recovery.failure_report import Certificate
 from runs.recovery.orphans import kill_orphans
 from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
-from runs.transitions import Ending, Settled, forsake, settle
-from runs.transitions import Facts as Known
+from runs.transitions import EndResult, end_attempt, fail_orphaned
 
 logger = logging.getLogger(__name__)
 
 WHO = "reconcile"
-ORPHANED = "It was marked as running, but no attempt of it was open. Was the database restored, or changed by hand?"
+FORSAKEN = "It was said to be running, but no attempt of it was open: was the database restored, or changed by hand?"
 SWEPT, JUDGING = "reconcile", "reconcile: leases are judged from"
-"""Pulses: the last sweep of any process, and the moment from which expired leases count again."""
+"""Pulses: the last sweep of anybody, and the moment from which leases tell something again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """The facts about an open attempt that decide whether it is lost."""
+class OpenAttempt:
+    """What is known of an open attempt, all that is judged by."""
 
     key: AttemptKey
     worker: str
-    """Name and pid, for messages."""
+    """Its name and pid, for people."""
     process_gone: bool
-    """The worker ran on this kernel and is certainly gone."""
+    """Its worker was a process of this host and is no more."""
     lease_expired: bool
     heartbeat_age_s: float | None = None
-    """Time since the last renewal by its worker."""
+    """Since its worker last renewed."""
     progress_age_s: float | None = None
 
 
-def is_lost(facts: Facts, *, by_lease: bool) -> bool:
-    """Whether no worker supervises an attempt any more. `by_lease`: whether an expired lease counts now."""
+def is_lost(facts: OpenAttempt, *, by_lease: bool) -> bool:
+    """Whether nobody takes care of an attempt any more. `by_lease`: whether an expired lease tells anything now."""
     return facts.process_gone or (facts.lease_expired and by_lease)
 
 
 @dataclass(slots=True)
 class ReconcileReport:
-    """The result of one sweep."""
+    """What one sweep did."""
 
     by_lease: bool = True
-    """False: the database was away a moment ago, so expired leases did not count."""
-    settled: dict[AttemptKey, Settled] = field(default_factory=dict)
-    """The outcome of the runs whose attempts were ended."""
+    """False: the database was away a moment ago, and no lease was judged."""
+    settled: dict[AttemptKey, EndResult] = field(default_factory=dict)
+    """What became of the runs whose attempts were ended."""
     sent: dict[str, int] = field(default_factory=dict)
     """Queue → wake-ups sent."""
     failed: dict[str, str] = field(default_factory=dict)
-    """Failed step → reason; the next sweep tries again."""
+    """What could not be done → why; the next sweep tries again."""
 
 
 def reconcile() -> ReconcileReport:
@@ -84,42 +83,42 @@ def reconcile() -> ReconcileReport:
 
 
 def recover(report: ReconcileReport | None = None) -> ReconcileReport:
-    """End the attempts that no worker supervises any more; their runs are pending again, or final.
+    """End the attempts that nobody takes care of any more; their runs are pending again, or final.
 
-    Orphan processes of a dead worker on this machine are killed first: a run has at most one live execution.
+    What a dead worker left behind on this machine is killed before: a run has one live execution at most.
     """
     report = report or ReconcileReport()
-    candidates = _open_attempts()
-    report.by_lease = _leases_count()  # after the query, which may have waited for the database until now
-    lost = [facts for facts in candidates if is_lost(facts, by_lease=report.by_lease)]
+    found = _open_attempts()
+    report.by_lease = _leases_can_be_judged()  # after the look, which may have waited for the database until now
+    lost = [facts for facts in found if is_lost(facts, by_lease=report.by_lease)]
     for facts in _without_orphans(lost, report):
         try:
             _settle(facts, report)
         except Exception as error:  # one bad row must not stop the others
             logger.exception("Attempt %s cannot be settled", facts.key)
             report.failed[f"attempt {facts.key}"] = str(error)
-    for run_id in forsake(ORPHANED):
-        logger.warning("Run %d: %s", run_id, ORPHANED)
+    for run_id in fail_orphaned(FORSAKEN):
+        logger.warning("Run %d: %s", run_id, FORSAKEN)
     return report
 
 
-def _without_orphans(lost: list[Facts], report: ReconcileReport) -> list[Facts]:
-    """Kill orphan processes; return the attempts of `lost` that have none left. If that fails, the runs of dead workers
-    wait for the next sweep, and the others do not wait for them.
+def _without_orphans(lost: list[OpenAttempt], report: ReconcileReport) -> list[OpenAttempt]:
+    """Those of `lost` of which no process is left: what dead workers left is killed first. If that cannot be done, runs
+    of dead processes wait for the next sweep, and the others do not wait for them.
     """
     if not any(facts.process_gone for facts in lost):
         return lost
     try:
         kill_orphans()
     except Exception as error:
-        logger.exception("Cannot end the orphan processes of dead workers")
+        logger.exception("What dead workers left cannot be looked for")
         report.failed["orphans"] = str(error)
         return [facts for facts in lost if not facts.process_gone]
     return lost
 
 
-def _leases_count() -> bool:
-    """Whether expired leases count: not within one lease after failing sweeps, when workers could not renew either."""
+def _leases_can_be_judged() -> bool:
+    """False for the length of one lease after sweeps had been failing: then workers could not renew either."""
     conf = runs_settings()
     gap = timedelta(seconds=max(conf.lease_s / 2, 3 * conf.reconcile_every_s))
     with transaction.atomic():
@@ -136,24 +135,24 @@ def _expired() -> Q:
     return Q(lease_expires_at__lt=Now())
 
 
-def _open_attempts() -> list[Facts]:
-    """Open attempts that may be lost: those of workers of this host, and those with an expired lease."""
-    rows = Attempt.objects.filter(Q(worker__host=machine.host()) | _expired(), finished_at=None)
-    rows = rows.select_related("run", "worker").annotate(
+def _open_attempts() -> list[OpenAttempt]:
+    """The open attempts that may need to be judged: of workers of this host, and those with an expired lease."""
+    found = Attempt.objects.filter(Q(worker__host=machine.host()) | _expired(), finished_at=None)
+    found = found.select_related("run", "worker").annotate(
         expired=ExpressionWrapper(_expired(), BooleanField()), now=Now()
     )
     gone: dict[int, bool] = {}
-    return [_facts(attempt, gone) for attempt in rows.order_by("id")]
+    return [_facts(attempt, gone) for attempt in found.order_by("id")]
 
 
-def _facts(attempt: Attempt, gone: dict[int, bool]) -> Facts:
+def _facts(attempt: Attempt, gone: dict[int, bool]) -> OpenAttempt:
     worker, run = attempt.worker, attempt.run
     now: datetime = attempt.now  # type: ignore[attr-defined]  # annotated above
     if worker is not None and worker.pk not in gone:
         gone[worker.pk] = _is_gone(worker)
-    return Facts(
+    return OpenAttempt(
         key=attempt.key,
-        worker=str(worker) if worker else "(unknown)",
+        worker=str(worker) if worker else "which is not known any more",
         process_gone=worker is not None and gone[worker.pk],
         lease_expired=attempt.expired,  # type: ignore[attr-defined]  # annotated above
         heartbeat_age_s=between(worker.heartbeat_at, now) if worker else None,
@@ -162,11 +161,11 @@ def _facts(attempt: Attempt, gone: dict[int, bool]) -> Facts:
 
 
 def _is_gone(worker: Worker) -> bool:
-    """Whether the process of a worker is certainly gone; if so, its row is marked as stopped."""
+    """Whether a worker's process lives no more, as far as this host can tell; its row then says so."""
     try:
         gone = machine.is_gone(worker.host, worker.boot_id, worker.pid, worker.pid_started)
-    except (psutil.Error, OSError, ValueError, OverflowError) as error:  # then its lease decides
-        logger.warning("Cannot tell whether worker %s is alive: %s", worker, error)
+    except (psutil.Error, OSError, ValueError, OverflowError) as error:  # then its lease tells
+        logger.warning("Whether worker %s lives cannot be told: %s", worker, error)
         return False
     if not gone:
         return False
@@ -174,18 +173,18 @@ def _is_gone(worker: Worker) -> bool:
     return True
 
 
-def _settle(facts: Facts, report: ReconcileReport) -> None:
-    """End a lost attempt, unless it was renewed, ended or taken over in the meantime."""
+def _settle(facts: OpenAttempt, report: ReconcileReport) -> None:
+    """End a lost attempt, unless it was renewed, ended or taken over since it was looked at."""
     others = _lost_with(facts.key)
     why = f"Its worker {facts.worker} vanished" + (f", and {others} other runs with it." if others else ".")
-    lost = Ending(Status.FAILED, FailureKind.LOST, error=why, ended_by=WHO, excused=others > 0)
-    certificate = {"certificate": _certificate(facts)}
+    failure = _failure_report(facts)
+    lost = Outcome(Status.FAILED, FailureKind.LOST, error=why, ended_by=WHO, excused=others > 0, report=failure)
     with transaction.atomic():
-        settled = settle(facts.key, lost, Known(certificate)) if _lock_if_lost(facts) else Settled.SUPERSEDED
-    if settled is not Settled.SUPERSEDED:
+        settled = end_attempt(facts.key, lost) if _still_stuck(facts) else EndResult.SUPERSEDED
+    if settled is not EndResult.SUPERSEDED:
         logger.warning("Attempt %s: %s %s", facts.key, why, settled)
         report.settled[facts.key] = settled
-    if settled is Settled.FINAL:
+    if settled is EndResult.FINAL:
         remove_if_empty(run_folder(facts.key.run_id))
 
 
@@ -197,14 +196,14 @@ def _lost_with(key: AttemptKey) -> int:
     return Attempt.objects.filter(same_time, worker__in=worker).exclude(run_id=key.run_id).count()
 
 
-def _certificate(facts: Facts) -> Certificate:
-    """Failure report of an attempt whose worker vanished, from the database and the run's folder."""
+def _failure_report(facts: OpenAttempt) -> FailureReport:
+    """What the database and the run's folder, if it is shared, tell of an attempt whose worker vanished."""
     conf = runs_settings()
     attempt = Attempt.objects.get(run_id=facts.key.run_id, number=facts.key.number)
     rows = LogLine.objects.filter(run_id=facts.key.run_id, attempt=facts.key.number).order_by("-seq")[: conf.end_lines]
     lines = [Line(row.attempt, row.seq, row.time.timestamp(), row.level, row.source, row.message, None) for row in rows]
     return {
-        "witness": WHO,
+        "written_by": WHO,
         "failure_kind": str(FailureKind.LOST),
         "exit_status": None,
         "signal": None,
@@ -224,34 +223,33 @@ def _certificate(facts: Facts) -> Certificate:
     }
 
 
-def _lock_if_lost(facts: Facts) -> bool:
-    """Lock the run, then its attempt, until the end of the transaction; False if the attempt is not lost any more.
+def _still_stuck(facts: OpenAttempt) -> bool:
+    """Hold the run and its attempt until the transaction's end, in the order in which `transitions` takes them.
 
-    A renewal at this moment comes either before, and then the lease is valid, or after, and finds the attempt closed.
-    Rows that somebody else has locked are left to the next sweep: one locked row never stops the others.
+    A worker that renews at this moment comes either before, and then its lease is good, or after, and finds nothing.
+    Rows that somebody else holds are left to the next sweep: one locked row never stops the others.
     """
-    run = Run.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=facts.key.run_id)
-    if run.order_by("pk").first() is None:
+    free = Run.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=facts.key.run_id)
+    if free.order_by("pk").first() is None:
         return False
-    attempt = Attempt.objects.filter(run_id=facts.key.run_id, number=facts.key.number, finished_at=None)
+    held = Attempt.objects.open(facts.key)
     if not facts.process_gone:
-        attempt = attempt.filter(_expired())
-    return attempt.order_by("pk").select_for_update(no_key=True, skip_locked=True).first() is not None
+        held = held.filter(_expired())
+    return held.order_by("pk").select_for_update(no_key=True, skip_locked=True).first() is not None
 
 
 def _due_runs() -> Iterable[tuple[str, int]]:
-    """Count the due runs of each queue."""
-    due = Run.objects.filter(Q(not_before=None) | Q(not_before__lte=Now()), status=Status.PENDING)
-    return due.order_by().values_list("queue").annotate(Count("pk"))
+    """Queue → pending runs that may start now."""
+    return Run.objects.due().order_by().values_list("queue").annotate(Count("pk"))
 
 
 def _resend(queue: str, due: int, report: ReconcileReport) -> None:
-    """Send wake-ups until each due run of a queue has one, at most `resend_max` at once."""
+    """Send what is missing for each due run to have a message, so many at once that the queue is never flooded."""
     try:
         missing = min(due - wake.waiting(queue), runs_settings().resend_max)
         if missing > 0:
             wake.workers(queue, missing)
             report.sent[queue] = missing
     except Exception as error:  # a broker that is away, or one bad queue
-        logger.warning("Cannot send the missing wake-ups of queue %s: %s", queue, error)
+        logger.warning("Queue %s cannot be looked after: %s", queue, error)
         report.failed[f"queue {queue}"] = str(error)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from runs.forkserver.client import Child
 from runs.inspections import Inspection
-from runs.recovery.failure_report import ProcessSeen, stacks_after
-from runs.supervisor.resources import processes_below
+from runs.outcomes import ProcessRow
+from runs.recovery.failure_report import stacks_after
+from runs.supervisor.resources import look
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class Inspector:
     def __init__(self, child: Child, emitted: Callable[[], int], found: Callable[[Inspection], None]) -> None:
         self._child, self._emitted, self._found = child, emitted, found
         self._busy = threading.Lock()
-        self.processes: list[ProcessSeen] = []
+        self.processes: list[ProcessRow] = []
         """The process tree as it was last seen."""
 
     def ask(self, why: str) -> None:
@@ -40,16 +41,16 @@ class Inspector:
 
     def _inspect(self, why: str) -> None:
         try:
-            self._found(self.inspect(why))
+            self._found(self.look(why))
         except Exception:
             logger.exception("The child with pid %d could not be inspected", self._child.pid)
         finally:
             self._busy.release()
 
-    def inspect(self, why: str) -> Inspection:
+    def look(self, why: str) -> Inspection:
         """One inspection; blocks until the child has written its stacks, at most ANSWER_S."""
         before = self._child.request_stacks()
-        self.processes = processes_below(self._child.pid)
+        self.processes = look(self._child.pid)
         _wait_for_growth(self._child.stacks_path, before)
         return {
             "at": datetime.now(UTC).isoformat(),

@@ -10,7 +10,7 @@ import psutil
 
 from runs.forkserver import process_tree
 from runs.lines.records import plain
-from runs.recovery.failure_report import ProcessSeen
+from runs.outcomes import ProcessRow
 
 logger = logging.getLogger(__name__)
 
@@ -51,18 +51,18 @@ def _usage(pids: list[int]) -> Usage:
     return Usage(memory, cpu, tuple(alive))
 
 
-def processes_below(root: int) -> list[ProcessSeen]:
+def look(root: int) -> list[ProcessRow]:
     """A process tree, parents before children, at most PROCESSES_MAX. Processes that end meanwhile are left out."""
-    described = []
+    found = []
     for pid in [root, *process_tree.descendants(root, process_tree.table())][:PROCESSES_MAX]:
         try:
-            described.append(_describe(psutil.Process(pid)))
+            found.append(_seen(psutil.Process(pid)))
         except psutil.Error:
             continue
-    return described
+    return found
 
 
-def _describe(process: psutil.Process) -> ProcessSeen:
+def _seen(process: psutil.Process) -> ProcessRow:
     with process.oneshot():
         times = process.cpu_times()
         command = " ".join(process.cmdline()) or process.name()

@@ -18,7 +18,6 @@ from runs.supervisor.events import (
     CancelRequested,
     Draining,
     Event,
-    Exited,
     Inbox,
     InspectionAsked,
     LeaseLost,
@@ -118,8 +117,8 @@ class Watch:
 
     def _take(self, event: Event) -> None:
         match event:
-            case Exited(exit_):
-                self._exit = exit_
+            case Exit():
+                self._exit = event
                 self._writes.mark(gone_at=Moment.now())
             case CancelRequested(by):
                 self._begin(Reason.CANCEL, f"Cancelled by {by}" if by else "Cancelled")
