@@ -91,9 +91,9 @@ def look() -> Wellbeing:
     except BufferUnavailable as error:
         found.problems.append(
             Problem(
-                f"Redis does not answer: {error}",
-                "Start it, or correct ATHANOR_REDIS_URL. Nothing is lost: lines wait at the workers, and runs that are"
-                " launched now start when it is back.",
+                f"Redis is not responding: {error}",
+                "Start it, or correct ATHANOR_REDIS_URL. Nothing is lost: workers keep the logs, and runs launched now"
+                " start when it is back.",
             )
         )
     found.queues = list(_queues(found))
@@ -132,40 +132,42 @@ def _messages(queue: str) -> int | None:
 
 def _problems(found: Wellbeing) -> Iterator[Problem]:
     if found.beat_at is None:
-        yield Problem("No beat has ever been heard.", "Start all: `make run`; or one: `celery -A athanor beat`.")
+        yield Problem(
+            "The beat has never run.", "Start everything with `make run`, or the beat with `celery -A athanor beat`."
+        )
     elif not found.is_beating:
         yield Problem(
-            f"The beat is silent: nothing periodic was done for {formatting.age(found.beat_at, found.now)[:-4]}.",
-            "Are `celery -A athanor beat` and a worker of the queue `system` running? Until then lines are not stored"
-            " (they wait), lost runs are not found, schedules do not fire.",
+            f"The beat has not run for {formatting.age(found.beat_at, found.now)[:-4]}.",
+            "Check that `celery -A athanor beat` and a worker of queue `system` are running. Until then logs are"
+            " not stored (they wait), lost runs are not recovered and schedules do not launch.",
         )
     for worker in found.workers:
         if worker.silent:  # type: ignore[attr-defined]  # annotated
             yield Problem(
-                f"Worker {worker.name} (pid {worker.pid} on {worker.host}) was last heard of"
-                f" {formatting.age(worker.heartbeat_at, found.now)}.",
-                "If its machine is gone, its runs go on elsewhere by themselves; start another worker if it was the"
-                " only one. If it is there, look at its log.",
+                f"Worker {worker.name} (pid {worker.pid} on {worker.host}) sent its last"
+                f" heartbeat {formatting.age(worker.heartbeat_at, found.now)}.",
+                "Check its log. If its machine is gone, other workers take over its runs; start another worker if it"
+                " was the only one.",
             )
     for queue in found.queues:
         if queue.due and not queue.slots:
-            runs = "1 run waits" if queue.due == 1 else f"{queue.due:,} runs wait"
+            runs = "1 run is waiting" if queue.due == 1 else f"{queue.due:,} runs are waiting"
             yield Problem(
-                f"{runs} in the queue “{queue.name}”, to which no worker listens.",
+                f"{runs} in queue “{queue.name}”, but no worker listens to it.",
                 f"Start one: `celery -A athanor worker -P threads -Q {queue.name}`.",
             )
     if found.backlog and found.backlog.lag_s > LAG_BAD_S:
         yield Problem(
-            f"The oldest buffered line waits for {formatting.duration(found.backlog.lag_s)} to be stored.",
-            "Is a worker of the queue `system` running, and does the database answer?",
+            f"The oldest buffered line has been waiting for {formatting.duration(found.backlog.lag_s)} to be stored.",
+            "Check that a worker of queue `system` is running and that the database responds.",
         )
     if found.backlog and found.backlog.memory_share > 0.9:
         yield Problem(
             f"Redis is {formatting.percent(found.backlog.memory_share)} full.",
-            "Raise its maxmemory; when it is full, runs wait until there is room.",
+            "Raise its maxmemory. When it is full, runs wait until there is room.",
         )
     for trouble in [each for each in catalog.current().problems if not each.is_notice][:SHOWN]:
         yield Problem(
             f"Cannot load {trouble.where}: {trouble.reason}",
-            "Fix it; the page of instances and `manage.py check` show the traceback. All others can be launched.",
+            "Fix it. The page of instances and `manage.py check` show the traceback. All other experiments work.",
         )

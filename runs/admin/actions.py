@@ -32,8 +32,9 @@ class Outcome:
     def tell(self, request: HttpRequest, run_id: int | None = None) -> None:
         """As messages, with counts unless it was about a single run."""
         if self.counts:
-            said = self.counts if run_id else [f"{count:,} {what}" for what, count in self.counts.items()]
-            messages.success(request, f"{f'Run {run_id}: ' if run_id else ''}{', '.join(said)}.")
+            counted = (f"{count:,} {what}" for what, count in self.counts.items())
+            text = ", ".join(self.counts if run_id else counted)
+            messages.success(request, f"Run {run_id}: {text}." if run_id else f"{text[:1].upper()}{text[1:]}.")
         for problem in self.problems[:5]:
             messages.warning(request, Truncator(problem).chars(500))
         if len(self.problems) > 5:
@@ -45,7 +46,7 @@ def chosen(request: HttpRequest, queryset: QuerySet[Run]) -> list[int]:
     found = list(queryset.order_by("pk").values_list("pk", flat=True)[: MANY + 1])
     if len(found) > MANY:
         messages.warning(
-            request, f"Only the {MANY:,} oldest of the chosen runs are done at once; do it again for more."
+            request, f"Only the {MANY:,} oldest selected runs were processed. Repeat the action for the others."
         )
     return found[:MANY]
 
@@ -59,11 +60,11 @@ def cancel(request: HttpRequest, run_ids: Iterable[int]) -> Outcome:
             outcome.problems.append(str(error))
             continue
         if status == Status.RUNNING:
-            outcome.counts["asked to stop"] += 1
+            outcome.counts["cancelling"] += 1
         elif status == Status.CANCELLED:
             outcome.counts["cancelled"] += 1
         else:
-            outcome.counts["had ended already"] += 1
+            outcome.counts["had already finished"] += 1
             continue
         note(request, run_id, "Cancel requested")
     return outcome
@@ -89,11 +90,11 @@ def again(
 def inspect(request: HttpRequest, run_id: int, timeout_s: float) -> None:
     """Ask where a run is now; the message says whether there was an answer."""
     found = services.inspect(run_id, timeout_s=timeout_s)
-    note(request, run_id, "Asked where it is")
+    note(request, run_id, "Stack trace requested")
     if found is None:
-        messages.warning(request, f"Run {run_id} is not being executed now, or its worker did not answer in time.")
+        messages.warning(request, f"Run {run_id} is not being executed, or its worker did not respond in time.")
     else:
-        messages.success(request, f"Run {run_id} was looked at; see its newest attempt.")
+        messages.success(request, f"Stack trace of run {run_id} captured; see its newest attempt.")
 
 
 def tag(request: HttpRequest, run_ids: Iterable[int], text: str) -> Outcome:
@@ -101,7 +102,7 @@ def tag(request: HttpRequest, run_ids: Iterable[int], text: str) -> Outcome:
     outcome = Outcome()
     words = [word.strip() for word in text.split(",") if word.strip().lstrip("-")]
     if not words:
-        outcome.problems.append("Write the tags, separated by commas, beside the action.")
+        outcome.problems.append("Enter tags beside the action, separated by commas.")
         return outcome
     added, removed = [w for w in words if w[0] != "-"], [w[1:] for w in words if w[0] == "-"]
     for run_id in run_ids:
@@ -110,7 +111,7 @@ def tag(request: HttpRequest, run_ids: Iterable[int], text: str) -> Outcome:
         except TagsRefused as error:
             outcome.problems.append(f"Run {run_id}: {error}")
             continue
-        outcome.counts["tagged" if is_changed else "had them already"] += 1
+        outcome.counts["tagged" if is_changed else "already had these tags"] += 1
         if is_changed:
             note(request, run_id, f"Tags: {', '.join(words)}")
     return outcome

@@ -41,7 +41,7 @@ class Comparing:
     def compare_view(self, request: HttpRequest) -> HttpResponse:
         runs = chosen(request)
         if len(runs) < 2:
-            messages.warning(request, "Choose at least two runs to compare.")
+            messages.warning(request, "Select at least two runs to compare.")
             return HttpResponseRedirect(reverse("admin:runs_run_changelist"))
         found = comparison.sections(runs)
         if request.GET.get("format") == "csv":

@@ -65,7 +65,7 @@ def status(request: HttpRequest) -> dict[str, Any]:
         "failed_left_out": found.failed.left_out,
         "workers": [(worker, formatting.age(worker.heartbeat_at, found.now)) for worker in found.workers],
         "queues": [(queue, formatting.age(queue.oldest, found.now) if queue.oldest else "") for queue in found.queues],
-        "beat": formatting.age(found.beat_at, found.now) if found.beat_at else "never heard",
+        "beat": formatting.age(found.beat_at, found.now) if found.beat_at else "never",
         "lag": formatting.duration(found.backlog.lag_s) if found.backlog else "",
         "is_empty": not Run.objects.exists(),
         "experiments": catalog.current().names[:3],

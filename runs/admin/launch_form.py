@@ -1,4 +1,4 @@
-"""The form of a launch: the experiment's own, and beside it what each launch may say."""
+"""The form of a launch: the configuration of the experiment and the options of every launch."""
 
 from __future__ import annotations
 
@@ -32,36 +32,38 @@ def _line(**attrs: str) -> Any:
 
 
 class LaunchForm(EditableForm, forms.Form):
-    """What a launch may say. `launch` and `save_instance` are the ways out; they put what was refused at its fields."""
+    """Options of a launch. `launch` and `save_instance` show what is refused at its field."""
 
     name = forms.CharField(
         required=False,
         max_length=launch_order.NAME_MAX,
         widget=_line(),
-        help_text="For people; an instance is called by it.",
+        help_text="Display name (needed to save as an instance).",
     )
     tags = TagsField(required=False, help_text="Separated by commas.")
-    queue = forms.CharField(required=False, max_length=100, widget=_line(), help_text="Whose workers run it.")
+    queue = forms.CharField(
+        required=False, max_length=100, widget=_line(), help_text="Workers of this queue execute the run."
+    )
     priority = forms.IntegerField(
         required=False,
         min_value=launch_order.PRIORITIES[0],
         max_value=launch_order.PRIORITIES[-1],
         widget=_line(inputmode="numeric"),
-        help_text="Higher runs first.",
+        help_text="Higher numbers run first.",
     )
     seed = forms.IntegerField(
         required=False,
         min_value=0,
         max_value=launch_order.SEED_MAX,
         widget=_line(inputmode="numeric"),
-        help_text="What all chance of the run comes from. Empty: chosen at random.",
+        help_text="Random seed. Leave empty to choose one at random.",
     )
 
     def __init__(self, target: Target, data: Any = None, query: Mapping[str, Sequence[str]] | None = None) -> None:
-        super().__init__(data, initial=dict(_begun(target)))
+        super().__init__(data, initial=dict(_initial(target)))
         self.target = target
         self._generate()
-        self._say_what_holds()
+        self._show_defaults()
         if data is None and query:
             self.prefill(query, PLAIN)
 
@@ -80,16 +82,16 @@ class LaunchForm(EditableForm, forms.Form):
             self.fields[name] = GeneratedField(source, name)
             self.initial[name] = source.shown
 
-    def _say_what_holds(self) -> None:
-        """Placeholders and help for what is left empty."""
+    def _show_defaults(self) -> None:
+        """Show as placeholders what holds for empty fields."""
         instance, experiment = self.target.instance, self.target.experiment
         queue = (instance.queue if instance else "") or experiment.queue
-        self.fields["queue"].widget.attrs["placeholder"] = f"{queue}, as declared"
+        self.fields["queue"].widget.attrs["placeholder"] = f"{queue} (default)"
         self.fields["priority"].widget.attrs["placeholder"] = str(instance.priority if instance else 0)
         if instance:
             self.fields["name"].widget.attrs["placeholder"] = instance.name
         if instance and instance.tags:
-            self.fields["tags"].help_text = f"Separated by commas; besides {', '.join(instance.tags)}."
+            self.fields["tags"].help_text = f"Separated by commas. Added to {', '.join(instance.tags)}."
 
     def _field(self, name: str) -> GeneratedField:
         field = self.fields[name]
@@ -143,7 +145,7 @@ class LaunchForm(EditableForm, forms.Form):
         """A new instance, or None with the errors at their fields."""
         said, base = self.cleaned_data, self.target.instance
         if not _SLUG.fullmatch(said["name"]):
-            self.add_error("name", "An instance needs a name of letters, digits, - and _.")
+            self.add_error("name", "Enter a name to save an instance: letters, digits, - and _ only.")
             return None
         instance = Instance(
             name=said["name"],
@@ -163,8 +165,8 @@ class LaunchForm(EditableForm, forms.Form):
         instance.save()
         return instance
 
-    def not_kept(self) -> list[str]:
-        """What was entered that an instance has no place for."""
+    def not_saved(self) -> list[str]:
+        """Entered values that an instance cannot hold."""
         said = self.cleaned_data
         return [
             word
@@ -182,8 +184,8 @@ class LaunchForm(EditableForm, forms.Form):
             )
 
 
-def _begun(target: Target) -> Iterator[tuple[str, Any]]:
-    """What a launch with changes begins with; an instance's own hold where nothing is entered."""
+def _initial(target: Target) -> Iterator[tuple[str, Any]]:
+    """Initial values of a launch with changes. The values of an instance hold for empty fields."""
     if run := target.run:
         yield from (("name", run.name), ("tags", run.tags), ("seed", run.seed), ("priority", run.priority))
         if run.queue != target.experiment.queue:

@@ -37,12 +37,12 @@ INSTANCES = 50
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is to be launched."""
+    """Experiment, instance or run to launch."""
 
     experiment: Entry
     instance: Instance | None = None
     run: Run | None = None
-    """The one that is launched again, with changes."""
+    """Run to launch again, with changes."""
 
     @property
     def title(self) -> str:
@@ -104,7 +104,7 @@ def act(request: HttpRequest, form: LaunchForm) -> HttpResponse | None:
     if run is None:
         return None
     actions.note(request, run.pk, f"Launched again from run {form.target.run.pk}" if form.target.run else "Launched")
-    messages.success(request, f"Run {run.pk} is launched.")
+    messages.success(request, f"Launched run {run.pk}.")
     return HttpResponseRedirect(reverse("admin:runs_run_change", args=[run.pk]))
 
 
@@ -115,9 +115,9 @@ def _save(request: HttpRequest, form: LaunchForm) -> HttpResponse | None:
     if instance is None:
         return None
     audit_log.keep(request, [instance], ADDITION, "Saved from the launch page")
-    messages.success(request, f"The instance {instance.name} is saved. It is not launched yet.")
-    if left := form.not_kept():
-        messages.warning(request, f"An instance does not keep: {', '.join(left)}. They belong to a launch.")
+    messages.success(request, f"Saved instance {instance.name}. It is not launched yet.")
+    if left := form.not_saved():
+        messages.warning(request, f"Not saved with the instance: {', '.join(left)}. Set them at the launch.")
     return HttpResponseRedirect(instance.get_absolute_url())
 
 
@@ -129,7 +129,7 @@ def asked_for(request: HttpRequest) -> tuple[str, Instance | None, Run | None]:
         raise PermissionDenied
     for kind, found in (("run", run), ("instance", instance)):
         if kind in asked and found is None:
-            messages.warning(request, f"There is no {kind} {asked[kind]!r}; choose what to launch.")
+            messages.warning(request, f"There is no {kind} {asked[kind]!r}. Choose what to launch.")
     found = run or instance
     return found.experiment if found else asked.get("experiment", ""), None if run else instance, run
 

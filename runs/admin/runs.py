@@ -57,7 +57,7 @@ class TagForm(ActionForm):
         required=False,
         max_length=200,
         label="",
-        widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "tags, or -tag to remove", "aria-label": "Tags"}),
+        widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "tags, -tag to remove", "aria-label": "Tags"}),
     )
 
 
@@ -230,19 +230,19 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
     def retry_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
         actions.again(request, actions.chosen(request, queryset), services.retry, "retried")[0].tell(request)
 
-    @action(description="Run again, clean", permissions=["launch"])
+    @action(description="Rerun from scratch", permissions=["launch"])
     def rerun_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
-        actions.again(request, actions.chosen(request, queryset), services.rerun, "run again")[0].tell(request)
+        actions.again(request, actions.chosen(request, queryset), services.rerun, "rerun")[0].tell(request)
 
     @action(description="Compare", permissions=["view"])
     def compare_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> HttpResponse | None:
         ids = actions.chosen(request, queryset)
         if not 2 <= len(ids) <= RUNS_MAX:
-            messages.warning(request, f"Choose 2 to {RUNS_MAX} runs to compare; these are {len(ids):,}.")
+            messages.warning(request, f"Select 2 to {RUNS_MAX} runs to compare. You selected {len(ids):,}.")
             return None
         return HttpResponseRedirect(reverse("admin:runs_run_compare") + "?runs=" + ",".join(map(str, ids)))
 
-    @action(description="Tag (write the tags beside)", permissions=["tag"])
+    @action(description="Add or remove tags", permissions=["tag"])
     def tag_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
         actions.tag(request, actions.chosen(request, queryset), request.POST.get("tags", "")).tell(request)
 
@@ -256,9 +256,11 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
         runs = list(objs)
-        active = [f"{run} is {run.status}: cancel it first, or wait for its end" for run in runs if not run.is_final]
+        active = [
+            f"{run} is {run.status}. Cancel it first, or wait until it finishes." for run in runs if not run.is_final
+        ]
         missing = set() if permissions.may_delete(request) else {"run"}
-        return [f"{run}, its lines, results and files" for run in runs], {"runs": len(runs)}, missing, active
+        return [f"{run} with its logs, values and files" for run in runs], {"runs": len(runs)}, missing, active
 
     def delete_model(self, request: HttpRequest, obj: Run) -> None:
         deletion.erase([obj.pk])

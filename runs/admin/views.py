@@ -154,13 +154,13 @@ class RunPages:
         return self._again(request, run_id, services.retry, "retried")
 
     def rerun_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
-        return self._again(request, run_id, services.rerun, "run again")
+        return self._again(request, run_id, services.rerun, "rerun")
 
     def reproduce_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
-        return self._again(request, run_id, services.reproduce, "launched again to be compared")
+        return self._again(request, run_id, services.reproduce, "reproduced")
 
     def inspect_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
-        """Where is it now? Its supervisor is asked; the answer is kept on the attempt."""
+        """Capture stack traces; they are kept on the attempt."""
         self.visible(request, run_id)
         if not permissions.may_inspect(request):
             raise PermissionDenied

@@ -109,7 +109,7 @@ def test_a_run_is_launched_again_with_changes_and_kept_as_an_instance(visit: Cal
     named(page, "epochs").fill("4")
     page.get_by_label("Name", exact=True).fill("kept")
     page.get_by_role("button", name="Save as instance").click()
-    expect(page.get_by_text("The instance kept is saved")).to_be_visible()
+    expect(page.get_by_text("Saved instance kept")).to_be_visible()
     named(page, "epochs").fill("5")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page).to_have_url(re.compile(r"/instance/$"))

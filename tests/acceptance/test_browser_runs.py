@@ -176,7 +176,7 @@ def test_two_runs_are_compared_from_the_list(visit: Callable[..., Page]) -> None
         page.locator(f'input.action-select[value="{run.pk}"]').check()
     page.select_option('select[name="action"]', "compare_runs")
     page.locator('button[name="index"]').click()
-    expect(page.locator("h2.run-name")).to_have_text("2 runs side by side")
+    expect(page.locator("h2.run-name")).to_have_text("Compare 2 runs")
     expect(page.locator(".run-compared").first).to_contain_text("count")
     picture(page, "compare-light")
 

@@ -40,22 +40,22 @@ def test_a_whole_that_is_well_has_no_problems() -> None:
 
 def test_a_silent_beat_is_told_with_the_remedy() -> None:
     Pulse.objects.update(at=timezone.now() - timedelta(minutes=5))
-    assert "The beat is silent" in problems()
+    assert "The beat has not run for" in problems()
     Pulse.objects.all().delete()
-    assert "No beat has ever been heard" in problems()
+    assert "The beat has never run" in problems()
 
 
 def test_a_silent_worker_and_a_queue_without_one_are_told() -> None:
     make_worker(queues=["runs"], heartbeat_at=timezone.now() - timedelta(minutes=1), name="runs1@here")
     make_run(queue="gpu")
     assert "Worker runs1@here" in problems()
-    assert "1 run waits in the queue “gpu”" in problems()
+    assert "1 run is waiting in queue “gpu”" in problems()
 
 
 def test_a_redis_that_is_away_is_told_and_breaks_nothing(redis_server: Any) -> None:
     redis_server.kill()
     try:
-        assert "Redis does not answer" in problems()
+        assert "Redis is not responding" in problems()
     finally:
         redis_server.start()
 

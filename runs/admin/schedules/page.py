@@ -75,13 +75,13 @@ LEGEND = (
     ("completed", "completed"),
     ("failed", "failed"),
     ("cancelled", "cancelled"),
-    ("running", "not ended"),
+    ("running", "running"),
     (SlotState.WAITING, "waiting"),
     (SlotState.SKIPPED, "skipped"),
     (SlotState.MISSED, "missed"),
     (SlotState.PAUSED, "paused"),
     (SlotState.REFUSED, "refused"),
-    ("gone", "its run is deleted"),
+    ("gone", "run deleted"),
 )
 
 
@@ -152,7 +152,7 @@ def facts(schedule: Schedule) -> list[tuple[str, str]]:
     """The plain facts, those that are empty left out."""
     zone = find_zone(schedule.time_zone)
     found = [
-        ("In the name of", schedule.owner_name or "the shell"),
+        ("Runs as", schedule.owner_name or "the shell"),
         ("Overlap", schedule.get_overlap_display()),
         ("Catch-up", f"{schedule.get_catch_up_display()} ({formatting.duration(schedule.catch_up_window_s)})"),
         ("Pauses after", f"{schedule.pause_after_failures} failures in a row" if schedule.pause_after_failures else ""),
@@ -161,7 +161,7 @@ def facts(schedule: Schedule) -> list[tuple[str, str]]:
         ("Jitter", f"up to {formatting.duration(schedule.jitter_s)}" if schedule.jitter_s else ""),
         ("Queue", schedule.queue),
         ("Priority", "" if schedule.priority is None else str(schedule.priority)),
-        ("Timetable since", f"{schedule.planned_at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"),
+        ("Timetable changed", f"{schedule.planned_at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"),
     ]
     return [(name, value) for name, value in found if value]
 

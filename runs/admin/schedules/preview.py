@@ -39,7 +39,7 @@ def answer(said: dict[str, str], schedule: Schedule | None) -> dict[str, Any]:
         "words": words,
         "zone": table.time_zone,
         "next": [{"at": iso(fire.due_at), "local": page.clock(fire.due_at, zone)} for fire in fires_ahead],
-        "change": f"{change.what} {change.effect}" if change else "The clocks of this zone do not change.",
+        "change": f"{change.what} {change.effect}" if change else "This time zone has no daylight saving.",
         "slots": page.slots_of(change, zone),
     }
 

@@ -61,7 +61,7 @@ class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransaction
         ("What", {"fields": ("instance", "experiment", "configuration")}),
         ("When", {"fields": ("kind", "cron", "every_s", "dates", "time_zone", "starts_at", "ends_at", "jitter_s")}),
         (
-            "If a run is still going, or nobody was there",
+            "Overlap and missed runs",
             {"fields": ("overlap", "catch_up", "catch_up_window_s", "pause_after_failures")},
         ),
         ("Limits and queue", {"fields": ("limits", "queue", "priority")}),
@@ -178,16 +178,18 @@ class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransaction
             obj.pk = services.create_schedule(owner=owner, **form.columns()).pk
 
     def response_add(self, request: HttpRequest, obj: Schedule, post_url_continue: str | None = None) -> HttpResponse:
-        return self._saved(request, obj, "is made")
+        return self._saved(request, obj, "created")
 
     def response_change(self, request: HttpRequest, obj: Schedule) -> HttpResponse:
-        return self._saved(request, obj, "is changed; it launches in your name")
+        return self._saved(request, obj, "changed. It launches runs in your name")
 
     def _saved(self, request: HttpRequest, schedule: Schedule, what: str) -> HttpResponse:
         messages.success(request, f"Schedule {schedule.name} {what}.")
         schedule.refresh_from_db()
         if not serializers.next_fires(schedule, 1):
-            messages.warning(request, "It will not fire: all its slots are past. A backfill can still run them.")
+            messages.warning(
+                request, "It will not launch anything: all scheduled times are past. A backfill can still launch them."
+            )
         return HttpResponseRedirect(schedule.get_absolute_url())
 
     # Deleting, without loading the ledger
@@ -197,7 +199,7 @@ class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransaction
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
         schedules = list(objs)
         missing = set() if self.has_delete_permission(request) else {"schedule"}
-        told = [f"{schedule}, and its ledger of slots; its runs are kept" for schedule in schedules]
+        told = [f"{schedule} and its history. Its runs are kept." for schedule in schedules]
         return told, {"schedules": len(schedules)}, missing, []
 
     def delete_model(self, request: HttpRequest, obj: Schedule) -> None:
@@ -282,12 +284,12 @@ class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransaction
     def _pause(self, request: HttpRequest, schedule: Schedule) -> None:
         services.pause_schedule(schedule.pk, by=request.user.get_username())
         audit_log.keep(request, [schedule], CHANGE, "Paused")
-        messages.success(request, f"Schedule {schedule.name} is paused.")
+        messages.success(request, f"Schedule {schedule.name} paused.")
 
     def _resume(self, request: HttpRequest, schedule: Schedule) -> None:
         services.resume_schedule(schedule.pk, by=request.user.get_username())
         audit_log.keep(request, [schedule], CHANGE, "Resumed")
-        messages.success(request, f"Schedule {schedule.name} is not paused any more.")
+        messages.success(request, f"Schedule {schedule.name} resumed.")
 
     def _trigger(self, request: HttpRequest, schedule: Schedule) -> None:
         user: Any = request.user
@@ -306,7 +308,7 @@ class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransaction
             messages.error(request, Truncator(str(error)).chars(500))
             return
         audit_log.keep(request, [schedule], CHANGE, f"Backfilled {start} to {end}")
-        messages.success(request, f"{sum(each.is_taken for each in found):,} slots are to run, one after another.")
+        messages.success(request, f"{sum(each.is_taken for each in found):,} runs will be launched one after another.")
 
     def _dry_run(self, request: HttpRequest, schedule: Schedule) -> list[Backfilled] | None:
         if not request.GET.get("from") or not self.has_trigger_permission(request):

@@ -34,7 +34,7 @@ async function renew() {
 
 const FIELDS = ["name", "kind", "cron", "every_s", "dates", "time_zone", "starts_at", "ends_at", "jitter_s"];
 const MAIN = { cron: "cron", interval: "every_s", dates: "dates" };
-const NONE_LEFT = "None: all its slots are past.";
+const NONE_LEFT = "None: all scheduled times are past.";
 const made = (tag, text, name = "") => Object.assign(document.createElement(tag), { textContent: text, className: name });
 
 // A line at a field: what its timetable is in words, or what is wrong.
@@ -72,7 +72,7 @@ function follow(box) {
 
   function tell(answer) {
     part("ahead").hidden = !answer.words;
-    part("words").textContent = answer.words || "Not yet a timetable";
+    part("words").textContent = answer.words || "Enter a valid schedule";
     part("problem").hidden = !answer.problem;
     part("problem").textContent = answer.problem || "";
     if (answer.problem) return say(answer.field, answer.problem, true);
@@ -92,7 +92,7 @@ function follow(box) {
       const answer = await response.json();
       if (mine === asked) tell(answer);
     } catch {
-      if (mine === asked) tell({ problem: "The server does not answer." });
+      if (mine === asked) tell({ problem: "The server is not responding." });
     }
   }
 

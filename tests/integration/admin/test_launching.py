@@ -55,7 +55,7 @@ def test_experiments_are_found_by_all_words_of_their_title_name_and_docstring(op
     assert "?experiment=scripted" not in page
     assert "Layers &lt;b&gt;of&lt;/b&gt; a network" in page
     assert "- a line for each layer,\n- and that is all." in page
-    assert "None of them has" in text(operator.get(LAUNCH, {"q": "nowhere"}))
+    assert "No experiments match" in text(operator.get(LAUNCH, {"q": "nowhere"}))
 
 
 def test_what_is_not_there_is_said_with_what_is_like_it(operator: Client) -> None:
@@ -197,7 +197,7 @@ def test_the_page_of_a_run_leads_to_its_launch_with_changes(operator: Client) ->
 
 def test_a_launch_is_saved_as_an_instance_instead(saver: Client) -> None:
     answer = fill(saver, LAYERED, name="no slug", **{"!do": "save"})
-    assert "An instance needs a name of letters" in str(answer.context["form"].errors["name"])
+    assert "Enter a name to save an instance" in str(answer.context["form"].errors["name"])
     more = {"limits.timeout_s": "1h", "priority": "2", "tags": "a", "seed": "3", "configuration.token": "hush"}
     answer = fill(saver, LAYERED, name="mine", **more, **{"!do": "save"})
     instance = Instance.objects.get()
@@ -206,7 +206,7 @@ def test_a_launch_is_saved_as_an_instance_instead(saver: Client) -> None:
     assert (instance.limits, instance.priority, instance.tags) == ({"timeout_s": 3600.0}, 2, ["a"])
     assert instance.created_by is not None
     assert LogEntry.objects.get().change_message == "Saved from the launch page, from 127.0.0.1"
-    assert "An instance does not keep: the seed" in text(saver.get(answer["Location"]))
+    assert "Not saved with the instance: the seed" in text(saver.get(answer["Location"]))
     assert not Run.objects.exists()
 
 

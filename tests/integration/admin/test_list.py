@@ -159,7 +159,7 @@ def act(client: Client, action: str, runs: list[Run]) -> str:
 
 def test_cancelling_many_tells_how_many(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [make_run(), make_run(), make_attempt().run, finished()]
-    assert act(operator, "cancel_runs", runs) == "2 cancelled, 1 asked to stop, 1 had ended already."
+    assert act(operator, "cancel_runs", runs) == "2 cancelled, 1 cancelling, 1 had already finished."
     assert Run.objects.filter(status=Status.CANCELLED).count() == 2
     assert LogEntry.objects.filter(change_message__startswith="Cancel requested, from 127.0.0.1").count() == 3
 
@@ -167,7 +167,7 @@ def test_cancelling_many_tells_how_many(operator: Client, monkeypatch: pytest.Mo
 def test_one_refused_rerun_does_not_stop_the_others(operator: Client) -> None:
     runs = [finished(), make_run(), finished()]
     said = act(operator, "rerun_runs", runs)
-    assert said.startswith("2 run again.")
+    assert said.startswith("2 rerun.")
     assert f"Run {runs[1].pk} is pending" in said
     assert Run.objects.filter(origin_kind="rerun").count() == 2
 
