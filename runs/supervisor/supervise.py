@@ -28,6 +28,8 @@ from runs.lines.store.writing import REFUSALS
 from runs.models import Attempt, Checkpoint
 from runs.outcomes import Outcome, ProcessRow, Totals
 from runs.states import AttemptKey, FailureKind, Level, Status
+from runs.supervisor.child_spec import child_spec
+from runs.supervisor.drain import Drain
 from runs.supervisor.events import Event, Inbox, Measured
 from runs.supervisor.intake import system_line
 from runs.supervisor.memory import with_default_limit
@@ -134,11 +136,10 @@ class Supervisor:
                 refused=self._refuse_checkpoint,
                 note=self._note,
                 hurry=worker.recorder.hurry,
-                store_said=self._store_said,
+                store_said=lambda: self._drain.store_so_far(),
             ),
         )
-        self._kept = dict.fromkeys(Stream, 0)
-        """Up to here everything was stored with a checkpoint."""
+        self._drain = Drain(worker, self.key, self._window, self._writes)
         self._gone = threading.Event()
         """No process of the child is left."""
         self.pid: int | None = None
@@ -163,13 +164,14 @@ class Supervisor:
         sender.start()
         try:
             observation, evidence = self._observe()
-            self._drain()
+            self._drain.run()
             outcome, result = self._finish(outcome_of(observation), observation, evidence)
         finally:
             sender.end()
             self._inbox.close()
             self._worker.recorder.close(self.key)
-        self._forget_buffer(result)
+        if result is not EndResult.SUPERSEDED:
+            self._drain.discard_buffer()
         if result is EndResult.FINAL:
             remove_if_empty(run_folder(self.key.run_id))
         return _supervised(self.key, outcome, result, self._run.queue)
@@ -189,7 +191,7 @@ class Supervisor:
         close_connection()  # none is needed while the child runs
         watch = Watch(child, self._limits, self._conf, self._inbox, self._window, self._writes, self._worker.linger_s)
         try:
-            observation = watch.run(self._drain)
+            observation = watch.run(self._drain.run)
         except BaseException:
             logger.exception("Run %s: its supervisor failed; its child is killed", self.key)
             child.kill()
@@ -203,7 +205,7 @@ class Supervisor:
 
     def _spawn(self) -> Child:
         """Start the child while the attempt is certainly this worker's. Raises SpawnFailed."""
-        spec = self._until_done("its start", self._spec)
+        spec = self._drain.until_done("its start", lambda: child_spec(self._run, self.key, self._conf, self._writes))
         return self._worker.forkserver.spawn(spec, self._exited, before=self._held_until)
 
     def _held_until(self) -> float:
@@ -230,25 +232,6 @@ class Supervisor:
             processes=processes or [],
         )
 
-    def _spec(self) -> ChildSpec:
-        run = self._run
-        checkpoint = Checkpoint.objects.filter(run=run).first()
-        if checkpoint is not None:
-            self._writes.mark(restored={"attempt": checkpoint.attempt, "number": checkpoint.number})
-        return ChildSpec(
-            key=self.key,
-            experiment=run.experiment,
-            configuration=run.configuration,
-            limits=run.limits,
-            seed=run.seed,
-            slot=run.slot.isoformat() if run.slot else None,
-            folder=run_folder(run.pk),
-            restored=checkpoint.state if checkpoint else None,
-            line_max_bytes=self._conf.line_max_bytes,
-            record_max_bytes=self._conf.record_max_bytes,
-            checkpoint_max_bytes=self._conf.checkpoint_max_bytes,
-        )
-
     def _exited(self, exit_: Exit) -> None:
         self._gone.set()
         self.post(exit_)
@@ -261,55 +244,6 @@ class Supervisor:
 
     def _note(self, message: str) -> None:
         self._window.add(Stream.LINES, [system_line(Level.WARNING, message)])
-
-    def _store_said(self) -> None:
-        """What was said so far, in the transaction of a checkpoint. The window keeps it: only its way is shorter."""
-        found = {stream: self._window.after(stream, self._kept[stream], sys.maxsize) for stream in Stream}
-        upto = {stream: position(entries[-1])[1] for stream, entries in found.items() if entries}
-        if upto:
-            store.store_entries(self.key.run_id, found[Stream.LINES], found[Stream.RESULTS])
-            transaction.on_commit(lambda: self._kept.update(upto))
-
-    # drain, finish
-
-    def _drain(self) -> None:
-        """Store what the window holds straight into the database, and what the recorder holds."""
-        if self.key.number > 1:
-            self._store_earlier()
-        self._writes.wait_for_provenance()
-        self._persist("its last records", self._writes.write)  # first, since it may add a line
-        self._persist("its last lines", self._store_window)
-
-    def _store_earlier(self) -> None:
-        """Store what Redis still has of earlier attempts, whose supervisors are gone. What does not work now is left to
-        the flush.
-        """
-        try:
-            flush.flush_run(self.key.run_id)
-        except (BufferUnavailable, DatabaseError, InterfaceError) as error:
-            logger.info("Run %s: lines of earlier attempts are left to the flush: %s", self.key, error)
-
-    def _store_window(self) -> None:
-        """Nothing is written once the attempt has been taken over: a worker that stood still has no say any more."""
-        batch = self._conf.flush_batch
-        while True:
-            lines = self._window.after(Stream.LINES, 0, batch)
-            results = self._window.after(Stream.RESULTS, 0, batch)
-            if not lines and not results:
-                return
-            if not self._store_while_open(lines, results):
-                logger.warning("Run %s: it was taken over, %d late lines are dropped", self.key, len(lines))
-            for stream, entries in ((Stream.LINES, lines), (Stream.RESULTS, results)):
-                self._window.forget(stream, self._window.stored(stream) + len(entries))
-
-    def _store_while_open(self, lines: Sequence[bytes], results: Sequence[bytes]) -> bool:
-        """Store entries unless the attempt is closed. Its row is locked last: renewals do not wait for lines."""
-        with transaction.atomic():
-            store.store_entries(self.key.run_id, lines, results)
-            if transitions.is_open(self.key):
-                return True
-            transaction.set_rollback(True)
-        return False
 
     def _finish(self, outcome: Outcome, observation: Observation, evidence: Evidence) -> tuple[Outcome, EndResult]:
         """Write the end; one that the database refuses is written without what it may have been refused for."""
@@ -328,35 +262,4 @@ class Supervisor:
             return outcome, self._end(outcome)
 
     def _end(self, outcome: Outcome) -> EndResult:
-        return self._persist("its end", lambda: transitions.end_attempt(self.key, outcome))
-
-    def _persist(self, what: str, write: Callable[[], T]) -> T:
-        """Do `write` when it is this run's turn, again and again while the database is away: what has happened is not
-        lost for that.
-        """
-        return self._until_done(what, lambda: self._in_turn(write))
-
-    def _in_turn(self, write: Callable[[], T]) -> T:
-        with self._worker.turn_to_write():
-            return write()
-
-    def _until_done(self, what: str, action: Callable[[], T]) -> T:
-        while True:
-            close_old_connections()
-            try:
-                return action()
-            except (OperationalError, InterfaceError) as error:
-                logger.warning("Run %s: %s waits for the database: %s", self.key, what, str(error).strip())
-                if self._worker.hurrying.wait(RETRY_S):
-                    raise
-
-    def _forget_buffer(self, result: EndResult) -> None:
-        """Everything of a first attempt is stored: what Redis still has is not needed. If it cannot be told, and where
-        earlier attempts may have left something, the flush finds out.
-        """
-        if result is EndResult.SUPERSEDED or self.key.number > 1:
-            return
-        try:
-            self._worker.buffer.discard(self.key.run_id)
-        except BufferUnavailable as error:
-            logger.info("Run %s: its buffer is left to the flush: %s", self.key, error)
+        return self._drain.in_turn("its end", lambda: transitions.end_attempt(self.key, outcome))

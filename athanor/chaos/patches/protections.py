@@ -75,8 +75,8 @@ def _without_replay(sender: Any) -> None:
     _replace(sender.Sender, "_send", send_and_forget)
 
 
-def _without_final_drain(supervise: Any) -> None:
-    _replace(supervise.Supervisor, "_store_window", _nothing)
+def _without_final_drain(drain: Any) -> None:
+    _replace(drain.Drain, "_store_window", _nothing)
 
 
 def _without_recovery(reconcile: Any) -> None:
@@ -105,7 +105,7 @@ PROTECTIONS: dict[str, dict[str, Patch]] = {
     # Lines that Redis has taken are kept until the database has them, and sent again after a wipe.
     "replay": {"runs.supervisor.sender": _without_replay},
     # A supervisor stores what it still holds before it writes the end.
-    "final_drain": {"runs.supervisor.supervise": _without_final_drain},
+    "final_drain": {"runs.supervisor.drain": _without_final_drain},
     # Attempts whose worker vanished are ended, so that their runs go on.
     "recovery": {"runs.recovery.reconcile": _without_recovery},
     # Pending runs whose wake-up vanished get another one.

@@ -1,0 +1,30 @@
+"""What a child needs to know of its run, read from the database."""
+
+from __future__ import annotations
+
+from runs.conf import RunsSettings
+from runs.folders import run_folder
+from runs.forkserver.client import ChildSpec
+from runs.models import Checkpoint, Run
+from runs.states import AttemptKey
+from runs.supervisor.recorder import RunRecords
+
+
+def child_spec(run: Run, key: AttemptKey, conf: RunsSettings, records: RunRecords) -> ChildSpec:
+    """Describe an attempt for its child, and record the checkpoint from which it continues."""
+    checkpoint = Checkpoint.objects.filter(run=run).first()
+    if checkpoint is not None:
+        records.mark(restored={"attempt": checkpoint.attempt, "number": checkpoint.number})
+    return ChildSpec(
+        key=key,
+        experiment=run.experiment,
+        configuration=run.configuration,
+        limits=run.limits,
+        seed=run.seed,
+        slot=run.slot.isoformat() if run.slot else None,
+        folder=run_folder(run.pk),
+        restored=checkpoint.state if checkpoint else None,
+        line_max_bytes=conf.line_max_bytes,
+        record_max_bytes=conf.record_max_bytes,
+        checkpoint_max_bytes=conf.checkpoint_max_bytes,
+    )
