@@ -12,10 +12,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq -
 PYTEST := $(BIN)/python -m pytest $(if $(JOBS),-n $(JOBS) --dist worksteal)
 RECOVERY := tests/acceptance/test_chaos_*.py tests/acceptance/test_recovery_*.py
 RECOVERY_ON_POSTGRESQL := tests/acceptance/test_recovery_database.py tests/acceptance/test_recovery_workers.py
+PYTHONS := 3.11 3.13
+ON_EVERY_PYTHON := $(wildcard tests/unit/test_context.py tests/unit/test_endings.py tests/unit/test_child_*.py \
+    tests/unit/test_experiments_*.py tests/integration/test_child*.py tests/integration/test_output_*.py \
+    tests/integration/test_stored_values.py)
 LOCK := uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-recovery check lock bench screenshots clean
+.PHONY: help run install test test-pythons test-on-this-python test-recovery check lock bench screenshots clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -30,6 +34,19 @@ install: $(VENV)/.installed ## Make the environment with the pinned requirements
 test: $(VENV)/.installed-dev ## Run the tests, on SQLite and, where one can be started, on PostgreSQL (some 15 minutes)
 	$(PYTEST) $(ARGS)
 	$(PYTEST) --database=postgresql tests/integration $(RECOVERY_ON_POSTGRESQL) $(ARGS)
+	@$(MAKE) --no-print-directory test-pythons
+
+test-pythons: $(VENV)/.installed-dev ## Of those, what a run may do, on the oldest and the newest supported Python
+	@for version in $(PYTHONS); do \
+	    [ "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')" != "$$version" ] || continue; \
+	    if python=$$(.ci/find-python "$$version"); then \
+	        $(MAKE) --no-print-directory VENV=$(VENV)-$$version PYTHON="$$python" test-on-this-python || exit 1; \
+	    elif [ "$$ATHANOR_REQUIRE_SERVICES" = 1 ]; then exit 1; \
+	    else echo "make: skipped the tests on Python $$version."; fi; \
+	done
+
+test-on-this-python: $(VENV)/.installed-dev
+	$(PYTEST) $(ON_EVERY_PYTHON) $(ARGS)
 
 test-recovery: $(VENV)/.installed-dev ## Of those, the tests that kill, freeze and starve a whole stack
 	$(PYTEST) $(RECOVERY) $(ARGS)
@@ -57,7 +74,7 @@ screenshots: $(VENV)/.installed-dev ## Make the documents' pictures anew from re
 	$(BIN)/python docs/images/refresh.py
 
 clean: ## Remove the environment and all caches; data in var/ is kept
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PYTHONS:%=$(VENV)-%) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:

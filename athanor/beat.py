@@ -1,4 +1,4 @@
-"""The beat's scheduler: ticks by a clock that nobody moves, and no more of them than somebody works off.
+"""The scheduler of the beat: ticks by the monotonic clock, and no more of them than the system workers consume.
 
 Celery's own goes by the wall clock: when that is set back by an hour, nothing is sent for an hour. And its way to keep
 messages from piling up, an expiry, compares the clocks of two machines: a worker whose clock is ahead drops every tick.
@@ -17,11 +17,11 @@ from redis import RedisError
 from runs.wake import waiting
 
 TICKS_MAX = 30
-"""Most ticks that wait for a system worker. Each is safe to be left out: the next one does its work."""
+"""Most ticks that wait for a system worker. Each may be left out: the next one does its work."""
 
 
 class Scheduler(CelerysScheduler):  # type: ignore[misc]  # celery is untyped
-    """Knows intervals only. The first tick of each task is sent after its period."""
+    """Send ticks at intervals. The first tick of each task is sent after its period."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._due_at: dict[str, float] = {}
@@ -49,4 +49,4 @@ class Scheduler(CelerysScheduler):  # type: ignore[misc]  # celery is untyped
         try:
             return waiting(queue) >= TICKS_MAX
         except (KombuError, RedisError, OSError):
-            return False  # sending it will say what is wrong
+            return False  # sending it will report what is wrong

@@ -132,22 +132,22 @@ def _import_no_experiments(**_: Any) -> None:
     catalog.use_process()
 
 
-def _say_ready(**_: Any) -> None:
-    """Tell `up`, if it is what started this process."""
+def _report_ready(**_: Any) -> None:
+    """Report to `up`, if it started this process."""
     if path := os.environ.get("ATHANOR_READY_FILE"):
         Path(path).touch()
 
 
-def _look_around(**_: Any) -> None:
-    from runs.tasks import look_around
+def _recover_at_start(**_: Any) -> None:
+    from runs.tasks import recover_at_start
 
-    threading.Thread(target=look_around, name="look-around", daemon=True).start()
+    threading.Thread(target=recover_at_start, name="recover-at-start", daemon=True).start()
 
 
 setup_logging.connect(_leave_logging_to_django, weak=False)
 celeryd_init.connect(_import_no_experiments, weak=False)
 celeryd_init.connect(_install_supervision, weak=False)
 beat_init.connect(_import_no_experiments, weak=False)
-worker_ready.connect(_say_ready, weak=False)
-worker_ready.connect(_look_around, weak=False)
-beat_init.connect(_say_ready, weak=False)
+worker_ready.connect(_report_ready, weak=False)
+worker_ready.connect(_recover_at_start, weak=False)
+beat_init.connect(_report_ready, weak=False)

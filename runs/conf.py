@@ -90,7 +90,11 @@ class RunsSettings:
     progress_every_s: float = 0.5
     """Progress is written to the database at most so often per run."""
     redraw_every_s: float = 1.0
-    """A line redrawn by carriage returns (progress bars) is kept at most so often."""
+    """A state of lines that are redrawn (progress bars) becomes a line at most so often."""
+    redraw_rows_max: int = 50
+    """Rows that cursor movements can redraw (nested progress bars)."""
+    rest_s: float = 0.5
+    """Printed text without a newline becomes a line when it has not changed for so long."""
 
     # The buffer
     window_max_lines: int = 50_000

@@ -24,6 +24,7 @@ from runs.lines.buffer import buffer
 from runs.lines.buffer.lists import Backlog
 from runs.models import Attempt, Pulse, Run, Worker
 from runs.recent_failures import Failures
+from runs.schedules.health import Beat
 from runs.states import Status
 from runs.wake import waiting
 
@@ -72,7 +73,7 @@ class Wellbeing:
 
     @property
     def is_beating(self) -> bool:
-        return self.beat_at is not None and (self.now - self.beat_at).total_seconds() < runs_settings().pulse_silent_s
+        return not Beat(self.beat_at, self.now).is_silent
 
 
 def look() -> Wellbeing:

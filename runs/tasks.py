@@ -60,9 +60,9 @@ def reconcile() -> None:
         logger.warning("Reconciling waits for the database: %s", str(error).strip())
 
 
-def look_around() -> None:
-    """What a worker does when it starts, in a thread of its own: kill what a dead worker of this machine has left, and
-    set its runs going again, rather than leave that to the next tick.
+def recover_at_start() -> None:
+    """Recover when a worker starts, in a thread of its own: kill the orphan processes of a dead worker of this machine
+    and recover its runs, rather than leave that to the next tick.
     """
     from runs.recovery import reconcile as reconciling
     from runs.recovery.orphans import kill_orphans
@@ -71,7 +71,7 @@ def look_around() -> None:
         kill_orphans()
         reconciling.reconcile()
     except Exception:
-        logger.exception("What an earlier worker left could not be looked after; the next tick does it")
+        logger.exception("Cannot recover the runs of an earlier worker; the next tick tries again")
     finally:
         connections.close_all()
 

@@ -56,7 +56,7 @@ class Up:
                 self.echo("Stopped.")
 
     def _clear(self, files: status.Files) -> None:
-        if count := status.end_orphans(files):
+        if count := status.kill_orphans(files):
             self.echo(f"Stopped {count} processes left over from an earlier `up`.")
 
     def _log_folder(self) -> Path:

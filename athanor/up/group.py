@@ -1,7 +1,7 @@
 """The group of processes: started in order, restarted when they die, stopped in reverse order.
 
 It writes its state to a file at each change. After a crash of the group itself, the kernel or the next group
-(`athanor.up.status.end_orphans`) ends its processes. Nothing is lost: each of them may be killed at any moment.
+(`athanor.up.status.kill_orphans`) ends its processes. Nothing is lost: each of them may be killed at any moment.
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ def _create_time(pid: int | None) -> float | None:
         return None
 
 
-def end_orphans(files: Files) -> int:
+def kill_orphans(files: Files) -> int:
     """End the processes of a group that was killed; return their number. Call this while holding the lock."""
     stored = read(files)
     entries = stored["processes"] if stored else []

@@ -43,7 +43,7 @@ from runs.child.output import Output
 from runs.child.pipe import RecordPipe
 from runs.child.shutdown import Limits, Shutdown, exit_status, finalize
 from runs.conf import runs_settings
-from runs.forkserver import environment, prctl
+from runs.forkserver import environment
 from runs.forkserver.spec import ChildSpec
 from runs.lines.records import END, HELLO, End
 
@@ -100,9 +100,7 @@ class _Child:
         self._pipe = RecordPipe(descriptors.records, line_max_bytes=spec.line_max_bytes, raw_fds=(1, 2))
         self._control = Control(descriptors.control, on_gone=_end_own_group)
         self._interrupts = Interrupts(self._control)
-        self._output = Output(
-            self._pipe, line_max_bytes=spec.line_max_bytes, redraw_every_s=runs_settings().redraw_every_s
-        )
+        self._output = Output(self._pipe)
         self._context: ChildContext[Any] | None = None
         self._pid = os.getpid()
         conf = runs_settings()
@@ -123,6 +121,7 @@ class _Child:
         self._shutdown.run(lambda: self._report(end))
         if self._is_forked:
             self._exit_forked({"outcome": "returned"}, is_final=True)
+        self._output.finish()
 
     @property
     def _is_forked(self) -> bool:
@@ -172,24 +171,21 @@ class _Child:
 
     def _report(self, end: End) -> None:
         """Write the output that is held back, then the end."""
-        self._flush()
+        self._output.end_lines()
         if self._context is not None:
             self._context.flush_progress()
         with suppress(OSError):
             if not self._spec.stacks_path.stat().st_size:
                 self._spec.stacks_path.unlink()
         self._pipe.send(END, endings.encoded(end))
-
-    def _flush(self) -> None:
-        prctl.flush_c_output()
-        self._output.end_lines()
+        self._output.flush_files()
 
     def _exit_forked(self, end: End, *, is_final: bool = False) -> NoReturn:
         """End a process that the experiment forked, as an interpreter would. `is_final`: exit functions have run."""
         status = exit_status(end)
         if not is_final:
             finalize()
-        self._flush()
+        self._output.finish()
         os._exit(status)
 
     def _after_fork(self) -> None:

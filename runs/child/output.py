@@ -1,173 +1,81 @@
-"""What an experiment prints, logs and warns of, as lines on the records pipe, in the order in which it happened.
+"""Everything that an experiment prints, logs and warns of, as lines on the records pipe, in the order in which it
+happened.
 
-Sub-processes and C code write to descriptors 1 and 2, which the worker reads; everything of Python's goes this way. A
-line that `print` has not ended is held back, for each thread of its own, until its newline or the end of the run; of
-a bar that is redrawn by carriage returns a state now and then.
+Sub-processes and C code write to descriptors 1 and 2, which the supervisor reads; everything of Python's goes this way.
 """
 
 from __future__ import annotations
 
+import gc
 import io
-import logging
 import sys
+import sysconfig
 import threading
 import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from types import ModuleType
 from typing import Any, TextIO
 
-from runs.child.clocks import CLOCKS
+from runs.child import logs
 from runs.child.pipe import RecordPipe
-from runs.lines.folding import LineFolder
+from runs.child.streams import LineStream, Sink
+from runs.forkserver import prctl
 from runs.states import Level, Source
 
-_LEVELS = sorted(Level.values, reverse=True)
-
-
-class LineStream(io.TextIOBase):
-    """Stands for sys.stdout or sys.stderr. Thread-safe."""
-
-    def __init__(self, pipe: RecordPipe, source: Source, level: Level, fd: int, **folding: Any) -> None:
-        super().__init__()
-        self._pipe, self._source, self._level, self._fd = pipe, source.value, level.value, fd
-        self._folding = folding
-        self._folders: dict[int, LineFolder] = {}  # thread → its unfinished line
-        self._ends_at_flush = False
-        self.buffer = _Bytes(self)
-        self.name = f"<{source.value}>"
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return "utf-8"
-
-    @property
-    def errors(self) -> str:  # type: ignore[override]
-        return "backslashreplace"
-
-    @property
-    def line_buffering(self) -> bool:
-        return True
-
-    def reconfigure(self, **_: Any) -> None:
-        """Accepted, as of any text stream; encoding and buffering are what they are."""
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def isatty(self) -> bool:
-        return False
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str, /) -> int:
-        """Raises runs.child.pipe.PipeClosed if the experiment has closed the pipe."""
-        if not isinstance(text, str):
-            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        thread = threading.get_ident()
-        folder = self._folders.get(thread)
-        if folder is None:
-            folder = self._folders[thread] = LineFolder(**self._folding)
-        lines = folder.feed(text, CLOCKS.monotonic())
-        if folder.is_empty:
-            self._folders.pop(thread, None)
-        for line in lines:
-            self._pipe.line(self._level, self._source, line)
-        return len(text)
-
-    def flush(self) -> None:
-        """Nothing waits but unfinished lines, and they wait for their end: `print(".", end="", flush=True)` is one
-        line.
-        """
-        if self._ends_at_flush:
-            self.end_lines()
-
-    def close(self) -> None:
-        """Does nothing: the stream is the process' own."""
-
-    def end_lines(self) -> None:
-        """Write the unfinished lines of all threads."""
-        folders, self._folders = self._folders, {}
-        for folder in folders.values():
-            for line in folder.close():
-                self._pipe.line(self._level, self._source, line)
-
-    def after_fork(self) -> None:
-        """In a forked child: the unfinished lines are the parent's; its own are written at flush, which
-        multiprocessing calls last.
-        """
-        self._folders = {}
-        self._ends_at_flush = True
-
-
-class _Bytes(io.BufferedIOBase):
-    """`sys.stdout.buffer`: bytes in the same order as text."""
-
-    def __init__(self, stream: LineStream) -> None:
-        super().__init__()
-        self._stream = stream
-
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._stream.fileno()
-
-    def write(self, data: Any, /) -> int:
-        raw = bytes(data)
-        self._stream.write(raw.decode("utf-8", "backslashreplace"))
-        return len(raw)
-
-    def flush(self) -> None:
-        self._stream.flush()
-
-    def close(self) -> None:
-        pass
-
-
-class LineHandler(logging.Handler):
-    """Log records as lines, the logger's name as metadata."""
-
-    def __init__(self, pipe: RecordPipe) -> None:
-        super().__init__()
-        self._pipe = pipe
-
-    def createLock(self) -> None:  # noqa: N802  # logging's name
-        """None is needed: a line is one write, or tells its pieces apart."""
-        self.lock = None
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            level = next((level for level in _LEVELS if level <= record.levelno), Level.DEBUG.value)
-            self._pipe.line(level, Source.LOGGING.value, self.format(record), {"logger": record.name})
-        except Exception:
-            self.handleError(record)
+_LIBRARIES = tuple({sysconfig.get_path(name) + "/" for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+_STREAM: Any = io.IOBase.__base__  # in C, and many times faster to ask for
+_BUFFERED = (io.BufferedWriter, io.BufferedRandom, io.BufferedRWPair)
 
 
 class Output:
     """Everything that is captured in this process."""
 
-    def __init__(self, pipe: RecordPipe, *, line_max_bytes: int, redraw_every_s: float) -> None:
+    def __init__(self, pipe: RecordPipe) -> None:
         self._pipe = pipe
-        folding = {"line_max_bytes": line_max_bytes, "redraw_every_s": redraw_every_s}
-        self._streams = (
-            LineStream(pipe, Source.STDOUT, Level.INFO, 1, **folding),
-            LineStream(pipe, Source.STDERR, Level.WARNING, 2, **folding),
-        )
+        self._sinks = (Sink(pipe, Source.STDOUT), Sink(pipe, Source.STDERR))
+        self._modules: frozenset[str] = frozenset()
 
     def install(self) -> None:
-        sys.stdout, sys.stderr = self._streams  # text streams in all but class
-        sys.__stdout__, sys.__stderr__ = self._streams  # type: ignore[misc, assignment]
-        root = logging.getLogger()
-        root.handlers[:] = [LineHandler(self._pipe)]
-        root.setLevel(logging.INFO)
+        gc.freeze()  # what was inherited is neither flushed at the end nor looked through by each collection
+        self._modules = frozenset(sys.modules)
+        out, err = self._sinks
+        sys.stdout = sys.__stdout__ = LineStream(out, "<stdout>", 1)  # type: ignore[misc]
+        sys.stderr = sys.__stderr__ = LineStream(err, "<stderr>", 2)  # type: ignore[misc]
+        logs.install(self._pipe)
         warnings.showwarning = self._warned
 
     def end_lines(self) -> None:
-        for stream in self._streams:
-            stream.end_lines()
+        """Let everything that was printed leave the process."""
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(BaseException):  # it may be the experiment's own
+                stream.flush()
+        prctl.flush_c_output()
+        for sink in self._sinks:
+            sink.finish()
+
+    def flush_files(self) -> None:
+        """Flush every open file of this process."""
+        _flush_open_files()
+        with suppress(BaseException):
+            self.end_lines()
+
+    def finish(self) -> None:
+        """Do what an interpreter does last, after all exit functions: delete the globals of the experiment's modules,
+        by which their files are closed, and flush whatever is still open. The process ends after it.
+        """
+        threading.excepthook = _ignore  # daemon threads go on, and miss their globals
+        _flush_open_files()  # what refers to itself is collected in any order, files below before those above
+        with suppress(BaseException):
+            _delete_globals([name for name in sys.modules if name not in self._modules])
+            gc.collect()
+        _close_wrappers()
+        self.flush_files()
 
     def after_fork(self) -> None:
-        for stream in self._streams:
-            stream.after_fork()
+        """Called in a process that the experiment has forked."""
+        for sink in self._sinks:
+            sink.after_fork()
 
     def _warned(
         self,
@@ -183,3 +91,57 @@ class Output:
             return
         about = {"category": category.__name__, "file": filename, "line": lineno}
         self._pipe.line(Level.WARNING.value, Source.WARNING.value, str(message), about)
+
+
+def _ignore(_: Any) -> None:
+    pass
+
+
+def _delete_globals(names: list[str]) -> None:
+    """Set the globals of these modules to None, those with an underscore first, as an interpreter does at its end.
+    Modules of Python and of installed packages keep theirs.
+    """
+    for name in names:
+        module = sys.modules.get(name)
+        if isinstance(module, ModuleType) and _is_own(module):
+            variables = vars(module)
+            first = [key for key in variables if key.startswith("_") and not key.startswith("__")]
+            for key in [*first, *(key for key in variables if not key.startswith("__"))]:
+                with suppress(BaseException):
+                    variables[key] = None
+
+
+def _is_own(module: ModuleType) -> bool:
+    file = vars(module).get("__file__")
+    return isinstance(file, str) and file.endswith(".py") and not file.startswith(_LIBRARIES)
+
+
+def _flush_open_files() -> None:
+    """Flush the files that are still open, text before the bytes below."""
+    streams = _open_streams()
+    for kind in (io.TextIOWrapper, _BUFFERED):
+        for stream in streams:
+            if issubclass(type(stream), kind):
+                _quietly(stream.flush)
+
+
+def _close_wrappers() -> None:
+    """Close files that are written in Python: gzip and its like write their end then."""
+    for stream in _open_streams():
+        if type(stream).__module__ != "_io" and not issubclass(type(stream), (io.TextIOWrapper, *_BUFFERED)):
+            _quietly(stream.close)
+
+
+def _open_streams() -> list[Any]:
+    return [stream for stream in gc.get_objects() if issubclass(type(stream), _STREAM) and _is_written(stream)]
+
+
+def _is_written(stream: Any) -> bool:
+    with suppress(BaseException):
+        return not stream.closed and bool(stream.writable())
+    return False
+
+
+def _quietly(action: Callable[[], object]) -> None:
+    with suppress(BaseException):
+        action()

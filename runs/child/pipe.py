@@ -26,7 +26,7 @@ from runs.child import jsonable
 from runs.child.clocks import CLOCKS
 from runs.exceptions import RunsError
 from runs.lines.folding import cut, size_of
-from runs.lines.records import BARRIER, FRAME_MAX_BYTES, LAST_PIECE, LINE, PIECE, RESULT
+from runs.lines.records import BARRIER, FRAME_MAX_BYTES, LAST_PIECE, LINE, PIECE, RESULT, TEXT
 
 _encode = msgspec.json.Encoder().encode
 _BARRIER_FRAME = b"%cnull\n" % BARRIER
@@ -97,6 +97,12 @@ class RecordPipe:
         except UnicodeEncodeError:
             return b""
         return frame if len(frame) <= self._frame_max else b""
+
+    def text(self, source: str, writer: str, text: str) -> None:
+        """Text of a standard stream that is no whole line, or redraws one. Raises PipeClosed."""
+        room = max(self._line_max // 6, 1)  # JSON may need six bytes for one
+        for start in range(0, len(text), room):
+            self.send(TEXT, _encode((CLOCKS.wall(), source, writer, _text_of(text[start : start + room]))))
 
     def result(self, kind: str, key: str, step: int | None, value: bytes) -> None:
         """One result or metric, its key and its value (JSON) checked before. Raises PipeClosed."""

@@ -1,7 +1,7 @@
-"""Which machine this is, and whether a process of it still lives. Not by the wall clock, which may be moved.
+"""Identity of this machine, and whether a process of it is gone. Independent of the wall clock, which may be moved.
 
-Host, boot, pid and start name a process for ever. Two containers with the same host name see different processes, so
-the boot's name holds that of the container's process space as well.
+Host, boot, pid and start time identify a process for ever. Two containers with the same host name see different
+processes, so the boot id includes the container's process namespace.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def _boot_session() -> str:
 
 
 def started(pid: int) -> float | None:
-    """When a process began, in seconds since the boot where the system tells that (Linux), else since the epoch.
+    """Start time of a process, in seconds since the boot where the system has that (Linux), else since the epoch.
 
-    None if there is none, or only what is left of one until its parent looks (a zombie).
+    None if there is no such process, or only a zombie.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()

@@ -1,4 +1,4 @@
-"""From Redis to the database: what lies in the runs' lists is stored, and only then removed.
+"""From Redis to the database: entries of the runs' lists are stored, and only then removed.
 
 Any number of flushers may be at work, and each may die between any two steps: the entries stay in the list until they
 are committed, storing twice changes nothing, and only the lock's holder trims a list, by the very entries it has read.
@@ -37,7 +37,7 @@ class Flush:
         return self.token is not None
 
     def read(self) -> int:
-        """Read the lists' heads; how many entries there are."""
+        """Read the heads of the lists; return the number of entries."""
         batch = runs_settings().flush_batch
         self.lines = buffer().head(self.run_id, Stream.LINES, batch)
         self.results = buffer().head(self.run_id, Stream.RESULTS, batch)
@@ -75,9 +75,9 @@ def flush_run(run_id: int, *, until: float | None = None) -> int:
         return 0
     total = 0
     try:
-        while found := flush.read():
+        while count := flush.read():
             flush.store()
-            total += found
+            total += count
             if not flush.trim():
                 return total
             flush.announce()
@@ -91,12 +91,12 @@ def flush_run(run_id: int, *, until: float | None = None) -> int:
 
 @dataclass(slots=True)
 class FlushReport:
-    """What one round over all runs did."""
+    """The result of one round over all runs."""
 
     runs: int = 0
     entries: int = 0
     failed: dict[int, str] = field(default_factory=dict)
-    """Run → what went wrong; the next round tries again."""
+    """Run → error; the next round tries again."""
     stopped: str = ""
     """Why the round ended early: the budget, or a Redis or database that is away."""
 
@@ -128,9 +128,9 @@ def _flush_one(run_id: int, until: float, report: FlushReport) -> None:
     except (BufferUnavailable, OperationalError, InterfaceError) as error:
         if not is_lock_timeout(error):
             raise
-        logger.warning("Run %d waits: what it writes to is locked", run_id)
+        logger.warning("Run %d waits for a lock of the database", run_id)
         report.failed[run_id] = str(error)
-    except Exception as error:  # one run's trouble, whatever it is, must not stop the others
+    except Exception as error:  # an error of one run must not stop the others
         logger.exception("Run %d cannot be flushed", run_id)
         report.failed[run_id] = str(error)
     else:

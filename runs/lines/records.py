@@ -4,6 +4,8 @@ r"""The records of a run on their way from the child to the database: one format
 thread or process, and nothing is ever torn), ended by a newline. Its first byte is its kind, the rest is compact JSON:
 
     L[time, level, source, message, metadata]   a line; metadata is an object or null
+    T[time, source, writer, text]               text of stdout or stderr that has no newline yet, redraws, or goes on
+                        after such; `writer` is the process and thread, whose texts are one stream
     R[time, kind, key, step, value]             a result or metric; step is an integer or null; NaN as the string "nan"
     P[current, total, message]                  progress; only the latest counts
     C{"id", "sync", "state"}                    a checkpoint; answered by `ack` on the control pipe when it is stored
@@ -41,6 +43,7 @@ FRAME_MAX_BYTES = 4096
 """PIPE_BUF on Linux; macOS guarantees 512 only, and there a lock file keeps writers apart."""
 
 LINE, RESULT, PROGRESS, CHECKPOINT, ARTIFACT, HELLO, SEEN, END, BARRIER = (ord(letter) for letter in "LRPCAHSEB")
+TEXT = ord("T")
 PIECE, LAST_PIECE = ord("+"), ord("=")
 
 DEPTH_MAX = 200
@@ -72,6 +75,15 @@ class ResultRecord(NamedTuple):
     step: int | None
     number: float | None
     value: Any
+
+
+class Text(NamedTuple):
+    """Unfinished text of one writer. `time` is seconds since the epoch, UTC."""
+
+    time: float
+    source: str
+    writer: str
+    text: str
 
 
 class End(TypedDict):
@@ -127,10 +139,13 @@ class Progress:
 _encoder = msgspec.json.Encoder()
 _line_decoder = msgspec.json.Decoder(tuple[float, int, str, str, dict[str, Any] | None])
 _result_decoder = msgspec.json.Decoder(tuple[float, str, str, int | None, Any])
+_text_decoder = msgspec.json.Decoder(tuple[float, str, str, str])
 _ESCAPED_NUL = rb"\u0000"
 """The only way in which JSON can hold a NUL."""
 _LEVELS = frozenset(Level.values)
 _SOURCES = frozenset(Source.values)
+_TEXT_SOURCES = frozenset({Source.STDOUT.value, Source.STDERR.value})
+WRITER_MAX_CHARS = 64
 
 
 def encode(kind: int, payload: Any) -> bytes:
@@ -138,6 +153,14 @@ def encode(kind: int, payload: Any) -> bytes:
     none.
     """
     return bytes((kind,)) + _encoder.encode(payload)
+
+
+def text(record: bytes) -> Text:
+    """The Text that a T record is. Raises ValueError for what is none."""
+    found = Text(*_text_decoder.decode(record[1:]))
+    if found.source not in _TEXT_SOURCES or len(found.writer) > WRITER_MAX_CHARS or not math.isfinite(found.time):
+        raise ValueError("no text of a standard stream")
+    return found
 
 
 def entry(key: AttemptKey, seq: int, record: bytes) -> bytes:

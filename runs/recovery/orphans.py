@@ -1,7 +1,7 @@
-"""Processes that outlived their worker on this machine: found by their mark, and killed.
+"""Orphan processes: those that outlived their worker on this machine. They are found by their mark, and killed.
 
-Worker, fork server and keeper each see to it that nothing is left when another of them is killed. When all are killed
-at once, an experiment's sub-processes live on with no parent of ours. Processes of living workers, of other users, and
+Worker, fork server and keeper each end what another of them leaves when it is killed. When all are killed at once, the
+sub-processes of an experiment live on without a parent of ours. Processes of living workers, of other users, and
 of other containers are left alone.
 """
 
@@ -19,10 +19,10 @@ from runs.forkserver.marks import SERVER_MARK, ServerMark
 logger = logging.getLogger(__name__)
 
 PATIENCE_S = 0.3
-"""How long a fork server whose worker is gone may take to end what is its own, before this does it."""
+"""Time for a fork server whose worker is gone to end its own processes, before this module does."""
 LIMIT_S = 3.0
-"""How long is tried; a process that waits for a dead disk cannot be killed."""
-LOOK_S = 0.02
+"""Longest time to try; a process that waits for a dead disk cannot be killed."""
+POLL_S = 0.02
 
 
 class OrphansAlive(Exception):
@@ -37,22 +37,22 @@ def kill_orphans(patience_s: float = PATIENCE_S, limit_s: float = LIMIT_S) -> in
     """
     killed: set[int] = set()
     began = time.monotonic()
-    while found := orphan_processes():
+    while processes := orphan_processes():
         age = time.monotonic() - began
         if age > limit_s:
-            raise OrphansAlive(f"Processes {[process.pid for process in found]} of a dead worker cannot be killed")
+            raise OrphansAlive(f"Processes {[process.pid for process in processes]} of a dead worker cannot be killed")
         if age > patience_s:
-            killed |= _kill(found, spare_keepers=age < 2 * patience_s)
-        time.sleep(LOOK_S)
+            killed |= _kill(processes, spare_keepers=age < 2 * patience_s)
+        time.sleep(POLL_S)
     if killed:
-        logger.warning("Killed %d processes that dead workers had left: %s", len(killed), sorted(killed))
+        logger.warning("Killed %d orphan processes of dead workers: %s", len(killed), sorted(killed))
     return len(killed)
 
 
 def orphan_processes() -> list[psutil.Process]:
     """Living processes of this machine that descend from a fork server whose worker is gone."""
     gone: dict[ServerMark, bool] = {}
-    found = []
+    orphans = []
     for process, text in process_tree.with_variable(SERVER_MARK):
         mark = ServerMark.parsed(text)
         if mark is None or mark.boot_id != machine.boot_id():
@@ -60,17 +60,17 @@ def orphan_processes() -> list[psutil.Process]:
         if mark not in gone:
             gone[mark] = machine.is_gone(machine.host(), mark.boot_id, mark.worker_pid, mark.worker_started)
         if gone[mark]:
-            found.append(process)
-    return found
+            orphans.append(process)
+    return orphans
 
 
-def _kill(found: list[psutil.Process], *, spare_keepers: bool) -> set[int]:
-    """Kill them; with `spare_keepers` not those at the top, since a keeper ends also what has lost its mark. Such a one
-    is continued, in case that it was stopped.
+def _kill(processes: list[psutil.Process], *, spare_keepers: bool) -> set[int]:
+    """Kill processes; with `spare_keepers` not those at the top, since a keeper also ends processes without a mark. A
+    spared one is continued, in case it was stopped.
     """
-    pids = {process.pid for process in found}
+    pids = {process.pid for process in processes}
     killed = set()
-    for process in found:
+    for process in processes:
         with suppress(psutil.Error):
             if spare_keepers and process.ppid() not in pids:
                 process.resume()

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from time import time as clock
 
 from runs.lines import records
-from runs.lines.records import FRAME_MAX_BYTES, LAST_PIECE, LINE, PIECE, RESULT
+from runs.lines.records import FRAME_MAX_BYTES, LAST_PIECE, LINE, PIECE, RESULT, TEXT
 from runs.states import Level, Source
 
-_WHOLE = frozenset(b"LRPCAHSEB")
+_WHOLE = frozenset(b"LTRPCAHSEB")
 _SHOWN_BYTES = 500
 _SENDER_MAX_BYTES = 64
 
@@ -134,7 +134,7 @@ class Channel:
             return None
         record = b"".join(unfinished.pieces)
         kind = record[0] if record else 0
-        if kind not in _WHOLE or (kind in (LINE, RESULT) and len(record) > self._line_max):
+        if kind not in _WHOLE or (kind in (LINE, TEXT, RESULT) and len(record) > self._line_max):
             return self._reject(record)
         if self._garbage_frames:
             out.append(self._shown_garbage())

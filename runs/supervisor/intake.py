@@ -13,9 +13,10 @@ from runs.conf import RunsSettings
 from runs.forkserver.client import Child
 from runs.lines import control_records, records
 from runs.lines.buffer import Stream
+from runs.lines.folding import Folding
 from runs.lines.records import End
 from runs.states import Level, Source
-from runs.supervisor.capture import RawStream
+from runs.supervisor.capture import RawStream, Writers
 from runs.supervisor.channel import Channel
 from runs.supervisor.moments import Moment
 from runs.supervisor.recorder import RunRecords
@@ -54,20 +55,17 @@ class Intake:
             line_max_bytes=conf.line_max_bytes,
             senders_max=conf.channel_senders_max,
         )
+        folding = Folding(conf.line_max_bytes, conf.redraw_every_s, conf.rest_s, conf.redraw_rows_max)
         self._raw = {
-            child.stdout_fd: self._raw_stream(Source.STDOUT, Level.INFO),
-            child.stderr_fd: self._raw_stream(Source.STDERR, Level.WARNING),
+            child.stdout_fd: RawStream(Source.STDOUT, folding),
+            child.stderr_fd: RawStream(Source.STDERR, folding),
         }
+        self._writers = Writers(folding, writers_max=conf.channel_senders_max, held_max_chars=4 * conf.record_max_bytes)
         # Records first: one that was written after raw output has a barrier before it.
         self._pipes = [child.records_fd, child.stdout_fd, child.stderr_fd]
         self._open = set(self._pipes)
         self._listening = False
         self.said = Said()
-
-    def _raw_stream(self, source: Source, level: Level) -> RawStream:
-        return RawStream(
-            source, level, line_max_bytes=self._conf.line_max_bytes, redraw_every_s=self._conf.redraw_every_s
-        )
 
     def listen_while_there_is_room(self) -> None:
         """Register the pipes, or unregister them while the window is full: then the experiment waits."""
@@ -89,6 +87,21 @@ class Intake:
             if fd in ready and fd in self._open:  # a barrier may have read it to its end
                 self._read(fd)
 
+    @property
+    def rest_at(self) -> float:
+        """When `rest` has something to do; infinite while there is no room for it."""
+        if not self._listening:
+            return float("inf")
+        return min(self._writers.due_at, *(raw.due_at for raw in self._raw.values()))
+
+    def rest(self) -> None:
+        """Add unfinished and redrawn text that has been at rest as lines."""
+        at, now = time.time(), time.monotonic()
+        if self.rest_at <= now:
+            for raw in self._raw.values():
+                self._add(raw.rest(at, now), [])
+            self._add(self._writers.rest(at, now), [])
+
     def read_the_rest(self, relieve: Callable[[], None]) -> None:
         """Read all that is left, when no process holds the other ends any more; `relieve` makes room in the window."""
         for fd in self._pipes:
@@ -96,8 +109,9 @@ class Intake:
                 if not (self._window.has_room and self._writes.has_room):
                     relieve()
         for stream in self._raw.values():
-            self._window.add(Stream.LINES, stream.close(time.time()))
+            self._window.add(Stream.LINES, stream.close(time.time(), time.monotonic()))
         self._take(self._channel.close())
+        self._window.add(Stream.LINES, self._writers.close(time.time()))
 
     def _read(self, fd: int) -> bool:
         try:
@@ -112,7 +126,7 @@ class Intake:
         self.said.last_sign_at = time.monotonic()
         if fd in self._raw:
             self.said.last_line_at = time.monotonic()
-            self._window.add(Stream.LINES, self._raw[fd].feed(data, time.time()))
+            self._window.add(Stream.LINES, self._raw[fd].feed(data, time.time(), time.monotonic()))
         else:
             self._take(self._channel.feed(data))
         return True
@@ -124,6 +138,8 @@ class Intake:
             kind = record[0]
             if kind == records.LINE:
                 lines.append(record)
+            elif kind == records.TEXT:
+                lines += self._text(record)
             elif kind == records.RESULT:
                 results.append(record)
             else:
@@ -138,6 +154,13 @@ class Intake:
             self.said.last_line_at = time.monotonic()
         self._window.add(Stream.LINES, lines)
         self._window.add(Stream.RESULTS, results)
+
+    def _text(self, record: bytes) -> list[bytes]:
+        """Lines that unfinished text has become; a hostile record becomes a line that shows it."""
+        try:
+            return self._writers.feed(record, time.monotonic())
+        except (ValueError, RecursionError) as error:
+            return self._refuse(records.TEXT, record, str(error))
 
     def _control(self, kind: int, record: bytes) -> list[bytes]:
         """Take a control record. One that cannot be taken, whatever the reason, becomes a line that shows it."""

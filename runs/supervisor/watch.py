@@ -92,6 +92,7 @@ class Watch:
         self._intake.listen_while_there_is_room()
         wait_s = max(self._next_due() - time.monotonic(), 0.0)
         self._intake.read({key.fd for key, _ in self._selector.select(wait_s)})
+        self._intake.rest()
         for event in self._inbox.take():
             self._take(event)
         if self._exit is None:
@@ -172,7 +173,7 @@ class Watch:
         ended = self._intake.said.ended_at is not None
         ladder_at = self._ladder.next_at if self._ladder and not ended else float("inf")
         limits_at = min((at for at, _, _ in self._deadlines()), default=float("inf"))
-        return min(time.monotonic() + IDLE_S, limits_at, ladder_at, self._linger_at())
+        return min(time.monotonic() + IDLE_S, limits_at, ladder_at, self._linger_at(), self._intake.rest_at)
 
     def _meet_limits(self, now: float) -> None:
         for due_at, reason, message in self._deadlines():

@@ -1,6 +1,4 @@
-"""The thread that hears, through Redis, of cancels and of what has been stored. All it hears is also in the
-database.
-"""
+"""The thread that receives notices through Redis: cancels, and marks of stored lines. The database has them too."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ RETRY_S = 1.0
 
 
 class Listener(threading.Thread):
-    """Passes notices on at once, and reads the cancel flags every `poll_s` in case one was missed."""
+    """Pass notices on at once, and read the cancel flags every `poll_s` in case a notice was missed."""
 
     def __init__(
         self,
@@ -26,12 +24,12 @@ class Listener(threading.Thread):
         *,
         poll_s: float,
         run_ids: Callable[[], set[int]],
-        heard: Callable[[Notice], None],
-        flagged: Callable[[set[int]], None],
+        on_notice: Callable[[Notice], None],
+        on_flags: Callable[[set[int]], None],
     ) -> None:
         super().__init__(name="listener", daemon=True)
         self._buffer, self._poll_s = buffer, poll_s
-        self._run_ids, self._heard, self._flagged = run_ids, heard, flagged
+        self._run_ids, self._on_notice, self._on_flags = run_ids, on_notice, on_flags
         self._ending = threading.Event()
         self._polled_at = float("-inf")
 
@@ -40,10 +38,10 @@ class Listener(threading.Thread):
             try:
                 self._listen()
             except BufferUnavailable:
-                logger.warning("Redis is away: cancels are heard by the heartbeat until it is back")
+                logger.warning("Redis is away: cancels are read from the database until it is back")
                 self._ending.wait(RETRY_S)
-            except Exception:  # whatever it is: the database tells it all, but later
-                logger.exception("Listening failed; it begins anew")
+            except Exception:  # whatever it is: the database has it all, only later
+                logger.exception("Listening failed; starting again")
                 self._ending.wait(RETRY_S)
 
     def _listen(self) -> None:
@@ -51,11 +49,11 @@ class Listener(threading.Thread):
             if self._ending.is_set():
                 return
             if notice is not None:
-                self._heard(notice)
+                self._on_notice(notice)
             if time.monotonic() - self._polled_at >= self._poll_s:
                 self._polled_at = time.monotonic()
                 if run_ids := self._run_ids():
-                    self._flagged(self._buffer.flagged(list(run_ids)))
+                    self._on_flags(self._buffer.flagged(list(run_ids)))
 
     def end(self) -> None:
         self._ending.set()

@@ -13,8 +13,8 @@ from runs.supervisor.resources import Usage, measure
 logger = logging.getLogger(__name__)
 
 
-class ResourceWatch(threading.Thread):
-    """Measures the trees of `roots()` every `every_s` and tells `report` of each."""
+class ResourceSampler(threading.Thread):
+    """Sample the process trees of `roots()` every `every_s`, and report the usage of each."""
 
     def __init__(self, roots: Callable[[], dict[int, Callable[[Usage], None]]], *, every_s: float) -> None:
         super().__init__(name="resources", daemon=True)
@@ -26,13 +26,13 @@ class ResourceWatch(threading.Thread):
             self.run_once()
 
     def run_once(self) -> None:
-        """One look at everything."""
+        """Take one sample of every tree."""
         reports = self._roots()
         try:
             for pid, usage in measure(reports).items():
                 reports[pid](usage)
         except (OSError, psutil.Error):
-            logger.exception("The runs' memory could not be measured this time")
+            logger.exception("Cannot measure the memory of the runs this time")
 
     def end(self) -> None:
         self._ending.set()

@@ -35,7 +35,7 @@ from runs.worker import capacity
 from runs.worker.heartbeat import Heartbeat
 from runs.worker.listener import Listener
 from runs.worker.news import News
-from runs.worker.resources import ResourceWatch
+from runs.worker.resources import ResourceSampler
 from runs.worker.watchdog import STALLED_STATUS, Watchdog, sample
 
 logger = logging.getLogger(__name__)
@@ -76,13 +76,17 @@ class Runtime:
             conf,
             lambda: {"claims": self.claims, "idle_wakes": self.idle_wakes},
         )
-        self._news = News(self.worker, every_s=conf.heartbeat_s, keys=self._keys, learned=self._learned)
+        self._news = News(self.worker, every_s=conf.heartbeat_s, keys=self._keys, learned=self._take_news)
         self._claiming = threading.BoundedSemaphore(CLAIMS_MAX)
         self._writing = threading.BoundedSemaphore(conf.database_writers_max if has_many_writers() else 1)
         self._listener = Listener(
-            self.buffer, poll_s=conf.cancel_poll_s, run_ids=self._run_ids, heard=self._heard, flagged=self._flagged
+            self.buffer,
+            poll_s=conf.cancel_poll_s,
+            run_ids=self._run_ids,
+            on_notice=self._take_notice,
+            on_flags=self._cancel,
         )
-        self._resources = ResourceWatch(self._roots, every_s=conf.resource_poll_s)
+        self._resources = ResourceSampler(self._roots, every_s=conf.resource_poll_s)
         self._watchdog = Watchdog(
             lambda: sample(self.worker.queues, slots), self._end_stalled, patience_s=conf.consumer_stalled_after_s
         )
@@ -111,7 +115,7 @@ class Runtime:
         )
 
     @property
-    def _threads(self) -> tuple[News | Listener | Recorder | ResourceWatch | Watchdog, ...]:
+    def _threads(self) -> tuple[News | Listener | Recorder | ResourceSampler | Watchdog, ...]:
         return (self._news, self._listener, self.recorder, self._resources, self._watchdog)
 
     @property
@@ -130,7 +134,7 @@ class Runtime:
             supervisor.post(event)
 
     def stop(self, timeout_s: float) -> None:
-        """Wait until every supervisor is through, at most `timeout_s`; then end the threads and the fork server."""
+        """Wait until every supervisor has ended, at most `timeout_s`; then end the threads and the fork server."""
         if not self.stopping:
             self.drain()
         deadline = time.monotonic() + timeout_s
@@ -254,13 +258,13 @@ class Runtime:
     def _roots(self) -> dict[int, Callable[[Usage], None]]:
         return {supervisor.pid: supervisor.measured for supervisor in self._all() if supervisor.pid is not None}
 
-    # What the threads learn
+    # News from the threads
 
-    def _learned(self, asked: set[AttemptKey], found: dict[AttemptKey, AttemptNews]) -> None:
+    def _take_news(self, keys: set[AttemptKey], rows: dict[AttemptKey, AttemptNews]) -> None:
         for supervisor in self._all():
-            if supervisor.key not in asked:
+            if supervisor.key not in keys:
                 continue
-            news = found.get(supervisor.key)
+            news = rows.get(supervisor.key)
             if news is None:
                 supervisor.post(LeaseLost())
                 continue
@@ -270,9 +274,9 @@ class Runtime:
             if news.inspection_asked:
                 supervisor.post(events.InspectionAsked())
 
-    def _heard(self, notice: Notice) -> None:
+    def _take_notice(self, notice: Notice) -> None:
         if isinstance(notice, CancelAsked):
-            self._flagged({notice.run_id})
+            self._cancel({notice.run_id})
             return
         if isinstance(notice, InspectionAsked):
             for supervisor in self._all():
@@ -284,14 +288,14 @@ class Runtime:
         if addressed is not None:
             addressed.post(StoredUpTo(notice.lines, notice.results))
 
-    def _flagged(self, run_ids: set[int]) -> None:
+    def _cancel(self, run_ids: set[int]) -> None:
         for supervisor in self._all():
             if supervisor.key.run_id in run_ids:
                 supervisor.post(CancelRequested(asked_by(supervisor.key.run_id)))
 
 
 def asked_by(run_id: int) -> str:
-    """Who asked for the cancel of a run, if the database can tell now."""
+    """Name of whoever requested the cancel of a run; empty if the database does not answer."""
     try:
         return Run.objects.filter(pk=run_id).values_list("cancel_requested_by", flat=True).first() or ""
     except (DatabaseError, InterfaceError):
@@ -299,7 +303,7 @@ def asked_by(run_id: int) -> str:
 
 
 def register_worker(name: str, queues: list[str], slots: int) -> Worker:
-    """The row of this very process."""
+    """Create the row of this process."""
     return Worker.objects.create(
         name=name,
         host=machine.host(),
@@ -312,11 +316,11 @@ def register_worker(name: str, queues: list[str], slots: int) -> Worker:
 
 
 def _quietly(what: str, write: Callable[[], Any]) -> None:
-    """A write that is welcome but not needed: others judge a worker by its process and its leases."""
+    """Do a write that may fail: others judge a worker by its process and its leases."""
     try:
         write()
     except (DatabaseError, InterfaceError) as error:
-        logger.warning("The worker could not %s: %s", what, str(error).strip())
+        logger.warning("Cannot %s: %s", what, str(error).strip())
     finally:
         connections.close_all()
 

@@ -26,7 +26,7 @@ def main(folder: Path, described: list[dict[str, object]]) -> int:
         for each in described
     ]
     with status.acquire(files), Signals() as signals:
-        print("orphans", status.end_orphans(files), flush=True)
+        print("orphans", status.kill_orphans(files), flush=True)
         publisher = status.Publisher(files, "")
         group = Group(roles, folder, signals, echo=lambda text: print(text, flush=True), publish=publisher)
         try:

@@ -18,8 +18,10 @@ from typing import Any
 import psutil
 
 from runs.forkserver.client import Child, ChildSpec, Exit, ForkServer
-from runs.lines.records import End
+from runs.lines.folding import Folding
+from runs.lines.records import LINE, TEXT, End
 from runs.states import AttemptKey
+from runs.supervisor.capture import Writers
 from runs.supervisor.channel import Channel
 from tests.waiting import wait_until
 
@@ -58,7 +60,9 @@ class Heard:
         self._exits: list[Exit] = []
         self._ended = threading.Event()
         self._channel = Channel(record_max_bytes=1 << 21, line_max_bytes=1 << 18, senders_max=64)
+        self._writers = Writers(Folding(1 << 18, 1.0, 0.5, 50), writers_max=64, held_max_chars=1 << 21)
         self.records: list[tuple[str, Any]] = []
+        self._lines: list[Any] = []
         self.raw = {1: b"", 2: b""}
         self.spec = about
         self.child: Child = server.spawn(about, self._exited)
@@ -73,12 +77,20 @@ class Heard:
             self.raw[number] += _available(fd)
         for record in self._channel.feed(_available(self.child.records_fd)):
             self.records.append((chr(record[0]), json.loads(record[1:])))
+            if record[0] == TEXT:
+                self._add_lines(self._writers.feed(record, time.monotonic()))
+            elif record[0] == LINE:
+                self._add_lines([record])
         return self
+
+    def _add_lines(self, records: list[bytes]) -> None:
+        self._lines += [json.loads(record[1:]) for record in records]
 
     def wait(self, timeout_s: float = 20.0) -> Exit:
         """Read to the end of the child; the pipes are closed then."""
         wait_until(self._is_over, timeout_s=timeout_s, what="the end of the child")
         self.read()
+        self._add_lines(self._writers.close(time.time()))
         self.child.close()
         return self.exit
 
@@ -102,8 +114,12 @@ class Heard:
     def payloads(self, kind: str) -> list[Any]:
         return [payload for letter, payload in self.records if letter == kind]
 
+    def line_records(self) -> list[Any]:
+        """Payloads of all lines, unfinished ones once it has ended."""
+        return self._lines
+
     def lines(self, *sources: str) -> list[str]:
-        return [line[3] for line in self.payloads("L") if not sources or line[2] in sources]
+        return [line[3] for line in self._lines if not sources or line[2] in sources]
 
     @property
     def end(self) -> End | None:

@@ -24,10 +24,10 @@ def test_lines_of_all_ways_come_in_order(fork_server: ForkServer, tmp_path: Path
 def test_every_source_has_its_name_and_level(fork_server: ForkServer, tmp_path: Path) -> None:
     heard = run(fork_server, spec(tmp_path, "scripted", behaviour="print", count=1, text="hello"))
 
-    found = [(source, level, message) for _, level, source, message, _ in heard.payloads("L")]
+    found = [(source, level, message) for _, level, source, message, _ in heard.line_records()]
     assert found == [
         ("stdout", 20, "hello stdout"),
-        ("stderr", 30, "hello stderr"),
+        ("stderr", 20, "hello stderr"),
         ("logging", 40, "hello logging"),
         ("warning", 30, "hello warning"),
         ("log", 20, "hello log"),

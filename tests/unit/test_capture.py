@@ -8,30 +8,34 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runs.lines.folding import LineFolder, cut
-from runs.states import Level, Source
+from runs.lines.folding import Folding, LineFolder, cut
+from runs.states import Source
 from runs.supervisor.capture import RawStream
 
 
+def limits(line_max_bytes: int = 1000) -> Folding:
+    return Folding(line_max_bytes, redraw_every_s=1.0, rest_s=0.5, rows_max=10)
+
+
 def stream(*, line_max_bytes: int = 1000) -> RawStream:
-    return RawStream(Source.STDERR, Level.WARNING, line_max_bytes=line_max_bytes, redraw_every_s=1.0)
+    return RawStream(Source.STDERR, limits(line_max_bytes))
 
 
 def messages(found: list[bytes]) -> list[str]:
     return [json.loads(record[1:])[3] for record in found]
 
 
-def read(*portions: bytes, every_s: float = 0.0, **limits: int) -> list[str]:
+def read(*portions: bytes, every_s: float = 0.0, line_max_bytes: int = 1000) -> list[str]:
     """The lines that come out when the portions come in, `every_s` apart, and the stream ends."""
-    raw = stream(**limits)
-    out = [record for number, portion in enumerate(portions) for record in raw.feed(portion, 100 + number * every_s)]
-    return messages(out + raw.close(100 + len(portions) * every_s))
+    raw = stream(line_max_bytes=line_max_bytes)
+    out = [record for n, portion in enumerate(portions) for record in raw.feed(portion, 0.0, 100 + n * every_s)]
+    return messages(out + raw.close(0.0, 100 + len(portions) * every_s))
 
 
 def test_a_line_has_its_time_level_and_source() -> None:
-    record: list[Any] = json.loads(stream().feed(b"hello\n", 12.5)[0][1:])
+    record: list[Any] = json.loads(stream().feed(b"hello\n", 12.5, 1.0)[0][1:])
 
-    assert record == [12.5, 30, "stderr", "hello", None]
+    assert record == [12.5, 20, "stderr", "hello", None]
 
 
 def test_lines_are_put_together_from_portions() -> None:
@@ -75,20 +79,21 @@ def test_a_cut_never_splits_a_character() -> None:
 
 
 def test_a_redrawn_line_without_an_end_takes_no_memory() -> None:
-    folder = LineFolder(line_max_bytes=1000, redraw_every_s=1.0)
+    folder = LineFolder(limits())
     for _ in range(1000):
         folder.feed("x" * 10_000, 1.0)
-        folder.feed("\r" + "y" * 3, 1.0)
+        folder.feed("\r\x1b[K" + "y" * 3, 1.0)
 
+    assert folder.held_chars == 3
     assert folder.close() == ["yyy"]
 
 
 def test_a_line_written_letter_by_letter_takes_no_memory() -> None:
-    folder = LineFolder(line_max_bytes=100_000, redraw_every_s=1.0)
+    folder = LineFolder(limits(100_000))
     for _ in range(50_000):
         folder.feed("x", 1.0)
 
-    assert len(folder._parts) <= 1025
+    assert len(folder._screen.rows[0].parts) <= 1025
     assert folder.close() == ["x" * 50_000]
 
 
@@ -100,7 +105,7 @@ def test_any_bytes_become_lines_within_the_limit(portions: list[bytes]) -> None:
 
 
 @given(
-    st.text(alphabet=st.characters(blacklist_characters="\r", blacklist_categories=["Cs"]), max_size=300),
+    st.text(alphabet=st.characters(blacklist_characters="\r\b\x1b", blacklist_categories=["Cs"]), max_size=300),
     st.integers(1, 40),
 )
 def test_without_carriage_returns_it_is_the_text_by_lines(text: str, step: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import selectors
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from runs.states import AttemptKey
 from runs.supervisor.intake import Intake
 from runs.supervisor.recorder import RunRecords
 from runs.supervisor.window import Window
+from tests.waiting import wait_until
 
 
 class Refusing:
@@ -70,6 +72,24 @@ def test_a_hostile_record_becomes_a_line(intake: Intake, record: bytes) -> None:
     assert b"unreadable record" in lines[0]
     assert intake.said.end is None
     assert intake.said.started_at is None
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"T",
+        b'T[1.0,"stdout","1-1"]',
+        b'T[1.0,"log","1-1","x"]',
+        b'T[1e999,"stdout","1-1","x"]',
+        b'T[1.0,"stdout","' + b"w" * 1000 + b'","x"]',
+        b'T[1.0,"stdout","1-1","\xff"]',
+        b"T" + b"[" * 100_000,
+    ],
+)
+def test_hostile_text_becomes_a_line(intake: Intake, record: bytes) -> None:
+    intake._take([record])
+    (entry,) = intake._window.after(Stream.LINES, 0, 10)
+    assert records.decode_line(entry).message.startswith("unreadable record")
 
 
 @pytest.mark.parametrize("state", [b"5", b"[" * 100_000])
@@ -151,3 +171,29 @@ def test_raw_output_that_ends_behind_a_barrier_is_not_read_again(pipes: Pipes) -
     pipes.intake.read(pipes.readers)
     assert pipes.said() == ["last words", "one", "two"]
     assert pipes.stdout not in pipes.selector.get_map()
+
+
+def test_unfinished_text_is_a_sign_of_life_and_a_line_once_it_is_at_rest(pipes: Pipes) -> None:
+    silent_since = pipes.intake.said.last_sign_at
+    pipes.speaks.text("stdout", "1-1", "loading")
+    os.write(pipes.to_stderr, b"raw")
+    pipes.intake.read(pipes.readers)
+    assert pipes.intake.said.last_sign_at > silent_since
+    assert pipes.said() == []
+
+    wait_until(lambda: pipes.intake.rest_at <= time.monotonic(), what="the moment of rest")
+    pipes.intake.rest()
+    assert sorted(pipes.said()) == ["loading", "raw"]
+    assert pipes.intake.rest_at == float("inf")
+
+
+def test_unfinished_text_that_grows_is_redrawn_and_one_that_does_not_is_not_repeated(pipes: Pipes) -> None:
+    for text in ("grows", "stays"):
+        pipes.speaks.text("stdout", text, text)
+    pipes.intake.read(pipes.readers)
+    wait_until(lambda: pipes.intake.rest_at <= time.monotonic(), what="the moment of rest")
+    pipes.intake.rest()
+    pipes.speaks.text("stdout", "grows", " and ends\n")
+    pipes.speaks.text("stdout", "stays", "\n")
+    pipes.intake.read(pipes.readers)
+    assert pipes.said() == ["grows", "stays", "grows and ends"]

@@ -39,7 +39,7 @@ class Pushed(NamedTuple):
 
 
 class Backlog(NamedTuple):
-    """What waits to be stored, over all runs."""
+    """Entries that wait to be stored, over all runs."""
 
     runs: int
     entries: int
@@ -51,7 +51,7 @@ class Backlog(NamedTuple):
 
 
 BACKLOG_RUNS = 50
-"""Runs that are looked at."""
+"""Most runs that are counted."""
 
 
 class Lists:
@@ -101,8 +101,8 @@ class Lists:
     def tail(self, key: AttemptKey, stream: Stream) -> int:
         """Last seq of this attempt that Redis has seen; 0 if there is none."""
         with available(f"tell the tail of {stream} of run {key.run_id}"):
-            found = cast("bytes | None", self._client.get(keys.tail(key.run_id, stream)))
-        attempt, _, seq = (found or b"0:0").partition(b":")
+            newest = cast("bytes | None", self._client.get(keys.tail(key.run_id, stream)))
+        attempt, _, seq = (newest or b"0:0").partition(b":")
         return int(seq) if int(attempt) == key.number else 0
 
     def head(self, run_id: int, stream: Stream, count: int) -> list[bytes]:
@@ -143,7 +143,7 @@ class Lists:
             return [int(run_id) for run_id in cast("set[bytes]", self._client.smembers(keys.DIRTY))]
 
     def backlog(self) -> Backlog:
-        """How much waits, and for how long."""
+        """Count the entries that wait, and how long they have been waiting."""
         runs = self.dirty()
         lists = [keys.entries(run_id, stream) for run_id in runs[:BACKLOG_RUNS] for stream in Stream]
         with available("tell what waits to be stored"):
@@ -151,12 +151,12 @@ class Lists:
             pipeline.info("memory")
             for name in lists:
                 pipeline.llen(name).lindex(name, 0)
-            memory, *found = pipeline.execute()
-        heads = [entry for entry in found[1::2] if entry is not None]
+            memory, *answers = pipeline.execute()
+        heads = [entry for entry in answers[1::2] if entry is not None]
         oldest = min((_time_of(head) for head in heads), default=0.0)
         limit = memory.get("maxmemory", 0)
         share = memory["used_memory"] / limit if limit else 0.0
-        return Backlog(len(runs), sum(found[::2]), max(0.0, time.time() - oldest) if oldest else 0.0, share)
+        return Backlog(len(runs), sum(answers[::2]), max(0.0, time.time() - oldest) if oldest else 0.0, share)
 
     def clean(self, run_id: int) -> bool:
         """Forget that a run has work, if both its lists are empty; whether they were."""

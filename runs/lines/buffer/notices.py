@@ -1,4 +1,4 @@
-"""What is said, not kept: cancel flags, and notices to workers. All of it may be lost: the database says it too."""
+"""Cancel flags, and notices to workers. All of it may be lost: the database has it too."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from runs.states import AttemptKey
 
 FLAG_LIFE_S = 24 * 3600
 SILENCE_S = 10.0
-"""A listener that heard nothing for so long, not even the answer to its pings, has lost its connection."""
+"""A listener that received nothing for so long, not even an answer to its pings, has lost its connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class CancelAsked:
-    """Somebody wants this run cancelled."""
+    """The cancel of this run was requested."""
 
     run_id: int
 
@@ -37,7 +37,7 @@ class StoredUpTo:
 
 @dataclass(frozen=True, slots=True)
 class InspectionAsked:
-    """Somebody wants to know where this run is now."""
+    """A stack trace of this run was requested."""
 
     run_id: int
 
@@ -55,7 +55,7 @@ def encode(notice: Notice) -> str:
 
 
 def decode(data: bytes) -> Notice | None:
-    """The notice; None for what is none of ours, as another version may say."""
+    """Decode a notice; None for an unknown one, as another version may send."""
     try:
         kind, *numbers = data.decode("ascii").split(":")
         run_id, *rest = map(int, numbers)
@@ -78,19 +78,19 @@ class Notices:
         self._notices_client = client
 
     def flag_cancel(self, run_id: int) -> None:
-        """Raise the flag of a run for a day, and tell the workers that listen."""
+        """Set the cancel flag of a run for a day, and notify the workers that listen."""
         with available(f"flag the cancel of run {run_id}"):
             pipeline: Any = self._notices_client.pipeline(transaction=False)
             pipeline.set(keys.cancel(run_id), 1, ex=FLAG_LIFE_S)
             pipeline.publish(keys.NOTICES, encode(CancelAsked(run_id))).execute()
 
     def ask_inspection(self, run_id: int) -> None:
-        """Tell the run's supervisor that somebody wants to know where it is."""
+        """Notify the supervisor of a run that a stack trace was requested."""
         with available(f"ask where run {run_id} is"):
             self._notices_client.publish(keys.NOTICES, encode(InspectionAsked(run_id)))
 
     def flagged(self, run_ids: Sequence[int]) -> set[int]:
-        """Those whose flag is up."""
+        """The runs with a cancel flag."""
         if not run_ids:
             return set()
         with available("tell which runs are to be cancelled"):
@@ -98,7 +98,7 @@ class Notices:
         return {run_id for run_id, flag in zip(run_ids, flags, strict=True) if flag is not None}
 
     def announce_stored(self, key: AttemptKey, lines: int, results: int) -> None:
-        """Tell the attempt's supervisor that it may forget what is stored."""
+        """Notify the supervisor of an attempt that it may forget what is stored."""
         with available(f"announce what is stored of run {key.run_id}"):
             self._notices_client.publish(keys.NOTICES, encode(StoredUpTo(key, lines, results)))
 
@@ -106,7 +106,7 @@ class Notices:
         """Listen: each notice as it comes, and None whenever none came for `timeout_s`, so that the caller may end.
 
         Never ends by itself; close the iterator. Raises BufferUnavailable when the connection is lost or was silent for
-        SILENCE_S; what was said meanwhile is lost, and the caller begins anew.
+        SILENCE_S; notices in between are lost, and the caller starts again.
         """
         with available("be listened to"):
             pubsub: Any = self._notices_client.pubsub()  # type: ignore[no-untyped-call]
@@ -118,18 +118,18 @@ class Notices:
 
 
 def _listen(pubsub: Any, timeout_s: float) -> Iterator[Notice | None]:
-    heard = asked = time.monotonic()
+    received = pinged = time.monotonic()
     while True:
         message = pubsub.get_message(timeout=min(timeout_s, SILENCE_S / 2))
         now = time.monotonic()
         if message is not None:
-            heard = now
+            received = now
             if message["type"] == "message" and (notice := decode(message["data"])) is not None:
                 yield notice
             continue
-        if now - heard > SILENCE_S:
-            raise BufferUnavailable(f"Redis has been silent for {now - heard:.0f} s; listening begins anew.")
-        if now - max(heard, asked) > TIMEOUT_S:
-            asked = now
+        if now - received > SILENCE_S:
+            raise BufferUnavailable(f"Redis has been silent for {now - received:.0f} s; listening starts again.")
+        if now - max(received, pinged) > TIMEOUT_S:
+            pinged = now
             pubsub.ping()
         yield None

@@ -1,0 +1,90 @@
+"""Log records of an experiment as lines: each once, whatever it configures.
+
+Until a script configures logging, records of INFO and above become lines with the logger's name as metadata. Once it
+adds handlers of its own, those decide, as in any program; what they write to the standard streams keeps its level.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from runs.child.pipe import RecordPipe
+from runs.child.streams import LineStream
+from runs.states import Level, Source
+
+_LEVELS = sorted(Level.values, reverse=True)
+
+
+def install(pipe: RecordPipe) -> None:
+    root = logging.getLogger()
+    root.handlers.clear()
+    root.__class__ = _Root
+    root.setLevel(logging.INFO)
+    vars(root)["is_level_implied"] = True
+    logging.lastResort = LineHandler(pipe)  # used where no other handler is
+    logging.basicConfig = _basic_config(logging.basicConfig)
+    logging.StreamHandler.emit = _emit(logging.StreamHandler.emit)  # type: ignore[method-assign, assignment]
+
+
+def level_of(record: logging.LogRecord) -> int:
+    return next((level for level in _LEVELS if level <= record.levelno), Level.DEBUG.value)
+
+
+class LineHandler(logging.Handler):
+    """Log records as lines, the logger's name as metadata."""
+
+    def __init__(self, pipe: RecordPipe) -> None:
+        super().__init__()
+        self._pipe = pipe
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._pipe.line(level_of(record), Source.LOGGING.value, self.format(record), {"logger": record.name})
+        except Exception:
+            self.handleError(record)
+
+
+class _Root(logging.RootLogger):
+    """The root logger. Its level is INFO until a script sets one, or adds a handler: then it is Python's own."""
+
+    is_level_implied = False
+
+    def setLevel(self, level: int | str) -> None:  # noqa: N802  # logging's name
+        self.is_level_implied = False
+        super().setLevel(level)
+
+    def addHandler(self, hdlr: logging.Handler) -> None:  # noqa: N802  # logging's name
+        if self.is_level_implied:
+            self.setLevel(logging.WARNING)
+        super().addHandler(hdlr)
+
+
+def _basic_config(original: Callable[..., None]) -> Callable[..., None]:
+    """`logging.basicConfig`, but for the call that `logging.info()` and the like make by themselves."""
+
+    def basic_config(**options: Any) -> None:
+        if options or sys._getframe(1).f_globals is not vars(logging):
+            original(**options)
+
+    return basic_config
+
+
+def _emit(original: Callable[[Any, logging.LogRecord], None]) -> Callable[[Any, logging.LogRecord], None]:
+    """`StreamHandler.emit`, by which a record on a standard stream is one line that keeps its level."""
+
+    def emit(handler: Any, record: logging.LogRecord) -> None:
+        stream = handler.stream
+        if not isinstance(stream, LineStream) or handler.terminator != "\n":
+            return original(handler, record)
+        try:
+            stream.sink.log(level_of(record), handler.format(record), record.name)
+        except RecursionError:
+            raise
+        except Exception:
+            handler.handleError(record)
+        return None
+
+    return emit

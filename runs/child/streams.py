@@ -1,0 +1,231 @@
+"""sys.stdout and sys.stderr of a run: text streams with a buffer and a raw stream below, as in any Python program.
+
+All three lead to the records pipe, in the order in which they are written. A complete line leaves at once. Unfinished
+text is kept for each thread by itself, so that two threads do not mix their lines; it leaves the process when it is
+flushed, or redraws what was printed before. The supervisor makes lines of it.
+
+The streams are the process's own: closing one flushes it, and it can be written to afterwards.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from runs.child.pipe import RecordPipe
+from runs.lines.folding import redraws
+from runs.lines.levels import level_of
+from runs.states import Level, Source
+
+_PENDING_MAX_CHARS = 32 * 1024
+"""More text without a newline leaves the process without a flush."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Text of one thread that has not left, and the beginning of a character."""
+
+    parts: list[str] = field(default_factory=list)
+    chars: int = 0
+    writer: str = field(default_factory=lambda: f"{os.getpid()}-{threading.get_native_id()}")
+    is_open: bool = False
+    """Its text goes to the supervisor as it is, up to the next newline: the beginning is there, or it redraws."""
+    decoder: codecs.IncrementalDecoder | None = None
+
+    @property
+    def is_done(self) -> bool:
+        return not (self.parts or self.is_open or self.decoder)
+
+
+class Sink:
+    """Text and bytes of one source on their way to the records pipe. Thread-safe. Raises PipeClosed."""
+
+    def __init__(self, pipe: RecordPipe, source: Source) -> None:
+        self._pipe, self._source = pipe, source
+        self._pending: dict[int, _Pending] = {}  # by thread
+
+    def write(self, text: str) -> None:
+        if "\r" in text:
+            text = text.replace("\r\n", "\n")
+        pending = self._pending.get(threading.get_ident())
+        if pending is None:
+            if not redraws(text):
+                *complete, rest = text.split("\n")
+                if rest:
+                    self._pending[threading.get_ident()] = _Pending([rest], len(rest))
+                return self._lines(complete)
+            pending = self._pending[threading.get_ident()] = _Pending()
+        if pending.decoder is not None:
+            decoder, pending.decoder = pending.decoder, None
+            text = decoder.decode(b"", True) + text
+        return self._add(pending, text)
+
+    def write_bytes(self, data: bytes) -> None:
+        pending = self._pending.get(threading.get_ident())
+        decoder = pending.decoder if pending else None
+        if decoder is None:
+            try:
+                return self.write(data.decode())
+            except UnicodeDecodeError:
+                decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+        if pending:
+            pending.decoder = None
+        text = decoder.decode(data)
+        if text:
+            self.write(text)
+        if decoder.getstate()[0]:
+            self._pending.setdefault(threading.get_ident(), _Pending()).decoder = decoder
+        return None
+
+    def flush(self) -> None:
+        """Let the unfinished text of this thread leave the process."""
+        pending = self._pending.get(threading.get_ident())
+        if pending is not None:
+            self._send(pending)
+            if pending.is_done:
+                self._pending.pop(threading.get_ident(), None)
+
+    def log(self, level: int, text: str, logger: str) -> None:
+        """Write a log record as a line of its own."""
+        self._pipe.line(level, Source.LOGGING.value, text, {"logger": logger})
+
+    def finish(self) -> None:
+        """Let the unfinished text of all threads leave the process."""
+        pending, self._pending = self._pending, {}
+        for each in pending.values():
+            if each.decoder is not None:
+                each.parts.append(each.decoder.decode(b"", True))
+            self._send(each)
+
+    def after_fork(self) -> None:
+        """Forget unfinished text in a forked process: it is the parent's."""
+        self._pending = {}
+
+    def _add(self, pending: _Pending, text: str) -> None:
+        pending.parts.append(text)
+        pending.chars += len(text)
+        if pending.is_open or redraws(text):
+            if "\n" in text or "\r" in text or pending.chars > _PENDING_MAX_CHARS:
+                self._send(pending)
+            else:
+                pending.is_open = True
+        elif "\n" in text:
+            *complete, rest = "".join(pending.parts).split("\n")
+            pending.parts, pending.chars = [rest] if rest else [], len(rest)
+            self._lines(complete)
+        elif pending.chars > _PENDING_MAX_CHARS:
+            self._send(pending)
+        if pending.is_done:
+            self._pending.pop(threading.get_ident(), None)
+
+    def _lines(self, lines: list[str]) -> None:
+        if self._source is Source.STDERR:
+            for line in lines:
+                self._pipe.line(level_of(line, Level.INFO).value, self._source.value, line)
+        elif len(lines) == 1:
+            self._pipe.line(Level.INFO.value, self._source.value, lines[0])
+        elif lines:
+            self._pipe.batch(Level.INFO.value, self._source.value, lines)
+
+    def _send(self, pending: _Pending) -> None:
+        text = "".join(pending.parts)
+        pending.parts, pending.chars = [], 0
+        if text:
+            pending.is_open = not text.endswith("\n")
+            self._pipe.text(self._source.value, pending.writer, text)
+
+
+class LineStream(io.TextIOWrapper):
+    """Stands for sys.stdout or sys.stderr."""
+
+    def __init__(self, sink: Sink, name: str, fd: int) -> None:
+        super().__init__(
+            _Buffer(_Raw(sink, name, fd)), encoding="utf-8", errors="backslashreplace", line_buffering=True
+        )
+        vars(self)["mode"] = "w"
+        self.sink = sink
+        self._is_detached = self._writes_through = False
+        self._codec: tuple[str, str] | None = None  # where it is not UTF-8 that takes any text
+
+    def write(self, text: str, /) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        self._refuse_detached()
+        if self._codec is None:
+            self.sink.write(text)
+        else:
+            self.sink.write(text.encode(*self._codec).decode(self._codec[0], "backslashreplace"))
+        if self._writes_through:
+            self.sink.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        self._refuse_detached()
+        self.sink.flush()
+
+    def close(self) -> None:
+        if not self._is_detached:
+            self.sink.flush()
+
+    def detach(self) -> Any:
+        buffer = super().detach()
+        self._is_detached = True
+        return buffer
+
+    def reconfigure(self, **options: Any) -> None:
+        super().reconfigure(**options)
+        errors = self.errors or "strict"
+        is_own = codecs.lookup(self.encoding).name == "utf-8" and errors == "backslashreplace"
+        self._codec = None if is_own else (self.encoding, errors)
+        self._writes_through = self.write_through
+
+    def _refuse_detached(self) -> None:
+        if self._is_detached:
+            raise ValueError("underlying buffer has been detached")
+
+
+class _Buffer(io.BufferedWriter):
+    """`sys.stdout.buffer`: bytes in the same order as text."""
+
+    raw: _Raw
+
+    def write(self, data: Any, /) -> int:
+        super().flush()  # raises ValueError if it was detached
+        content = memoryview(data).tobytes()
+        self.raw.sink.write_bytes(content)
+        return len(content)
+
+    def flush(self) -> None:
+        super().flush()
+        self.raw.sink.flush()
+
+    def close(self) -> None:
+        self.flush()
+
+
+class _Raw(io.RawIOBase):
+    """`sys.stdout.buffer.raw`: what is written leaves at once."""
+
+    def __init__(self, sink: Sink, name: str, fd: int) -> None:
+        super().__init__()
+        self.sink, self.name, self._fd = sink, name, fd
+        self.mode = "wb"
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        content = memoryview(data).tobytes()
+        self.sink.write_bytes(content)
+        self.sink.flush()
+        return len(content)
+
+    def close(self) -> None:
+        self.sink.flush()
