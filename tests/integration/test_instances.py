@@ -101,7 +101,7 @@ def test_the_form_saves_what_is_valid_with_its_author(admin_client: Client, admi
         ({"configuration": '{"batch": 1}'}, "configuration", "batch: unknown; did you mean 'batches'?"),
         ({"configuration": "{"}, "configuration", "Not valid JSON"),
         ({"configuration": "[]"}, "configuration", "it must be an object"),
-        ({"configuration": "[" * 100_000}, "configuration", "It is nested too deeply."),
+        ({"configuration": "[" * 100_000}, "configuration", "Nested too deeply."),
         ({"limits": "[]"}, "limits", "it must be an object"),
         ({"limits": '{"timeout_s": "soon"}'}, "limits", "is no duration; write seconds"),
         ({"limits": '{"timeout_s": -1}'}, "limits", "timeout_s: Input should be greater than 0"),

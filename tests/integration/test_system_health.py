@@ -67,7 +67,7 @@ def test_what_waits_too_long_to_be_stored_is_told(buffer: Buffer) -> None:
     backlog = buffer.backlog()
     assert (backlog.runs, backlog.entries) == (1, 1)
     assert 59 < backlog.lag_s < 70
-    assert "waits for 1 min" in problems()
+    assert "waiting for 1 min" in problems()
 
 
 def test_what_runs_and_what_failed_of_late_is_told() -> None:

@@ -43,7 +43,9 @@ def test_what_has_no_room_is_in_the_list(viewer: Client) -> None:
 
 def test_commands_of_a_remedy_are_set_as_code(viewer: Client) -> None:
     content = shown(viewer)
-    assert "Start all: <code>make run</code>; or one: <code>celery -A athanor beat</code>." in content
+    assert (
+        "Start everything with <code>make run</code>, or the beat with <code>celery -A athanor beat</code>." in content
+    )
     assert "`" not in content
 
 

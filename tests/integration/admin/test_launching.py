@@ -236,7 +236,7 @@ def test_secrets_never_come_back_not_even_those_just_typed(operator: Client) -> 
     answer = fill(operator, LAYERED, **typed)
     assert answer.status_code == 422
     assert "hush" not in text(answer)
-    assert "type it again" in at(answer, "configuration.token")
+    assert "Type it again" in at(answer, "configuration.token")
     again = send(operator, LAYERED, sent_of(answer.content), configuration__epochs="1")
     assert "Type it again" in at(again, "configuration.layers.0.key")
     assert not Run.objects.exists()

@@ -193,7 +193,7 @@ def test_a_run_that_is_not_final_is_not_deleted(operator: Client) -> None:
     run = make_run()
     assert operator.post(page_of(run, "delete"), {"post": "yes"}).status_code == 403
     data = {"action": "delete_selected", "_selected_action": [run.pk], "post": "yes"}
-    assert "cancel it first" in operator.post(reverse("admin:runs_run_changelist"), data).content.decode()
+    assert "Cancel it first" in operator.post(reverse("admin:runs_run_changelist"), data).content.decode()
     assert deletion.erase([run.pk]) == 0
     assert Run.objects.filter(pk=run.pk).exists()
 

@@ -98,7 +98,7 @@ def test_a_page_shows_each_slot_as_a_mark_its_next_fires_and_the_next_change_of_
 
 def test_slots_around_a_change_of_clocks_are_told_to_the_second_where_they_have_seconds(viewer: Client) -> None:
     page = text(viewer.get(url("page", make_schedule(every_s=25, time_zone="Europe/Berlin"))))
-    told = re.findall(r"Sun (\d\d:\d\d(?::\d\d)?) CES?T", page.partition("Slots of that day")[2])
+    told = re.findall(r"Sun (\d\d:\d\d(?::\d\d)?) CES?T", page.partition("Scheduled times of that day")[2])
     assert len(set(told)) == 12
 
 
@@ -220,7 +220,7 @@ def test_it_is_deleted_with_its_ledger_and_without_loading_it_and_its_runs_are_k
     tick()
     with django_assert_max_num_queries(12):
         page = text(client.get(url("delete", schedule)))
-    assert "its runs are kept" in page
+    assert "Its runs are kept" in page
     assert "missed" not in page
     client.post(url("delete", schedule), {"post": "yes"})
     assert (Schedule.objects.count(), Slot.objects.count()) == (0, 0)
