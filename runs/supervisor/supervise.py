@@ -8,24 +8,21 @@ what was said by then is in Redis or the database but for what the pipe and the 
 from __future__ import annotations
 
 import logging
-import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypedDict, TypeVar
 
-from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, transaction
+from django.db import close_old_connections
 
 from runs import transitions
 from runs.database import close_connection
-from runs.exceptions import BufferUnavailable, SpawnFailed, is_exhaustion
+from runs.exceptions import SpawnFailed, is_exhaustion
 from runs.folders import remove_if_empty, run_folder, stacks_file
-from runs.forkserver.client import Child, ChildSpec, Exit, Fate
-from runs.lines import flush, store
+from runs.forkserver.client import Child, Exit, Fate
 from runs.lines.buffer import Stream
-from runs.lines.records import position
 from runs.lines.store.writing import REFUSALS
-from runs.models import Attempt, Checkpoint
+from runs.models import Attempt
 from runs.outcomes import Outcome, ProcessRow, Totals
 from runs.states import AttemptKey, FailureKind, Level, Status
 from runs.supervisor.child_spec import child_spec
@@ -136,7 +133,7 @@ class Supervisor:
                 refused=self._refuse_checkpoint,
                 note=self._note,
                 hurry=worker.recorder.hurry,
-                store_said=lambda: self._drain.store_so_far(),
+                store_said=self._store_said,
             ),
         )
         self._drain = Drain(worker, self.key, self._window, self._writes)
@@ -241,6 +238,9 @@ class Supervisor:
 
     def _refuse_checkpoint(self, checkpoint: int, why: str) -> None:
         self._child.send({"do": "refused", "id": checkpoint, "why": why[:REFUSAL_MAX_CHARS]})
+
+    def _store_said(self) -> None:
+        self._drain.store_so_far()
 
     def _note(self, message: str) -> None:
         self._window.add(Stream.LINES, [system_line(Level.WARNING, message)])
