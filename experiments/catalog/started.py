@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
@@ -22,6 +23,7 @@ from experiments.catalog.wire import Closed, Message, TooLate, Wire
 from experiments.conf import experiments_settings
 
 _PROJECT = Path(__file__).resolve().parent.parent.parent
+_LIBRARY = sysconfig.get_path("stdlib")
 _FRAME = re.compile(r'^\s*File "(.+)", line (\d+)', re.MULTILINE)
 _MACHINERY = ("<frozen ", "/importlib/", "/contextlib.py", *(f"{_PROJECT}/experiments/{name}" for name in
               ("catalog/", "discovery.py", "registry.py", "folders.py")))  # fmt: skip
@@ -178,9 +180,12 @@ def _blame(running: Message, died: Died) -> Blame:
 
 
 def _at(where: str) -> str:
-    """The innermost line of an author's, as the stacks say it."""
-    frame = _FRAME.search(where)
-    return f" at {Path(frame[1]).name}, line {frame[2]}" if frame else ""
+    """The innermost line of an author's, as the stacks say it; of a library where there is no other."""
+    frames = list(_FRAME.finditer(where))
+    own = [frame for frame in frames if not frame[1].startswith(_LIBRARY) and "site-packages" not in frame[1]]
+    for frame in (own or frames)[:1]:
+        return f" at {Path(frame[1]).name}, line {frame[2]}"
+    return ""
 
 
 def _cause(status: int | None) -> str:

@@ -21,7 +21,7 @@ from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from runs import deletion, formatting, services
-from runs.admin import actions, columns, home, launch_page, permissions
+from runs.admin import actions, columns, home, launch_page, permissions, search
 from runs.admin.audit_log import LogsWhere
 from runs.admin.compare import Comparing
 from runs.admin.filters import (
@@ -101,7 +101,7 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
     list_per_page = 50
     list_fullwidth = True
     search_fields = ("name", "experiment")
-    search_help_text = "Number; or name or experiment, among the newest 200,000"
+    search_help_text = "Search runs"
     show_full_result_count = False
     show_facets = ShowFacets.NEVER  # they would count the whole table for each choice
     paginator = InfinitePaginator
@@ -270,6 +270,7 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         own = {"launch": self.launch_view, "rows": require_GET(self.rows_view), "home": require_GET(home.status_view)}
+        own["search"] = require_GET(search.search_view)
         urls: list[URLPattern] = [
             path(f"{name}/", self.admin_site.admin_view(view), name=f"runs_run_{name}") for name, view in own.items()
         ]

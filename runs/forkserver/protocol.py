@@ -93,8 +93,8 @@ class Exited(msgspec.Struct, tag="exited"):
     peak_memory_bytes: int
     orphans_killed: int
     fate: Fate = Fate.NONE
-    ended_with: int = 0
-    """How many other children met the same fate at the same moment."""
+    company: int = 0
+    """Number of other children of the fork server then, if `fate` is set: any of them may be the cause."""
 
 
 class Pong(msgspec.Struct, tag="pong"):

@@ -18,6 +18,9 @@ from runs.forkserver import prctl, process_tree
 from runs.forkserver.protocol import Exited
 from runs.forkserver.spec import Fate
 
+LATE_S = 10.0
+"""Leases that expire within this time of each other have one cause: the worker could not renew them."""
+
 _RSS_UNIT = 1024 if prctl.IS_LINUX else 1
 
 
@@ -31,7 +34,7 @@ class _Ended:
     usage: struct_rusage
     killed: int = 0
     fate: Fate = Fate.NONE
-    ended_with: int = 0
+    company: int = 0
     orphans: set[int] = field(default_factory=set)
     """Not gone yet."""
 
@@ -42,7 +45,8 @@ class Reaper:
     def __init__(self) -> None:
         self._children: dict[int, int] = {}  # pid → number, of those that are not reaped
         self._killed: dict[int, int] = {}  # pid → how many below it were killed
-        self._fates: dict[int, tuple[Fate, int]] = {}  # pid → what it was killed for, with how many others
+        self._fates: dict[int, tuple[Fate, int]] = {}  # pid → why it was killed, and its company
+        self._late: dict[int, float] = {}  # number → when it was killed since its lease had expired
         self._ended: list[_Ended] = []
         self._orphans: set[int] = set()
         self._trackers: dict[int, float] = {}  # pid of an orphaned resource tracker → when it is killed
@@ -66,8 +70,14 @@ class Reaper:
 
     def kill(self, pids: Collection[int], fate: Fate = Fate.NONE) -> None:
         """Kill these children and everything below them."""
-        for pid in pids:
-            self._fates.setdefault(pid, (fate, len(pids) - 1))
+        now = time.monotonic()
+        self._late = {number: at for number, at in self._late.items() if now - at < LATE_S}
+        numbers = {pid: self._children[pid] for pid in pids}
+        candidates = {*self._children.values(), *self._late}
+        for pid, number in numbers.items():
+            self._fates.setdefault(pid, (fate, len(candidates - {number})))
+        if fate == Fate.LEASE:
+            self._late |= dict.fromkeys(numbers.values(), now)
         for pid, killed in process_tree.kill_trees(pids).items():
             self._killed[pid] = self._killed.get(pid, 0) + killed
 
@@ -125,7 +135,7 @@ class Reaper:
         if not prctl.IS_LINUX:
             with suppress(OSError):
                 os.killpg(pid, signal.SIGKILL)
-        fate, ended_with = self._fates.pop(pid, (Fate.NONE, 0))
+        fate, company = self._fates.pop(pid, (Fate.NONE, 0))
         self._ended.append(
             _Ended(
                 number,
@@ -134,7 +144,7 @@ class Reaper:
                 usage=usage,
                 killed=self._killed.pop(pid, 0),
                 fate=fate,
-                ended_with=ended_with,
+                company=company,
             )
         )
 
@@ -148,5 +158,5 @@ def _exited(ended: _Ended) -> Exited:
         peak_memory_bytes=ended.usage.ru_maxrss * _RSS_UNIT,
         orphans_killed=ended.killed,
         fate=ended.fate if ended.signal == signal.SIGKILL else Fate.NONE,
-        ended_with=ended.ended_with,
+        company=ended.company,
     )

@@ -149,10 +149,10 @@ class Incarnation:
             wards, self._wards = self._wards, {}
         if self._process is not None:
             self._reap_all(self._process)
-        ended_with = sum(ward.pid is not None for ward in wards.values()) - 1
+        company = sum(ward.pid is not None for ward in wards.values()) - 1
         for ward in wards.values():
             if ward.pid is not None:
-                _tell(ward, Exit(None, signal.SIGKILL, 0.0, 0, 0, Fate.SERVER, ended_with))
+                _tell(ward, Exit(None, signal.SIGKILL, 0.0, 0, 0, Fate.SERVER, company))
             else:
                 ward.refusal = "The fork server died before it answered; the next run starts a new one."
                 ward.fate = Fate.SERVER
@@ -357,7 +357,7 @@ def _exit_of(answer: Exited) -> Exit:
         peak_memory_bytes=answer.peak_memory_bytes,
         orphans_killed=answer.orphans_killed,
         fate=answer.fate,
-        ended_with=answer.ended_with,
+        company=answer.company,
     )
 
 

@@ -64,5 +64,5 @@ class Exit:
     orphans_killed: int
     """How many of its descendants had to be killed."""
     fate: Fate = Fate.NONE
-    ended_with: int = 0
-    """How many other children met the same fate at the same moment."""
+    company: int = 0
+    """Number of other children of the fork server then, if `fate` is set: any of them may be the cause."""

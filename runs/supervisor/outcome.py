@@ -119,10 +119,10 @@ def _without_a_word(seen: Observation) -> Ending:
 def _lost(seen: Observation, exit_: Exit) -> Ending:
     """What was not the process' own end. It is excused unless it may be the cause: alone, and executed."""
     error = _FATES[exit_.fate]
-    if exit_.ended_with:
-        error += f", and with it {exit_.ended_with} other {'run' if exit_.ended_with == 1 else 'runs'}"
+    if exit_.company:
+        error += f"; its worker had {exit_.company} other {'run' if exit_.company == 1 else 'runs'} then"
     ending = _ending(seen, Status.FAILED, FailureKind.LOST, error)
-    return replace(ending, excused=exit_.ended_with > 0 or exit_.signal is None)
+    return replace(ending, excused=exit_.company > 0 or exit_.signal is None)
 
 
 def _ending(

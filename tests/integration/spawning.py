@@ -60,6 +60,7 @@ class Heard:
         self._channel = Channel(record_max_bytes=1 << 21, line_max_bytes=1 << 18, senders_max=64)
         self.records: list[tuple[str, Any]] = []
         self.raw = {1: b"", 2: b""}
+        self.spec = about
         self.child: Child = server.spawn(about, self._exited)
 
     def _exited(self, exit_: Exit) -> None:

@@ -48,7 +48,7 @@ HARMS = {
     "endless": ("while True: pass", "Its import did not end within 1.5 s at harm.py, line 8."),
     "asleep": ("import time; time.sleep(100)", "Its import did not end within 1.5 s at harm.py, line 8."),
     "os._exit": ("import os; os._exit(3)", "Its import ended the process (exit status 3)."),
-    "segfault": ("import ctypes; ctypes.string_at(0)", "Its import ended the process (SIGSEGV)"),
+    "segfault": ("import ctypes; ctypes.string_at(0)", "Its import ended the process (SIGSEGV) at harm.py, line 8."),
     "abort": ("import os; os.abort()", "Its import ended the process (SIGABRT) at harm.py, line 8."),
     "descriptors": ("import os; os.closerange(3, 1000)", "Its import ended the process"),
 }

@@ -40,7 +40,7 @@ def test_children_of_a_killed_server_end_by_it(own_fork_server: ForkServer, tmp_
 
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("cause", ["server", "lease"])
-def test_children_that_end_by_the_same_cause_know_how_many_others_did(
+def test_an_exit_that_is_not_its_own_says_how_many_others_there_were(
     own_fork_server: ForkServer, tmp_path: Path, cause: str, count: int
 ) -> None:
     children = [running(own_fork_server, tmp_path / str(number)) for number in range(count)]
@@ -49,7 +49,18 @@ def test_children_that_end_by_the_same_cause_know_how_many_others_did(
     else:
         assert own_fork_server.pid is not None
         os.kill(own_fork_server.pid, signal.SIGKILL)
-    assert [child.wait().ended_with for child in children] == [count - 1] * count
+    assert [child.wait().company for child in children] == [count - 1] * count
+
+
+def test_leases_that_expire_one_after_the_other_have_one_cause(own_fork_server: ForkServer, tmp_path: Path) -> None:
+    children = [running(own_fork_server, tmp_path / str(number)) for number in range(2)]
+    keys = [str(child.spec.key) for child in children]
+    exits = []
+    for expired in (1, 2):
+        until = dict.fromkeys(keys[expired:], lease_clock() + 60) | dict.fromkeys(keys[:expired], 1.0)
+        own_fork_server.deadlines.publish({"until": until})
+        exits.append(children[expired - 1].wait())
+    assert [(exit_.fate, exit_.company) for exit_ in exits] == [(Fate.LEASE, 1), (Fate.LEASE, 1)]
 
 
 def test_a_child_that_is_killed_by_others_has_no_fate_but_its_own(own_fork_server: ForkServer, tmp_path: Path) -> None:

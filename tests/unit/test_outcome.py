@@ -110,8 +110,8 @@ def test_a_run_whose_lease_was_lost_is_lost() -> None:
     ("exit_", "excused"),
     [
         (Exit(None, 9, 0.0, 0, 0, Fate.SERVER), False),
-        (Exit(None, 9, 0.0, 0, 0, Fate.SERVER, ended_with=2), True),
-        (Exit(None, 9, 0.0, 0, 0, Fate.LEASE, ended_with=1), True),
+        (Exit(None, 9, 0.0, 0, 0, Fate.SERVER, company=2), True),
+        (Exit(None, 9, 0.0, 0, 0, Fate.LEASE, company=1), True),
         (Exit(None, None, 0.0, 0, 0, Fate.SERVER), True),
     ],
 )

@@ -55,6 +55,7 @@ VIEWS: Mapping[str, tuple[int, ...]] = {
     "GET runs_run_changelist": SEE,
     "GET runs_run_rows": SEE,
     "GET runs_run_home": SEE,
+    "GET runs_run_search": (302, 200, 302, 302, 302),
     "GET runs_run_change": SEE,
     "GET runs_run_history": SEE,
     "GET runs_run_live": SEE,
@@ -175,7 +176,7 @@ def address(name: str) -> str:
     return reverse(f"admin:{name}", args=[row(kind).pk])
 
 
-WITHOUT_A_ROW = ("runs_run_launch", "runs_run_go_launch", "runs_run_compare_metrics")
+WITHOUT_A_ROW = ("runs_run_search", "runs_run_launch", "runs_run_go_launch", "runs_run_compare_metrics")
 
 
 def content_type() -> int:

@@ -1,0 +1,83 @@
+"""Search of the sidebar: runs by number or name, instances, schedules, experiments and pages. Reads only, bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+
+from experiments import catalog
+from experiments.models import Instance
+from runs.admin import permissions
+from runs.admin.ids import row_id
+from runs.models import Run, Schedule, Worker
+from runs.run_search import matching
+
+EACH_MAX = 5
+"""Results of each kind."""
+TEXT_MAX = 200
+PAGES = {"Runs": Run, "Instances": Instance, "Schedules": Schedule, "Workers": Worker}
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    kind: str
+    title: str
+    address: str
+
+
+def search_view(request: HttpRequest) -> HttpResponse:
+    """Results as a list for an open page; without a script the form leads to the first one, or to the list of runs."""
+    text = request.GET.get("s", "").replace("\0", "").strip()[:TEXT_MAX]
+    hits = list(search(request, text)) if text else []
+    if "HX-Request" in request.headers or not permissions.may_view(request):
+        return render(request, "runs/parts/search.html", {"hits": hits, "text": text})
+    if len(hits) == 1 or (row_id(text.removeprefix("#")) is not None and hits):
+        return HttpResponseRedirect(hits[0].address)
+    return HttpResponseRedirect(reverse("admin:runs_run_changelist") + "?" + urlencode({"q": text}))
+
+
+def search(request: HttpRequest, text: str) -> Iterator[Hit]:
+    """What the user may see of each kind."""
+    kinds: tuple[tuple[bool, Callable[[str], Iterable[Hit]]], ...] = (
+        (permissions.may_view(request), _runs),
+        (request.user.has_perm("experiments.view_instance"), _instances),
+        (request.user.has_perm("runs.view_schedule"), _schedules),
+        (permissions.may_launch(request), _experiments),
+    )
+    for is_permitted, find in kinds:
+        if is_permitted:
+            yield from find(text)
+    for title, model in PAGES.items():
+        app, name = model._meta.app_label, model._meta.model_name
+        if text.lower() in title.lower() and request.user.has_perm(f"{app}.view_{name}"):
+            yield Hit("Page", title, reverse(f"admin:{app}_{name}_changelist"))
+
+
+def _runs(text: str) -> Iterator[Hit]:
+    """The run of this number first, then the newest ones."""
+    number = row_id(text.removeprefix("#"))
+    named = matching(Run.objects.exclude(pk=number or 0), text).order_by("-pk")[:EACH_MAX]
+    for run in [*Run.objects.filter(pk=number or 0), *named]:
+        yield Hit("Run", f"#{run.pk} {run.name or run.experiment}", run.get_absolute_url())
+
+
+def _instances(text: str) -> Iterator[Hit]:
+    for instance in Instance.objects.filter(name__icontains=text).order_by("name")[:EACH_MAX]:
+        yield Hit("Instance", instance.name, instance.get_absolute_url())
+
+
+def _schedules(text: str) -> Iterator[Hit]:
+    for schedule in Schedule.objects.filter(name__icontains=text).order_by("name")[:EACH_MAX]:
+        yield Hit("Schedule", schedule.name, schedule.get_absolute_url())
+
+
+def _experiments(text: str) -> Iterator[Hit]:
+    matching = [entry for entry in catalog.current().all() if text.lower() in f"{entry.name} {entry.title}".lower()]
+    for entry in matching[:EACH_MAX]:
+        address = f"{reverse('admin:runs_run_launch')}?{urlencode({'experiment': entry.name})}"
+        yield Hit("Launch", entry.title, address)
