@@ -44,7 +44,7 @@ quarter of an hour that TCP takes by itself. libpq ignores all but the first on 
 def configuration(var: Path, environ: Mapping[str, str], *, is_child: bool = False) -> dict[str, Any]:
     """Django's description of the database named by ATHANOR_DATABASE_URL; SQLite in `var` without one."""
     if is_child:
-        return {"ENGINE": "django.db.backends.dummy"}
+        return {"ENGINE": "athanor.no_database"}
     url = environ.get("ATHANOR_DATABASE_URL", "")
     parts = urlsplit(url)
     if not url:

@@ -102,8 +102,9 @@ class RunContext(Protocol[ConfigT_co]):
     def artifact(self, source: Path | str | bytes, name: str | None = None, *, content_type: str | None = None) -> Path:
         """Keep a file (a path, copied) or bytes (then `name` is needed) with the run; returns where it is kept.
 
+        Of a folder each file is kept, as `name/file`; with a name that ends in .zip, .tar, .tar.gz or .tgz, an archive.
         A second artifact of the same name in the same attempt replaces the first. Raises ValueError for a name that
-        is not a plain relative path.
+        is not a plain relative path, or that is both a file and a folder.
         """
 
     def fail(self, message: str) -> NoReturn:

@@ -29,6 +29,9 @@ from experiments.jsonvalues import pack, shown, unpack
 CHECKPOINT_MAX_BYTES = 1024 * 1024
 RESULT_MAX_BYTES = 256 * 1024
 
+_ARCHIVES = {".zip": "zip", ".tar.gz": "gztar", ".tgz": "gztar", ".tar": "tar"}
+"""Ending of an artifact's name → format of shutil.make_archive, for a folder that is kept under it."""
+
 
 class RecordedLine(NamedTuple):
     level: str
@@ -191,8 +194,16 @@ class RecordingContext(Generic[ConfigT_co]):
         target.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(source, bytes):
             target.write_bytes(source)
-        else:
+        elif not Path(source).is_dir():
             shutil.copyfile(source, target)
+        elif plain.name.endswith(tuple(_ARCHIVES)):
+            ending = next(ending for ending in _ARCHIVES if plain.name.endswith(ending))
+            Path(shutil.make_archive(f"{target}.draft", _ARCHIVES[ending], root_dir=source)).replace(target)
+        else:
+            shutil.copytree(source, target, dirs_exist_ok=True)
+            files = [file for file in target.rglob("*") if file.is_file()]
+            self.artifacts |= {f"{plain}/{file.relative_to(target)}": file for file in files}
+            return target
         self.artifacts[str(plain)] = target
         return target
 

@@ -77,6 +77,8 @@ class RunsSettings:
     """Largest record of the child's channel; holds a checkpoint and an end with its traceback."""
     checkpoint_max_bytes: int = 1024 * 1024
     """Largest state that `ctx.checkpoint` takes, as JSON."""
+    artifact_files_max: int = 1000
+    """Most files of one folder that `ctx.artifact` keeps; a larger folder is kept as an archive."""
     channel_senders_max: int = 256
     """How many processes and threads of one run may have a long record under way at once."""
     read_bytes: int = 1024 * 1024

@@ -1,4 +1,4 @@
-"""Keeping a file with a run: whole or not at all, under a name that stays within the run's folder."""
+"""Keep files with a run: each whole or not at all, under a name that stays within the run's folder."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import hashlib
 import io
 import itertools
 import os
+import shutil
+import tempfile
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
+from runs.conf import runs_settings
 from runs.lines.records import ArtifactRecord
 
 NAME_MAX_CHARS = 255
@@ -17,25 +20,71 @@ _CHUNK_BYTES = 1024 * 1024
 _numbers = itertools.count(1)
 
 
-def keep(
-    folder: Path, attempt: int, source: Path | str | bytes, name: str | None, content_type: str | None
-) -> ArtifactRecord:
-    """Copy a file, or bytes, to `folder`/artifacts/`attempt`/`name`, replacing what is there. It appears in one step,
-    on the disk.
+class Kept(NamedTuple):
+    """What was kept: a file, or a folder with its files."""
 
-    Raises ValueError for a name that is not a plain relative path, or bytes without a name; OSError as files do.
+    path: Path
+    records: list[ArtifactRecord]
+
+
+def keep(folder: Path, attempt: int, source: Path | str | bytes, name: str | None, content_type: str | None) -> Kept:
+    """Copy a file, or bytes, to `folder`/artifacts/`attempt`/`name`, replacing what is there. It appears in one step,
+    on the disk. Of a folder each file is kept, below `name`, or an archive if the name ends as one.
+
+    Raises ValueError for a name that is not a plain relative path or that is taken by what is kept already, bytes
+    without a name, and a folder that cannot be kept whole; OSError as files do.
     """
+    below = folder / "artifacts" / str(attempt)
     if isinstance(source, (bytes, bytearray, memoryview)):
         if name is None:
             raise ValueError("An artifact made of bytes needs a name: ctx.artifact(data, 'model.bin')")
         checked = checked_name(name)
-        return _keep(folder, attempt, io.BytesIO(source), checked, content_type)
+        return Kept(below / checked, [_keep(folder, below, io.BytesIO(source), checked, content_type)])
     path = Path(source)
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; an artifact is one file (pack it with shutil.make_archive)")
-    checked = checked_name(path.name if name is None else name)
+    checked = checked_name(path.absolute().name if name is None else name)
+    if not path.is_dir():
+        return Kept(below / checked, [_keep_file(folder, below, path, checked, content_type)])
+    if name is not None and (archive := _archive_format(checked)):
+        return Kept(below / checked, [_keep_archive(folder, below, path, checked, archive)])
+    files = [(file, checked_name(f"{checked}/{file.relative_to(path).as_posix()}")) for file in files_in(path)]
+    return Kept(below / checked, [_keep_file(folder, below, file, target, content_type) for file, target in files])
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Every file below a folder, in order. Raises ValueError for a folder that cannot be kept file by file."""
+    most = runs_settings().artifact_files_max
+    files: list[Path] = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir() and not path.is_symlink():
+            continue
+        if not path.is_file():
+            raise ValueError(f"{path} is neither a file nor a folder, so {folder} cannot be kept as an artifact")
+        files.append(path)
+        if len(files) > most:
+            raise ValueError(
+                f"{folder} has more than {most} files (artifact_files_max). Keep it as one archive:"
+                f" ctx.artifact({str(folder)!r}, {folder.name + '.zip'!r})"
+            )
+    if not files:
+        raise ValueError(f"{folder} has no files, so there is nothing to keep")
+    return files
+
+
+def _archive_format(name: str) -> str | None:
+    """The format of shutil.make_archive for a file of this name."""
+    formats = {".zip": "zip", ".tar": "tar", ".tar.gz": "gztar", ".tgz": "gztar"}
+    return next((format_ for ending, format_ in formats.items() if name.endswith(ending)), None)
+
+
+def _keep_archive(folder: Path, below: Path, source: Path, name: str, archive: str) -> ArtifactRecord:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".tmp-") as drafts:
+        packed = Path(shutil.make_archive(str(Path(drafts) / "packed"), archive, root_dir=source))
+        return _keep_file(folder, below, packed, name, None)
+
+
+def _keep_file(folder: Path, below: Path, path: Path, name: str, content_type: str | None) -> ArtifactRecord:
     with path.open("rb") as file:
-        return _keep(folder, attempt, file, checked, content_type)
+        return _keep(folder, below, file, name, content_type)
 
 
 def checked_name(name: str) -> str:
@@ -61,9 +110,9 @@ def checked_name(name: str) -> str:
     return str(path)
 
 
-def _keep(folder: Path, attempt: int, source: BinaryIO, name: str, content_type: str | None) -> ArtifactRecord:
-    below = folder / "artifacts" / str(attempt)
+def _keep(folder: Path, below: Path, source: BinaryIO, name: str, content_type: str | None) -> ArtifactRecord:
     target = below / name
+    _check_that_it_fits(below, name)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = below / f".tmp-{os.getpid()}-{next(_numbers)}"
     try:
@@ -78,6 +127,21 @@ def _keep(folder: Path, attempt: int, source: BinaryIO, name: str, content_type:
         "sha256": digest,
         "content_type": content_type or _guessed_type(name),
     }
+
+
+def _check_that_it_fits(below: Path, name: str) -> None:
+    """Raises ValueError where a file and a folder would have one name."""
+    for parent in PurePosixPath(name).parents:
+        if (below / parent).is_file():
+            raise ValueError(
+                f"The artifact {name!r} cannot be kept: {str(parent)!r} is an artifact of this attempt already, and a"
+                " file cannot hold others. Choose another name for one of them."
+            )
+    if (below / name).is_dir():
+        raise ValueError(
+            f"The artifact {name!r} cannot be kept as a file: this attempt has artifacts below {name!r} already. Choose"
+            " another name."
+        )
 
 
 def _copy(source: BinaryIO, target: Path) -> tuple[int, str]:

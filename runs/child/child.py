@@ -33,7 +33,7 @@ from experiments.jsonvalues import unpack
 from experiments.registry import load_one
 from experiments.source import source_digest, source_file
 from experiments.validation import restored_configuration
-from runs.child import endings
+from runs.child import endings, importable
 from runs.child import interrupts as interrupts_module
 from runs.child.context import ChildContext, Facts
 from runs.child.control import Control
@@ -43,7 +43,7 @@ from runs.child.output import Output
 from runs.child.pipe import RecordPipe
 from runs.child.shutdown import Limits, Shutdown, exit_status, finalize
 from runs.conf import runs_settings
-from runs.forkserver import prctl
+from runs.forkserver import environment, prctl
 from runs.forkserver.spec import ChildSpec
 from runs.lines.records import END, HELLO, End
 
@@ -62,6 +62,8 @@ def warm_up() -> None:
     experiments_settings()
     runs_settings()
     entry_points(group=ENTRY_POINT_GROUP)
+    imports = importable.write_packages()
+    environment.leave_to_programs(os.environ, project=str(importable.PROJECT), imports=imports)
 
 
 def fork(spec: bytes, fds: Sequence[int]) -> int:

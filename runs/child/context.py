@@ -177,9 +177,10 @@ class ChildContext(Generic[ConfigT]):
             self.raise_if_cancelled()
 
     def artifact(self, source: Path | str | bytes, name: str | None = None, *, content_type: str | None = None) -> Path:
-        record = artifacts.keep(self._facts.folder, self.attempt, source, name, content_type)
-        self._pipe.send(ARTIFACT, msgspec.json.encode(record))
-        return self._facts.folder / record["path"]
+        kept = artifacts.keep(self._facts.folder, self.attempt, source, name, content_type)
+        for record in kept.records:
+            self._pipe.send(ARTIFACT, msgspec.json.encode(record))
+        return kept.path
 
     # How it ends
 

@@ -1,11 +1,15 @@
-"""What multiprocessing imports as `__main__` in a process that an experiment spawns (not forks).
+"""The `__main__` of processes that multiprocessing spawns, rather than forks, for an experiment.
 
 Such a process begins as an empty interpreter: it must be able to import the experiment's module, wherever that lies.
 """
 
+import os
+
 import django
 
 from experiments.discovery import candidates
+from runs.forkserver.environment import settings_module
 
-django.setup()
+with settings_module(os.environ):
+    django.setup()
 candidates()  # makes the modules of ATHANOR_EXPERIMENT_PATHS importable; imports none

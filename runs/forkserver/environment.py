@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from runs.forkserver.marks import ATTEMPT_MARK, SERVER_MARK
 
 if TYPE_CHECKING:
     from runs.states import AttemptKey  # which loads Django: too much for the keeper
+
+SETTINGS_MODULE = "ATHANOR_SETTINGS_MODULE"
+"""Keeps DJANGO_SETTINGS_MODULE for processes that multiprocessing spawns."""
 
 _SECRET_WORDS = frozenset({"URL", "URI", "DSN", "SECRET", "PASSWORD", "TOKEN", "KEY", "CREDENTIALS"})
 _SECRETS = frozenset(
@@ -33,6 +38,37 @@ def for_children(environ: Mapping[str, str]) -> dict[str, str]:
     kept.pop(SERVER_MARK, None)
     kept.pop(ATTEMPT_MARK, None)
     return {**kept, "ATHANOR_ROLE": "child"}
+
+
+def leave_to_programs(environ: MutableMapping[str, str], *, project: str, imports: str | None) -> None:
+    """Remove what is meant for Athanor alone, so that a program that the experiment starts does not inherit it.
+
+    `project`, Athanor's own folder, leaves PYTHONPATH, where it would hide another project's `runs` or `experiments`.
+    `imports` (see runs.child.importable) is added at its end.
+    """
+    if module := environ.pop("DJANGO_SETTINGS_MODULE", None):
+        environ[SETTINGS_MODULE] = module
+    entries = [
+        entry for entry in environ.get("PYTHONPATH", "").split(os.pathsep) if entry not in ("", project, imports)
+    ]
+    if imports is not None:
+        entries.append(imports)
+    environ.pop("PYTHONPATH", None)
+    if entries:
+        environ["PYTHONPATH"] = os.pathsep.join(entries)
+
+
+@contextmanager
+def settings_module(environ: MutableMapping[str, str]) -> Iterator[None]:
+    """Give Django the settings of Athanor while the block runs."""
+    before = environ.get("DJANGO_SETTINGS_MODULE")
+    environ["DJANGO_SETTINGS_MODULE"] = environ.get(SETTINGS_MODULE, "athanor.settings")
+    try:
+        yield
+    finally:
+        del environ["DJANGO_SETTINGS_MODULE"]
+        if before is not None:
+            environ["DJANGO_SETTINGS_MODULE"] = before
 
 
 def marks(key: AttemptKey) -> dict[str, str]:

@@ -147,6 +147,7 @@ def test_processes_are_waited_for_as_in_a_script(
         "leaked",
         "leaked_and_exits_at_once",
         "leaked_and_killed",
+        "joblib_parallel",
         "joblib_shares_memory",
         "scikit_learn",
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from runs.forkserver.client import ForkServer
 from tests.integration.spawning import EXPERIMENTS, Heard, probe, run, spec, unread_bytes
 from tests.waiting import wait_until
+
+PROJECT = Path(__file__).parent.parent.parent
 
 # The way of a child
 
@@ -52,8 +55,59 @@ def test_a_child_has_the_workers_environment_without_our_credentials(fork_server
     assert environ["SERVICE_API_KEY"] == "the author's own"
     assert environ["ATHANOR_ROLE"] == "child"
     assert environ["ATHANOR_ATTEMPT"].endswith(".1")
-    assert environ.get("PYTHONPATH") == os.environ.get("PYTHONPATH")
     assert not {"ATHANOR_SECRET_KEY", "ATHANOR_DATABASE_URL", "ATHANOR_REDIS_URL"} & environ.keys()
+
+
+def test_programs_inherit_nothing_that_is_meant_for_athanor(
+    child_environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(PROJECT)]))
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.settings")
+    server = ForkServer()
+    server.start()
+    about = probe(server, tmp_path, "another_project").summary
+    server.stop()
+
+    assert about["settings"] == "another.settings"
+    assert about["found"] == [False, False, False]  # runs, experiments, athanor
+    assert str(tmp_path) in about["path"]
+
+
+def test_a_program_can_import_the_experiments_module(fork_server: ForkServer, tmp_path: Path) -> None:
+    assert probe(fork_server, tmp_path, "program_of_this_module").summary == "49"
+
+
+@pytest.mark.parametrize("use", ["query", "save", "transaction", "connection", "tables"])
+def test_a_run_has_no_database_and_says_what_to_do(fork_server: ForkServer, tmp_path: Path, use: str) -> None:
+    end = probe(fork_server, tmp_path, "use_the_database", path=use).end
+
+    assert end is not None
+    assert "A run has no access to Athanor's database" in end["error"]
+    assert "ctx.result" in end["error"]
+
+
+@pytest.mark.parametrize("do", ["freeze_time", "replace_time"])
+def test_a_frozen_clock_neither_stops_a_sleep_nor_changes_the_time_of_lines(
+    fork_server: ForkServer, tmp_path: Path, do: str
+) -> None:
+    before = time.time()
+    heard = probe(fork_server, tmp_path, do)
+
+    assert heard.summary == 1.0
+    assert {line[3] for line in heard.payloads("L")} >= {"log", "print", "batch", "after the sleep"}
+    assert all(before <= line[0] <= time.time() for line in heard.payloads("L"))
+    assert all(before <= result[0] <= time.time() for result in heard.payloads("R"))
+
+
+@pytest.mark.parametrize("depth", [500, 900, 5_000, 200_000])
+@pytest.mark.parametrize("kind", ["list", "dict", "dataclass"])
+def test_a_deep_return_value_is_kept_or_refused(fork_server: ForkServer, tmp_path: Path, kind: str, depth: int) -> None:
+    heard = probe(fork_server, tmp_path, "return_deep", path=kind, size=depth)
+
+    assert heard.exit.status == 0
+    assert heard.end is not None
+    assert heard.end["outcome"] in ("returned", "raised")
+    assert ("error" in heard.end) == (heard.end["outcome"] == "raised")
 
 
 def test_children_have_random_numbers_of_their_own(fork_server: ForkServer, tmp_path: Path) -> None:

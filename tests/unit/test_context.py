@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pickle
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from experiments import ExperimentFailed, RetryLater, RunCancelled, RunContext
 from runs.child.context import ChildContext, Facts
 from runs.child.control import Control
 from runs.child.pipe import PipeClosed, RecordPipe
+from runs.conf import runs_settings
 from runs.lines.records import FRAME_MAX_BYTES
 from runs.states import AttemptKey
 from runs.supervisor.channel import Channel
@@ -391,10 +393,87 @@ def test_an_artifact_stays_in_its_folder(ctx: ChildContext[Config], ends: Ends, 
 def test_an_artifact_needs_a_name_and_a_file(ctx: ChildContext[Config], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs a name"):
         ctx.artifact(b"x")
-    with pytest.raises(ValueError, match="folder"):
-        ctx.artifact(tmp_path)
     with pytest.raises(FileNotFoundError):
         ctx.artifact(tmp_path / "missing")
+
+
+def folder_with_files(folder: Path, count: int = 2) -> Path:
+    (folder / "model" / "empty").mkdir(parents=True)
+    for number in range(count):
+        path = folder / "model" / f"layer-{number % 2}" / f"{number}.bin"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes([number % 256]))
+    return folder / "model"
+
+
+def test_of_a_folder_every_file_is_an_artifact(ctx: ChildContext[Config], ends: Ends, tmp_path: Path) -> None:
+    kept = ctx.artifact(folder_with_files(tmp_path))
+
+    assert [record["name"] for record in ends.records("A")] == ["model/layer-0/0.bin", "model/layer-1/1.bin"]
+    assert (kept / "layer-1" / "1.bin").read_bytes() == b"\1"
+
+
+@pytest.mark.parametrize("name", ["m.zip", "m.tar", "m.tar.gz", "deep/m.tgz"])
+def test_a_folder_is_kept_as_an_archive(ctx: ChildContext[Config], ends: Ends, tmp_path: Path, name: str) -> None:
+    kept = ctx.artifact(folder_with_files(tmp_path), name)
+
+    assert [record["name"] for record in ends.records("A")] == [name]
+    shutil.unpack_archive(kept, tmp_path / "unpacked", format={".tgz": "gztar"}.get(kept.suffix))
+    assert (tmp_path / "unpacked" / "layer-0" / "0.bin").read_bytes() == b"\0"
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".tmp-")]
+
+
+def too_many(folder: Path) -> Path:
+    return folder_with_files(folder, runs_settings().artifact_files_max + 1)
+
+
+def with_a_fifo(folder: Path) -> Path:
+    path = folder_with_files(folder)
+    os.mkfifo(path / "fifo")
+    return path
+
+
+def with_a_linked_folder(folder: Path) -> Path:
+    path = folder_with_files(folder)
+    (path / "link").symlink_to(folder, target_is_directory=True)
+    return path
+
+
+def without_files(folder: Path) -> Path:
+    return folder_with_files(folder, 0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (too_many, r"more than 1000 files .* as one archive"),
+        (with_a_fifo, "fifo is neither a file nor a folder"),
+        (with_a_linked_folder, "link is neither a file nor a folder"),
+        (without_files, "has no files"),
+    ],
+)
+def test_a_folder_that_cannot_be_kept_whole_is_refused(
+    ctx: ChildContext[Config], ends: Ends, tmp_path: Path, make: Callable[[Path], Path], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        ctx.artifact(make(tmp_path))
+    assert ends.records() == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ("model", "model/w.bin", "'model' is an artifact of this attempt already"),
+        ("model", "model/a/b", "'model' is an artifact of this attempt already"),
+        ("a/model", "a/model/w.bin", "'a/model' is an artifact of this attempt already"),
+        ("model/w.bin", "model", "has artifacts below 'model' already"),
+    ],
+)
+def test_a_name_is_a_file_or_a_folder(ctx: ChildContext[Config], first: str, second: str, message: str) -> None:
+    ctx.artifact(b"1", first)
+
+    with pytest.raises(ValueError, match=message):
+        ctx.artifact(b"2", second)
 
 
 # Ends

@@ -132,7 +132,7 @@ def test_the_process_of_an_experiment_gets_no_credentials(tmp_path: Path) -> Non
 
     found = evaluate(expression, ATHANOR_ROLE="child", ATHANOR_VAR=str(tmp_path), **secrets)
 
-    assert found == "('django.db.backends.dummy', '', False)"
+    assert found == "('athanor.no_database', '', False)"
 
 
 def test_production_means_secure_cookies_and_the_content_policy_is_always_on(tmp_path: Path) -> None:

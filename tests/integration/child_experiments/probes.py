@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import fcntl
+import json
 import multiprocessing
 import os
 import random
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -298,3 +300,84 @@ class Strange(Exception):
 
 def raise_strange(ctx: Ctx) -> None:
     raise Strange
+
+
+PROGRAM = """
+import importlib.util, json, os, sys
+settings = os.environ.setdefault("DJANGO_SETTINGS_MODULE", "another.settings")
+found = [importlib.util.find_spec(name) is not None for name in ("runs", "experiments", "athanor")]
+print(json.dumps({"settings": settings, "found": found, "path": sys.path}))
+"""
+
+
+def another_project(ctx: Ctx) -> Any:
+    """What a Django project that the experiment starts would see."""
+    ctx.workdir.joinpath("manage.py").write_text(PROGRAM)
+    return json.loads(subprocess.check_output([sys.executable, "manage.py"], cwd=ctx.workdir))
+
+
+def program_of_this_module(ctx: Ctx) -> str:
+    """A Python program, started in any way, that imports this module."""
+    code = f"from {__name__} import square; print(square(7))"
+    return subprocess.check_output([sys.executable, "-c", code], text=True, cwd="/").strip()
+
+
+def use_the_database(ctx: Ctx) -> None:
+    from django.contrib.auth.models import User
+    from django.db import connection, transaction
+
+    match ctx.config.path:
+        case "query":
+            User.objects.count()
+        case "save":
+            User(username="somebody").save()
+        case "transaction":
+            with transaction.atomic():
+                pass
+        case "connection":
+            connection.cursor()
+        case "tables":
+            connection.introspection.table_names()
+
+
+def freeze_time(ctx: Ctx) -> float:
+    """As freezegun does: the clocks are replaced in every module that has them."""
+    real = {id(getattr(time, name)): name for name in ("time", "monotonic", "perf_counter")}
+    fakes = {"time": lambda: 1.0, "monotonic": lambda: 2.0, "perf_counter": lambda: 3.0}
+    for module in list(sys.modules.values()):
+        for name, value in list(vars(module).items()):
+            if id(value) in real and not module.__name__.startswith("threading"):
+                setattr(module, name, fakes[real[id(value)]])
+    return speak_and_sleep(ctx)
+
+
+def replace_time(ctx: Ctx) -> float:
+    for name, value in (("time", 1.0), ("monotonic", 2.0)):
+        setattr(time, name, lambda value=value: value)
+    time.sleep = lambda _: None
+    return speak_and_sleep(ctx)
+
+
+def speak_and_sleep(ctx: Ctx) -> float:
+    ctx.log.info("log")
+    print("print")
+    ctx.log_batch(["batch"])
+    ctx.metric("metric", 1.0)
+    ctx.sleep(0.3)
+    ctx.log.info("after the sleep")
+    return time.time()
+
+
+@dataclass
+class Node:
+    below: Any
+
+
+def return_deep(ctx: Ctx) -> Any:
+    """A value that is nested `size` deep."""
+    value: Any = 1
+    for _ in range(ctx.config.size):
+        value = {"list": lambda below: [below], "dict": lambda below: {"below": below}, "dataclass": Node}[
+            ctx.config.path
+        ](value)
+    return value
