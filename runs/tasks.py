@@ -65,10 +65,10 @@ def look_around() -> None:
     set its runs going again, rather than leave that to the next tick.
     """
     from runs.recovery import reconcile as reconciling
-    from runs.recovery.orphans import end_leftovers
+    from runs.recovery.orphans import kill_orphans
 
     try:
-        end_leftovers()
+        kill_orphans()
         reconciling.reconcile()
     except Exception:
         logger.exception("What an earlier worker left could not be looked after; the next tick does it")

@@ -38,11 +38,11 @@ class Descriptors:
 def isolate(spec: ChildSpec, fds: Sequence[int], server: int) -> Descriptors:
     """Leave the fork server behind; returns where to speak and listen. Raises OSError."""
     os.setsid()
-    prctl.signal_at_parents_end(signal.SIGKILL)
+    prctl.signal_at_parent_death(signal.SIGKILL)
     if os.getppid() != server:
         os._exit(1)  # it ended before it could be watched
     prctl.adopt_orphans()
-    prctl.go_first_when_memory_ends()
+    prctl.prefer_as_oom_victim()
     _reset_signals()
     records, control = _rearrange(fds)
     os.environ.update(environment.marks(spec.key))

@@ -1,4 +1,4 @@
-"""The fork server: its client in the worker, the server process, and the process trees below it.
+"""The fork server: its client in the worker, the keeper and server processes, and the process trees below them.
 
-Light to import: the keeper and the server load no Django of their own accord.
+Light to import: nothing here imports Django when it is loaded.
 """

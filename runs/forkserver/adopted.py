@@ -1,4 +1,4 @@
-"""The last resort of the keeper: the processes that its server left behind, which it has adopted.
+"""Kill the processes that the keeper has adopted from its server.
 
 Light to import: no Django.
 """
@@ -13,12 +13,12 @@ from contextlib import suppress
 from runs.forkserver import prctl, process_tree
 from runs.forkserver.marks import SERVER_MARK
 
-LOOK_EVERY_S = 0.01
-"""Between two looks whether the processes are gone."""
+POLL_S = 0.01
+"""Polling interval until the processes are gone."""
 
 
 def kill_adopted() -> None:
-    """Kill every process that the server left to this one. Blocks until none is left.
+    """Kill every adopted process. Blocks until none is left.
 
     Resource trackers have `process_tree.TRACKER_GRACE_S` to remove what the killed processes leaked.
     """
@@ -32,11 +32,11 @@ def kill_adopted() -> None:
             if not prctl.IS_LINUX:
                 _kill_marked()
             if os.waitpid(-1, os.WNOHANG if may_clean_up else 0) == (0, 0):
-                time.sleep(LOOK_EVERY_S)
+                time.sleep(POLL_S)
 
 
 def _kill_marked() -> None:
-    """Where orphans are not adopted: kill every process that carries the mark of this server."""
+    """Kill every process with the mark of this server, on platforms where orphans are not adopted."""
     for pid in process_tree.marked(SERVER_MARK, os.environ.get(SERVER_MARK, "")):
         if pid != os.getpid():
             process_tree.send(pid, signal.SIGKILL)

@@ -1,8 +1,8 @@
-"""The worker's side of its children: the fork server that makes them, and a handle for each.
+"""Children from the worker's side: the fork server that starts them, and a handle for each.
 
-Promised: user code never runs in the worker, nor does the worker itself fork; `Exit` is told once per child, when no
-process of its tree is left, also if the fork server is killed. After a kill -9 of the worker the server ends
-everything; a child whose lease is not renewed in time is killed by the server, whatever the worker does meanwhile.
+User code never runs in the worker, and the worker never forks. `on_exit` is called once per child, when no process of
+its tree remains, even if the fork server is killed. After a `kill -9` of the worker, the server kills everything. The
+server also kills a child whose lease is not renewed in time, whatever the worker does meanwhile.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from runs.exceptions import SpawnFailed, is_exhaustion
 from runs.forkserver.board import Board
 from runs.forkserver.pipes import Pipes
 from runs.forkserver.protocol import Signal, Stop
-from runs.forkserver.server_process import Incarnation, ServerGone
+from runs.forkserver.server_process import ServerProcess, ServerStartFailed
 from runs.forkserver.spec import ChildSpec, Exit, Fate
 
 __all__ = ["Child", "ChildSpec", "Exit", "Fate", "ForkServer", "SpawnFailed"]
@@ -30,22 +30,20 @@ __all__ = ["Child", "ChildSpec", "Exit", "Fate", "ForkServer", "SpawnFailed"]
 logger = logging.getLogger(__name__)
 
 Deadline = Callable[[], float]
-"""A moment of the lease clock; raises SpawnFailed if there is none."""
+"""Returns a time on the lease clock; raises SpawnFailed if there is no lease."""
 
 START_TIMEOUT_S = 60.0
 """Longest time for a new fork server to load Django."""
 SERVERS_MAX = 3
-"""How many fork servers in turn may die under one spawn, before that fails."""
+"""Number of fork servers that may die during one spawn before it fails."""
 STOP_TIMEOUT_S = 10.0
-"""Longest time for it to end all children and itself, before it is killed."""
+"""Longest time for the server to kill all children and exit, before it is killed."""
 
 
 class Child:
-    """Handle of one child, thread-safe. Its read ends are non-blocking; they and the control pipe are closed by
-    `close`.
-    """
+    """Thread-safe handle of one child. Its read ends are non-blocking. `close` closes them and the control pipe."""
 
-    def __init__(self, pid: int, number: int, pipes: Pipes, server: Incarnation, stacks_path: Path) -> None:
+    def __init__(self, pid: int, number: int, pipes: Pipes, server: ServerProcess, stacks_path: Path) -> None:
         self.pid = pid
         self.records_fd, self.stdout_fd, self.stderr_fd = pipes.records, pipes.stdout, pipes.stderr
         self.stacks_path = stacks_path
@@ -53,18 +51,19 @@ class Child:
         self._lock = threading.Lock()
 
     def send(self, message: dict[str, Any]) -> None:
-        """One message on the control pipe. Never blocks; what a dead or stuck child does not take is dropped."""
+        """Write a message to the control pipe without blocking. A dead or stuck child loses it."""
         with self._lock, suppress(OSError):
             if not self._pipes.is_closed:
                 os.write(self._pipes.control, msgspec.json.encode(message) + b"\n")
 
     def interrupt(self) -> None:
-        """Raise RunCancelled in the child's main thread, if it is executing `run`. May be repeated."""
+        """Raise RunCancelled in the child's main thread, if it is executing `run`. Safe to repeat."""
         self._server.post(Signal(self._number, "interrupt"))
 
     def request_stacks(self) -> int:
-        """Have the child append the Python stacks of all its threads to `stacks_path`; returns the size that the file
-        had before. Works also while the child hangs in C code.
+        """Make the child append the Python stacks of all its threads to `stacks_path`; return the file's previous size.
+
+        Works even while the child hangs in C code.
         """
         try:
             size = self.stacks_path.stat().st_size
@@ -74,55 +73,57 @@ class Child:
         return size
 
     def terminate(self) -> None:
-        """SIGTERM to the child and everything below it."""
+        """Send SIGTERM to the child and everything below it."""
         self._server.post(Signal(self._number, "terminate"))
 
     def kill(self) -> None:
-        """Freeze the child, kill everything below it, then itself. The exit is told when all are gone. May be
-        repeated.
+        """Stop the child, kill everything below it, then the child. Safe to repeat.
+
+        The exit is reported when no process remains.
         """
         self._server.post(Signal(self._number, "kill"))
 
     def close(self) -> None:
-        """Close the worker's ends of the pipes. A child that still lives ends itself then."""
+        """Close the worker's ends of the pipes. A child that is still alive then exits."""
         with self._lock:
             self._pipes.close()
 
 
 class ForkServer:
-    """The fork server of this worker process, replaced by the next spawn when it has died. Thread-safe.
+    """The fork server of this worker process; the next spawn replaces one that has died. Thread-safe.
 
-    It is started from a thread that lives as long as the worker, since the kernel's parent-death signal is bound to the
-    thread that forked. That thread also reads the server's answers and calls every `on_exit`.
+    A thread that lives as long as the worker starts it, since the kernel's parent-death signal is bound to the thread
+    that forked. The same thread reads the server's answers and calls every `on_exit`.
     """
 
     def __init__(self) -> None:
         self.deadlines = Board.create()
-        """Until when the child of each attempt may live, see runs.worker.renewer."""
+        """Deadline of the child of each attempt, see runs.worker.renewer."""
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition()
-        self._server: Incarnation | None = None
-        self._wanted = 0  # rises with each request for a server
+        self._server: ServerProcess | None = None
+        self._requested = 0  # number of requests for a server
         self._failure: SpawnFailed | None = None
         self._stopping = False
 
     def start(self) -> None:
-        """Start the server; blocks until it is ready (some 0.3 s). Raises SpawnFailed, with the traceback of what is
-        broken. Harmless when it is running.
+        """Start the server and wait until it is ready (about 0.3 s). Does nothing if it is running.
+
+        Raises SpawnFailed with the traceback of what failed.
         """
         with self._changed:
             if self._thread is None or not self._thread.is_alive():
                 self._stopping = False
-                self._thread = threading.Thread(target=self._keep, name="fork-server", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="fork-server", daemon=True)
                 self._thread.start()
         self._ready()
 
     def spawn(self, spec: ChildSpec, on_exit: Callable[[Exit], None], *, before: Deadline | None = None) -> Child:
-        """Start a child (some 5 ms), unless the lease clock is at `before()` or beyond when the server comes to it.
+        """Start a child (about 5 ms), unless the lease clock has passed `before()` when the server handles the request.
 
-        That is asked when a server is ready, since a new one may take as long to load as a lease lasts. `on_exit` is
-        called once, from the reader thread, perhaps before this returns; it must not block. A server that dies before
-        it has answered is replaced. Raises SpawnFailed, and then `on_exit` is not called.
+        `before` is called when a server is ready, since a new one may take as long to load as a lease lasts. `on_exit`
+        is called once, from the reader thread, perhaps before this returns; it must not block. A server that dies
+        before it answers is replaced. Raises SpawnFailed; then `on_exit` is not called.
         """
         for _ in range(SERVERS_MAX - 1):
             try:
@@ -139,18 +140,18 @@ class ForkServer:
             return self._spawn_from(server, spec, on_exit, before)
         except SpawnFailed as error:
             if error.fate == Fate.SERVER:
-                self._wait_for_the_end_of(server)
+                self._wait_for_end(server)
             raise
 
     def _spawn_from(
-        self, server: Incarnation, spec: ChildSpec, on_exit: Callable[[Exit], None], before: Deadline | None
+        self, server: ServerProcess, spec: ChildSpec, on_exit: Callable[[Exit], None], before: Deadline | None
     ) -> Child:
         deadline = before() if before is not None else None
         try:
             pipes = Pipes()
         except OSError as error:
             fate = Fate.EXHAUSTED if is_exhaustion(error) else Fate.NONE
-            raise SpawnFailed(f"Run {spec.key}: no pipes could be made: {error}", fate) from error
+            raise SpawnFailed(f"Run {spec.key}: cannot create its pipes: {error}", fate) from error
         try:
             number, pid = server.spawn(spec, pipes.of_child, on_exit, deadline)
         except BaseException:
@@ -159,7 +160,7 @@ class ForkServer:
         return Child(pid, number, pipes, server, spec.stacks_path)
 
     def stop(self) -> None:
-        """Kill all children, tell their exits, end the server. Blocks until it is done."""
+        """Kill all children, report their exits, and end the server. Blocks until done."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -174,22 +175,22 @@ class ForkServer:
 
     @property
     def pid(self) -> int | None:
-        """Of the server process; None while there is none."""
+        """Pid of the server process; None while there is none."""
         server = self._server
         return None if server is None else server.pid
 
-    def _wait_for_the_end_of(self, server: Incarnation) -> None:
+    def _wait_for_end(self, server: ServerProcess) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._server is not server, STOP_TIMEOUT_S)
 
-    def _ready(self) -> Incarnation:
-        """The running server; a new one is asked for if there is none. Raises SpawnFailed."""
+    def _ready(self) -> ServerProcess:
+        """Return the running server; request a new one if there is none. Raises SpawnFailed."""
         deadline = time.monotonic() + START_TIMEOUT_S
         with self._changed:
             if self._thread is None or self._stopping:
                 raise SpawnFailed("The fork server is not running, or is stopping.", Fate.SERVER)
             if self._server is None:
-                self._wanted, self._failure = self._wanted + 1, None
+                self._requested, self._failure = self._requested + 1, None
                 self._changed.notify_all()
             while self._server is None:
                 if self._failure is not None:
@@ -198,25 +199,25 @@ class ForkServer:
                     raise SpawnFailed(f"The fork server did not start within {START_TIMEOUT_S:g} s.", Fate.SERVER)
             return self._server
 
-    def _keep(self) -> None:
-        """The thread: start a server when one is wanted, serve it until its end, bury it, again."""
+    def _run(self) -> None:
+        """Body of the thread: start a server on request, serve it until it ends, reap it, repeat."""
         served = 0
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._stopping or self._wanted > served)  # noqa: B023  # waited for here
+                self._changed.wait_for(lambda: self._stopping or self._requested > served)  # noqa: B023  # used in this iteration only
                 if self._stopping:
                     return
-                served = self._wanted
+                served = self._requested
             try:
-                self._serve_one(Incarnation(self.deadlines))
+                self._serve_one(ServerProcess(self.deadlines))
             except Exception:
                 logger.exception("The fork server's thread failed; the next run starts a new server")
 
-    def _serve_one(self, server: Incarnation) -> None:
+    def _serve_one(self, server: ServerProcess) -> None:
         try:
-            server.launch(START_TIMEOUT_S)
-        except Exception as error:  # whatever it is, somebody waits for it
-            server.bury()
+            server.start(START_TIMEOUT_S)
+        except Exception as error:  # any failure: a spawn waits for it
+            server.reap()
             with self._changed:
                 self._failure = SpawnFailed(str(error), _fate_of(error))
                 self._changed.notify_all()
@@ -232,9 +233,9 @@ class ForkServer:
             with self._changed:
                 self._server = None
                 self._changed.notify_all()
-            server.bury()
+            server.reap()
 
 
 def _fate_of(error: Exception) -> Fate:
-    """A server that was killed while it loaded says nothing of the run that waits for it."""
-    return Fate.SERVER if isinstance(error, ServerGone) and error.was_killed else Fate.NONE
+    """Return Fate.SERVER for a server that was killed while it loaded: the waiting run is not the cause."""
+    return Fate.SERVER if isinstance(error, ServerStartFailed) and error.was_killed else Fate.NONE

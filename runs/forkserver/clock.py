@@ -1,10 +1,10 @@
-"""The clock of leases: goes on while the machine sleeps, and is the same in every process of it."""
+"""Clock of leases: it runs while the machine sleeps, and is the same in every process of the machine."""
 
 import time
 
 
 def lease_clock() -> float:
-    """Seconds since boot, sleep included, where the platform can tell; else monotonic seconds."""
+    """Return seconds since boot including sleep, where the platform supports it; else monotonic seconds."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()

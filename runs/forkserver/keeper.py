@@ -1,12 +1,12 @@
-"""`python -m runs.forkserver.keeper SOCKET-FD WORKER-PID BOARD-FD`: what children are forked from, and its keeper.
+"""`python -m runs.forkserver.keeper SOCKET-FD WORKER-PID BOARD-FD`: the keeper, which starts the fork server.
 
-Two processes, since the one that forks must not be the last one to know what it forked: the **keeper** loads nothing,
-starts the **server**, waits for its end, kills what the server left behind (it adopts it), and ends. So whichever of
-worker, keeper, server is killed, another one of them ends every child and every process below it:
+There are two processes, because the children must not outlive the process that forked them. The **keeper** loads
+nothing. It starts the **server**, waits for its end, kills the orphans that it adopts from the server, and exits.
+Whichever of worker, keeper and server is killed, another of them ends every child and every process below it:
 
-    worker killed  → the socket ends, the server kills all trees and ends, then the keeper
-    server killed  → the kernel kills the children, the keeper everything below them; the worker waits for its end
-    keeper killed  → the kernel tells the server, which kills all trees and ends
+    worker killed  → the socket closes; the server kills all trees and exits, then the keeper exits
+    server killed  → the kernel kills the children, the keeper everything below them; the worker waits for the keeper
+    keeper killed  → the kernel signals the server, which kills all trees and exits
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from runs.forkserver.adopted import kill_adopted
 from runs.forkserver.prctl import PARENT_GONE
 
 SIGNALLED = 128
-"""Added to the signal that ended the server, as shells do, it is the keeper's exit status."""
+"""The keeper's exit status is this plus the signal that ended the server, as in shells."""
 
 
 def killed_by(status: int) -> int | None:
-    """The signal that ended the keeper, whose `Popen.returncode` this is, or its server; None if none did. Pure."""
+    """Return the signal that ended the keeper or its server, from the keeper's `Popen.returncode`; None if none did."""
     if status < 0:
         return -status
     return status - SIGNALLED if status > SIGNALLED else None
 
 
 def main(socket_fd: int, worker_pid: int, board_fd: int) -> int:
-    """Be the keeper; its child becomes the server. Returns the exit status."""
+    """Run the keeper; its child becomes the server. Returns the exit status."""
     prctl.adopt_orphans()
-    prctl.signal_at_parents_end(PARENT_GONE)
+    prctl.signal_at_parent_death(PARENT_GONE)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     keeper = os.getpid()
@@ -44,16 +44,16 @@ def main(socket_fd: int, worker_pid: int, board_fd: int) -> int:
     os.close(board_fd)
     signal.signal(PARENT_GONE, lambda *_: process_tree.send(server, PARENT_GONE))
     if os.getppid() != worker_pid:
-        process_tree.send(server, PARENT_GONE)  # it ended before it could be watched
+        process_tree.send(server, PARENT_GONE)  # the worker ended before the death signal was set
     status = _wait_for(server)
     kill_adopted()
     return status
 
 
 def _serve(socket_fd: int, board_fd: int, keeper: int) -> None:
-    from runs.forkserver.server import serve  # the keeper needs none of it
+    from runs.forkserver.server import serve  # not loaded in the keeper
 
-    prctl.signal_at_parents_end(PARENT_GONE)
+    prctl.signal_at_parent_death(PARENT_GONE)
     if os.getppid() != keeper:
         os._exit(1)
     serve(socket_fd, board_fd)

@@ -1,5 +1,6 @@
-"""The marks in the environment of every process that an experiment may have started: by them what a dead worker left
-behind is found. Imports nothing.
+"""Marks in the environment of every process that an experiment may have started, to find the orphans of dead workers.
+
+Imports nothing.
 """
 
 from __future__ import annotations
@@ -7,26 +8,26 @@ from __future__ import annotations
 from typing import NamedTuple
 
 SERVER_MARK = "ATHANOR_FORKSERVER"
-"""Marks every process that descends from one fork server."""
+"""Variable of every process that descends from one fork server."""
 ATTEMPT_MARK = "ATHANOR_ATTEMPT"
-"""Tells an experiment's own sub-processes which attempt they belong to."""
+"""Variable that names the attempt, for an experiment's own sub-processes."""
 
 
 class ServerMark(NamedTuple):
-    """Whose fork server it was: a process of this boot (or container), for ever told from others by its start."""
+    """Identity of a fork server's worker: a process of this boot (or container), identified by its start time."""
 
     boot_id: str
     worker_pid: int
     worker_started: float
     token: str
-    """Tells the fork servers of one worker apart."""
+    """Distinguishes the fork servers of one worker."""
 
     def __str__(self) -> str:
         return f"{self.boot_id} {self.worker_pid} {self.worker_started:.2f} {self.token}"
 
     @classmethod
     def parsed(cls, text: str) -> ServerMark | None:
-        """None for what is no such mark, as another version may have made."""
+        """Parse a mark; None if the text is not a mark of this version."""
         try:
             boot_id, pid, started, token = text.split(" ")
             return cls(boot_id, int(pid), float(started), token)

@@ -9,12 +9,14 @@ from contextlib import suppress
 from runs.forkserver.protocol import close_all
 
 RECORDS_PIPE_BYTES = 256 * 1024
-"""Room in the records pipe, so that a child rarely waits for its supervisor's next turn; the kernel may give less."""
+"""Capacity of the records pipe, so that a child rarely waits for its supervisor. The kernel may grant less."""
 
 
 class Pipes:
-    """The worker's ends: `records`, `stdout`, `stderr` to read, `control` to write, all non-blocking. `of_child` are
-    the other ends, in the order records, stdout, stderr, control; whoever passes them on closes them.
+    """The worker's ends: `records`, `stdout` and `stderr` to read, `control` to write, all non-blocking.
+
+    `of_child` has the other ends, in the order records, stdout, stderr, control. The caller that passes them on closes
+    them.
     """
 
     def __init__(self) -> None:
@@ -31,11 +33,11 @@ class Pipes:
         for fd in self._own:
             os.set_blocking(fd, False)
         if hasattr(fcntl, "F_SETPIPE_SZ"):
-            with suppress(OSError):  # the user's share of pipe memory is used up
+            with suppress(OSError):  # the user's limit of pipe memory is reached
                 fcntl.fcntl(self.records, fcntl.F_SETPIPE_SZ, RECORDS_PIPE_BYTES)
 
     def close(self) -> None:
-        """Close the worker's ends. May be repeated."""
+        """Close the worker's ends. Safe to repeat."""
         if not self.is_closed:
             self.is_closed = True
             close_all(self._own)

@@ -1,5 +1,6 @@
-"""What only Linux can: die with the parent, adopt orphans, be the first to go when memory ends. Elsewhere nothing
-happens.
+"""Features of Linux: die with the parent, adopt orphans, be killed first when memory runs out.
+
+On other platforms these functions do nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 PARENT_GONE = signal.SIGHUP
-"""What keeper and server are sent by the kernel when the process above them is gone."""
+"""Sent by the kernel to keeper and server when their parent dies."""
 
 IS_LINUX = sys.platform == "linux"
 
@@ -22,36 +23,36 @@ _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def signal_at_parents_end(number: int) -> None:
-    """Have the kernel send `number` to this process when the thread that made it ends. Not inherited by a fork."""
+def signal_at_parent_death(number: int) -> None:
+    """Make the kernel send `number` to this process when the thread that forked it ends. Not inherited by a fork."""
     if IS_LINUX:
         _prctl(_PR_SET_PDEATHSIG, number)
 
 
 def adopt_orphans() -> None:
-    """Make this process the parent of every descendant that loses its own, whichever session it went to."""
+    """Make this process the parent of every orphaned descendant, whatever its session."""
     if IS_LINUX:
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def go_first_when_memory_ends(score: int = 500) -> None:
-    """Let the kernel's out-of-memory killer choose this process, and what it starts, before the worker."""
+def prefer_as_oom_victim(score: int = 500) -> None:
+    """Make the kernel's out-of-memory killer choose this process and its descendants before the worker."""
     if IS_LINUX:
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text(str(score))
 
 
 def stop_tracing(pid: int, number: int) -> None:
-    """Let a process that asked its parent to trace it (PTRACE_TRACEME) go on, with the signal that stopped it.
+    """Continue a process that asked its parent to trace it (PTRACE_TRACEME), with the signal that stopped it.
 
-    The trap that the kernel sends at an exec is meant for the tracer, and is dropped.
+    SIGTRAP is dropped: the kernel sends it to the tracer at each exec.
     """
     if IS_LINUX:
         _libc.ptrace(_PTRACE_DETACH, pid, None, ctypes.c_long(0 if number == signal.SIGTRAP else number))
 
 
 def flush_c_output() -> None:
-    """Write out what C code has printed and not flushed."""
+    """Flush the output buffers of C code."""
     _libc.fflush(None)
 
 

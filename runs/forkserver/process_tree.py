@@ -1,8 +1,8 @@
-"""Process trees: who descends from whom, and how all of them are ended, daemons included.
+"""Process trees: list descendants and kill whole trees, daemons included.
 
-A descendant that double-forks or makes its own session still belongs to the nearest living ancestor that adopts orphans
-(each child, the fork server, its keeper), so that on Linux none escapes. A killed process counts as gone although its
-parent has not reaped it yet.
+A descendant that double-forks or starts its own session still belongs to the nearest living ancestor that adopts
+orphans (each child, the fork server, its keeper), so that on Linux none escapes. A killed process counts as gone even
+before its parent has reaped it.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ class Row(NamedTuple):
     parent: int
     session: int
     is_dead: bool
-    """It has ended, and only its exit status is left."""
+    """It has ended but is not reaped yet."""
 
 
 def table() -> dict[int, Row]:
-    """Every process of the machine, by pid. Takes some milliseconds."""
+    """Return every process of the machine, by pid. Takes a few milliseconds."""
     return _linux_table() if IS_LINUX else _psutil_table()
 
 
 def _linux_table() -> dict[int, Row]:
     rows = {}
-    for name in os.listdir(_PROC):  # noqa: PTH208  # a Path for each process costs as much as reading its state
+    for name in os.listdir(_PROC):  # noqa: PTH208  # creating a Path costs as much as reading the state
         if name.isdigit() and (row := _linux_row(name)):
             rows[int(name)] = row
     return rows
@@ -54,12 +54,12 @@ def _linux_row(pid: str) -> Row | None:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123  # as above
             state, parent, _, session, *_ = file.read().rpartition(b")")[2].split(maxsplit=4)
     except (OSError, ValueError):
-        return None  # gone meanwhile
+        return None  # it has just ended
     return Row(int(parent), int(session), state in (b"Z", b"X"))
 
 
 def _psutil_table() -> dict[int, Row]:
-    import psutil  # not needed on Linux, where the keeper is kept small
+    import psutil  # not loaded in the keeper on Linux
 
     rows = {}
     for process in psutil.process_iter(["ppid", "status"]):
@@ -70,35 +70,35 @@ def _psutil_table() -> dict[int, Row]:
 
 
 def descendants(root: int, rows: Mapping[int, Row]) -> list[int]:
-    """Living processes below `root`, parents before their children. Dead ones are passed through."""
+    """Return the living processes below `root`, parents before their children, including those below dead ones."""
     below: dict[int, list[int]] = defaultdict(list)
     for pid, row in rows.items():
         below[row.parent].append(pid)
-    found = [root]
-    for pid in found:
-        found += [child for child in below.get(pid, ()) if child != root]
-    return [pid for pid in found[1:] if not rows[pid].is_dead]
+    pids = [root]
+    for pid in pids:
+        pids += [child for child in below.get(pid, ()) if child != root]
+    return [pid for pid in pids[1:] if not rows[pid].is_dead]
 
 
 def signal_tree(root: int, number: int) -> None:
     """Send a signal to `root`, a child of this process, and to every process below it."""
-    found = descendants(root, table())
+    below = descendants(root, table())
     send(root, number)
-    for pid in found:
+    for pid in below:
         send(pid, number)
 
 
-def kill_trees(roots: Collection[int], *, patience_s: float = 1.0) -> dict[int, int]:
-    """Freeze the roots, kill what is below them until nothing is left, then them. The caller knows that
-    the pids are still theirs. Returns root → how many below it were killed.
+def kill_trees(roots: Collection[int], *, timeout_s: float = 1.0) -> dict[int, int]:
+    """Stop the roots, kill everything below them until nothing remains, then kill the roots.
 
-    Left to whoever adopts them: resource trackers, and what cannot be killed within `patience_s` (it waits for a dead
-    disk).
+    The caller guarantees that no pid has been reused. Returns the number of killed descendants of each root. The
+    process that adopts them must end the rest: resource trackers, and what cannot be killed within `timeout_s` (it
+    waits for a dead disk).
     """
     for root in roots:
         send(root, signal.SIGSTOP)
     killed: dict[int, set[int]] = {root: set() for root in roots}
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         rows = table()
         found = {root: [pid for pid in descendants(root, rows) if not is_resource_tracker(pid)] for root in roots}
@@ -124,7 +124,7 @@ def is_resource_tracker(pid: int) -> bool:
 
 
 def own_children() -> set[int]:
-    """Pids of this process' direct children, dead ones included. For a process with one thread."""
+    """Return the pids of this process' direct children, including dead ones. For a single-threaded process."""
     if IS_LINUX:
         with suppress(OSError):
             path = _PROC / "self" / "task" / str(os.getpid()) / "children"
@@ -133,9 +133,9 @@ def own_children() -> set[int]:
 
 
 def with_variable(name: str) -> Iterator[tuple[psutil.Process, str]]:
-    """Living processes of this user that were started with this variable in their environment, each with its value.
+    """Yield the living processes of this user that have this variable in their environment, with its value.
 
-    A forked process has the environment of its parent's start.
+    The environment is that of the last exec: a forked process has its parent's.
     """
     import psutil  # as above
 
@@ -147,11 +147,11 @@ def with_variable(name: str) -> Iterator[tuple[psutil.Process, str]]:
 
 
 def marked(variable: str, value: str) -> list[int]:
-    """Pids of living processes of this user that were started with `variable=value` in their environment."""
+    """Return the pids of living processes of this user that have `variable=value` in their environment."""
     return [process.pid for process, other in with_variable(variable) if other == value]
 
 
 def send(pid: int, number: int) -> None:
-    """A signal to a process that may be gone."""
+    """Send a signal to a process that may no longer exist."""
     with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)

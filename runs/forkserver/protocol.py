@@ -1,7 +1,7 @@
-"""What a worker and its fork server say to each other: messages of JSON, each behind its length, over a stream socket.
+"""Messages between a worker and its fork server: length-prefixed JSON over a stream socket.
 
-Descriptors travel with the first byte of the message that they belong to. Neither side ever blocks in writing: what the
-other does not take waits in memory (it is little: the worker waits for an answer to each spawn).
+Descriptors travel with the first byte of their message. Neither side ever blocks on a write: unsent messages wait in
+memory (they are few, since the worker waits for an answer to each spawn).
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ _LENGTH = struct.Struct("!I")
 _READ_BYTES = 256 * 1024
 _FDS_MAX = 16
 MESSAGE_MAX_BYTES = 64 * 1024 * 1024
-"""A spawn carries a configuration and a checkpoint; more than this is a fault."""
+"""Largest message: a spawn with its configuration and checkpoint."""
 
 
 class Start(msgspec.Struct, tag="start"):
-    """First message to a new server: what it needs before it can load anything."""
+    """First message to a new server, with what it needs before it can load anything."""
 
     sys_path: list[str]
     python_path: str | None
-    """The worker's own PYTHONPATH; the server was started with another."""
+    """PYTHONPATH of the worker. The server was started with another."""
 
 
 class Spawn(msgspec.Struct, tag="spawn"):
-    """Start a child; its four descriptors come along: records, stdout, stderr (to write), control (to read)."""
+    """Start a child. Four descriptors are attached: records, stdout, stderr (to write), control (to read)."""
 
     id: int
     spec: msgspec.Raw
@@ -45,7 +45,7 @@ class Spawn(msgspec.Struct, tag="spawn"):
 
 
 class Signal(msgspec.Struct, tag="signal"):
-    """Do something to a child that was spawned under this id; nothing if it is gone."""
+    """Signal the child that was spawned with this id. Does nothing if it has ended."""
 
     id: int
     how: Literal["interrupt", "stacks", "terminate", "kill"]
@@ -56,17 +56,17 @@ class Ping(msgspec.Struct, tag="ping"):
 
 
 class Stop(msgspec.Struct, tag="stop"):
-    """Kill all children, say so, end."""
+    """Kill all children, report their exits, and exit."""
 
 
 class Ready(msgspec.Struct, tag="ready"):
-    """Everything is loaded."""
+    """The server has loaded everything."""
 
     pid: int
 
 
 class Broken(msgspec.Struct, tag="broken"):
-    """The server could not load what it needs, and ends."""
+    """The server failed to load, and exits."""
 
     traceback: str
 
@@ -84,7 +84,7 @@ class Refused(msgspec.Struct, tag="refused"):
 
 
 class Exited(msgspec.Struct, tag="exited"):
-    """A child and everything below it is gone."""
+    """A child and everything below it have ended."""
 
     id: int
     status: int | None
@@ -109,7 +109,7 @@ decode_answer = msgspec.json.Decoder(Answer).decode
 
 
 class Connection:
-    """One end of the socket, which it makes non-blocking. Used by one thread at a time."""
+    """One end of the socket, made non-blocking. For one thread at a time."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -126,15 +126,16 @@ class Connection:
         return bool(self._out)
 
     def post(self, message: Request | Answer, give: Sequence[int] = ()) -> None:
-        """Send a message as far as the other side takes it now. `give` are descriptors to pass on; they are closed here
-        once they are sent. Raises OSError when the other side is gone; the descriptors are closed then too.
+        """Send as much of a message as the other side accepts now. `give` has descriptors to pass on.
+
+        The descriptors are closed once they are sent, or when the other side has ended. Then OSError is raised.
         """
         body = msgspec.json.encode(message)
         self._out.append((memoryview(_LENGTH.pack(len(body)) + body), give))
         self.flush()
 
     def flush(self) -> None:
-        """Send on what waits, without blocking. Raises OSError when the other side is gone."""
+        """Send unsent messages without blocking. Raises OSError when the other side has ended."""
         while self._out:
             data, give = self._out[0]
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", give))] if give else []
@@ -149,22 +150,22 @@ class Connection:
                 self._out.popleft()
 
     def receive(self) -> list[bytes]:
-        """The messages that have come. Raises EOFError when the other side is gone (ConnectionError likewise)."""
+        """Return the messages that have arrived. Raises EOFError or ConnectionError when the other side has ended."""
         try:
             data, fds, flags, _ = socket.recv_fds(self._socket, _READ_BYTES, _FDS_MAX)
         except BlockingIOError:
             return []
         self._fds.extend(fds)
         if not data:
-            raise EOFError("the other side is gone")
+            raise EOFError("the other side has closed the connection")
         if flags & socket.MSG_CTRUNC:
-            raise EOFError("descriptors were lost: this process may open no more files")
+            raise EOFError("descriptors were lost: this process has reached its limit of open files")
         self._in += data
         messages = []
         while len(self._in) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._in)
             if length > MESSAGE_MAX_BYTES:
-                raise EOFError(f"a message of {length} bytes is none of ours")
+                raise EOFError(f"a message of {length} bytes is too large")
             if len(self._in) < _LENGTH.size + length:
                 break
             messages.append(bytes(self._in[_LENGTH.size : _LENGTH.size + length]))
@@ -172,7 +173,7 @@ class Connection:
         return messages
 
     def take_fds(self, count: int) -> list[int]:
-        """The descriptors that came with the message just received, in the order of the messages."""
+        """Return the descriptors of the oldest message whose descriptors have not been taken."""
         return [self._fds.popleft() for _ in range(count)]
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""The fork server's children, from their fork until nothing of them is left. For a process with one thread.
+"""Children of the fork server, from their fork until no process of them remains. For a single-threaded process.
 
-A child's end is told only when everything below it is gone: what it leaves behind becomes a child of this process,
-which kills it.
+The exit of a child is reported only when everything below it has ended. Its orphans become children of this process,
+which kills them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _RSS_UNIT = 1024 if prctl.IS_LINUX else 1
 
 
 @dataclass(slots=True)
-class _Ended:
-    """A child that is dead, while what it left behind is being killed."""
+class _DeadChild:
+    """A dead child whose orphans are being killed."""
 
     number: int
     status: int | None
@@ -36,36 +36,36 @@ class _Ended:
     fate: Fate = Fate.NONE
     company: int = 0
     orphans: set[int] = field(default_factory=set)
-    """Not gone yet."""
+    """Pids of those that have not ended yet."""
 
 
 class Reaper:
-    """Knows the children by pid and by the worker's number. Pids are safe to use: they are not reaped elsewhere."""
+    """Map children by pid and by the worker's number. Pids cannot be reused: only this class reaps them."""
 
     def __init__(self) -> None:
-        self._children: dict[int, int] = {}  # pid → number, of those that are not reaped
-        self._killed: dict[int, int] = {}  # pid → how many below it were killed
+        self._children: dict[int, int] = {}  # pid → number, of children that are not reaped
+        self._killed: dict[int, int] = {}  # pid → number of its descendants that were killed
         self._fates: dict[int, tuple[Fate, int]] = {}  # pid → why it was killed, and its company
         self._late: dict[int, float] = {}  # number → when it was killed since its lease had expired
-        self._ended: list[_Ended] = []
+        self._dead: list[_DeadChild] = []
         self._orphans: set[int] = set()
         self._trackers: dict[int, float] = {}  # pid of an orphaned resource tracker → when it is killed
 
     @property
     def has_children(self) -> bool:
-        """Some child lives."""
+        """Whether a child is alive."""
         return bool(self._children)
 
     @property
-    def has_dead(self) -> bool:
-        """Some child has ended, and its end is not told yet."""
-        return bool(self._ended)
+    def has_unreported(self) -> bool:
+        """Whether a child has ended whose exit is not reported yet."""
+        return bool(self._dead)
 
     def add(self, pid: int, number: int) -> None:
         self._children[pid] = number
 
     def pids(self, number: int | None = None) -> list[int]:
-        """Of the child with this number, if it lives; of all living children without one."""
+        """Return the pid of the living child with this number, or of all living children."""
         return [pid for pid, other in self._children.items() if number in (None, other)]
 
     def kill(self, pids: Collection[int], fate: Fate = Fate.NONE) -> None:
@@ -82,62 +82,61 @@ class Reaper:
             self._killed[pid] = self._killed.get(pid, 0) + killed
 
     def reap(self) -> None:
-        """Take the exit status of every process that has ended: children, and orphans that came to this process."""
+        """Collect the exit status of every process that has ended: children and adopted orphans."""
         with suppress(ChildProcessError):
             while True:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
                 if pid == 0:
                     return
-                if os.WIFSTOPPED(status):  # it lives: only a process that is traced by this one is reported then
+                if os.WIFSTOPPED(status):  # alive: only traced processes are reported so
                     prctl.stop_tracing(pid, os.WSTOPSIG(status))
                     continue
-                self._gone(pid, os.waitstatus_to_exitcode(status), usage)
+                self._on_exit(pid, os.waitstatus_to_exitcode(status), usage)
 
     def sweep(self) -> list[Exited]:
-        """Kill this process' children that are no run's child: what the dead left. Returns the ends of those whose all
-        is gone.
+        """Kill the adopted orphans. Return the exits of the dead children that have none left.
 
-        An orphan counts for every child that was dead when it came, since nothing tells whose it was.
+        An orphan counts for every child that was dead when it was adopted, since its origin is unknown.
         """
-        if not self._ended:
+        if not self._dead:
             return []
-        found = process_tree.own_children() - self._children.keys()
-        for pid in found:
+        orphans = process_tree.own_children() - self._children.keys()
+        for pid in orphans:
             if not self._may_clean_up(pid):
                 process_tree.send(pid, signal.SIGKILL)
-        new = found - self._orphans
-        self._orphans |= found
-        for ended in self._ended:
-            ended.orphans |= new
-            ended.killed += len(new - self._trackers.keys())
+        new = orphans - self._orphans
+        self._orphans |= orphans
+        for child in self._dead:
+            child.orphans |= new
+            child.killed += len(new - self._trackers.keys())
         if new:
             return []
-        gone = [ended for ended in self._ended if not ended.orphans]
-        self._ended = [ended for ended in self._ended if ended.orphans]
-        return [_exited(ended) for ended in gone]
+        finished = [child for child in self._dead if not child.orphans]
+        self._dead = [child for child in self._dead if child.orphans]
+        return [_exited(child) for child in finished]
 
     def _may_clean_up(self, pid: int) -> bool:
-        """Tell whether an orphan is a resource tracker that has time left to remove what the dead process leaked."""
+        """Return whether an orphan is a resource tracker that has time left to remove what the dead process leaked."""
         if pid not in self._trackers:
             if pid in self._orphans or not process_tree.is_resource_tracker(pid):
                 return False
             self._trackers[pid] = time.monotonic() + process_tree.TRACKER_GRACE_S
         return time.monotonic() < self._trackers[pid]
 
-    def _gone(self, pid: int, code: int, usage: struct_rusage) -> None:
+    def _on_exit(self, pid: int, code: int, usage: struct_rusage) -> None:
         number = self._children.pop(pid, None)
         if number is None:
             self._orphans.discard(pid)
             self._trackers.pop(pid, None)
-            for ended in self._ended:
-                ended.orphans.discard(pid)
+            for child in self._dead:
+                child.orphans.discard(pid)
             return
         if not prctl.IS_LINUX:
             with suppress(OSError):
                 os.killpg(pid, signal.SIGKILL)
         fate, company = self._fates.pop(pid, (Fate.NONE, 0))
-        self._ended.append(
-            _Ended(
+        self._dead.append(
+            _DeadChild(
                 number,
                 status=code if code >= 0 else None,
                 signal=-code if code < 0 else None,
@@ -149,14 +148,14 @@ class Reaper:
         )
 
 
-def _exited(ended: _Ended) -> Exited:
+def _exited(child: _DeadChild) -> Exited:
     return Exited(
-        id=ended.number,
-        status=ended.status,
-        signal=ended.signal,
-        cpu_seconds=ended.usage.ru_utime + ended.usage.ru_stime,
-        peak_memory_bytes=ended.usage.ru_maxrss * _RSS_UNIT,
-        orphans_killed=ended.killed,
-        fate=ended.fate if ended.signal == signal.SIGKILL else Fate.NONE,
-        company=ended.company,
+        id=child.number,
+        status=child.status,
+        signal=child.signal,
+        cpu_seconds=child.usage.ru_utime + child.usage.ru_stime,
+        peak_memory_bytes=child.usage.ru_maxrss * _RSS_UNIT,
+        orphans_killed=child.killed,
+        fate=child.fate if child.signal == signal.SIGKILL else Fate.NONE,
+        company=child.company,
     )

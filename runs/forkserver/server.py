@@ -1,8 +1,7 @@
-"""The fork server: one thread, one loop over the worker's socket, its children's ends, and the moment until which
-they may live.
+"""The fork server: a single-threaded loop over the worker's socket, the exits of children, and their leases.
 
-It loads Django and the framework once and forks a child per request from there. No experiment is loaded in it. What
-is true after it is gone: see forkserver.py.
+It loads Django and the framework once and forks a child per request. It never loads an experiment. See keeper.py for
+what happens when it is killed.
 """
 
 from __future__ import annotations
@@ -49,11 +48,11 @@ from runs.forkserver.spec import Fate
 logger = logging.getLogger(__name__)
 
 SWEEP_S = 0.002
-"""Between two looks whether the orphans of a child are gone."""
+"""Polling interval while orphans of a dead child remain."""
 
 
 class Server:
-    """One turn after another, until the worker is gone or says stop."""
+    """The loop of the fork server. It ends when the worker ends or asks for it."""
 
     def __init__(self, connection: Connection, leases: Leases) -> None:
         self._connection, self._leases = connection, leases
@@ -63,22 +62,23 @@ class Server:
         self._keeper = os.getppid()
 
     def run(self) -> None:
-        """Serve until the worker is gone or says stop, then end every child."""
+        """Serve until the worker ends or asks to stop, then kill every child."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._connection, selectors.EVENT_READ)
             wake = _wake_at_signals()
             selector.register(wake, selectors.EVENT_READ)
             while not self._stopping:
-                self._turn(selector, wake)
+                self._run_once(selector, wake)
             selector.unregister(self._connection)
-            self._end_all(selector, wake)
+            self._kill_all(selector, wake)
 
-    def ask_to_stop(self, *_: Any) -> None:
+    def request_stop(self, *_: Any) -> None:
+        """Stop at the next iteration. Usable as a signal handler."""
         self._stopping = True
 
-    # One turn
+    # One iteration
 
-    def _turn(self, selector: selectors.BaseSelector, wake: int) -> None:
+    def _run_once(self, selector: selectors.BaseSelector, wake: int) -> None:
         interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._connection.has_unsent else 0)
         selector.modify(self._connection, interest)
         ready = {key.fd for key, events in selector.select(self._sleep_s()) if events & selectors.EVENT_READ}
@@ -86,26 +86,26 @@ class Server:
             os.read(wake, 4096)
         if self._connection.fileno() in ready:
             self._read()
-        self._meet_deadline()
-        self._bury()
+        self._enforce_leases()
+        self._reap()
         self._answer()
 
     def _sleep_s(self) -> float | None:
-        if self._reaper.has_dead:
+        if self._reaper.has_unreported:
             return SWEEP_S
         return READ_EVERY_S if self._reaper.has_children else None
 
     def _read(self) -> None:
         try:
             for message in self._connection.receive():
-                self._take(decode_request(message))
+                self._handle(decode_request(message))
         except (EOFError, OSError):
             self._stopping = True
         except msgspec.MsgspecError:
-            logger.exception("The worker sent what is no request; the fork server ends")
+            logger.exception("The worker sent an invalid request; the fork server exits")
             self._stopping = True
 
-    def _take(self, request: Any) -> None:
+    def _handle(self, request: Any) -> None:
         match request:
             case Start():
                 self._start(request)
@@ -132,16 +132,16 @@ class Server:
         fds = self._connection.take_fds(4)
         try:
             if self._stopping or os.getppid() != self._keeper:
-                self._stopping = True  # the keeper's end was not noticed yet; the worker asks another server
+                self._stopping = True  # the keeper has ended; the worker asks another server
                 return
-            if self._fork is None or self._is_late(request):
-                raise TimeoutError("the time until which it may be started is over")
+            if self._fork is None or self._is_too_late(request):
+                raise TimeoutError("the lease has expired")
             pid = self._fork(bytes(request.spec), fds)
         except TimeoutError as error:
-            self._answer(Refused(request.id, f"No child was started: {error}", Fate.LEASE))
+            self._answer(Refused(request.id, f"The child was not started: {error}", Fate.LEASE))
         except OSError as error:
             fate = Fate.EXHAUSTED if is_exhaustion(error) else Fate.NONE
-            self._answer(Refused(request.id, f"No child could be started: {error}", fate))
+            self._answer(Refused(request.id, f"Cannot start the child: {error}", fate))
         else:
             self._reaper.add(pid, request.id)
             self._leases.add(request.id, request.attempt, request.before)
@@ -150,7 +150,7 @@ class Server:
             for fd in fds:
                 os.close(fd)
 
-    def _is_late(self, request: Spawn) -> bool:
+    def _is_too_late(self, request: Spawn) -> bool:
         until = self._leases.until(request.attempt, request.before)
         return until is not None and until <= lease_clock()
 
@@ -165,29 +165,29 @@ class Server:
             case "kill":
                 self._reaper.kill([pid])
 
-    def _meet_deadline(self) -> None:
-        """Kill the children whose attempts were not renewed in time: others may take their runs over now."""
+    def _enforce_leases(self) -> None:
+        """Kill the children of expired leases: another worker may take over their runs now."""
         if expired := self._leases.expired(lease_clock()):
-            logger.error("%d leases were not renewed in time; their children are killed", len(expired))
+            logger.error("%d leases were not renewed in time; killing their children", len(expired))
             self._reaper.kill([pid for number in expired for pid in self._reaper.pids(number)], Fate.LEASE)
 
-    def _end_all(self, selector: selectors.BaseSelector, wake: int) -> None:
-        """Kill every child and what it left; the worker is told if it is still there."""
+    def _kill_all(self, selector: selectors.BaseSelector, wake: int) -> None:
+        """Kill every child and its orphans, and report the exits if the worker is still there."""
         self._reaper.kill(self._reaper.pids(), Fate.SERVER)
-        self._bury()
-        while self._reaper.has_children or self._reaper.has_dead:
+        self._reap()
+        while self._reaper.has_children or self._reaper.has_unreported:
             if selector.select(SWEEP_S):
                 os.read(wake, 4096)
-            self._bury()
+            self._reap()
 
-    def _bury(self) -> None:
+    def _reap(self) -> None:
         self._reaper.reap()
         for exited in self._reaper.sweep():
             self._leases.remove(exited.id)
             self._answer(exited)
 
     def _answer(self, answer: Answer | None = None) -> None:
-        """Send an answer, and what waits. A worker that is gone is noticed where its socket is read."""
+        """Send an answer and everything unsent. The end of the worker is detected when its socket is read."""
         with suppress(OSError):
             if answer is None:
                 self._connection.flush()
@@ -196,7 +196,7 @@ class Server:
 
 
 def _wake_at_signals() -> int:
-    """A descriptor that becomes readable at SIGCHLD."""
+    """Return a descriptor that becomes readable at each SIGCHLD."""
     read, write = os.pipe()
     os.set_blocking(read, False)
     os.set_blocking(write, False)
@@ -206,7 +206,7 @@ def _wake_at_signals() -> int:
 
 
 def load(start: Start) -> Callable[[bytes, Sequence[int]], int]:
-    """Load Django and the framework; returns what forks a child. Raises whatever is broken."""
+    """Load Django and the framework; return the function that forks a child. Raises any error of the import."""
     sys.path[:] = start.sys_path
     if start.python_path is None:
         os.environ.pop("PYTHONPATH", None)
@@ -219,16 +219,16 @@ def load(start: Start) -> Callable[[bytes, Sequence[int]], int]:
 
     child.warm_up()
     gc.collect()
-    gc.freeze()  # what is loaded stays shared with the children instead of being copied at their first collection
+    gc.freeze()  # loaded objects stay shared with the children: their first collection does not copy them
     if (threads := threading.active_count()) > 1:
-        logger.warning("%d threads run after loading; one that holds a lock at a fork may hang a child", threads)
+        logger.warning("%d threads run after loading. One that holds a lock during a fork may block a child.", threads)
     return child.fork
 
 
 def serve(socket_fd: int, board_fd: int) -> None:
-    """Body of the server process. Returns when no child is left."""
+    """Run the server process. Returns when no child is left."""
     prctl.adopt_orphans()
     os.set_inheritable(board_fd, False)
     server = Server(Connection(socket.socket(fileno=socket_fd)), Leases(Board(board_fd)))
-    signal.signal(PARENT_GONE, server.ask_to_stop)
+    signal.signal(PARENT_GONE, server.request_stop)
     server.run()

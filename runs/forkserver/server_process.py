@@ -1,4 +1,4 @@
-"""One fork server process, as the worker sees it: from its start to the burial of all that descends from it."""
+"""One fork server process, from the worker's side: start it, serve its answers, reap it and all its descendants."""
 
 from __future__ import annotations
 
@@ -49,23 +49,23 @@ from runs.forkserver.spec import ChildSpec, Exit, Fate
 logger = logging.getLogger(__name__)
 
 SPAWN_TIMEOUT_S = 30.0
-"""Longest wait for the fork of one child; then it is given up."""
+"""Longest wait for the fork of one child."""
 PING_EVERY_S = 2.0
-"""How often a server is asked for a sign of life."""
+"""How often the server is pinged."""
 PONG_TIMEOUT_S = 10.0
-"""A server that is silent for longer is killed, and its children with it."""
+"""A server that does not answer a ping for longer is killed, with its children."""
 START_FAILURE_TIMEOUT_S = 10.0
 """Longest wait for the exit status of a server that did not start."""
 REAP_PAUSES_S = (0.1, 2.0)
-"""First and longest pause between two tries to kill the processes of a server that ended, until all are gone."""
+"""First and longest pause between two attempts to kill the processes of a dead server."""
 REAP_WARNING_S = 10.0
-"""How often a warning is logged while some of them cannot be killed."""
+"""How often a warning is logged while some of these processes are still alive."""
 
 _PROJECT = Path(runs.__file__).resolve().parent.parent
 
 
-class ServerGone(Exception):
-    """The server process did not come up. `was_killed` tells that from one that cannot."""
+class ServerStartFailed(Exception):
+    """The server process did not start. `was_killed`: a signal ended it, so that another attempt may succeed."""
 
     def __init__(self, message: str, *, was_killed: bool = False) -> None:
         super().__init__(message)
@@ -73,32 +73,32 @@ class ServerGone(Exception):
 
 
 @dataclass(slots=True)
-class _Ward:
-    """A child, from the request to its exit."""
+class PendingChild:
+    """A child between its request and its exit."""
 
     on_exit: Callable[[Exit], None]
     answered: threading.Event = field(default_factory=threading.Event)
     pid: int | None = None
     refusal: str | None = None
     fate: Fate = Fate.NONE
-    """For what it was refused, if not for what it is."""
+    """External cause of a refusal."""
 
 
-class Incarnation:
-    """`launch`, `serve` and `bury` are called in this order by one thread; the rest by any."""
+class ServerProcess:
+    """One server process. One thread calls `start`, `serve` and `reap` in this order; any thread may call the rest."""
 
     def __init__(self, deadlines: Board) -> None:
         self.pid: int | None = None
-        self._started: float | None = None  # the start of that process, which tells it from a later one of its pid
+        self._started: float | None = None  # start of that process, to detect a reused pid
         self._deadlines = deadlines
         self._mark = str(_own_mark())
         self._lock = threading.Lock()
-        self._wards: dict[int, _Ward] = {}
+        self._pending: dict[int, PendingChild] = {}
         self._numbers = itertools.count(1)
-        self._gone = False
+        self._closed = False
         self._process: subprocess.Popen[bytes] | None = None
-        self._trouble = ""
-        self._pinged_at: float | None = None  # when the ping was sent that is not answered yet
+        self._failure = ""
+        self._pinged_at: float | None = None  # time of the unanswered ping
         self._ping_due_at = 0.0
         ours, self._theirs = socket.socketpair()
         self._connection = Connection(ours)
@@ -106,10 +106,10 @@ class Incarnation:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
 
-    # The thread of the server
+    # For the thread that owns the server
 
-    def launch(self, timeout_s: float) -> None:
-        """Start the process and wait until it has loaded everything. Raises ServerGone."""
+    def start(self, timeout_s: float) -> None:
+        """Start the process and wait until it has loaded everything. Raises ServerStartFailed."""
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
         command = [sys.executable, *flags, "-P", "-m", "runs.forkserver.keeper"]
         arguments = [str(self._theirs.fileno()), str(os.getpid()), str(self._deadlines.fd)]
@@ -126,66 +126,66 @@ class Incarnation:
                 start_new_session=True,
             )
         except OSError as error:
-            raise ServerGone(f"The fork server could not be started: {error}") from error
+            raise ServerStartFailed(f"Cannot start the fork server: {error}") from error
         finally:
             self._theirs.close()
         self.post(Start([path or str(Path.cwd()) for path in sys.path], python_path))
         self._loop(lambda: self.pid is not None, time.monotonic() + timeout_s)
         if self.pid is None:
-            raise self._not_up()
+            raise self._start_failure()
 
     def serve(self) -> None:
-        """Take the server's answers until it is gone."""
+        """Handle the server's answers until it ends."""
         self._loop(lambda: False, None)
 
-    def bury(self) -> None:
-        """Kill server and keeper with everything below them, then tell the exits that the server could not tell.
+    def reap(self) -> None:
+        """Kill the server and everything below it, then report the exits that the server could not report.
 
-        Blocks until no process is left, however long that takes: a run has one live execution at most.
+        Blocks until no process remains, however long that takes: a run has at most one live execution.
         """
         self.kill()
         with self._lock:
-            self._gone = True
-            wards, self._wards = self._wards, {}
+            self._closed = True
+            pending, self._pending = self._pending, {}
         if self._process is not None:
             self._reap_all(self._process)
-        company = sum(ward.pid is not None for ward in wards.values()) - 1
-        for ward in wards.values():
-            if ward.pid is not None:
-                _tell(ward, Exit(None, signal.SIGKILL, 0.0, 0, 0, Fate.SERVER, company))
+        company = sum(child.pid is not None for child in pending.values()) - 1
+        for child in pending.values():
+            if child.pid is not None:
+                _report_exit(child, Exit(None, signal.SIGKILL, 0.0, 0, 0, Fate.SERVER, company))
             else:
-                ward.refusal = "The fork server died before it answered; the next run starts a new one."
-                ward.fate = Fate.SERVER
-            ward.answered.set()
+                child.refusal = "The fork server died before it answered. The next run starts a new one."
+                child.fate = Fate.SERVER
+            child.answered.set()
         self._connection.close()
         close_all([self._wake_read, self._wake_write])
 
     def _reap_all(self, keeper: subprocess.Popen[bytes]) -> None:
-        """Wait for the keeper, which kills what it adopts, and kill by the mark what it does not reach.
+        """Wait for the keeper, which kills the processes that it adopts, and kill all others by their mark.
 
-        A keeper that was stopped is continued; of one that was killed the orphans have other parents.
+        Continue a keeper that was stopped. The orphans of a killed keeper have other parents.
         """
-        began = warned = time.monotonic()
+        started_at = warned_at = time.monotonic()
         pause_s, longest_s = REAP_PAUSES_S
         while True:
             with suppress(subprocess.TimeoutExpired):
                 keeper.wait(pause_s)
-            left = self._left_of(keeper)
-            if not left and keeper.poll() is not None:
+            remaining = self._remaining_of(keeper)
+            if not remaining and keeper.poll() is not None:
                 return
             pause_s = min(2 * pause_s, longest_s)
             keeper.send_signal(signal.SIGCONT)
-            for pid in left:
+            for pid in remaining:
                 process_tree.send(pid, signal.SIGKILL)
-            if time.monotonic() - warned >= REAP_WARNING_S:
-                warned = time.monotonic()
+            if time.monotonic() - warned_at >= REAP_WARNING_S:
+                warned_at = time.monotonic()
                 logger.error(
-                    "Processes %s of fork server %s are still there %.0f s after its end; their runs wait for them",
-                    [keeper.pid, *left], self.pid, warned - began,
+                    "Processes %s of fork server %s are still alive %.0f s after its end. Their runs wait for them.",
+                    [keeper.pid, *remaining], self.pid, warned_at - started_at,
                 )  # fmt: skip
 
-    def _left_of(self, keeper: subprocess.Popen[bytes]) -> list[int]:
-        """Living processes that descend from this server by their mark, but for a keeper that may still do its work."""
+    def _remaining_of(self, keeper: subprocess.Popen[bytes]) -> list[int]:
+        """Return the living processes with the mark of this server, except the keeper."""
         return [pid for pid in process_tree.marked(SERVER_MARK, self._mark) if pid != keeper.pid]
 
     def _loop(self, is_done: Callable[[], bool], deadline: float | None) -> None:
@@ -193,11 +193,11 @@ class Incarnation:
             selector.register(self._wake_read, selectors.EVENT_READ)
             selector.register(self._connection, selectors.EVENT_READ)
             while not is_done() and (deadline is None or time.monotonic() < deadline):
-                if not self._turn(selector):
+                if not self._run_once(selector):
                     return
 
-    def _turn(self, selector: selectors.BaseSelector) -> bool:
-        """One turn of the loop; False when the server is gone."""
+    def _run_once(self, selector: selectors.BaseSelector) -> bool:
+        """Run the loop once; return False when the server has ended."""
         with self._lock:
             unsent = self._connection.has_unsent
         selector.modify(self._connection, selectors.EVENT_READ | (selectors.EVENT_WRITE if unsent else 0))
@@ -209,19 +209,19 @@ class Incarnation:
         try:
             if events & selectors.EVENT_READ:
                 for message in self._connection.receive():
-                    self._take(decode_answer(message))
+                    self._handle(decode_answer(message))
             if events & selectors.EVENT_WRITE:
                 with self._lock:
                     self._connection.flush()
         except (EOFError, OSError):
             return False
         except msgspec.MsgspecError as error:
-            self._trouble = f"it answered what is no answer: {error}"
+            self._failure = f"it sent an invalid answer: {error}"
             return False
         return self._is_responsive()
 
     def _is_responsive(self) -> bool:
-        """Ask for a sign of life now and then; False, and the server is killed, if it owes one for too long."""
+        """Ping the server regularly; return False if it has not answered for too long, and must be killed."""
         now = time.monotonic()
         if self._pinged_at is not None:
             if self.pid is None:
@@ -230,8 +230,8 @@ class Incarnation:
                 if now - self._pinged_at >= PING_EVERY_S:
                     self._continue()
                 return True
-            self._trouble = f"it was silent for {PONG_TIMEOUT_S:g} s"
-            logger.error("Fork server %s is silent; it is killed with all its children", self.pid)
+            self._failure = f"it did not answer for {PONG_TIMEOUT_S:g} s"
+            logger.error("Fork server %s does not answer; killing it and all its children", self.pid)
             return False
         if now >= self._ping_due_at:
             self._pinged_at = now
@@ -239,93 +239,93 @@ class Incarnation:
         return True
 
     def _continue(self) -> None:
-        """Send SIGCONT to server and keeper: if somebody has stopped them, no run needs to be lost for it."""
+        """Send SIGCONT to server and keeper, so that no run is lost if a run has stopped them."""
         for pid in (self.pid, self._process.pid if self._process else None):
             if pid is not None:
                 process_tree.send(pid, signal.SIGCONT)
 
-    def _answered(self) -> None:
+    def _mark_alive(self) -> None:
         self._pinged_at, self._ping_due_at = None, time.monotonic() + PING_EVERY_S
 
-    def _take(self, answer: Any) -> None:
+    def _handle(self, answer: Any) -> None:
         match answer:
             case Ready(pid):
                 self.pid, self._started = pid, machine.started(pid)
-                self._answered()
+                self._mark_alive()
             case Broken(traceback):
-                self._trouble = traceback
+                self._failure = traceback
             case Pong():
-                self._answered()
+                self._mark_alive()
             case Spawned(number, pid):
                 self._spawned(number, pid)
             case Refused(number, why, fate):
                 with self._lock:
-                    ward = self._wards.pop(number, None)
-                if ward is not None:
-                    ward.refusal, ward.fate = why, fate
-                    ward.answered.set()
+                    child = self._pending.pop(number, None)
+                if child is not None:
+                    child.refusal, child.fate = why, fate
+                    child.answered.set()
             case Exited(number):
                 with self._lock:
-                    ward = self._wards.pop(number, None)
-                if ward is not None:
-                    _tell(ward, _exit_of(answer))
+                    child = self._pending.pop(number, None)
+                if child is not None:
+                    _report_exit(child, _exit_of(answer))
 
     def _spawned(self, number: int, pid: int) -> None:
         with self._lock:
-            ward = self._wards.get(number)
-            if ward is not None:
-                ward.pid = pid
-                ward.answered.set()
-        if ward is None:  # nobody waits for it any more
+            child = self._pending.get(number)
+            if child is not None:
+                child.pid = pid
+                child.answered.set()
+        if child is None:  # its request has timed out
             self.post(Signal(number, "kill"))
 
-    def _not_up(self) -> ServerGone:
-        """Why there is no server, by its last word or by its keeper's end."""
-        why, was_killed = self._trouble or "it did not answer in time", False
-        if not self._trouble and self._process is not None:
+    def _start_failure(self) -> ServerStartFailed:
+        """Describe why the server did not start, from its last message or the exit of its keeper."""
+        why, was_killed = self._failure or "it did not answer in time", False
+        if not self._failure and self._process is not None:
             with suppress(subprocess.TimeoutExpired):
                 status = self._process.wait(START_FAILURE_TIMEOUT_S)
                 number = killed_by(status)
                 was_killed = number is not None
                 how = f"exited with status {status}" if number is None else f"was killed by {signal_name(number)}"
                 why = f"it {how}"
-                why += "; its last words are on this worker's standard error"
-        return ServerGone(f"The fork server did not come up: {why}", was_killed=was_killed)
+                why += "; see the standard error of this worker"
+        return ServerStartFailed(f"The fork server did not start: {why}", was_killed=was_killed)
 
-    # Any thread
+    # For any thread
 
     def spawn(
         self, spec: ChildSpec, fds: Sequence[int], on_exit: Callable[[Exit], None], before: float | None
     ) -> tuple[int, int]:
-        """Have a child forked; returns its number and pid. Takes the descriptors over. Raises SpawnFailed."""
+        """Fork a child; return its number and pid. Takes ownership of the descriptors. Raises SpawnFailed."""
         try:
             raw = msgspec.Raw(msgspec.json.encode(spec, enc_hook=str))
         except (TypeError, ValueError, RecursionError) as error:
             close_all(fds)
-            raise SpawnFailed(f"Run {spec.key}: its configuration or checkpoint is not JSON: {error}") from error
-        ward = _Ward(on_exit)
+            raise SpawnFailed(f"Run {spec.key}: its configuration or checkpoint is not valid JSON: {error}") from error
+        child = PendingChild(on_exit)
         with self._lock:
             number = next(self._numbers)
-            if self._gone:
+            if self._closed:
                 close_all(fds)
-                raise SpawnFailed(f"Run {spec.key}: the fork server died; the next run starts a new one.", Fate.SERVER)
-            self._wards[number] = ward
+                raise SpawnFailed(f"Run {spec.key}: the fork server died. The next run starts a new one.", Fate.SERVER)
+            self._pending[number] = child
         self.post(Spawn(number, raw, before, str(spec.key)), fds)
-        if not ward.answered.wait(SPAWN_TIMEOUT_S):
+        if not child.answered.wait(SPAWN_TIMEOUT_S):
             with self._lock:
-                given_up = ward.pid is None and self._wards.pop(number, None) is not None
-            if given_up:
+                timed_out = child.pid is None and self._pending.pop(number, None) is not None
+            if timed_out:
                 raise SpawnFailed(
                     f"Run {spec.key}: the fork server did not answer within {SPAWN_TIMEOUT_S:g} s.", Fate.SERVER
                 )
-        if ward.refusal is not None or ward.pid is None:
-            raise SpawnFailed(f"Run {spec.key}: {ward.refusal}", ward.fate)
-        return number, ward.pid
+        if child.refusal is not None or child.pid is None:
+            raise SpawnFailed(f"Run {spec.key}: {child.refusal}", child.fate)
+        return number, child.pid
 
     def post(self, message: Request, give: Sequence[int] = ()) -> None:
-        """Send a message; never blocks. To a server that is gone nothing is sent, and its end is told otherwise."""
+        """Send a message without blocking. Does nothing once the server has ended."""
         with self._lock:
-            if self._gone:
+            if self._closed:
                 close_all(give)
                 return
             with suppress(OSError):
@@ -335,7 +335,7 @@ class Incarnation:
                     os.write(self._wake_write, b"\0")
 
     def kill(self) -> None:
-        """Kill everything below the server, then the server; its keeper ends by itself. Harmless when it is gone."""
+        """Kill everything below the server, then the server. Its keeper then exits. Does nothing when it has ended."""
         if self.pid is not None:
             if self._started is not None and machine.started(self.pid) == self._started:
                 process_tree.kill_trees([self.pid])
@@ -344,7 +344,7 @@ class Incarnation:
 
 
 def _own_mark() -> ServerMark:
-    """A new one of this worker."""
+    """Create a new mark of this worker."""
     pid = os.getpid()
     return ServerMark(machine.boot_id(), pid, machine.started(pid) or 0.0, secrets.token_hex(8))
 
@@ -361,9 +361,9 @@ def _exit_of(answer: Exited) -> Exit:
     )
 
 
-def _tell(ward: _Ward, exit_: Exit) -> None:
-    """Call `on_exit`; its failure is logged, since this thread must live."""
+def _report_exit(child: PendingChild, exit_: Exit) -> None:
+    """Call `on_exit`. Log its failure: this thread must go on."""
     try:
-        ward.on_exit(exit_)
+        child.on_exit(exit_)
     except Exception:
-        logger.exception("on_exit of child %s failed", ward.pid)
+        logger.exception("on_exit of child %s failed", child.pid)

@@ -1,4 +1,4 @@
-"""What the worker tells about a child, and what it learns of its end."""
+"""Specification of a child, and its exit."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class ChildSpec:
 
     key: AttemptKey
     experiment: str
-    """Its name in the registry."""
+    """Name in the registry."""
     configuration: dict[str, Any]
     limits: dict[str, Any]
     seed: int
     slot: str | None
     """ISO 8601."""
     folder: Path
-    """The run's: `work/` is ctx.workdir, `artifacts/<attempt>/` holds artifacts, `stacks-<attempt>.txt` Python
+    """Folder of the run: `work/` is ctx.workdir, `artifacts/<attempt>/` has artifacts, `stacks-<attempt>.txt` Python
     stacks.
     """
     restored: dict[str, Any] | None
@@ -34,35 +34,35 @@ class ChildSpec:
 
     @property
     def stacks_path(self) -> Path:
-        """Where the child writes the stacks of its threads when asked, and before it dies of a fatal signal."""
+        """File to which the child writes the stacks of its threads, on request and before it dies of a fatal signal."""
         return self.folder / f"stacks-{self.key.number}.txt"
 
 
 class Fate(StrEnum):
-    """What, besides itself, the supervisor and the machine, may end a child: then its run is lost, not failed."""
+    """External cause that ended a child. Its run is then lost, not failed."""
 
     NONE = ""
     LEASE = "lease"
-    """Its worker did not renew the lease in time, or the attempt is not its own any more."""
+    """Its worker did not renew the lease in time, or no longer holds it."""
     SERVER = "server"
-    """The fork server was killed, or went down."""
+    """The fork server was killed or stopped."""
     EXHAUSTED = "exhausted"
-    """No child was started, since open files, processes or memory were used up. Not now is not never."""
+    """The child was not started: the machine had no free open files, processes or memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """The end of a child, told only when no process of its tree is left."""
+    """Exit of a child, reported only when no process of its tree remains."""
 
     status: int | None
-    """Exit status; None if it was ended by a signal."""
+    """Exit status; None if a signal ended the child."""
     signal: int | None
     cpu_seconds: float
-    """User and system time of the child and of the descendants that it waited for."""
+    """User and system time of the child and the descendants that it waited for."""
     peak_memory_bytes: int
-    """Of the child or the largest of those descendants, whichever is larger."""
+    """Peak of the child or of the largest of those descendants, whichever is larger."""
     orphans_killed: int
-    """How many of its descendants had to be killed."""
+    """Number of its descendants that had to be killed."""
     fate: Fate = Fate.NONE
     company: int = 0
     """Number of other children of the fork server then, if `fate` is set: any of them may be the cause."""

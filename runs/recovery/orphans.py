@@ -29,7 +29,7 @@ class OrphansAlive(Exception):
     """Some processes of a dead worker are still there."""
 
 
-def end_leftovers(patience_s: float = PATIENCE_S, limit_s: float = LIMIT_S) -> int:
+def kill_orphans(patience_s: float = PATIENCE_S, limit_s: float = LIMIT_S) -> int:
     """Kill every process whose worker is gone, until none is left; returns how many it had to kill.
 
     Raises OrphansAlive after `limit_s`: their runs must not start again yet. Safe to call from several processes at
@@ -37,7 +37,7 @@ def end_leftovers(patience_s: float = PATIENCE_S, limit_s: float = LIMIT_S) -> i
     """
     killed: set[int] = set()
     began = time.monotonic()
-    while found := leftovers():
+    while found := orphan_processes():
         age = time.monotonic() - began
         if age > limit_s:
             raise OrphansAlive(f"Processes {[process.pid for process in found]} of a dead worker cannot be killed")
@@ -49,7 +49,7 @@ def end_leftovers(patience_s: float = PATIENCE_S, limit_s: float = LIMIT_S) -> i
     return len(killed)
 
 
-def leftovers() -> list[psutil.Process]:
+def orphan_processes() -> list[psutil.Process]:
     """Living processes of this machine that descend from a fork server whose worker is gone."""
     gone: dict[ServerMark, bool] = {}
     found = []

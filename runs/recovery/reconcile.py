@@ -27,7 +27,7 @@ from runs.lines.records import Line
 from runs.models import Attempt, LogLine, Pulse, Run, Worker
 from runs.recovery import failure_report
 from runs.recovery.failure_report import Certificate
-from runs.recovery.orphans import end_leftovers
+from runs.recovery.orphans import kill_orphans
 from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
 from runs.transitions import Ending, Settled, forsake, settle
 from runs.transitions import Facts as Known
@@ -92,7 +92,7 @@ def recover(report: ReconcileReport | None = None) -> ReconcileReport:
     found = _open_attempts()
     report.by_lease = _leases_can_be_judged()  # after the look, which may have waited for the database until now
     lost = [facts for facts in found if is_lost(facts, by_lease=report.by_lease)]
-    for facts in _without_leftovers(lost, report):
+    for facts in _without_orphans(lost, report):
         try:
             _settle(facts, report)
         except Exception as error:  # one bad row must not stop the others
@@ -103,17 +103,17 @@ def recover(report: ReconcileReport | None = None) -> ReconcileReport:
     return report
 
 
-def _without_leftovers(lost: list[Facts], report: ReconcileReport) -> list[Facts]:
+def _without_orphans(lost: list[Facts], report: ReconcileReport) -> list[Facts]:
     """Those of `lost` of which no process is left: what dead workers left is killed first. If that cannot be done, runs
     of dead processes wait for the next sweep, and the others do not wait for them.
     """
     if not any(facts.process_gone for facts in lost):
         return lost
     try:
-        end_leftovers()
+        kill_orphans()
     except Exception as error:
         logger.exception("What dead workers left cannot be looked for")
-        report.failed["leftovers"] = str(error)
+        report.failed["orphans"] = str(error)
         return [facts for facts in lost if not facts.process_gone]
     return lost
 

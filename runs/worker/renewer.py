@@ -126,7 +126,7 @@ def is_stopped(pid: int) -> bool:
 
 def main(requests_fd: int, deadlines_fd: int, worker_pid: int) -> int:
     """Renew until the worker is gone. What the database needs is read from standard input."""
-    prctl.signal_at_parents_end(signal.SIGKILL)
+    prctl.signal_at_parent_death(signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     about = json.load(sys.stdin)

@@ -15,7 +15,7 @@ import pytest
 from runs.exceptions import SpawnFailed
 from runs.forkserver.client import ForkServer
 from runs.forkserver.clock import lease_clock
-from runs.recovery.orphans import OrphansAlive, end_leftovers
+from runs.recovery.orphans import OrphansAlive, kill_orphans
 from tests.integration.spawning import Heard, alive, keep_alive, probe, run, seconds, spec
 from tests.waiting import wait_until
 
@@ -117,7 +117,7 @@ def test_the_deadline_ends_the_children_until_there_is_a_new_one(own_fork_server
 
     assert seconds(heard.wait) < 1
     assert not alive(tree)
-    with pytest.raises(SpawnFailed, match="over"):
+    with pytest.raises(SpawnFailed, match="expired"):
         Heard(own_fork_server, spec(tmp_path, do="nothing"))
     keep_alive(own_fork_server, lease_clock() + 60)
     assert probe(own_fork_server, tmp_path, "nothing").summary is None
@@ -164,7 +164,7 @@ def test_the_exit_of_a_child_is_told_when_nothing_is_left_whoever_is_stopped(
     stopped: list[str],
     killed: list[str],
 ) -> None:
-    monkeypatch.setattr("runs.forkserver.server_process.Incarnation._continue", lambda self: None)
+    monkeypatch.setattr("runs.forkserver.server_process.ServerProcess._continue", lambda self: None)
     heard, tree = with_tree(own_fork_server, tmp_path, "hold")
     both = keeper_and_server(own_fork_server)
     for name in stopped:
@@ -277,7 +277,7 @@ def test_what_a_killed_worker_leaves_is_ended_whoever_is_stopped(
     worker.kill()
     worker.wait()
 
-    end_leftovers()
+    kill_orphans()
     wait_until(lambda: not alive(tree), timeout_s=2, what="the end of what had lost its mark")
 
 
@@ -292,6 +292,6 @@ def test_runs_wait_while_what_a_killed_worker_left_cannot_be_killed(
     monkeypatch.setattr(psutil.Process, "resume", lambda self: None)
 
     with pytest.raises(OrphansAlive, match=str(keeper.pid)):
-        end_leftovers(patience_s=0.1, limit_s=0.5)
+        kill_orphans(patience_s=0.1, limit_s=0.5)
     monkeypatch.undo()
-    assert end_leftovers() >= 0
+    assert kill_orphans() >= 0

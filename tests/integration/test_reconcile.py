@@ -180,7 +180,7 @@ def test_a_worker_whose_process_cannot_be_looked_at_is_judged_by_its_lease(monke
     assert states(held)[0] == "running"
 
 
-def test_leftovers_that_cannot_be_looked_for_hold_up_only_their_own_runs(
+def test_orphans_that_cannot_be_looked_for_hold_up_only_their_own_runs(
     dead: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed, stale = make_attempt(worker=dead, lease_s=EXPIRED), make_attempt(lease_s=EXPIRED)
@@ -188,9 +188,9 @@ def test_leftovers_that_cannot_be_looked_for_hold_up_only_their_own_runs(
     def broken() -> int:
         raise OSError("no process table")
 
-    monkeypatch.setattr(reconcile, "end_leftovers", broken)
+    monkeypatch.setattr(reconcile, "kill_orphans", broken)
     report = recover()
-    assert report.failed == {"leftovers": "no process table"}
+    assert report.failed == {"orphans": "no process table"}
     assert report.settled == {stale.key: Settled.AGAIN}
     monkeypatch.undo()
     assert recover().settled == {killed.key: Settled.AGAIN}

@@ -25,7 +25,7 @@ def _nothing(*_: Any, **__: Any) -> None:
 
 
 def _without_lease_deadline(server: Any) -> None:
-    _replace(server.Server, "_meet_deadline", _nothing)
+    _replace(server.Server, "_enforce_leases", _nothing)
 
 
 def _without_fencing(transitions: Any) -> None:
@@ -58,7 +58,7 @@ def _without_tree_kill(process_tree: Any) -> None:
 
 
 def _without_orphan_kill(orphans: Any) -> None:
-    _replace(orphans, "leftovers", list)
+    _replace(orphans, "orphan_processes", list)
 
 
 def _without_adopted_kill(adopted: Any) -> None:
