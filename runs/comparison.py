@@ -143,7 +143,7 @@ def verdict(run: Run) -> Verdict | None:
     why = f" {causes}" if drifted and (causes := _causes(origin, run)) else ""
     if drifted:
         return Verdict("bad", f"Drifted from run {origin.pk}: {'; '.join(drifted)}.{why}")
-    what = ", ".join(tolerances) if tolerances else "the summary"
+    what = ", ".join(tolerances) if tolerances else "summary"
     return Verdict("good", f"Reproduced run {origin.pk}: same {what}.")
 
 
