@@ -87,7 +87,7 @@ class RetryLater(BaseException):
 def pause_within_reason(after_s: float) -> float:
     """Seconds, at least 0. Raises ValueError for what is no pause: no number, or longer than a year."""
     if not after_s <= PAUSE_MAX_S:
-        raise ValueError(f"ctx.retry_later waits at most a year ({PAUSE_MAX_S:,} s), not {after_s!r} s")
+        raise ValueError(f"ctx.retry_later waits a year at most ({PAUSE_MAX_S:,} s), not {after_s!r} s")
     return max(float(after_s), 0.0)
 
 
