@@ -1,4 +1,4 @@
-"""The admin of instances. It knows nothing of runs: `runs.admin` registers a subclass of it that launches."""
+"""Admin of instances. Knows nothing of runs: `runs.admin` registers a subclass that launches."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class InstanceAdmin(ModelAdmin, ValidatesOutsideTransactions):
         css = {"all": ("experiments/forms.css",)}
 
     def get_fieldsets(self, request: HttpRequest, obj: Instance | None = None) -> Any:
-        """Who may not change an instance sees its configuration with the secrets masked."""
+        """Show the configuration with masked secrets to users who may not change the instance."""
         shown = obj is not None and not self.has_change_permission(request, obj)
         configuration, tags = ("shown_configuration", "shown_tags") if shown else ("configuration", "tags")
         return (

@@ -14,9 +14,9 @@ from experiments.catalog import Entry
 from experiments.exceptions import ExperimentsError
 
 CHOOSING = ("q", "experiment", "instance", "run")
-"""The keys of a link that say what is chosen."""
+"""Keys of a link that select something."""
 _SOFT_BREAK = re.compile(r"(?<=\S)\n(?=[^\s\-*•>#|\d])")
-"""Within a paragraph; a list, a table or what is indented keeps its lines."""
+"""Line break within a paragraph; lists, tables and indented text keep their lines."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from experiments.context import RunContext
 from experiments.signal_names import signal_name
 
 POLL_S = 0.1
-"""The longest time between the end of the program and its being noticed."""
+"""Longest time until the end of the program is noticed."""
 
 
 class _Undeclared(tuple[str, ...]):
@@ -60,7 +60,7 @@ class CommandExperiment(Experiment):
             _check_template(cls)
 
     def command(self, config: Any) -> list[str]:
-        """The command line for a configuration. Override it for what a template cannot say. Raises ValueError."""
+        """Build the command line. Override it where a template is not enough. Raises ValueError."""
         return render(self.argv, config)
 
     def run(self, ctx: RunContext[Any]) -> dict[str, Any]:
@@ -71,17 +71,17 @@ class CommandExperiment(Experiment):
         except ValueError as error:
             ctx.fail(str(error))
         except OSError as error:
-            ctx.fail(f"{command[0]} cannot be started: {error.strerror}.")
+            ctx.fail(f"{command[0]} could not be started: {error.strerror}.")
         ctx.log.info("started", command=command, pid=process.pid)
         code = self._wait(ctx, process)
         if code < 0:
-            ctx.fail(f"{command[0]} was ended by {signal_name(-code)}.")
+            ctx.fail(f"{command[0]} was killed by {signal_name(-code)}.")
         if code not in self.success_codes:
-            ctx.fail(f"{command[0]} ended with exit status {code}.")
+            ctx.fail(f"{command[0]} exited with status {code}.")
         return {"exit_code": code, "duration_s": round(time.monotonic() - started, 3)}
 
     def _wait(self, ctx: RunContext[Any], process: subprocess.Popen[bytes]) -> int:
-        """The exit status. Whatever ends the waiting ends the program too."""
+        """Wait for the program and return its exit status. An exception in the meantime ends the program too."""
         pause_s = 0.001
         try:
             while (code := process.poll()) is None:
@@ -93,7 +93,7 @@ class CommandExperiment(Experiment):
 
 
 def render(argv: Sequence[str], config: BaseModel) -> list[str]:
-    """The command line. Raises ValueError for a text that would be taken for an option, unless `--` is before it."""
+    """Fill the template. Raises ValueError for a text that would be taken for an option, unless `--` is before it."""
     command: list[str] = []
     for element in argv:
         command.extend(_arguments(element, config, may_begin_with_dash="--" in command))
@@ -101,7 +101,7 @@ def render(argv: Sequence[str], config: BaseModel) -> list[str]:
 
 
 def stop(process: subprocess.Popen[Any], grace_s: float) -> None:
-    """End the program if it still lives, politely first."""
+    """End the program if it is still running: SIGTERM, then SIGKILL after `grace_s`."""
     if process.poll() is not None:
         return
     process.terminate()

@@ -1,4 +1,4 @@
-"""Where experiments are looked for, and how their modules are imported. Looking imports nothing of an author's.
+"""Find modules of experiments, and import them. Finding imports nothing of an author's but packages of entry points.
 
 Three places: the `experiments` module or package of each installed app, the folders of ATHANOR_EXPERIMENT_PATHS (every
 *.py and package in them), and the entry points of the group `athanor.experiments`. In packages every module counts, at
@@ -57,7 +57,7 @@ class Candidate:
         return frozenset(default_name(name) for name in _CLASS.findall(self.text()))
 
     def mentions(self, name: str) -> bool:
-        """Whether the text looks as if it defined the experiment `name`. Always true where there is no text."""
+        """True if the text looks as if it defined the experiment `name`, or if there is no text."""
         text = self.text()
         return not text or bool(re.search(rf"[\"']{re.escape(name)}[\"']", text)) or name in self.hinted_names()
 
@@ -130,7 +130,7 @@ def experiments_in(candidate: Candidate) -> list[type[Experiment]]:
 
 
 def import_problem(candidate: Candidate, error: BaseException) -> Problem:
-    """The problem that a failed import is, with a traceback that begins in the author's code."""
+    """Describe a failed import, with a traceback that begins in the author's code."""
     shown = traceback.TracebackException.from_exception(error)
     inner = [frame for frame in shown.stack if not _is_machinery(frame.filename)]
     shown.stack = traceback.StackSummary.from_list(inner)
@@ -138,7 +138,7 @@ def import_problem(candidate: Candidate, error: BaseException) -> Problem:
 
 
 def one_line(shown: traceback.TracebackException) -> str:
-    """The error itself: its type, the first line of its message, and the last one where there are several."""
+    """The error's type and the first line of its message, then the last line if there are several."""
     text = "".join(shown.format_exception_only())
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith(_FURTHER)] or [""]
@@ -201,7 +201,7 @@ def _modules_in(folder: Path, package: str) -> Iterator[tuple[Path, str]]:
 
 
 def _spec(name: str) -> ModuleSpec | None:
-    """The spec of a module; None if there is none, or if its parent package, which this imports, is broken."""
+    """Spec of a module; None if there is none, or if its parent package, which this imports, is broken."""
     try:
         return importlib.util.find_spec(name)
     except KeyboardInterrupt:

@@ -52,7 +52,7 @@ class Instance(models.Model):
             raise ValidationError(str(error)) from error
         self.configuration, self.limits, self.tags = checked.configuration, checked.limits, checked.tags
         if self.name != self.experiment and self.name in catalog.current().names:
-            raise ValidationError({"name": "It is the name of another experiment, which could not be launched by it."})
+            raise ValidationError({"name": "This is the name of another experiment. Choose another name."})
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save what is valid only, whichever way it came. Raises django's ValidationError."""

@@ -1,4 +1,4 @@
-"""Which experiments there are. Discovered on first use, never when Django starts: a fork server stays free of them.
+"""Experiments of this process. Discovered on first use, never when Django starts: a fork server stays free of them.
 
 A broken module, an unusable class or a name used twice becomes a `Problem` and takes only what it concerns away. The
 registry looks every `refresh_s` whether files of experiments have changed; then it discovers again and imports what
@@ -34,7 +34,7 @@ __all__ = ["Problem", "Registry", "forget", "load_one", "registry"]
 
 
 class Registry:
-    """The experiments found, by name, and what kept others out. Immutable."""
+    """Experiments by name, and the problems that kept others out. Immutable."""
 
     def __init__(self, experiments: Mapping[str, type[Experiment]], problems: Iterable[Problem]) -> None:
         self._experiments = MappingProxyType(dict(sorted(experiments.items())))
@@ -45,7 +45,7 @@ class Registry:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of what is offered."""
+        """Names of the offered experiments."""
         return tuple(experiment.name for experiment in self.all())
 
     def all(self) -> tuple[type[Experiment], ...]:
@@ -128,7 +128,7 @@ def build(found: Iterable[Candidate], problems: Iterable[Problem] = (), guard: G
 
 
 def flaw_of(experiment: type[Experiment]) -> str:
-    """Why this class cannot be an experiment, in a sentence; empty if it can."""
+    """Reason why this class cannot be an experiment, in a sentence; empty if it can."""
     config = experiment.Config
     if not isinstance(experiment.name, str) or not NAME.fullmatch(experiment.name):
         return f"Its name {experiment.name!r} must be lower-case letters, digits, `_`, `-` and `.`, at most 200."
@@ -165,7 +165,7 @@ class _Current:
     is_fixed: bool = False
 
     def is_stale(self) -> bool:
-        """Whether files have changed, looked at most every `refresh_s`."""
+        """True if files have changed; looks at most every `refresh_s`."""
         refresh_s = experiments_settings().refresh_s
         if self.is_fixed or not refresh_s or time.monotonic() - self.looked_at < refresh_s:
             return False

@@ -1,4 +1,4 @@
-"""What an experiment's configuration looks like, read from its pydantic model: for forms, commands and messages."""
+"""Describe an experiment's configuration from its pydantic model: for forms, commands and messages."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class FieldHelp:
 
 
 def json_schema(experiment: type[Experiment]) -> dict[str, Any]:
-    """The JSON schema of the configuration; of a model that has none, an object that says nothing of its properties."""
+    """JSON schema of the configuration; an object with unknown properties for a model that has none."""
     try:
         return experiment.Config.model_json_schema(by_alias=False)
     except (PydanticUserError, PydanticSchemaGenerationError, TypeError, ValueError):
@@ -54,7 +54,7 @@ def json_schema(experiment: type[Experiment]) -> dict[str, Any]:
 
 
 def describe(experiment: type[Experiment]) -> list[FieldHelp]:
-    """The fields of the configuration, in the author's order."""
+    """Fields of the configuration, in the author's order."""
     schema = json_schema(experiment)
     rows = []
     for name, info in experiment.Config.model_fields.items():
@@ -74,7 +74,7 @@ def describe(experiment: type[Experiment]) -> list[FieldHelp]:
 
 
 def models_at(config: type[BaseModel], location: Sequence[int | str]) -> set[type[BaseModel]]:
-    """The models that may stand at the location of a pydantic error; indexes, keys and union tags are steps too."""
+    """Models that may be at the location of a pydantic error; indexes, keys and union tags are steps too."""
     models = {config}
     for step in location:
         fields = [field for model in models if (field := _field(model, step)) is not None]

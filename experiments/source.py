@@ -1,4 +1,4 @@
-"""Where an experiment's code is, and a digest of it: two runs with the same digest ran the same code of the author's.
+"""Files of an experiment and their digest: two runs with the same digest ran the same code of the author's.
 
 The code is the module that defines the experiment and, followed from there, every module of the same package or folder
 that it has imported. Installed packages are not part of it; their versions are kept beside it. A module that is
@@ -18,12 +18,12 @@ from experiments.discovery import EXAMPLES
 
 
 def source_file(experiment: type[Experiment]) -> Path | None:
-    """The file that defines it; None for one that was typed in."""
+    """File that defines it; None for one that was typed in."""
     return _file(sys.modules.get(experiment.__module__))
 
 
 def source_files(experiment: type[Experiment]) -> list[Path]:
-    """The files of the author's code, sorted."""
+    """Sorted files of the author's code."""
     module = sys.modules.get(experiment.__module__)
     if module is None:
         return []
@@ -48,13 +48,13 @@ def source_digest(experiment: type[Experiment]) -> str:
 
 
 def _roots(module: ModuleType) -> list[Path]:
-    """The folders of the topmost package that the module is in; none for a module that is in no package."""
+    """Folders of the topmost package of the module; none for a module outside of packages."""
     name = EXAMPLES if module.__name__.startswith(f"{EXAMPLES}.") else module.__name__.partition(".")[0]
     return [Path(path) for path in getattr(sys.modules.get(name), "__path__", ())]
 
 
 def _imported(module: ModuleType) -> list[ModuleType]:
-    """The modules that a module's names come from."""
+    """Modules that a module's names come from."""
     names = {_origin(value) for value in vars(module).values()}
     return [sys.modules[name] for name in names if name in sys.modules]
 

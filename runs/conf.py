@@ -31,6 +31,10 @@ class RunsSettings:
     """A worker process that shows no sign of life for so long loses its runs: their leases are not renewed any more."""
     database_writers_max: int = 4
     """Most supervisors of one worker that write the ends of their runs at once; the others wait for their turn."""
+    linger_above_runs: int = 24
+    """A worker with more runs than this reads and sends their output less often, and more of it at once."""
+    linger_per_run_s: float = 0.002
+    """What each run beyond these adds to the pause between two reads of the output of one run."""
     start_timeout_s: float = 60.0
     """Longest time from the fork to the experiment's first step (its import included)."""
     cancel_poll_s: float = 1.0

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 from runs.conf import runs_settings
 from runs.write_gate import WriteGate
 
-WRITES = ("INSERT", "UPDATE", "DELETE")
+BEGINS_TO_WRITE = ("BEGIN", "INSERT", "UPDATE", "DELETE")
+SQLITE_PATIENCE_S = 5.0
+TURN_MS = 50
+"""How long a writer asks for SQLite's lock before it lets renewals pass again."""
 LOCK_NOT_AVAILABLE = "55P03"
 """PostgreSQL's code of it."""
 
@@ -27,6 +31,11 @@ def limit_lock_waits() -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL lock_timeout = '{runs_settings().lock_wait_s * 1000:.0f}ms'")
+
+
+def has_many_writers() -> bool:
+    """Whether several transactions can write at once."""
+    return connection.vendor != "sqlite"
 
 
 def close_connection() -> None:
@@ -46,15 +55,35 @@ def let_renewals_pass() -> None:
 
 
 def _install_gate(connection: BaseDatabaseWrapper, **_: Any) -> None:
-    if connection.vendor == "sqlite" and not any(isinstance(each, partial) for each in connection.execute_wrappers):
-        gate = WriteGate(str(connection.settings_dict["NAME"]))
-        connection.execute_wrappers.append(partial(_pass_gate, gate))
+    if connection.vendor != "sqlite" or any(isinstance(each, partial) for each in connection.execute_wrappers):
+        return
+    settings = connection.settings_dict
+    patience_s = float(settings["OPTIONS"].get("timeout", SQLITE_PATIENCE_S))
+    connection.execute_wrappers.append(partial(_in_turn, WriteGate(str(settings["NAME"])), patience_s))
 
 
-def _pass_gate(
-    gate: WriteGate, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
+def _in_turn(
+    gate: WriteGate,
+    patience_s: float,
+    execute: Callable[..., Any],
+    sql: str,
+    params: Any,
+    many: bool,
+    context: dict[str, Any],
 ) -> Any:
-    """Run a statement, after renewals if it begins to write."""
-    if sql.startswith("BEGIN") or (not context["connection"].in_atomic_block and sql.startswith(WRITES)):
-        gate.wait()
-    return execute(sql, params, many, context)
+    """Run a statement; if it begins to write, try for the write lock in short turns, each after renewals."""
+    connection = context["connection"]
+    if connection.in_atomic_block or not sql.startswith(BEGINS_TO_WRITE):
+        return execute(sql, params, many, context)
+    deadline = time.monotonic() + patience_s
+    connection.connection.execute(f"PRAGMA busy_timeout = {TURN_MS}")
+    try:
+        while True:
+            gate.wait()
+            try:
+                return execute(sql, params, many, context)
+            except OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() >= deadline:
+                    raise
+    finally:
+        connection.connection.execute(f"PRAGMA busy_timeout = {patience_s * 1000:.0f}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from runs.recovery.failure_report import ProcessSeen
+from runs.outcomes import ProcessRow
 
 
 class Inspection(TypedDict):
@@ -17,7 +17,7 @@ class Inspection(TypedDict):
     stacks: str
     """Python stacks of all threads of the experiment's process, as faulthandler writes them; empty if it did not answer
     in time."""
-    processes: list[ProcessSeen]
+    processes: list[ProcessRow]
     """Parents before children."""
     lines_emitted: int
     """So far."""

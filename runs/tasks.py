@@ -10,7 +10,7 @@ from celery.exceptions import Ignore
 from django.db import DatabaseError, InterfaceError, connections
 
 from runs import wake
-from runs.transitions import Settled
+from runs.transitions import EndResult
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def execute(self: Any, *_: Any, **__: Any) -> dict[str, Any]:
     if supervised is None:
         logger.info("A wake-up found no due run in queue %s: a doubled message, or somebody was faster", queue)
         raise Ignore
-    if supervised["then"] == Settled.AGAIN:
+    if supervised["then"] == EndResult.AGAIN:
         wake.workers(queue)
     return dict(supervised)
 

@@ -1,8 +1,8 @@
 """Who may ask for SQLite's write lock first: renewals of leases, and then everybody else.
 
 SQLite has one writer and no queue: who asks most often gets the lock. While a renewal waits it holds a lock on a file
-beside the database, and other writers let it pass before they begin, for a bounded time. A process that dies lets go
-of its locks, and without the file there is no order but nothing else changes.
+beside the database, and other writers let it pass before each of their own tries, for a bounded time. A process that
+dies lets go of its locks, and without the file there is no order but nothing else changes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-YIELD_MAX_S = 1.0
+YIELD_MAX_S = 5.0
 """Longest time that a writer lets renewals pass."""
 LOOK_EVERY_S = 0.003
 
@@ -29,12 +29,12 @@ class WriteGate:
     def first(self) -> Iterator[None]:
         """Have other writers wait within the block."""
         fd = self._open()
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # there is no file
             fcntl.flock(fd, fcntl.LOCK_SH)
         try:
             yield
         finally:
-            with suppress(OSError):
+            with suppress(OSError, ValueError):  # there is no file
                 fcntl.flock(fd, fcntl.LOCK_UN)
 
     def wait(self) -> None:
@@ -47,7 +47,7 @@ class WriteGate:
                 fcntl.flock(fd, fcntl.LOCK_UN)
             except BlockingIOError:
                 time.sleep(LOOK_EVERY_S)
-            except OSError:
+            except (OSError, ValueError):
                 return
             else:
                 return

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from django.db import DatabaseError, connections
 
+from experiments import catalog
 from runs import services
 from runs.exceptions import RunsError
 from runs.lines.reading import Follower, before
@@ -42,6 +43,7 @@ class Demo(threading.Thread):
             self._echo(f"Cannot show the demo run: {error}")
         finally:
             connections.close_all()
+            catalog.rest()  # `up` lives for days, and asks nothing more
 
     def _begin(self) -> Run | None:
         """Return the run to follow: a new one, or the unfinished demo of an earlier `up`. None if the demo is final."""

@@ -29,6 +29,7 @@ __all__ = [
     "examined",
     "is_in_process",
     "masked",
+    "rest",
     "set_environment",
     "show",
     "use_process",
@@ -110,6 +111,11 @@ def without_waiting() -> Iterator[None]:
         yield
     finally:
         _patience.reset(token)
+
+
+def rest() -> None:
+    """End the catalog process, if there is one, for a caller with no more questions. A later one starts another."""
+    _backend.stop()
 
 
 def current(wait_s: float | None = None) -> Catalog:

@@ -1,4 +1,4 @@
-"""The inputs of a form, and what is said beside them. Inputs are unfold's widgets."""
+"""Inputs of a form and the hints beside them. Inputs are unfold's widgets."""
 
 from __future__ import annotations
 

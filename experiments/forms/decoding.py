@@ -1,4 +1,4 @@
-"""From what a browser sent to a configuration. Pure; any data gives some configuration, which is then validated.
+"""Decode what a browser sent into a configuration. Pure; any data gives some configuration, which is then validated.
 
 A number that is none stays the text that was typed: the one validator says what is wrong with it. What was left empty
 is left out, so that its default holds, or is null where the field says so. What the browser did not send at all is left
@@ -42,7 +42,7 @@ JSON_MAX_CHARS = 1_000_000
 
 @dataclass
 class Decoded:
-    """What was read, and what could not be."""
+    """The decoded configuration, and problems with what could not be read."""
 
     configuration: Any = None
     problems: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -117,14 +117,14 @@ class _Decoder:
         if not text.strip():
             return MISSING
         if len(text) > JSON_MAX_CHARS:
-            self.problems[name] = f"It is longer than {JSON_MAX_CHARS:,} characters."
+            self.problems[name] = f"Longer than {JSON_MAX_CHARS:,} characters."
             return MISSING
         try:
             value = json.loads(text)
         except RecursionError:
-            self.problems[name] = "It is nested too deeply."
+            self.problems[name] = "Nested too deeply."
         except ValueError as error:
-            self.problems[name] = f"It is no JSON: {error}."
+            self.problems[name] = f"Not valid JSON: {error}."
         else:
             return unmasked(value, stored) if field.is_secretive and stored is not MISSING else value
         return MISSING
@@ -155,7 +155,7 @@ class _Decoder:
         return {}
 
     def _was_sent(self, name: str) -> bool:
-        """Whether the browser sent anything that is below a group; it sends no switch that is off."""
+        """True if the browser sent anything below a group; it does not send a switch that is off."""
         return any(key.startswith((f"{name}.", f"{name}!")) for key in self._data)
 
     def _list(self, field: Field, name: str, stored: Any) -> Any:
@@ -195,17 +195,17 @@ _READERS: dict[Kind, Callable[[_Decoder, Field, str, Any], Any]] = {
 
 
 def rows(data: Sent, name: str) -> list[str]:
-    """The ids of a list's items, in their order and without doubles."""
+    """Ids of a list's items, in order and without duplicates."""
     return [row for row in dict.fromkeys(data.get(name + ROW, ())) if row.isalnum()]
 
 
 def chosen(data: Sent, field: Field, name: str) -> int | None:
-    """The option of a variant."""
+    """Index of the chosen option of a variant."""
     said = (data.get(name + CHOSEN) or ("",))[-1]
     return int(said) if said.isdecimal() and len(said) < 4 and int(said) < len(field.options) else None
 
 
 def _origin(stored: Any, row: str) -> Any:
-    """What was stored of an item."""
+    """Stored value of an item of a list."""
     is_old = isinstance(stored, list) and row.isdecimal() and len(row) < 6 and int(row) < len(stored)
     return stored[int(row)] if is_old else MISSING

@@ -1,4 +1,4 @@
-"""From a configuration to what a browser would send of a form that shows it. Pure.
+"""Encode a configuration as the data that a browser would send of a form that shows it. Pure.
 
 A value that its field cannot show (an old configuration, half of a surrogate pair, a list of a thousand items) is given
 as JSON at its place. Secrets are never given.
@@ -38,7 +38,7 @@ LIST_INPUTS_MAX = 250
 
 
 def encode(root: Field, configuration: Any, name: str) -> Data:
-    """The data of a form whose names begin with `name`. What the configuration lacks gets its default.
+    """Encode a form whose names begin with `name`. Values that the configuration lacks get their default.
 
     `configuration`: secrets are masked in it already, in what is shown as JSON.
     """
@@ -58,7 +58,7 @@ def as_json(value: Any) -> str:
 
 
 def fits(field: Field, value: Any) -> bool:
-    """Whether the field, without those below it, can show the value so that it is read again as the same."""
+    """True if the field, without those below it, shows the value so that it is decoded as the same value."""
     if value is None and field.kind != Kind.JSON:
         return field.nullable
     check = _FITTING.get(field.kind)
@@ -66,7 +66,7 @@ def fits(field: Field, value: Any) -> bool:
 
 
 def option_of(field: Field, value: Any) -> int | None:
-    """The first option of a variant that shows the value with all that is below it, or else the one that it names."""
+    """Index of the first option that shows the whole value, or else of the option that the value names."""
     for check in (_fits_deep, _is_tagged):
         for index, option in enumerate(field.options):
             if check(option, value):
@@ -90,7 +90,7 @@ def _fits_deep(field: Field, value: Any) -> bool:
 
 
 def _is_tagged(option: Field, value: Any) -> bool:
-    """Whether the value says by its constants that it is this option, although it does not fit."""
+    """True if the constants in the value name this option, although the value does not fit it."""
     if option.kind != Kind.GROUP or not isinstance(value, dict) or not fits(option, value):
         return False
     constants = [inner for inner in option.fields if inner.kind == Kind.CONSTANT]
@@ -167,7 +167,7 @@ def _item(field: Field) -> Field:
 
 
 def inputs(field: Field | None) -> int:
-    """About how many inputs show the field."""
+    """Approximate number of inputs that show the field."""
     return sum(1 for leaf in leaves(field) if leaf.kind not in (Kind.GROUP, Kind.CONSTANT)) + 1 if field else 1
 
 
@@ -183,7 +183,7 @@ def _is_typed(text: str) -> bool:
 
 
 def _is_text(text: str) -> bool:
-    """Whether browsers send the text back as it is; of line ends they send none but one kind."""
+    """True if browsers send the text back unchanged; they send only one kind of line end."""
     if text.startswith("\n"):
         return False
     return all(
@@ -222,7 +222,7 @@ _FITTING: dict[Kind, Callable[[Field, Any], bool]] = {
 
 
 def concealed(field: Field, shown: Any, *, is_trusted: bool) -> Any:
-    """The configuration with the secrets of all fields masked, also where it does not fit its field.
+    """Mask the secrets of all fields, also where a value does not fit its field.
 
     `shown` is masked already; unless that `is_trusted` (the configuration is valid), no text of a field of JSON that
     may hold secrets is shown at all.

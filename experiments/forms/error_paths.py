@@ -1,4 +1,4 @@
-"""Where in the form an error of the validator is shown: at its field, or at the nearest thing around it. Pure."""
+"""Place the validator's errors in the form: at their field, or at the nearest field around it. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from experiments.forms.fields import AS_JSON, Field, Kind, below, option_name
 
 class Place(NamedTuple):
     name: str
-    """In the form."""
+    """Name in the form."""
     rest: str
-    """The way from there, for the message."""
+    """Path from there to the error, for the message."""
     is_chosen: bool = True
     """False for the complaint of an option of a variant that nobody chose."""
 
@@ -61,7 +61,7 @@ def _in_group(field: Field, data: Sent, name: str, path: str) -> Place:
 
 
 def _in_variant(field: Field, data: Sent, name: str, path: str) -> Place:
-    """The next step is what pydantic calls the option, if it says so at all."""
+    """Follow pydantic's name of the option, if the path has one."""
     index = chosen(data, field, name)
     for number, option in enumerate(field.options):
         for tag in option.tags:

@@ -1,4 +1,4 @@
-"""What a form knows of one field of a configuration. Made by `describing`, used by all other modules here."""
+"""One field of a form. Created by `introspection`, used by all other modules here."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Kind(StrEnum):
     VARIANT = "variant"
     """One of several fields, chosen first."""
     JSON = "json"
-    """Everything that the other kinds cannot show."""
+    """A value that the other kinds cannot show."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     key: str
-    """What the browser sends."""
+    """Value that the browser sends."""
     value: Any
     """JSON."""
 
@@ -52,7 +52,7 @@ class Field:
     """Bounds and the like, for people."""
     unit: str = ""
     format: str = ""
-    """Of a text, as JSON schema calls it: `date-time`, `path`."""
+    """Format of a text in JSON schema: `date-time`, `path`."""
     placeholder: str = ""
     required: bool = False
     nullable: bool = False
@@ -60,23 +60,23 @@ class Field:
     choices: tuple[Choice, ...] = ()
     constant: Any = None
     fields: tuple[Field, ...] = ()
-    """Of a group."""
+    """Fields of a group."""
     is_open: bool = False
     """A group that takes keys which it does not declare."""
     item: Field | None = None
     options: tuple[Field, ...] = ()
-    """Of a variant."""
+    """Options of a variant."""
     tags: tuple[str, ...] = ()
-    """What the validator calls this option of a variant."""
+    """Names that the validator uses for this option of a variant."""
     aliases: tuple[str, ...] = ()
-    """What else the validator may call it."""
+    """Other names that the validator may use."""
     is_long: bool = False
     is_secretive: bool = False
-    """There are secrets in it."""
+    """It contains secrets."""
 
     @property
     def blank(self) -> Any:
-        """What it means that nothing was entered."""
+        """Value of an empty input."""
         return None if self.nullable else MISSING
 
     @property
@@ -85,7 +85,7 @@ class Field:
         return self.nullable or (not self.required and self.default is MISSING)
 
     def get(self, name: str) -> Field | None:
-        """The field of a group that has this name."""
+        """Find the field of a group by its name."""
         return next((field for field in self.fields if field.name == name), None)
 
     def choice_of(self, value: Any) -> Choice | None:
@@ -113,12 +113,12 @@ CLEAR = "!clear"
 
 
 def below(name: str, step: str) -> str:
-    """The name in the form of what is below a group or a list."""
+    """Name in the form of a field below a group or a list."""
     return f"{name}.{step}"
 
 
 def option_name(name: str, index: int) -> str:
-    """The name in the form of an option of a variant."""
+    """Name in the form of an option of a variant."""
     return f"{name}!{index}"
 
 
@@ -138,7 +138,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def leaves(field: Field) -> Iterator[Field]:
-    """The field and all below it."""
+    """Yield the field and all fields below it."""
     yield field
     inner = (*field.fields, *field.options, *((field.item,) if field.item else ()))
     for below_it in inner:

@@ -1,4 +1,4 @@
-"""The form of an instance: the same that launches. The model checks what it enters, by the one validator."""
+"""Form of an instance, with the same generated parts as a launch. The model validates what it enters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PLAIN = ("name", "description", "tags", "queue", "priority")
 
 
 class ExperimentSelect(UnfoldAdminSelectWidget):  # type: ignore[misc]  # unfold has no types
-    """With a button that draws the form of what was chosen, which a script presses."""
+    """A select with a button that draws the form of the chosen experiment; a script presses it."""
 
     template_name = "experiments/forms/experiment_select.html"
 
@@ -70,7 +70,7 @@ class InstanceForm(EditableForm, _ModelForm):
         self.initial["configuration"] = source.shown
 
     def _update_errors(self, errors: ValidationError) -> None:
-        """What the model says of what was said at its inputs already is left out."""
+        """Leave out the model's errors where the inputs show theirs already."""
         told = getattr(errors, "error_dict", {})
         for name in GENERATED:
             if name in self._errors:
@@ -79,7 +79,7 @@ class InstanceForm(EditableForm, _ModelForm):
 
 
 def choices(current: str) -> list[tuple[str, str]]:
-    """The experiments there are, and the present one even if it is gone."""
+    """Offered experiments, and the current one even if it no longer exists."""
     known = catalog.current()
     offered = [(entry.name, entry.title) for entry in known.all()]
     if current and current not in dict(offered):

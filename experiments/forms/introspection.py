@@ -1,4 +1,4 @@
-"""From a pydantic model to the fields of a form. What cannot be described becomes a field of JSON: nothing is refused.
+"""Turn a pydantic model into fields of a form. What cannot be described becomes a field of JSON: nothing is refused.
 
 Beside what pydantic knows, authors may say in `json_schema_extra`: `unit` (a text), `multiline` (true).
 """
@@ -41,11 +41,11 @@ _FORMATS = {
     "path": ("path", ""),
 }
 _TAGS = {"integer": "int", "number": "float", "string": "str", "boolean": "bool", "array": "list", "object": "dict"}
-"""What pydantic calls a type in the location of an error."""
+"""Pydantic's names of types in the location of an error."""
 
 
 def describe_form(model: type[BaseModel]) -> Field:
-    """The configuration as a group of fields; as one field of JSON where pydantic can say nothing of it."""
+    """Describe a configuration as a group of fields, or as one field of JSON if pydantic has no schema for it."""
     try:
         schema = model.model_json_schema(by_alias=False, schema_generator=_Generator)
     except Exception:  # an author's schema hooks may raise anything
@@ -54,7 +54,7 @@ def describe_form(model: type[BaseModel]) -> Field:
 
 
 def describe_schema(schema: Mapping[str, Any]) -> Field:
-    """The same from the JSON schema of an object. Never raises for a schema."""
+    """Describe the JSON schema of an object. Never raises for a schema."""
     shape = {key: value for key, value in schema.items() if key != "$defs"}
     return _Describer(schema.get("$defs", {})).field("", shape, required=True)
 
@@ -89,7 +89,7 @@ class _Generator(GenerateJsonSchema):
 
 
 def _aliases(said: Any) -> Iterator[str]:
-    """As they stand in the dotted path of an error."""
+    """Yield aliases as they appear in the dotted path of an error."""
     for path in [said] if isinstance(said, str) else said or ():
         yield path if isinstance(path, str) else ".".join(map(str, path))
 
@@ -129,7 +129,7 @@ class _Describer:
         return Field(**common | special)
 
     def _resolved(self, shape: Shape, seen: tuple[str, ...]) -> tuple[Shape, tuple[str, ...], bool]:
-        """The shape with what it refers to below it; whether that is a part of itself."""
+        """Follow references; the last value is True if the shape is a part of itself."""
         for _ in range(DEPTH_MAX):
             if "$ref" not in shape and len(shape.get("allOf", ())) == 1:
                 shape = {**shape["allOf"][0], **{key: value for key, value in shape.items() if key != "allOf"}}
@@ -144,7 +144,7 @@ class _Describer:
         return shape, seen, False
 
     def _simple(self, shape: Shape, seen: tuple[str, ...], common: dict[str, Any]) -> dict[str, Any]:
-        """The kind, and what belongs to it alone."""
+        """The kind of a field and the attributes that only this kind has."""
         if "const" in shape and not common["nullable"]:
             return {"kind": Kind.CONSTANT, "constant": shape["const"]}
         if "const" in shape or "enum" in shape:
@@ -271,7 +271,7 @@ def _choice(values: list[Any], common: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_null(shape: Shape) -> tuple[list[Shape], bool]:
-    """The alternatives of a union but null; the shape itself if it is none."""
+    """Alternatives of a union without null; the shape itself if it is no union."""
     options = shape.get("anyOf") or shape.get("oneOf")
     if not options:
         return [shape], False
@@ -284,7 +284,7 @@ def _rest(shape: Shape) -> Shape:
 
 
 def _title(name: str, said: str, *, has_unit: bool) -> str:
-    """The author's title, or a better one than pydantic makes; a unit at the end of the name is shown beside it."""
+    """The author's title, or one made from the name without its unit, which is shown beside the input."""
     if said and said != name.title().replace("_", " ").strip():
         return said
     shown = name.rpartition("_")[0] if has_unit else name

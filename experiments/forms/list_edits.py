@@ -15,7 +15,7 @@ _STEP = re.compile(r"([.!])([^.!]+)")
 
 
 def edit(root: Field, data: Sent, name: str, command: str) -> tuple[Data, str]:
-    """The data after `add LIST`, or `remove`, `up` or `down LIST ROW`, and the name of what is now to be looked at.
+    """Apply `add LIST`, or `remove`, `up` or `down LIST ROW`; returns the data and the name to focus.
 
     What makes no sense changes nothing.
     """
@@ -41,7 +41,7 @@ def edit(root: Field, data: Sent, name: str, command: str) -> tuple[Data, str]:
 
 
 def find(root: Field, prefix: str, name: str) -> Field | None:
-    """The field that has this name in the form."""
+    """Find the field by its name in the form."""
     if not name.startswith(prefix):
         return None
     field: Field | None = root

@@ -23,7 +23,7 @@ _NUMBERS = (Kind.INTEGER, Kind.NUMBER)
 class Prefilled:
     configuration: dict[str, Any]
     refused: list[str] = field(default_factory=list)
-    """Sentences about what was not used."""
+    """Sentences about values that were not used."""
 
 
 class _NotUsed(Exception):
@@ -31,7 +31,7 @@ class _NotUsed(Exception):
 
 
 def prefill(root: Field, configuration: Mapping[str, Any], query: Mapping[str, Sequence[str]]) -> Prefilled:
-    """The configuration with the values of the query laid over it."""
+    """Merge the values of the query into the configuration."""
     done = Prefilled(dict(configuration))
     for key, texts in query.items():
         try:
@@ -70,7 +70,7 @@ def _set_in_group(field: Field, value: dict[str, Any], steps: list[str], texts: 
 
 
 def _set_in_variant(field: Field, value: Any, steps: list[str], texts: list[str]) -> Any:
-    """In the present option if it has such a field; otherwise in the first that has. A tag chooses its option."""
+    """Set a field in the current option if it has it, else in the first that does. A tag selects its option."""
     for option in field.options:
         tag = option.get(steps[0])
         if tag and tag.kind == Kind.CONSTANT and str(tag.constant) == texts[-1]:
@@ -112,7 +112,7 @@ def _read_choice(field: Field, text: str) -> Any:
 
 
 def _json(text: str) -> Any:
-    """As JSON; the text itself if it is none."""
+    """Parse JSON; return the text itself if it is not valid JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""From fields and the data of a form to what its templates draw. Inputs are unfold's widgets.
+"""Turn fields and the data of a form into nodes for its templates. Inputs are unfold's widgets.
 
 Everything is drawn from the data that a browser sends or would send, so that what was typed is shown as it was; but
 secrets never are.
@@ -45,7 +45,7 @@ class Node:
     field: Field
     name: str
     kind: str
-    """Which template draws it: of the field, or JSON instead."""
+    """Template that draws it: the field's kind, or JSON instead."""
     control: str = ""
     errors: Sequence[str] = ()
     title: str = ""
@@ -65,7 +65,7 @@ class Node:
     """Of a list: what is added, with `placeholder` instead of its id."""
     placeholder: str = ""
     is_focused: bool = False
-    """Of a list: it has no item left to look at."""
+    """A list that has no item left to focus."""
 
     @property
     def id(self) -> str:
@@ -73,7 +73,7 @@ class Node:
 
     @property
     def describes(self) -> str:
-        """The ids of what explains the input."""
+        """Ids of the elements that explain the input."""
         ids = [f"{self.id}-help"] if self.is_explained else []
         return " ".join([*ids, *([f"{self.id}-errors"] if self.errors else [])])
 
@@ -143,7 +143,7 @@ class Drawer:
             node.extras.append((node.name + EMPTY, "If it is empty, an empty text", True))
 
     def _secret(self, node: Node, stored: Any) -> None:
-        """What was typed does not come back: it has to be typed again, or left alone on purpose."""
+        """Never send a typed secret back: it has to be typed again, or left out on purpose."""
         kept = isinstance(stored, str)
         left = "the stored one" if kept else "the default" if node.field.default is not MISSING else "nothing"
         if kept:
@@ -151,7 +151,7 @@ class Drawer:
         was_typed = self._last(node.name) != "" or self._last(node.name + AGAIN) == "on"
         if was_typed:
             node.hidden.append((node.name + AGAIN, "on"))
-            node.notes.append("What you typed was not sent back: type it again.")
+            node.notes.append("Type it again: secrets are not sent back to the browser.")
             node.extras.append((node.name + KEEP, f"Use {left} instead", self._last(node.name + KEEP) == "on"))
         if node.field.nullable and kept:
             node.extras.append((node.name + CLEAR, "Remove it", self._last(node.name + CLEAR) == "on"))
@@ -214,7 +214,7 @@ class Drawer:
 
 
 def draw(root: Field, data: Sent, name: str, stored: Any, errors: Mapping[str, Sequence[str]], focus: str = "") -> Node:
-    """The whole form below `name`. What is wrong with something that is not shown is told at the top."""
+    """Draw the whole form below `name`. Errors of values that are not shown appear at the top."""
     node = Drawer(data, errors, focus).node(root, name, stored, title=name.capitalize())
     shown = {inner.name for inner in walk(node)}
     lost = [f"{at}: {text}" for at, texts in errors.items() if at not in shown for text in texts]
@@ -223,7 +223,7 @@ def draw(root: Field, data: Sent, name: str, stored: Any, errors: Mapping[str, S
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """The node and all below it, in their order on the page."""
+    """Yield the node and all below it, in page order."""
     yield node
     for below_it in (*node.children, *(item for _, item in node.rows)):
         yield from walk(below_it)
@@ -239,5 +239,5 @@ def problems_in(node: Node, within: str = "") -> Iterator[tuple[str, str, str]]:
 
 
 def starting_data(root: Field, shown: Any, name: str) -> Data:
-    """What is shown first."""
+    """Data of the form when it is first shown."""
     return encode(root, shown, name) if root.kind != Kind.JSON else {name + AS_JSON: [as_json(shown)]}

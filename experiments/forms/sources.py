@@ -1,4 +1,4 @@
-"""What a generated form shows, and what checks it: a configuration, overrides of limits, retries.
+"""Sources of generated forms, with their validation: a configuration, overrides of limits, retries.
 
 Each source names its fields, the values that they begin with, and a check which raises `InvalidDefinition` with the
 paths of what is wrong.
@@ -34,21 +34,21 @@ class Source:
 
     root: FormField
     shown: Any
-    """What it begins with, without secrets; MISSING where only defaults are shown."""
+    """Initial value, without secrets; MISSING where only defaults are shown."""
     check: Callable[[Any], Any]
-    """What was entered → what it means. Raises InvalidDefinition."""
+    """Entered value → stored value. Raises InvalidDefinition."""
     stored: Any = MISSING
-    """With secrets."""
+    """Stored value, with secrets."""
     of: str = ""
-    """The experiment that the form is for."""
+    """Name of the experiment."""
     version: str = ""
-    """Of what was stored: a form that was drawn from another one is refused."""
+    """Version of the stored value: a form that was drawn from another one is refused."""
 
 
 def configuration_source(
     experiment: Entry | None, stored: Any = MISSING, *, name: str = "", version: str = ""
 ) -> Source:
-    """The configuration of an experiment; as JSON that nobody checks here if the experiment, called `name`, is gone."""
+    """Source of a configuration; unchecked JSON if the experiment `name` no longer exists."""
     if experiment is None:
         shown = catalog.masked(name, stored) if isinstance(stored, dict) else stored
         root = FormField("", Kind.JSON, required=True, is_secretive=True)

@@ -36,7 +36,7 @@ EDITS = ("add", "remove", "up", "down")
 
 
 class SentData(dict[str, list[str]]):
-    """What the browser sent of a part, which is thereby told from a configuration."""
+    """Data that the browser sent of a part; the type tells it from a configuration."""
 
 
 class GeneratedWidget(forms.Widget):
@@ -97,7 +97,7 @@ class GeneratedWidget(forms.Widget):
 
 
 class GeneratedField(forms.Field):
-    """What was entered, checked by the source. Its problems stand at its inputs."""
+    """Entered value, validated by the source. Its problems appear at its inputs."""
 
     widget = GeneratedWidget
 
@@ -111,7 +111,7 @@ class GeneratedField(forms.Field):
         return cast(GeneratedWidget, self.widget)
 
     def prepare_value(self, value: Any) -> Data:
-        """From a configuration, or from what the browser sent already."""
+        """Encode a configuration; pass on data that the browser sent."""
         return value if isinstance(value, SentData) else starting_data(self.source.root, value, self.name)
 
     def bound_data(self, data: Any, initial: Any) -> Any:  # noqa: ARG002  # Django's signature
@@ -135,7 +135,7 @@ class GeneratedField(forms.Field):
             raise ValidationError(str(error)) from error
         self.show(problems)
         if problems:
-            raise ValidationError(told(sum(map(len, problems.values()))))
+            raise ValidationError(fix_text(sum(map(len, problems.values()))))
         return checked
 
     def is_outdated(self, value: Data) -> bool:
@@ -164,7 +164,7 @@ class EditableForm(_Form):
     """Sentences about what a link says and is not used."""
 
     def prefill(self, query: Mapping[str, Sequence[str]], plain: Sequence[str]) -> None:
-        """What a link says: a key is one of the configuration if that has it, otherwise of the `plain` fields.
+        """Fill in the values of a link: a key belongs to the configuration if that has it, else to the `plain` fields.
 
         `limits.timeout_s` and `configuration.name` say which part is meant, `launch.name` that none is.
         """
@@ -240,7 +240,7 @@ class EditableForm(_Form):
 
 
 def part_of(data: Any, name: str) -> Data:
-    """What the browser sent of a generated part; of no name everything."""
+    """Data that the browser sent of a generated part; everything for an empty name."""
     keys = data if not name else [key for key in data if is_of([key], name)]
     lists = getattr(data, "getlist", None)
     return {key: lists(key) if lists else [data[key]] for key in keys}
@@ -250,10 +250,10 @@ def is_of(keys: Sequence[str], name: str) -> bool:
     return any(key == name or key.startswith((f"{name}.", f"{name}!")) for key in keys)
 
 
-def told(count: int) -> str:
-    return "One entry needs another look." if count == 1 else f"{count} entries need another look."
+def fix_text(count: int) -> str:
+    return "Fix 1 field." if count == 1 else f"Fix {count} fields."
 
 
 def _is_open(field: Field | None) -> bool:
-    """What is a secret here or there does not move."""
+    """True if the value may move to another experiment: no secrets."""
     return field is not None and not field.is_secretive

@@ -1,4 +1,4 @@
-"""The child: from the fork to its last word. User code is called here and nowhere else.
+"""The child process, from the fork to its exit. User code is called here and nowhere else.
 
 The order of its records: hello (`H`) when the experiment is imported and its configuration accepted, then whatever the
 experiment writes, the end (`E`) last. Between the end of `run` and that record the process ends as an interpreter does
@@ -35,7 +35,7 @@ from experiments.source import source_digest, source_file
 from experiments.validation import restored_configuration
 from runs.child import endings, importable
 from runs.child import interrupts as interrupts_module
-from runs.child.context import ChildContext, Facts
+from runs.child.context import AttemptInfo, ChildContext
 from runs.child.control import Control
 from runs.child.interrupts import Interrupts
 from runs.child.isolation import Descriptors, isolate
@@ -47,8 +47,8 @@ from runs.forkserver import environment, prctl
 from runs.forkserver.spec import ChildSpec
 from runs.lines.records import END, HELLO, End
 
-NO_WORD_STATUS = 70
-"""Exit status of a child that could not say how it ended."""
+UNREPORTED_STATUS = 70
+"""Exit status of a child that could not report how it ended."""
 
 SPAWNED_MAIN = "runs.child.spawned"
 """The main module of processes that multiprocessing spawns."""
@@ -58,7 +58,7 @@ _OWN_FILES = frozenset({__file__, interrupts_module.__file__})
 
 
 def warm_up() -> None:
-    """Do once, in the fork server, what every child would do again: it is half the time of a start."""
+    """Do once, in the fork server, what takes half of the time of a child's start."""
     experiments_settings()
     runs_settings()
     entry_points(group=ENTRY_POINT_GROUP)
@@ -78,8 +78,8 @@ def fork(spec: bytes, fds: Sequence[int]) -> int:
 
 
 def _begin(raw: bytes, fds: Sequence[int], server: int) -> NoReturn:
-    """Be the child. Whatever happens, the fork server's code is not returned to."""
-    status = NO_WORD_STATUS
+    """Run as the child. Never returns to the code of the fork server."""
+    status = UNREPORTED_STATUS
     try:
         spec = _decode_spec(raw)
         descriptors = isolate(spec, fds, server)
@@ -93,7 +93,7 @@ def _begin(raw: bytes, fds: Sequence[int], server: int) -> NoReturn:
 
 
 class _Child:
-    """Everything of one run in its own process."""
+    """One attempt in its own process."""
 
     def __init__(self, spec: ChildSpec, descriptors: Descriptors) -> None:
         self._spec = spec
@@ -115,8 +115,8 @@ class _Child:
         self._interrupts.install()
         self._control.listen()
         os.register_at_fork(after_in_child=self._after_fork)
-        _be_main(self._spec.experiment)
-        end = self._play()
+        _replace_main(self._spec.experiment)
+        end = self._execute()
         if self._is_forked:
             self._exit_forked(end)
         self._control.on_tick = self._on_tick_at_end
@@ -126,11 +126,11 @@ class _Child:
 
     @property
     def _is_forked(self) -> bool:
-        """Whether this is a process that the experiment forked, come back to code of ours."""
+        """True in a process that the experiment forked and that has come back from `run`."""
         return os.getpid() != self._pid
 
-    def _play(self) -> End:
-        """Load, check, run; every way to end becomes an End."""
+    def _execute(self) -> End:
+        """Load, validate and run the experiment. Every way to end becomes an End."""
         try:
             experiment = load_one(self._spec.experiment)
         except BaseException as error:
@@ -141,10 +141,10 @@ class _Child:
             return endings.of_exception(error)
         except BaseException as error:  # a validator of the author's own
             return {**endings.of_exception(error, _OWN_FILES), "outcome": "config"}
-        self._context = context = ChildContext(_facts(self._spec), config, self._pipe, self._control)
+        self._context = context = ChildContext(_attempt_info(self._spec), config, self._pipe, self._control)
         self._control.on_tick = context.flush_progress
         try:
-            self._say_hello(experiment)
+            self._send_hello(experiment)
             value = self._interrupts.call(lambda: self._run(experiment, context))
             if self._is_forked:
                 return {"outcome": "returned"}
@@ -156,7 +156,7 @@ class _Child:
         value = experiment().run(context)
         return self._interrupts.run_async(value) if inspect.isawaitable(value) else value
 
-    def _say_hello(self, experiment: type[Experiment]) -> None:
+    def _send_hello(self, experiment: type[Experiment]) -> None:
         hello = {
             "source_file": str(source_file(experiment) or ""),
             "source_digest": source_digest(experiment),
@@ -171,7 +171,7 @@ class _Child:
         self._shutdown.check()
 
     def _report(self, end: End) -> None:
-        """Write what is held back, then the end."""
+        """Write the output that is held back, then the end."""
         self._flush()
         if self._context is not None:
             self._context.flush_progress()
@@ -193,14 +193,14 @@ class _Child:
         os._exit(status)
 
     def _after_fork(self) -> None:
-        """In a process that the experiment forks."""
+        """Reset locks and unfinished lines in a process that the experiment forks."""
         self._output.after_fork()
         if self._context is not None:
             self._context.after_fork()
 
 
-def _facts(spec: ChildSpec) -> Facts:
-    return Facts(
+def _attempt_info(spec: ChildSpec) -> AttemptInfo:
+    return AttemptInfo(
         key=spec.key,
         seed=spec.seed,
         slot=spec.slot,
@@ -210,8 +210,8 @@ def _facts(spec: ChildSpec) -> Facts:
     )
 
 
-def _be_main(experiment: str) -> None:
-    """Look like a program of its own. `__main__` is not the fork server, so that multiprocessing can spawn."""
+def _replace_main(experiment: str) -> None:
+    """Replace `__main__`, which is the fork server's, with a module that multiprocessing can spawn processes from."""
     main = ModuleType("__main__", f"The process of a run of {experiment}")
     main.__spec__ = ModuleSpec(SPAWNED_MAIN, None)
     sys.modules["__main__"] = main
@@ -219,5 +219,5 @@ def _be_main(experiment: str) -> None:
 
 
 def _end_own_group() -> None:
-    """The worker is gone: so is this run."""
+    """Kill the whole run, since its worker is gone."""
     os.killpg(0, signal.SIGKILL)

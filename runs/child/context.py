@@ -1,4 +1,4 @@
-"""What an experiment is given while it runs, in its own process: every verb becomes a record on the pipe.
+"""The context of a running experiment, in its own process: every call becomes a record on the pipe.
 
 Safe to use from threads and from forked children of the experiment. A forked child sees cancels, but only the process
 itself can wait for a checkpoint.
@@ -36,8 +36,8 @@ _LOG = Source.LOG.value
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What a context knows from the start."""
+class AttemptInfo:
+    """Fixed values of an attempt, as the context gives them to the experiment."""
 
     key: AttemptKey
     seed: int
@@ -69,10 +69,10 @@ class ChildLog:
 
 
 class ChildContext(Generic[ConfigT]):
-    """Implements `experiments.RunContext`; the meaning of each verb is told there."""
+    """Implementation of `experiments.RunContext`, which documents each method."""
 
-    def __init__(self, facts: Facts, config: ConfigT, pipe: RecordPipe, control: Control) -> None:
-        self._facts, self._config, self._pipe, self._control = facts, config, pipe, control
+    def __init__(self, info: AttemptInfo, config: ConfigT, pipe: RecordPipe, control: Control) -> None:
+        self._info, self._config, self._pipe, self._control = info, config, pipe, control
         self._log = ChildLog(pipe.line)
         self._progress = ProgressSender(pipe)
         self._checkpoints = 0
@@ -84,7 +84,7 @@ class ChildContext(Generic[ConfigT]):
             " that forks. Return values to the process that runs the experiment, and record them there."
         )
 
-    # What it knows
+    # Fixed values
 
     @property
     def config(self) -> ConfigT:
@@ -92,32 +92,32 @@ class ChildContext(Generic[ConfigT]):
 
     @property
     def run_id(self) -> int:
-        return self._facts.key.run_id
+        return self._info.key.run_id
 
     @property
     def attempt(self) -> int:
-        return self._facts.key.number
+        return self._info.key.number
 
     @property
     def seed(self) -> int:
-        return self._facts.seed
+        return self._info.seed
 
     @property
     def slot(self) -> datetime | None:
-        slot = self._facts.slot
+        slot = self._info.slot
         return None if slot is None else datetime.fromisoformat(slot)
 
     @property
     def restored(self) -> dict[str, Any] | None:
-        return self._facts.restored
+        return self._info.restored
 
     @property
     def workdir(self) -> Path:
-        path = self._facts.folder / "work"
+        path = self._info.folder / "work"
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    # What it writes
+    # Records
 
     @property
     def log(self) -> ChildLog:
@@ -177,18 +177,18 @@ class ChildContext(Generic[ConfigT]):
             self.raise_if_cancelled()
 
     def artifact(self, source: Path | str | bytes, name: str | None = None, *, content_type: str | None = None) -> Path:
-        kept = artifacts.keep(self._facts.folder, self.attempt, source, name, content_type)
+        kept = artifacts.keep(self._info.folder, self.attempt, source, name, content_type)
         for record in kept.records:
             self._pipe.send(ARTIFACT, msgspec.json.encode(record))
         return kept.path
 
-    # How it ends
+    # Cancel and ends
 
     @property
     def cancelled(self) -> bool:
         if not self._control.cancelled:
             return False
-        self._tell_seen()
+        self._send_seen()
         return True
 
     @property
@@ -210,14 +210,14 @@ class ChildContext(Generic[ConfigT]):
     def retry_later(self, reason: str, after_s: float = 0.0) -> NoReturn:
         raise RetryLater(reason, pause_within_reason(after_s))
 
-    # For the process that it lives in
+    # For the child process
 
     def flush_progress(self) -> None:
-        """Send the last progress if it is still held back."""
+        """Send the latest progress if it is still held back."""
         self._progress.flush()
 
     def after_fork(self) -> None:
-        """Called in a forked child of the experiment: forget locks that another thread may have held."""
+        """Replace locks that another thread may have held. Called in a process that the experiment forks."""
         self._progress = ProgressSender(self._pipe, every_s=0.0)
         self._checkpoint_lock = threading.RLock()
 
@@ -225,11 +225,11 @@ class ChildContext(Generic[ConfigT]):
         if not isinstance(state, Mapping):
             raise ValueError(f"A checkpoint is a mapping, not {type(state).__name__}")  # noqa: TRY004  # as the protocol says
         try:
-            return jsonable.strict(dict(state), max_bytes=self._facts.checkpoint_max_bytes, keep_types=True)
+            return jsonable.strict(dict(state), max_bytes=self._info.checkpoint_max_bytes, keep_types=True)
         except UnstorableValue as error:
             hint = "Write large things to files in ctx.workdir, and their names into the checkpoint."
             raise error.within("ctx.checkpoint(...)", hint if error.is_too_large else "") from error
 
-    def _tell_seen(self) -> None:
-        if self._control.first_to_see():
+    def _send_seen(self) -> None:
+        if self._control.mark_cancel_seen():
             self._pipe.send(SEEN, msgspec.json.encode({"at": CLOCKS.wall()}))

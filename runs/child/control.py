@@ -1,5 +1,5 @@
-"""What the worker tells its child: cancel, stopping, acknowledgements. Known to all threads and forked children of the
-experiment.
+"""Messages from the worker to its child: cancel, stopping, acknowledgements. All threads and forked processes of the
+experiment see them.
 
 A thread reads the control pipe. The flags are in shared memory, so that DataLoader workers and the like see them too.
 """
@@ -20,8 +20,8 @@ from runs.child.clocks import CLOCKS
 from runs.child.pipe import PipeClosed
 
 _CANCELLED, _STOPPING, _SEEN = range(3)
-LOOK_EVERY_S = 0.2
-"""How often a forked child of the experiment looks at the flags while it sleeps."""
+POLL_S = 0.2
+"""Period in which a sleeping process checks the flags."""
 TICK_S = 0.25
 """Period of `on_tick`."""
 _READ_BYTES = 64 * 1024
@@ -50,18 +50,18 @@ class Control:
 
     @property
     def is_forked(self) -> bool:
-        """Whether this is a forked child of the experiment's process, where the thread does not run."""
+        """True in a process that the experiment forked, where the thread does not run."""
         return os.getpid() != self._pid
 
-    def first_to_see(self) -> bool:
-        """Whether nobody has noticed the cancel before."""
+    def mark_cancel_seen(self) -> bool:
+        """Mark the cancel as noticed; returns False if it was marked before."""
         if self._page[_SEEN]:
             return False
         self._page[_SEEN] = 1
         return True
 
     def cancel(self) -> None:
-        """Set the flag and wake whoever waits; for the worker's message. A signal handler sets only the flag."""
+        """Set the flag and wake waiting threads. A signal handler calls `set_cancelled` instead."""
         self.set_cancelled()
         with self._changed:
             self._changed.notify_all()
@@ -70,15 +70,15 @@ class Control:
         self._page[_CANCELLED] = 1
 
     def wait(self, seconds: float) -> bool:
-        """Wait, at most until the run is cancelled; returns whether it is."""
+        """Wait, at most until the run is cancelled; returns True if it is."""
         deadline = CLOCKS.monotonic() + seconds
         while not self.cancelled and (left := deadline - CLOCKS.monotonic()) > 0:
             if self.is_forked:
-                CLOCKS.sleep(min(left, LOOK_EVERY_S))
+                CLOCKS.sleep(min(left, POLL_S))
             else:
                 with self._changed:
                     if not self.cancelled:
-                        self._changed.wait(min(left, LOOK_EVERY_S))
+                        self._changed.wait(min(left, POLL_S))
         return self.cancelled
 
     def wait_for_acknowledgement(self, number: int) -> bool:
@@ -88,7 +88,7 @@ class Control:
         while max(self._acknowledged, self._refused) < number and not self.cancelled:
             with self._changed:
                 if max(self._acknowledged, self._refused) < number and not self.cancelled:
-                    self._changed.wait(LOOK_EVERY_S)
+                    self._changed.wait(POLL_S)
         if self._acknowledged < number <= self._refused:
             raise ValueError(self._refusal)
         return self._acknowledged >= number
@@ -107,7 +107,7 @@ class Control:
                 self.on_tick()
 
     def _read(self, events: int) -> bool:
-        """Take what has come; False when there will be nothing more."""
+        """Handle the messages that have arrived; returns False after the last one."""
         if events & select.POLLNVAL:  # the experiment has closed what is not its own
             return False
         try:

@@ -1,4 +1,4 @@
-"""Every way that an experiment can end, as the child's last word. Pure."""
+"""Every way that an experiment can end, as the End record of the child. Pure."""
 
 from __future__ import annotations
 

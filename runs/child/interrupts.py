@@ -1,7 +1,7 @@
 """The interrupt: SIGUSR1 raises RunCancelled in the main thread, in the middle of whatever the experiment does.
 
-Only while `run` executes, so that nothing of ours is ever interrupted; again at each signal, should the experiment
-swallow one. An `async` run has its main task cancelled instead, unless that task is the one executing.
+It is raised only while `run` executes, so that code of Athanor is never interrupted, and again at each signal, in case
+the experiment swallows one. An `async` run has its main task cancelled instead, unless that task is the one executing.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Interrupts:
         signal.signal(signal.SIGUSR1, self._interrupt)
 
     def call(self, function: Callable[[], T]) -> T:
-        """Call a function that may be interrupted, by an interrupt that came before too.
+        """Call a function that may be interrupted, also by an interrupt that came earlier.
 
-        While this very frame is on the stack interrupts are raised, and never else: so there is no moment just before
-        or after in which one could hit what is ours.
+        Interrupts are raised only while this frame is on the stack, so none can hit code of Athanor just before or
+        after it.
         """
         if self.count:
             raise RunCancelled("The run was cancelled before it began.")
@@ -70,8 +70,8 @@ class Interrupts:
         raise RunCancelled("The run was interrupted.")
 
     def _is_called_from(self, frame: FrameType | None) -> bool:
-        """Whether `call` is what executes in this frame or above it."""
-        ours = Interrupts.call.__code__
-        while frame is not None and frame.f_code is not ours:
+        """Return True if `call` is this frame or one above it."""
+        call = Interrupts.call.__code__
+        while frame is not None and frame.f_code is not call:
             frame = frame.f_back
         return frame is not None

@@ -1,4 +1,4 @@
-"""What a forked child does first: become a process of its own, with nothing of the fork server's but loaded code."""
+"""First steps of a forked child: become a process of its own that keeps nothing of the fork server but loaded code."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _OURS = frozenset({signal.SIGUSR1, signal.SIGUSR2})
 
 @dataclass(frozen=True, slots=True)
 class Descriptors:
-    """What stays open besides 0, 1 and 2. They are far up, where an experiment that opens and closes files does not
-    come by.
+    """Descriptors that stay open besides 0, 1 and 2. Their numbers are high, out of the way of the files that an
+    experiment opens and closes.
     """
 
     records: int
@@ -36,11 +36,11 @@ class Descriptors:
 
 
 def isolate(spec: ChildSpec, fds: Sequence[int], server: int) -> Descriptors:
-    """Leave the fork server behind; returns where to speak and listen. Raises OSError."""
+    """Detach from the fork server; returns the descriptors of the pipes. Raises OSError."""
     os.setsid()
     prctl.signal_at_parent_death(signal.SIGKILL)
     if os.getppid() != server:
-        os._exit(1)  # it ended before it could be watched
+        os._exit(1)  # the server ended before the kernel could watch it
     prctl.adopt_orphans()
     prctl.prefer_as_oom_victim()
     _reset_signals()
@@ -65,9 +65,9 @@ def _reset_signals() -> None:
 
 
 def _rearrange(fds: Sequence[int]) -> tuple[int, int]:
-    """Standard output and error to their pipes, records and control far up, everything else closed."""
+    """Connect standard output and error to their pipes, move records and control to high numbers, close the rest."""
     records, stdout, stderr, control = fds
-    high = [_far_up(records), _far_up(control)]
+    high = [_to_high_fd(records), _to_high_fd(control)]
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
     kept = sorted(high)
@@ -76,7 +76,7 @@ def _rearrange(fds: Sequence[int]) -> tuple[int, int]:
     return high[0], high[1]
 
 
-def _far_up(fd: int) -> int:
+def _to_high_fd(fd: int) -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     start = _HIGH_FD if soft == resource.RLIM_INFINITY or soft > _HIGH_FD + 10 else max(soft - 10, 3)
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, start)
@@ -88,11 +88,11 @@ def _fds_max() -> int:
 
 
 def _prepare_stacks(spec: ChildSpec) -> IO[Any] | None:
-    """Have Python's stacks written to the run's folder at SIGUSR2 and at fatal signals; a run goes on without, too."""
+    """Have Python's stacks written to the run's folder at SIGUSR2 and at fatal signals. Returns None if that fails."""
     try:
         spec.folder.mkdir(parents=True, exist_ok=True)
         low = spec.stacks_path.open("ab", buffering=0)
-        fd = _far_up(low.fileno())
+        fd = _to_high_fd(low.fileno())
         low.close()
         file = os.fdopen(fd, "ab", buffering=0)
         faulthandler.register(signal.SIGUSR2, file=file, all_threads=True, chain=False)

@@ -28,12 +28,12 @@ _SECRETS = frozenset(
 
 
 def is_secret(name: str) -> bool:
-    """Whether a variable is a credential of Athanor's. Those of an experiment (OPENAI_API_KEY, ...) are not."""
+    """Return True for a credential of Athanor. Those of an experiment (OPENAI_API_KEY, ...) are not secret to it."""
     return name in _SECRETS or (name.startswith("ATHANOR_") and not _SECRET_WORDS.isdisjoint(name.split("_")))
 
 
 def for_children(environ: Mapping[str, str]) -> dict[str, str]:
-    """What of the worker's environment an experiment gets."""
+    """The part of the worker's environment that an experiment gets."""
     kept = {name: value for name, value in environ.items() if not is_secret(name)}
     kept.pop(SERVER_MARK, None)
     kept.pop(ATTEMPT_MARK, None)
@@ -72,5 +72,5 @@ def settings_module(environ: MutableMapping[str, str]) -> Iterator[None]:
 
 
 def marks(key: AttemptKey) -> dict[str, str]:
-    """What is added for one attempt."""
+    """Variables that are added for one attempt."""
     return {ATTEMPT_MARK: str(key)}

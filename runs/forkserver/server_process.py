@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 import secrets
+import select
 import selectors
 import signal
 import socket
@@ -220,6 +221,11 @@ class ServerProcess:
             return False
         return self._is_responsive()
 
+    def _has_unread(self) -> bool:
+        poll = select.poll()
+        poll.register(self._connection, select.POLLIN)
+        return bool(poll.poll(0))
+
     def _is_responsive(self) -> bool:
         """Ping the server regularly; return False if it has not answered for too long, and must be killed."""
         now = time.monotonic()
@@ -230,6 +236,8 @@ class ServerProcess:
                 if now - self._pinged_at >= PING_EVERY_S:
                     self._continue()
                 return True
+            if self._has_unread():
+                return True  # it has answered: this process stood still, and not the server
             self._failure = f"it did not answer for {PONG_TIMEOUT_S:g} s"
             logger.error("Fork server %s does not answer; killing it and all its children", self.pid)
             return False

@@ -56,6 +56,13 @@ class Worker(models.Model):
         return f"{self.name} (pid {self.pid})"
 
 
+class AttemptQuerySet(models.QuerySet["Attempt"]):
+    def open(self, key: AttemptKey | None = None) -> AttemptQuerySet:
+        """Attempts that have not ended; with `key`, that one alone."""
+        one = {} if key is None else {"run_id": key.run_id, "number": key.number}
+        return self.filter(finished_at=None, **one)
+
+
 class Attempt(models.Model):
     """One try at a run by one worker. Open until `finished_at`; its lease is what says that somebody takes care of
     it.
@@ -117,6 +124,8 @@ class Attempt(models.Model):
     provenance = models.JSONField(
         default=dict, help_text="Code digest, git commit, versions, host; see runs.supervisor.provenance."
     )
+
+    objects = AttemptQuerySet.as_manager()
 
     class Meta:
         ordering = ("run", "number")

@@ -14,16 +14,10 @@ from runs.states import ACTIVE, FINAL, AttemptKey, FailureKind, Origin, Status
 
 
 class RunQuerySet(models.QuerySet["Run"]):
-    def due(self, queue: str) -> RunQuerySet:
-        """Pending runs of a queue that may start now, in the order in which they are claimed."""
-        return (
-            self.filter(status=Status.PENDING, queue=queue)
-            .filter(Q(not_before=None) | Q(not_before__lte=Now()))
-            .order_by("-priority", "id")
-        )
-
-    def active(self) -> RunQuerySet:
-        return self.filter(status__in=ACTIVE)
+    def due(self) -> RunQuerySet:
+        """Pending runs that may start now, in the order in which they are claimed."""
+        may_start = Q(not_before=None) | Q(not_before__lte=Now())
+        return self.filter(may_start, status=Status.PENDING).order_by("-priority", "id")
 
 
 class Run(models.Model):

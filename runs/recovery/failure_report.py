@@ -1,7 +1,7 @@
-"""The death certificate: one record of what was known when an attempt ended badly, and how it is told. Pure but for the
-file of the stacks.
+"""Failure report: one record of what was known when an attempt did not complete, and its description. Pure but for
+the file of the stacks.
 
-Written by the attempt's supervisor, or, where that had vanished with its worker, by the reconciler, which knows less.
+Written by the attempt's supervisor, or, if that vanished with its worker, by reconcile, which knows less.
 """
 
 from __future__ import annotations
@@ -11,73 +11,16 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, TypedDict
+from typing import Any, BinaryIO
 
 from runs import formatting
 from runs.lines.records import Line
+from runs.outcomes import LastLine, ProcessRow
 
 STACKS_MAX_CHARS = 20_000
 MESSAGE_MAX_CHARS = 2_000
 
 _STEPS = {"interrupt": "was interrupted", "terminate": "got SIGTERM", "kill": "was killed"}
-
-
-class LastLine(TypedDict):
-    seq: int
-    time: float
-    level: int
-    source: str
-    message: str
-
-
-class LimitMet(TypedDict):
-    name: str
-    """As in experiments.limits, or `start_timeout_s`."""
-    value: float
-
-
-class ProcessSeen(TypedDict):
-    """One process of a run's tree."""
-
-    pid: int
-    parent: int
-    command: str
-    memory_bytes: int
-    cpu_seconds: float
-
-
-class Certificate(TypedDict):
-    """Stored as `Attempt.certificate`. Ages are seconds before the end; None where it never happened, or nobody
-    knows.
-    """
-
-    witness: str
-    """Who wrote it: "supervisor" or "reconcile"."""
-    failure_kind: str
-    exit_status: int | None
-    signal: int | None
-    peak_memory_bytes: int | None
-    """Of the whole process tree."""
-    cpu_seconds: float | None
-    limit: LimitMet | None
-    """The one that was met."""
-    asked_by: str
-    """Who or what asked for the end, if not the experiment itself."""
-    started: bool
-    """Whether the experiment's own code was reached."""
-    steps: list[str]
-    """What was done to it, in order of force: interrupt, terminate, kill."""
-    heartbeat_age_s: float | None
-    """Since its worker last renewed the lease."""
-    last_sign_age_s: float | None
-    """Since the last line, result or progress."""
-    last_line_age_s: float | None
-    last_progress_age_s: float | None
-    last_lines: list[LastLine]
-    stacks: str
-    """Python stacks of all its threads, newest dump last; empty if none was taken."""
-    processes: list[ProcessSeen]
-    """Its process tree when it was last looked at closely."""
 
 
 def last_lines(lines: Iterable[Line]) -> list[LastLine]:
@@ -125,32 +68,32 @@ def _text(opened: BinaryIO) -> str:
     return opened.read(4 * STACKS_MAX_CHARS).decode(errors="replace").replace("\0", "␀")
 
 
-def words(certificate: dict[str, Any]) -> Iterator[str]:
-    """The certificate in sentences, for people. Takes what an older version wrote, too."""
-    said = certificate.get
-    if limit := said("limit"):
+def words(report: dict[str, Any]) -> Iterator[str]:
+    """Describe a report in sentences. Reports of older versions are described as far as they go."""
+    value_of = report.get
+    if limit := value_of("limit"):
         value = limit["value"]
         shown = formatting.size(value) if limit["name"].endswith("_bytes") else formatting.duration(value)
         yield f"It met its limit {limit['name']} of {shown}."
-    if asked_by := said("asked_by"):
+    if asked_by := value_of("asked_by"):
         yield f"Ended because: {asked_by}"
-    if done := [_STEPS[step] for step in ("interrupt", "terminate", "kill") if step in (said("steps") or ())]:
+    if done := [_STEPS[step] for step in ("interrupt", "terminate", "kill") if step in (value_of("steps") or ())]:
         yield f"It {', then '.join(done)}."
-    if not said("started", True):
+    if not value_of("started", True):
         yield "Its own code was never reached."
     ages = {
-        "line": said("last_line_age_s"),
-        "progress": said("last_progress_age_s"),
-        "sign of life": said("last_sign_age_s"),
-        "heartbeat of its worker": said("heartbeat_age_s"),
+        "line": value_of("last_line_age_s"),
+        "progress": value_of("last_progress_age_s"),
+        "sign of life": value_of("last_sign_age_s"),
+        "heartbeat of its worker": value_of("heartbeat_age_s"),
     }
     if known := [f"last {what} {formatting.duration(age)}" for what, age in ages.items() if age is not None]:
         yield f"Before its end: {', '.join(known)}."
-    if said("witness") == "reconcile":
+    if "reconcile" in (value_of("written_by"), value_of("witness")):
         yield "Its worker vanished with what it knew; this is what the database and the run's folder tell."
 
 
-def processes(found: Iterable[ProcessSeen]) -> Iterator[str]:
+def processes(found: Iterable[ProcessRow]) -> Iterator[str]:
     """A process tree, one line each, children below their parents."""
     rows = list(found)
     pids = {row["pid"] for row in rows}

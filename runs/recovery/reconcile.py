@@ -25,12 +25,11 @@ from runs.forkserver import machine
 from runs.formatting import between
 from runs.lines.records import Line
 from runs.models import Attempt, LogLine, Pulse, Run, Worker
+from runs.outcomes import FailureReport, Outcome
 from runs.recovery import failure_report
-from runs.recovery.failure_report import Certificate
 from runs.recovery.orphans import kill_orphans
 from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
-from runs.transitions import Ending, Settled, forsake, settle
-from runs.transitions import Facts as Known
+from runs.transitions import EndResult, end_attempt, fail_orphaned
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ SWEPT, JUDGING = "reconcile", "reconcile: leases are judged from"
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class OpenAttempt:
     """What is known of an open attempt, all that is judged by."""
 
     key: AttemptKey
@@ -55,7 +54,7 @@ class Facts:
     progress_age_s: float | None = None
 
 
-def is_lost(facts: Facts, *, by_lease: bool) -> bool:
+def is_lost(facts: OpenAttempt, *, by_lease: bool) -> bool:
     """Whether nobody takes care of an attempt any more. `by_lease`: whether an expired lease tells anything now."""
     return facts.process_gone or (facts.lease_expired and by_lease)
 
@@ -66,7 +65,7 @@ class ReconcileReport:
 
     by_lease: bool = True
     """False: the database was away a moment ago, and no lease was judged."""
-    settled: dict[AttemptKey, Settled] = field(default_factory=dict)
+    settled: dict[AttemptKey, EndResult] = field(default_factory=dict)
     """What became of the runs whose attempts were ended."""
     sent: dict[str, int] = field(default_factory=dict)
     """Queue → wake-ups sent."""
@@ -98,12 +97,12 @@ def recover(report: ReconcileReport | None = None) -> ReconcileReport:
         except Exception as error:  # one bad row must not stop the others
             logger.exception("Attempt %s cannot be settled", facts.key)
             report.failed[f"attempt {facts.key}"] = str(error)
-    for run_id in forsake(FORSAKEN):
+    for run_id in fail_orphaned(FORSAKEN):
         logger.warning("Run %d: %s", run_id, FORSAKEN)
     return report
 
 
-def _without_orphans(lost: list[Facts], report: ReconcileReport) -> list[Facts]:
+def _without_orphans(lost: list[OpenAttempt], report: ReconcileReport) -> list[OpenAttempt]:
     """Those of `lost` of which no process is left: what dead workers left is killed first. If that cannot be done, runs
     of dead processes wait for the next sweep, and the others do not wait for them.
     """
@@ -136,7 +135,7 @@ def _expired() -> Q:
     return Q(lease_expires_at__lt=Now())
 
 
-def _open_attempts() -> list[Facts]:
+def _open_attempts() -> list[OpenAttempt]:
     """The open attempts that may need to be judged: of workers of this host, and those with an expired lease."""
     found = Attempt.objects.filter(Q(worker__host=machine.host()) | _expired(), finished_at=None)
     found = found.select_related("run", "worker").annotate(
@@ -146,12 +145,12 @@ def _open_attempts() -> list[Facts]:
     return [_facts(attempt, gone) for attempt in found.order_by("id")]
 
 
-def _facts(attempt: Attempt, gone: dict[int, bool]) -> Facts:
+def _facts(attempt: Attempt, gone: dict[int, bool]) -> OpenAttempt:
     worker, run = attempt.worker, attempt.run
     now: datetime = attempt.now  # type: ignore[attr-defined]  # annotated above
     if worker is not None and worker.pk not in gone:
         gone[worker.pk] = _is_gone(worker)
-    return Facts(
+    return OpenAttempt(
         key=attempt.key,
         worker=str(worker) if worker else "which is not known any more",
         process_gone=worker is not None and gone[worker.pk],
@@ -174,18 +173,18 @@ def _is_gone(worker: Worker) -> bool:
     return True
 
 
-def _settle(facts: Facts, report: ReconcileReport) -> None:
+def _settle(facts: OpenAttempt, report: ReconcileReport) -> None:
     """End a lost attempt, unless it was renewed, ended or taken over since it was looked at."""
     others = _lost_with(facts.key)
     why = f"Its worker {facts.worker} vanished" + (f", and {others} other runs with it." if others else ".")
-    lost = Ending(Status.FAILED, FailureKind.LOST, error=why, ended_by=WHO, excused=others > 0)
-    certificate = {"certificate": _certificate(facts)}
+    failure = _failure_report(facts)
+    lost = Outcome(Status.FAILED, FailureKind.LOST, error=why, ended_by=WHO, excused=others > 0, report=failure)
     with transaction.atomic():
-        settled = settle(facts.key, lost, Known(certificate)) if _still_stuck(facts) else Settled.SUPERSEDED
-    if settled is not Settled.SUPERSEDED:
+        settled = end_attempt(facts.key, lost) if _still_stuck(facts) else EndResult.SUPERSEDED
+    if settled is not EndResult.SUPERSEDED:
         logger.warning("Attempt %s: %s %s", facts.key, why, settled)
         report.settled[facts.key] = settled
-    if settled is Settled.FINAL:
+    if settled is EndResult.FINAL:
         remove_if_empty(run_folder(facts.key.run_id))
 
 
@@ -197,14 +196,14 @@ def _lost_with(key: AttemptKey) -> int:
     return Attempt.objects.filter(same_time, worker__in=worker).exclude(run_id=key.run_id).count()
 
 
-def _certificate(facts: Facts) -> Certificate:
+def _failure_report(facts: OpenAttempt) -> FailureReport:
     """What the database and the run's folder, if it is shared, tell of an attempt whose worker vanished."""
     conf = runs_settings()
     attempt = Attempt.objects.get(run_id=facts.key.run_id, number=facts.key.number)
     rows = LogLine.objects.filter(run_id=facts.key.run_id, attempt=facts.key.number).order_by("-seq")[: conf.end_lines]
     lines = [Line(row.attempt, row.seq, row.time.timestamp(), row.level, row.source, row.message, None) for row in rows]
     return {
-        "witness": WHO,
+        "written_by": WHO,
         "failure_kind": str(FailureKind.LOST),
         "exit_status": None,
         "signal": None,
@@ -224,7 +223,7 @@ def _certificate(facts: Facts) -> Certificate:
     }
 
 
-def _still_stuck(facts: Facts) -> bool:
+def _still_stuck(facts: OpenAttempt) -> bool:
     """Hold the run and its attempt until the transaction's end, in the order in which `transitions` takes them.
 
     A worker that renews at this moment comes either before, and then its lease is good, or after, and finds nothing.
@@ -233,7 +232,7 @@ def _still_stuck(facts: Facts) -> bool:
     free = Run.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=facts.key.run_id)
     if free.order_by("pk").first() is None:
         return False
-    held = Attempt.objects.filter(run_id=facts.key.run_id, number=facts.key.number, finished_at=None)
+    held = Attempt.objects.open(facts.key)
     if not facts.process_gone:
         held = held.filter(_expired())
     return held.order_by("pk").select_for_update(no_key=True, skip_locked=True).first() is not None
@@ -241,8 +240,7 @@ def _still_stuck(facts: Facts) -> bool:
 
 def _due_runs() -> Iterable[tuple[str, int]]:
     """Queue → pending runs that may start now."""
-    due = Run.objects.filter(Q(not_before=None) | Q(not_before__lte=Now()), status=Status.PENDING)
-    return due.order_by().values_list("queue").annotate(Count("pk"))
+    return Run.objects.due().order_by().values_list("queue").annotate(Count("pk"))
 
 
 def _resend(queue: str, due: int, report: ReconcileReport) -> None:

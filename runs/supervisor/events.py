@@ -12,13 +12,6 @@ from runs.supervisor.resources import Usage
 
 
 @dataclass(frozen=True, slots=True)
-class Exited:
-    """No process of the child's tree is left."""
-
-    exit: Exit
-
-
-@dataclass(frozen=True, slots=True)
 class CancelRequested:
     by: str
 
@@ -53,7 +46,7 @@ class InspectionAsked:
     """Somebody wants to know where the run is now."""
 
 
-Event = Exited | CancelRequested | LeaseLost | Draining | StoredUpTo | Measured | InspectionAsked
+Event = Exit | CancelRequested | LeaseLost | Draining | StoredUpTo | Measured | InspectionAsked
 
 
 class Inbox:

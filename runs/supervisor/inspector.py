@@ -13,7 +13,8 @@ from pathlib import Path
 
 from runs.forkserver.client import Child
 from runs.inspections import Inspection
-from runs.recovery.failure_report import ProcessSeen, stacks_after
+from runs.outcomes import ProcessRow
+from runs.recovery.failure_report import stacks_after
 from runs.supervisor.resources import look
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class Inspector:
     def __init__(self, child: Child, emitted: Callable[[], int], found: Callable[[Inspection], None]) -> None:
         self._child, self._emitted, self._found = child, emitted, found
         self._busy = threading.Lock()
-        self.processes: list[ProcessSeen] = []
+        self.processes: list[ProcessRow] = []
         """The process tree as it was last seen."""
 
     def ask(self, why: str) -> None:

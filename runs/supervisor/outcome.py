@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from experiments.signal_names import signal_name
 from runs.forkserver.client import Exit, Fate
 from runs.lines.records import End, plain
+from runs.outcomes import Outcome
 from runs.states import FailureKind, Status
 from runs.supervisor.stops import Action, Reason, Stop
-from runs.transitions import Ending
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +37,6 @@ class Observation:
     last_progress_age_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """How the attempt ended. Whether the run has another is decided by `transitions.settle`."""
-
-    ending: Ending
-    retry_after_s: float = 0.0
-    """The pause that a run which is handed back asks for."""
-
-
 TRACEBACK_MAX_CHARS = 20_000
 """Of a traceback that the database refused as a whole."""
 _FORCEFUL = frozenset({Action.INTERRUPT, Action.TERMINATE, Action.KILL})
@@ -64,7 +55,7 @@ _FATES = {
 }
 
 
-def verdict(seen: Observation) -> Verdict:
+def outcome_of(seen: Observation) -> Outcome:
     """How the attempt ended.
 
     Whoever was first counts: an experiment that returned or failed before anything was done to it, and before it
@@ -74,10 +65,10 @@ def verdict(seen: Observation) -> Verdict:
     if stop is None or not _stopped(seen, stop):
         return _by_itself(seen)
     if stop.reason == Reason.CANCEL:
-        return Verdict(_ending(seen, Status.CANCELLED, None, stop.message))
+        return _outcome(seen, Status.CANCELLED, None, stop.message)
     if stop.reason == Reason.DRAIN:
-        return Verdict(_ending(seen, Status.PENDING, None, stop.message))
-    return Verdict(_ending(seen, Status.FAILED, _FAILURES[stop.reason], stop.message))
+        return _outcome(seen, Status.PENDING, None, stop.message)
+    return _outcome(seen, Status.FAILED, _FAILURES[stop.reason], stop.message)
 
 
 def _stopped(seen: Observation, stop: Stop) -> bool:
@@ -89,47 +80,47 @@ def _stopped(seen: Observation, stop: Stop) -> bool:
     return bool(seen.done & _FORCEFUL)
 
 
-def _by_itself(seen: Observation) -> Verdict:
+def _by_itself(seen: Observation) -> Outcome:
     if seen.end is None:
-        return Verdict(_without_a_word(seen))
-    outcome, error = seen.end["outcome"], seen.end.get("error", "")
-    if outcome == "returned" or (outcome == "exited" and seen.end.get("exit_code", 1) == 0):
-        return Verdict(_ending(seen, Status.COMPLETED, None, "", summary=seen.end.get("summary")))
-    if outcome == "retry_later":
+        return _without_report(seen)
+    reported, error = seen.end["outcome"], seen.end.get("error", "")
+    if reported == "returned" or (reported == "exited" and seen.end.get("exit_code", 1) == 0):
+        return _outcome(seen, Status.COMPLETED, None, "", summary=seen.end.get("summary"))
+    if reported == "retry_later":
         after_s = float(seen.end.get("after_s", 0.0))
-        return Verdict(_ending(seen, Status.PENDING, None, error), retry_after_s=after_s)
-    if outcome == "cancelled":
+        return replace(_outcome(seen, Status.PENDING, None, error), retry_after_s=after_s)
+    if reported == "cancelled":
         error = "RunCancelled was raised although nobody asked to cancel the run"
     kinds = {"config": FailureKind.CONFIG, "start": FailureKind.START}
-    return Verdict(_ending(seen, Status.FAILED, kinds.get(outcome, FailureKind.ERROR), error))
+    return _outcome(seen, Status.FAILED, kinds.get(reported, FailureKind.ERROR), error)
 
 
-def _without_a_word(seen: Observation) -> Ending:
+def _without_report(seen: Observation) -> Outcome:
     if seen.exit is not None and seen.exit.fate:
         return _lost(seen, seen.exit)
     if seen.end_refusal and seen.exit is not None and seen.exit.status == 0:
         why = f"Its result could not be kept: {seen.end_refusal}"
-        return _ending(seen, Status.FAILED, FailureKind.ERROR, why)
+        return _outcome(seen, Status.FAILED, FailureKind.ERROR, why)
     how = describe_exit(seen.exit)
     if not seen.started:
-        return _ending(seen, Status.FAILED, FailureKind.START, f"The process {how} before the experiment began")
-    return _ending(seen, Status.FAILED, FailureKind.CRASHED, f"The process {how} without a word")
+        return _outcome(seen, Status.FAILED, FailureKind.START, f"The process {how} before the experiment began")
+    return _outcome(seen, Status.FAILED, FailureKind.CRASHED, f"The process {how} without a word")
 
 
-def _lost(seen: Observation, exit_: Exit) -> Ending:
+def _lost(seen: Observation, exit_: Exit) -> Outcome:
     """What was not the process' own end. It is excused unless it may be the cause: alone, and executed."""
     error = _FATES[exit_.fate]
     if exit_.company:
         error += f"; its worker had {exit_.company} other {'run' if exit_.company == 1 else 'runs'} then"
-    ending = _ending(seen, Status.FAILED, FailureKind.LOST, error)
-    return replace(ending, excused=exit_.company > 0 or exit_.signal is None)
+    outcome = _outcome(seen, Status.FAILED, FailureKind.LOST, error)
+    return replace(outcome, excused=exit_.company > 0 or exit_.signal is None)
 
 
-def _ending(
+def _outcome(
     seen: Observation, status: Status, kind: FailureKind | None, error: str, *, summary: object = None
-) -> Ending:
+) -> Outcome:
     end: End = seen.end or {"outcome": "failed"}
-    return Ending(
+    return Outcome(
         status=status,
         failure_kind=kind,
         error=error,
@@ -150,19 +141,20 @@ def describe_exit(exit_: Exit | None) -> str:
     return f"was ended by {signal_name(exit_.signal)}"
 
 
-def storable(ending: Ending, why: str) -> Ending:
-    """What is stored in the place of an ending that the database refuses: a run that completed fails, since its result
+def storable(outcome: Outcome, why: str) -> Outcome:
+    """What is stored in the place of an outcome that the database refuses: a run that completed fails, since its result
     is lost.
     """
     error = f"Its end could not be stored as it was ({plain(why, 500)})"
-    if ending.error:
-        error += f": {plain(ending.error)}"
-    if ending.status == Status.COMPLETED:
-        ending = replace(ending, status=Status.FAILED, failure_kind=FailureKind.ERROR)
+    if outcome.error:
+        error += f": {plain(outcome.error)}"
+    if outcome.status == Status.COMPLETED:
+        outcome = replace(outcome, status=Status.FAILED, failure_kind=FailureKind.ERROR)
     return replace(
-        ending,
+        outcome,
         error=error,
-        traceback=plain(ending.traceback, TRACEBACK_MAX_CHARS),
+        traceback=plain(outcome.traceback, TRACEBACK_MAX_CHARS),
         summary=None,
-        ended_by=plain(ending.ended_by),
+        report=None,
+        ended_by=plain(outcome.ended_by),
     )

@@ -232,7 +232,7 @@ class RunRecords:
 
     def _is_open(self) -> bool:
         """Check without a lock, to spare the work in vain."""
-        return Attempt.objects.filter(run_id=self.key.run_id, number=self.key.number, finished_at=None).exists()
+        return Attempt.objects.open(self.key).exists()
 
     def _dropped(self) -> bool:
         logger.warning("Attempt %s is no longer open: its late writes are dropped", self.key)

@@ -10,7 +10,7 @@ import psutil
 
 from runs.forkserver import process_tree
 from runs.lines.records import plain
-from runs.recovery.failure_report import ProcessSeen
+from runs.outcomes import ProcessRow
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def _usage(pids: list[int]) -> Usage:
     return Usage(memory, cpu, tuple(alive))
 
 
-def look(root: int) -> list[ProcessSeen]:
+def look(root: int) -> list[ProcessRow]:
     """A process tree, parents before children, at most PROCESSES_MAX. Processes that end meanwhile are left out."""
     found = []
     for pid in [root, *process_tree.descendants(root, process_tree.table())][:PROCESSES_MAX]:
@@ -62,7 +62,7 @@ def look(root: int) -> list[ProcessSeen]:
     return found
 
 
-def _seen(process: psutil.Process) -> ProcessSeen:
+def _seen(process: psutil.Process) -> ProcessRow:
     with process.oneshot():
         times = process.cpu_times()
         command = " ".join(process.cmdline()) or process.name()

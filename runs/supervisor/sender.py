@@ -18,7 +18,8 @@ class Sender(threading.Thread):
 
     Each push names the seq that Redis should have last (compare and append). Where Redis has another one, the push was
     already done (a time-out), or Redis was wiped, restarted or failed over, and what is not yet stored is sent again.
-    Nothing is sent while `may_send` says no: the attempt may be somebody else's.
+    Nothing is sent while `may_send` says no: the attempt may be somebody else's. `linger_s` is how long it waits for
+    more before it sends: a busy worker sends more at once rather than more often.
     """
 
     def __init__(
@@ -30,10 +31,12 @@ class Sender(threading.Thread):
         retry_s: float,
         check_s: float = 1.0,
         may_send: Callable[[], bool] = lambda: True,
+        linger_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         super().__init__(name=f"sender-{window.key}", daemon=True)
         self._window, self._buffer = window, buffer
         self._batch, self._retry_s, self._check_s, self._may_send = batch, retry_s, check_s, may_send
+        self._linger_s = linger_s
         self._sent = dict.fromkeys(Stream, 0)
         self._reset = dict.fromkeys(Stream, False)
         self._ending = threading.Event()
@@ -46,7 +49,7 @@ class Sender(threading.Thread):
     def run_once(self) -> None:
         """Wait a moment for something to send, send it, and make sure that Redis still has what is not stored."""
         grown = self._window.wait_for_more(self._sent, self._check_s)
-        if self._ending.is_set():
+        if self._ending.wait(self._linger_s() if grown else 0):
             return
         if not self._may_send():
             self._ending.wait(self._retry_s)

@@ -11,7 +11,8 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict, TypeVar
+from dataclasses import replace
+from typing import TypedDict, TypeVar
 
 from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, transaction
 
@@ -25,20 +26,20 @@ from runs.lines.buffer import Stream
 from runs.lines.records import position
 from runs.lines.store.writing import REFUSALS
 from runs.models import Attempt, Checkpoint
-from runs.recovery.failure_report import ProcessSeen
+from runs.outcomes import Outcome, ProcessRow, Totals
 from runs.states import AttemptKey, FailureKind, Level, Status
-from runs.supervisor.events import Event, Exited, Inbox, Measured
+from runs.supervisor.events import Event, Inbox, Measured
 from runs.supervisor.intake import system_line
 from runs.supervisor.memory import with_default_limit
-from runs.supervisor.outcome import Observation, Verdict, storable, verdict
+from runs.supervisor.outcome import Observation, outcome_of, storable
 from runs.supervisor.recorder import Answers
-from runs.supervisor.reporting import Seen, Spent, certify
+from runs.supervisor.reporting import Evidence, failure_report_of
 from runs.supervisor.resources import Usage
 from runs.supervisor.sender import Sender
 from runs.supervisor.watch import Watch
 from runs.supervisor.window import Window
 from runs.supervisor.worker_services import WorkerServices
-from runs.transitions import Ending, Facts, Settled
+from runs.transitions import EndResult
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Supervised(TypedDict):
     """How the attempt ended, see runs.states.AttemptEnd."""
     failure_kind: str
     then: str
-    """What became of the run, see runs.transitions.Settled."""
+    """What became of the run, see runs.transitions.EndResult."""
     queue: str
 
 
@@ -91,24 +92,25 @@ def _given_up(attempt: Attempt, error: Exception) -> Supervised:
     is left to the reconciler: nobody renews the lease any more.
     """
     close_old_connections()
-    lost = Ending(Status.FAILED, FailureKind.LOST, error="Its supervisor failed; the worker's log says why.")
+    outcome = Outcome(Status.FAILED, FailureKind.LOST, error="Its supervisor failed; the worker's log says why.")
     if is_exhaustion(error):
-        lost = Ending(Status.PENDING, error=f"Its worker had run out of resources: {error}", ended_by="worker")
-    settled = Settled.SUPERSEDED
+        why = f"Its worker had run out of resources: {error}"
+        outcome = Outcome(Status.PENDING, error=why, ended_by="worker", retry_after_s=NOT_NOW_S)
+    result = EndResult.SUPERSEDED
     try:
-        settled = transitions.settle(attempt.key, lost, after_s=NOT_NOW_S)
+        result = transitions.end_attempt(attempt.key, outcome)
     except Exception:
         logger.exception("Run %s: it is left to the reconciler", attempt.key)
-    return _supervised(attempt.key, lost, settled, attempt.run.queue)
+    return _supervised(attempt.key, outcome, result, attempt.run.queue)
 
 
-def _supervised(key: AttemptKey, ending: Ending, settled: Settled, queue: str) -> Supervised:
+def _supervised(key: AttemptKey, outcome: Outcome, result: EndResult, queue: str) -> Supervised:
     return {
         "run": key.run_id,
         "attempt": key.number,
-        "end": str(ending.attempt_end),
-        "failure_kind": ending.failure_kind or "",
-        "then": str(settled),
+        "end": str(outcome.attempt_end),
+        "failure_kind": outcome.failure_kind or "",
+        "then": str(result),
         "queue": queue,
     }
 
@@ -156,36 +158,36 @@ class Supervisor:
             batch=self._conf.push_batch,
             retry_s=self._conf.push_retry_s,
             may_send=lambda: self._worker.leases.holds(self.key),
+            linger_s=self._worker.linger_s,
         )
         sender.start()
         try:
-            observation, seen = self._observe()
-            found = verdict(observation)
+            observation, evidence = self._observe()
             self._drain()
-            ending, settled = self._finish(found, observation, seen)
+            outcome, result = self._finish(outcome_of(observation), observation, evidence)
         finally:
             sender.end()
             self._inbox.close()
             self._worker.recorder.close(self.key)
-        self._forget_buffer(settled)
-        if settled is Settled.FINAL:
+        self._forget_buffer(result)
+        if result is EndResult.FINAL:
             remove_if_empty(run_folder(self.key.run_id))
-        return _supervised(self.key, ending, settled, self._run.queue)
+        return _supervised(self.key, outcome, result, self._run.queue)
 
     # spawn, watch
 
-    def _observe(self) -> tuple[Observation, Seen]:
+    def _observe(self) -> tuple[Observation, Evidence]:
         try:
             child = self._spawn()
         except SpawnFailed as error:
             if error.fate == Fate.EXHAUSTED:
                 raise
-            return self._not_started(error), self._seen()
+            return self._not_started(error), self._evidence()
         self.pid = child.pid
         self._child = child
         self._writes.mark(child_pid=child.pid, memory_limit_bytes=self._limits.memory_limit_bytes)
         close_connection()  # none is needed while the child runs
-        watch = Watch(child, self._limits, self._conf, self._inbox, self._window, self._writes)
+        watch = Watch(child, self._limits, self._conf, self._inbox, self._window, self._writes, self._worker.linger_s)
         try:
             observation = watch.run(self._drain)
         except BaseException:
@@ -195,7 +197,9 @@ class Supervisor:
             raise
         finally:
             child.close()
-        return observation, self._seen(Spent(watch.peak_memory_bytes, watch.cpu_seconds), watch.inspector.processes)
+        return observation, self._evidence(
+            Totals(watch.peak_memory_bytes, watch.cpu_seconds), watch.inspector.processes
+        )
 
     def _spawn(self) -> Child:
         """Start the child while the attempt is certainly this worker's. Raises SpawnFailed."""
@@ -215,13 +219,13 @@ class Supervisor:
             return Observation(Exit(None, None, 0.0, 0, 0, Fate(error.fate)), None, started=False)
         return Observation(None, {"outcome": "start", "error": str(error)}, started=False)
 
-    def _seen(self, spent: Spent | None = None, processes: list[ProcessSeen] | None = None) -> Seen:
-        return Seen(
+    def _evidence(self, totals: Totals | None = None, processes: list[ProcessRow] | None = None) -> Evidence:
+        return Evidence(
             limits=self._limits,
             start_timeout_s=self._conf.start_timeout_s,
             stacks_file=stacks_file(run_folder(self.key.run_id), self.key.number),
             tail=self._window.tail,
-            spent=spent or Spent(),
+            totals=totals or Totals(),
             heartbeat_age_s=self._worker.leases.age_s,
             processes=processes or [],
         )
@@ -247,7 +251,7 @@ class Supervisor:
 
     def _exited(self, exit_: Exit) -> None:
         self._gone.set()
-        self.post(Exited(exit_))
+        self.post(exit_)
 
     def _acknowledge(self, checkpoint: int) -> None:
         self._child.send({"do": "ack", "id": checkpoint})
@@ -307,26 +311,24 @@ class Supervisor:
             transaction.set_rollback(True)
         return False
 
-    def _finish(self, found: Verdict, observation: Observation, seen: Seen) -> tuple[Ending, Settled]:
+    def _finish(self, outcome: Outcome, observation: Observation, evidence: Evidence) -> tuple[Outcome, EndResult]:
         """Write the end; one that the database refuses is written without what it may have been refused for."""
-        facts = {
-            "peak_memory_bytes": seen.spent.peak_memory_bytes,
-            "cpu_seconds": seen.spent.cpu_seconds,
-            "lines_emitted": self._window.emitted(Stream.LINES),
-            "results_emitted": self._window.emitted(Stream.RESULTS),
-        }
+        totals = replace(
+            evidence.totals,
+            lines_emitted=self._window.emitted(Stream.LINES),
+            results_emitted=self._window.emitted(Stream.RESULTS),
+        )
+        report = failure_report_of(outcome, observation, evidence)
+        outcome = replace(outcome, totals=totals, report=report)
         try:
-            certificate = certify(found, observation, seen)
-            return found.ending, self._settle(found, found.ending, {**facts, "certificate": certificate})
+            return outcome, self._end(outcome)
         except REFUSALS as error:
             logger.exception("Run %s: its end cannot be stored as it is", self.key)
-            ending = storable(found.ending, str(error))
-            return ending, self._settle(found, ending, facts)
+            outcome = storable(outcome, str(error))
+            return outcome, self._end(outcome)
 
-    def _settle(self, found: Verdict, ending: Ending, facts: dict[str, Any]) -> Settled:
-        return self._persist(
-            "its end", lambda: transitions.settle(self.key, ending, Facts(facts), after_s=found.retry_after_s)
-        )
+    def _end(self, outcome: Outcome) -> EndResult:
+        return self._persist("its end", lambda: transitions.end_attempt(self.key, outcome))
 
     def _persist(self, what: str, write: Callable[[], T]) -> T:
         """Do `write` when it is this run's turn, again and again while the database is away: what has happened is not
@@ -348,11 +350,11 @@ class Supervisor:
                 if self._worker.hurrying.wait(RETRY_S):
                     raise
 
-    def _forget_buffer(self, settled: Settled) -> None:
+    def _forget_buffer(self, result: EndResult) -> None:
         """Everything of a first attempt is stored: what Redis still has is not needed. If it cannot be told, and where
         earlier attempts may have left something, the flush finds out.
         """
-        if settled is Settled.SUPERSEDED or self.key.number > 1:
+        if result is EndResult.SUPERSEDED or self.key.number > 1:
             return
         try:
             self._worker.buffer.discard(self.key.run_id)

@@ -18,7 +18,6 @@ from runs.supervisor.events import (
     CancelRequested,
     Draining,
     Event,
-    Exited,
     Inbox,
     InspectionAsked,
     LeaseLost,
@@ -51,10 +50,18 @@ class Watch:
     """One child, from its spawn until no process of it is left and its pipes are empty."""
 
     def __init__(
-        self, child: Child, limits: Limits, conf: RunsSettings, inbox: Inbox, window: Window, writes: RunRecords
+        self,
+        child: Child,
+        limits: Limits,
+        conf: RunsSettings,
+        inbox: Inbox,
+        window: Window,
+        writes: RunRecords,
+        linger_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        """`linger_s` is the pause after each turn: a busy worker reads more at once rather than more often."""
         self._child, self._limits, self._conf = child, limits, conf
-        self._inbox, self._window, self._writes = inbox, window, writes
+        self._inbox, self._window, self._writes, self._linger_s = inbox, window, writes, linger_s
         self.inspector = Inspector(child, lambda: window.emitted(Stream.LINES), writes.inspected)
         self._selector = selectors.DefaultSelector()
         self._intake = Intake(child, conf, window, writes, self._selector)
@@ -72,6 +79,7 @@ class Watch:
             self._selector.register(self._inbox, selectors.EVENT_READ)
             while self._exit is None:
                 self.run_once()
+                time.sleep(self._linger_s())
             self._intake.read_the_rest(relieve)
         finally:
             self._selector.close()
@@ -109,8 +117,8 @@ class Watch:
 
     def _take(self, event: Event) -> None:
         match event:
-            case Exited(exit_):
-                self._exit = exit_
+            case Exit():
+                self._exit = event
                 self._writes.mark(gone_at=Moment.now())
             case CancelRequested(by):
                 self._begin(Reason.CANCEL, f"Cancelled by {by}" if by else "Cancelled")

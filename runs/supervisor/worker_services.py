@@ -63,3 +63,5 @@ class WorkerServices:
     """Forget an attempt: its lease is not renewed any more."""
     turn_to_write: Callable[[], AbstractContextManager[None]]
     """Wait for a turn at the database."""
+    linger_s: Callable[[], float]
+    """Seconds to wait for more output before it is read or sent, so that a busy worker handles more at once."""

@@ -79,8 +79,8 @@ def _counts(request: Request) -> str:
 class SqliteLeases(LeaseStore):
     """Takes the write lock for a millisecond or two. Its commits never wait for a checkpoint of the log."""
 
-    patience_s = 1.0
-    """How long one call tries for the write lock."""
+    patience_s = 3.0
+    """How long one call tries for the write lock, while other writers let it pass."""
 
     def __init__(self, path: str) -> None:
         self._path, self._gate = path, WriteGate(path)

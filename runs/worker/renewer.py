@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ logger = logging.getLogger("runs.worker.renewer")
 
 LOOK_EVERY_S = 0.05
 """Between two looks at the clock and the worker."""
+NICE = 5
+"""How much more of the processor the renewer may have than the worker."""
 RETRY_S = 0.2
 """Between two tries for what could not be renewed."""
 
@@ -129,6 +132,8 @@ def main(requests_fd: int, deadlines_fd: int, worker_pid: int) -> int:
     prctl.signal_at_parent_death(signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
+    with suppress(OSError):
+        os.nice(-NICE)  # where that is allowed
     about = json.load(sys.stdin)
     logging.basicConfig(format=about["log_format"], level=logging.INFO)
     renewals = Renewals(

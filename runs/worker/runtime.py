@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 
 from runs import transitions
 from runs.conf import RunsSettings
-from runs.database import close_connection
+from runs.database import close_connection, has_many_writers
 from runs.forkserver import machine
 from runs.forkserver.client import ForkServer
 from runs.forkserver.clock import lease_clock
@@ -42,8 +42,8 @@ logger = logging.getLogger(__name__)
 
 STALLED_GRACE_S = 30.0
 """Longest time that the runs of a stalled worker may take to end; then they are left to reconcile."""
-CLAIMS_MAX = 2
-"""Most threads of one worker that claim a run at once."""
+CLAIMS_MAX = 1
+"""Most threads of one worker that claim a run at once: a claim takes a moment, and the others would wait for it."""
 ADMIT_S = 0.1
 """Between two looks whether a run may be admitted."""
 SIGNALS_S = 0.5
@@ -78,7 +78,7 @@ class Runtime:
         )
         self._news = News(self.worker, every_s=conf.heartbeat_s, keys=self._keys, learned=self._learned)
         self._claiming = threading.BoundedSemaphore(CLAIMS_MAX)
-        self._writing = threading.BoundedSemaphore(conf.database_writers_max)
+        self._writing = threading.BoundedSemaphore(conf.database_writers_max if has_many_writers() else 1)
         self._listener = Listener(
             self.buffer, poll_s=conf.cancel_poll_s, run_ids=self._run_ids, heard=self._heard, flagged=self._flagged
         )
@@ -107,6 +107,7 @@ class Runtime:
             join=self.join,
             leave=self.leave,
             turn_to_write=self.turn_to_write,
+            linger_s=self.linger_s,
         )
 
     @property
@@ -203,6 +204,10 @@ class Runtime:
         if self.heartbeat.is_late:
             return f"the leases were renewed {self.heartbeat.age_s:.1f} s ago"
         return "" if capacity.has_room() else "the open files of this process are used up"
+
+    def linger_s(self) -> float:
+        """How long each supervisor waits for more output before it goes on: the longer, the more of them there are."""
+        return max(len(self._supervisors) - self.conf.linger_above_runs, 0) * self.conf.linger_per_run_s
 
     @contextmanager
     def turn_to_write(self) -> Iterator[None]:

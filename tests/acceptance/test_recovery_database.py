@@ -104,7 +104,7 @@ def test_nobody_is_judged_by_a_lease_that_could_not_be_renewed(steady: Team, pyt
     wait_until(lambda: ends(run)[0] == "lost", timeout_s=PATIENCE_S, what="the end of its first attempt")
     (first, *_) = attempts(run)
     assert first.certificate is not None
-    assert first.certificate["witness"] == "supervisor"
+    assert first.certificate["written_by"] == "supervisor"
     assert is_whole(first)
 
 

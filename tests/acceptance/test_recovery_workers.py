@@ -122,7 +122,7 @@ def test_a_run_that_must_not_be_tried_again_fails_as_lost_with_a_certificate(tea
     assert (ended(run).status, run.failure_kind) == (Status.FAILED, FailureKind.LOST)
     (attempt,) = attempts(run)
     assert attempt.certificate is not None
-    assert attempt.certificate["witness"] == "reconcile"
+    assert attempt.certificate["written_by"] == "reconcile"
     assert attempt.certificate["heartbeat_age_s"] < LEASE_S
     assert attempt.certificate["last_lines"]
 

@@ -11,6 +11,7 @@ import pytest
 from runs.exceptions import BufferFull, BufferUnavailable
 from runs.lines.buffer import Buffer, Pushed, Stream, keys
 from runs.states import AttemptKey
+from runs.worker.capacity import redis_connections
 from tests.servers import RedisServer
 
 KEY = AttemptKey(7, 1)
@@ -190,3 +191,21 @@ def test_a_redis_that_forgot_the_scripts_learns_them_again(redis_server: RedisSe
     with redis_server.client() as client:
         client.script_flush()
     assert push(buffer, 2, 2).accepted
+
+
+def test_as_many_threads_as_there_are_slots_may_speak_at_once(redis_url: str) -> None:
+    buffer = Buffer(redis_url)
+    pool = buffer._client.connection_pool
+    buffer.allow_connections(redis_connections(150))
+    taken = [pool.get_connection() for _ in range(300)]
+    for each in taken:
+        pool.release(each)
+    buffer.close()
+    assert len({id(each) for each in taken}) == 300
+
+
+def test_fewer_connections_are_not_asked_for(redis_url: str) -> None:
+    buffer = Buffer(redis_url)
+    before = buffer._client.connection_pool.max_connections
+    buffer.allow_connections(1)
+    assert buffer._client.connection_pool.max_connections == before

@@ -35,7 +35,7 @@ HARMS = {
     "path": ("import sys; sys.path.clear()", ""),
     "modules": ("import sys; [sys.modules.pop(n) for n in list(sys.modules) if n.startswith('pydantic')]", ""),
     "recursion": ("import sys; sys.setrecursionlimit(80)", ""),
-    "signals": ("import signal; signal.setitimer(signal.ITIMER_REAL, 0.001); import time; time.sleep(0)", ""),
+    "signals": ("import signal; signal.setitimer(signal.ITIMER_REAL, 0.5)", ""),
     "fork": ("import os; os.fork()", ""),
     "tracing": ("import sys; sys.settrace(lambda *a: 1 / 0)", None),
     "error": ("1 / 0", "ZeroDivisionError: division by zero"),

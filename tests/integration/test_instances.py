@@ -99,7 +99,7 @@ def test_the_form_saves_what_is_valid_with_its_author(admin_client: Client, admi
     [
         ({"configuration": '{"batches": 0}'}, "configuration", "batches: Input should be greater than or equal to 1"),
         ({"configuration": '{"batch": 1}'}, "configuration", "batch: unknown; did you mean 'batches'?"),
-        ({"configuration": "{"}, "configuration", "It is no JSON"),
+        ({"configuration": "{"}, "configuration", "Not valid JSON"),
         ({"configuration": "[]"}, "configuration", "Must be an object."),
         ({"configuration": "[" * 100_000}, "configuration", "It is nested too deeply."),
         ({"limits": "[]"}, "limits", "Must be an object."),
@@ -108,7 +108,7 @@ def test_the_form_saves_what_is_valid_with_its_author(admin_client: Client, admi
         ({"tags": "x" * 101}, "tags", "0: Longer than 100 characters"),
         ({"experiment": ""}, "experiment", "This field is required."),
         ({"name": "no slug"}, "name", "Enter a valid “slug”"),
-        ({"name": "word_count"}, "name", "It is the name of another experiment"),
+        ({"name": "word_count"}, "name", "This is the name of another experiment"),
     ],
 )
 def test_the_form_tells_errors_at_their_fields(

@@ -16,15 +16,15 @@ from django.utils import timezone
 from runs import transitions
 from runs.forkserver.clock import lease_clock
 from runs.models import Attempt, Worker
+from runs.outcomes import Outcome
 from runs.states import FailureKind, Status
-from runs.transitions import Ending
 from runs.worker.lease_store import LeaseStore, Renewal, Request, Unavailable, connect
 from tests.factories import make_attempt, make_worker
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-LOST = Ending(Status.FAILED, FailureKind.LOST)
+LOST = Outcome(Status.FAILED, FailureKind.LOST)
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ from runs.lines.flush import flush_all
 from runs.lines.records import Progress
 from runs.lines.store import store_entries
 from runs.models import Attempt, LogLine
+from runs.outcomes import Outcome
 from runs.recovery.reconcile import recover
 from runs.states import FailureKind, Status
 from runs.supervisor.recorder import Answers, RunRecords
-from runs.transitions import Ending
 from tests.factories import make_attempt
 from tests.waiting import wait_until
 
@@ -45,11 +45,11 @@ def _store(attempt: Attempt) -> None:
 
 
 def finish(attempt: Attempt) -> None:
-    assert transitions.finish(attempt.key, Ending(Status.COMPLETED))
+    assert transitions.finish(attempt.key, Outcome(Status.COMPLETED))
 
 
 def release(attempt: Attempt) -> None:
-    assert transitions.release(attempt.key, Ending(Status.FAILED, FailureKind.LOST))
+    assert transitions.release(attempt.key, Outcome(Status.FAILED, FailureKind.LOST))
 
 
 def reconcile(attempt: Attempt) -> None:

@@ -11,40 +11,41 @@ from django.db.models.functions import Now
 from runs import transitions
 from runs.conf import runs_settings
 from runs.models import Attempt, Run, Worker
+from runs.outcomes import Outcome
 from runs.recovery.reconcile import recover
 from runs.states import FailureKind, Status
-from runs.transitions import Ending, Settled, from_now
+from runs.transitions import EndResult, from_now
 from tests.factories import make_attempt, make_run, make_worker
 
 pytestmark = pytest.mark.django_db
 
 EXPIRED = -5.0
-COUNTED = Ending(Status.FAILED, FailureKind.LOST, "lost")
-EXCUSED = Ending(Status.FAILED, FailureKind.LOST, "lost", excused=True)
+COUNTED = Outcome(Status.FAILED, FailureKind.LOST, "lost")
+EXCUSED = Outcome(Status.FAILED, FailureKind.LOST, "lost", excused=True)
 
 
-def lose(run: Run, ending: Ending, times: int = 1) -> Settled:
+def lose(run: Run, ending: Outcome, times: int = 1) -> EndResult:
     """Claim the run for a worker of its own and lose it; returns what became of it the last time."""
     for _ in range(times):
         attempt = make_attempt(run)
-        settled = transitions.settle(attempt.key, ending)
+        settled = transitions.end_attempt(attempt.key, ending)
     return settled
 
 
 @pytest.mark.parametrize(
     ("values", "before", "ending", "expected"),
     [
-        ({}, [COUNTED] * 2, COUNTED, Settled.FINAL),
-        ({}, [EXCUSED] * 9, COUNTED, Settled.AGAIN),
-        ({}, [EXCUSED] * 9 + [COUNTED] * 2, COUNTED, Settled.FINAL),
-        ({}, [COUNTED] * 2, EXCUSED, Settled.AGAIN),
-        ({}, [EXCUSED] * 10, EXCUSED, Settled.FINAL),
-        ({"on_lost": "fail"}, [], EXCUSED, Settled.FINAL),
-        ({"max_attempts": 1}, [], EXCUSED, Settled.FINAL),
+        ({}, [COUNTED] * 2, COUNTED, EndResult.FINAL),
+        ({}, [EXCUSED] * 9, COUNTED, EndResult.AGAIN),
+        ({}, [EXCUSED] * 9 + [COUNTED] * 2, COUNTED, EndResult.FINAL),
+        ({}, [COUNTED] * 2, EXCUSED, EndResult.AGAIN),
+        ({}, [EXCUSED] * 10, EXCUSED, EndResult.FINAL),
+        ({"on_lost": "fail"}, [], EXCUSED, EndResult.FINAL),
+        ({"max_attempts": 1}, [], EXCUSED, EndResult.FINAL),
     ],
 )
 def test_an_excused_loss_is_not_counted(
-    values: dict[str, Any], before: list[Ending], ending: Ending, expected: Settled
+    values: dict[str, Any], before: list[Outcome], ending: Outcome, expected: EndResult
 ) -> None:
     run = make_run(**values)
     for earlier in before:

@@ -17,9 +17,11 @@ from runs import transitions, wake
 from runs.forkserver import machine
 from runs.lines.store import store_entries
 from runs.models import Attempt, Pulse, Run, Worker
+from runs.outcomes import Outcome
 from runs.recovery import reconcile
 from runs.recovery.reconcile import JUDGING, SWEPT, recover
-from runs.transitions import Settled
+from runs.states import AttemptKey
+from runs.transitions import EndResult
 from tests.factories import make_attempt, make_run, make_worker
 from tests.waiting import wait_until
 
@@ -71,7 +73,7 @@ def states(attempt: Attempt) -> tuple[str, str, str]:
 
 def test_an_expired_lease_gives_the_run_back_for_its_next_attempt() -> None:
     attempt = make_attempt(lease_s=EXPIRED)
-    assert recover().settled == {attempt.key: Settled.AGAIN}
+    assert recover().settled == {attempt.key: EndResult.AGAIN}
     assert states(attempt) == ("pending", "", "lost")
     assert "vanished" in attempt.error
     assert attempt.ended_by == "reconcile"
@@ -98,21 +100,21 @@ def test_a_lease_in_force_is_left_alone() -> None:
 @pytest.mark.parametrize("values", [{"on_lost": "fail"}, {"max_attempts": 1}])
 def test_a_run_that_may_not_be_tried_again_fails_as_lost(values: dict[str, Any]) -> None:
     attempt = make_attempt(make_run(**values), lease_s=EXPIRED)
-    assert recover().settled == {attempt.key: Settled.FINAL}
+    assert recover().settled == {attempt.key: EndResult.FINAL}
     assert states(attempt) == ("failed", "lost", "lost")
 
 
 def test_a_lost_run_whose_cancel_was_asked_for_is_cancelled() -> None:
     attempt = make_attempt(lease_s=EXPIRED)
     transitions.request_cancel(attempt.run_id, by="ann")
-    assert recover().settled == {attempt.key: Settled.FINAL}
+    assert recover().settled == {attempt.key: EndResult.FINAL}
     assert states(attempt) == ("cancelled", "", "cancelled")
     assert attempt.ended_by == "Cancelled by ann"
 
 
 def test_a_dead_worker_of_this_host_is_noticed_at_once(dead: Worker) -> None:
     attempt = make_attempt(worker=dead, lease_s=3600)
-    assert recover().settled == {attempt.key: Settled.AGAIN}
+    assert recover().settled == {attempt.key: EndResult.AGAIN}
     dead.refresh_from_db()
     assert dead.stopped_at is not None
 
@@ -132,7 +134,7 @@ def test_after_an_outage_leases_are_not_judged_for_the_time_of_one(dead: Worker)
     assert states(stale)[0] == "running"
     assert states(killed)[0] == "pending", "a dead process needs no lease to be dead"
     Pulse.objects.filter(name=JUDGING).update(at=Now() - timedelta(seconds=1))
-    assert recover().settled == {stale.key: Settled.AGAIN}
+    assert recover().settled == {stale.key: EndResult.AGAIN}
 
 
 def test_a_renewal_between_the_look_and_the_verdict_saves_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,23 +151,23 @@ def test_a_renewal_between_the_look_and_the_verdict_saves_the_attempt(monkeypatc
 
 def test_one_bad_row_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     bad, good = make_attempt(lease_s=EXPIRED), make_attempt(lease_s=EXPIRED)
-    real = transitions.settle
+    real = transitions.end_attempt
 
-    def settle(key: Any, *args: Any, **values: Any) -> Settled:
+    def end_attempt(key: AttemptKey, outcome: Outcome) -> EndResult:
         if key == bad.key:
             raise RuntimeError("a bug")
-        return real(key, *args, **values)
+        return real(key, outcome)
 
-    monkeypatch.setattr(reconcile, "settle", settle)
+    monkeypatch.setattr(reconcile, "end_attempt", end_attempt)
     report = recover()
     assert report.failed == {f"attempt {bad.key}": "a bug"}
-    assert report.settled == {good.key: Settled.AGAIN}
+    assert report.settled == {good.key: EndResult.AGAIN}
 
 
 @pytest.mark.parametrize("retries", [{"lost": {"times": "many"}}, {"lost": None}, {"lost": {"times": -1}}, ["lost"]])
 def test_a_run_whose_retries_cannot_be_read_is_not_stuck(retries: Any) -> None:
     attempt = make_attempt(make_run(retries=retries, max_attempts=2), lease_s=EXPIRED)
-    assert recover().settled == {attempt.key: Settled.AGAIN}
+    assert recover().settled == {attempt.key: EndResult.AGAIN}
 
 
 def test_a_worker_whose_process_cannot_be_looked_at_is_judged_by_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +178,7 @@ def test_a_worker_whose_process_cannot_be_looked_at_is_judged_by_its_lease(monke
         raise PermissionError("no such look")
 
     monkeypatch.setattr(machine, "is_gone", forbidden)
-    assert recover().settled == {stale.key: Settled.AGAIN}
+    assert recover().settled == {stale.key: EndResult.AGAIN}
     assert states(held)[0] == "running"
 
 
@@ -191,9 +193,9 @@ def test_orphans_that_cannot_be_looked_for_hold_up_only_their_own_runs(
     monkeypatch.setattr(reconcile, "kill_orphans", broken)
     report = recover()
     assert report.failed == {"orphans": "no process table"}
-    assert report.settled == {stale.key: Settled.AGAIN}
+    assert report.settled == {stale.key: EndResult.AGAIN}
     monkeypatch.undo()
-    assert recover().settled == {killed.key: Settled.AGAIN}
+    assert recover().settled == {killed.key: EndResult.AGAIN}
 
 
 def test_an_outage_in_the_middle_of_a_sweep_judges_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +219,7 @@ def test_a_vanished_worker_leaves_a_certificate_of_what_is_known() -> None:
     attempt.refresh_from_db()
     certificate = attempt.certificate
     assert certificate is not None
-    assert (certificate["witness"], certificate["failure_kind"]) == ("reconcile", "lost")
+    assert (certificate["written_by"], certificate["failure_kind"]) == ("reconcile", "lost")
     assert [line["message"] for line in certificate["last_lines"]] == ["its last word"]
     assert certificate["heartbeat_age_s"] >= 0
 
@@ -257,7 +259,7 @@ def test_a_broker_that_is_away_is_reported_and_stops_nothing(monkeypatch: pytest
     monkeypatch.setattr(wake, "waiting", away)
     report = reconcile.reconcile()
     assert report.failed == {"queue runs": "the broker is away"}
-    assert report.settled == {attempt.key: Settled.AGAIN}
+    assert report.settled == {attempt.key: EndResult.AGAIN}
 
 
 def test_wake_ups_are_counted_in_the_real_queue(redis_url: str) -> None:

@@ -9,9 +9,10 @@ from django.db import OperationalError
 
 from runs.lines.records import ArtifactRecord, Progress
 from runs.models import Artifact, Attempt, Checkpoint, Run
+from runs.outcomes import Outcome
 from runs.states import FailureKind, Status
 from runs.supervisor.recorder import Answers, RunRecords
-from runs.transitions import Ending, Settled, settle
+from runs.transitions import EndResult, end_attempt
 from tests.factories import make_attempt, make_run
 
 pytestmark = pytest.mark.django_db
@@ -54,8 +55,8 @@ def test_a_checkpoint_is_acknowledged_when_it_and_what_was_said_before_it_are_st
 
 
 def test_a_checkpoint_of_an_attempt_that_was_taken_over_is_dropped_and_not_acknowledged(heard: Heard) -> None:
-    lost = Ending(Status.FAILED, FailureKind.LOST, error="Its worker vanished.")
-    assert settle(heard.records.key, lost) is not Settled.SUPERSEDED
+    lost = Outcome(Status.FAILED, FailureKind.LOST, error="Its worker vanished.")
+    assert end_attempt(heard.records.key, lost) is not EndResult.SUPERSEDED
     heard.records.checkpoint({"id": 3, "sync": True, "state": {"step": 1}})
     heard.records.write()
     assert (heard.said, heard.acknowledged) == (0, [])

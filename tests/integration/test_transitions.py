@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,14 +13,15 @@ from django.utils import timezone
 
 from runs import transitions
 from runs.models import Attempt, LogLine, Result, Run
+from runs.outcomes import Outcome, Totals
 from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
-from runs.transitions import Ending, Facts, Settled
+from runs.transitions import EndResult
 from tests.factories import make_attempt, make_run, make_worker
 
 pytestmark = pytest.mark.django_db
 
-COMPLETED = Ending(Status.COMPLETED, summary={"a": 1})
-LOST = Ending(Status.FAILED, FailureKind.LOST, "its worker vanished")
+COMPLETED = Outcome(Status.COMPLETED, summary={"a": 1})
+LOST = Outcome(Status.FAILED, FailureKind.LOST, "its worker vanished")
 
 
 def fresh(run: Run) -> Run:
@@ -77,8 +79,8 @@ def test_many_claims_at_once_get_each_run_once() -> None:
 
 def test_finish_writes_the_end_once() -> None:
     attempt = claimed()
-    assert transitions.finish(attempt.key, COMPLETED, Facts({"lines_emitted": 3}))
-    assert not transitions.finish(attempt.key, Ending(Status.FAILED, FailureKind.ERROR, "too late"))
+    assert transitions.finish(attempt.key, replace(COMPLETED, totals=Totals(lines_emitted=3)))
+    assert not transitions.finish(attempt.key, Outcome(Status.FAILED, FailureKind.ERROR, "too late"))
     run = fresh(attempt.run)
     assert (run.status, run.summary, run.error) == (Status.COMPLETED, {"a": 1}, "")
     attempt.refresh_from_db()
@@ -124,7 +126,7 @@ def test_the_cancel_of_no_run_is_told() -> None:
 
 def test_a_lost_run_goes_back_for_its_next_attempt() -> None:
     attempt = claimed()
-    assert transitions.settle(attempt.key, LOST) is Settled.AGAIN
+    assert transitions.end_attempt(attempt.key, LOST) is EndResult.AGAIN
     assert fresh(attempt.run).status == Status.PENDING
     attempt.refresh_from_db()
     assert (attempt.end, attempt.failure_kind) == (AttemptEnd.LOST, FailureKind.LOST)
@@ -133,24 +135,29 @@ def test_a_lost_run_goes_back_for_its_next_attempt() -> None:
 @pytest.mark.parametrize("values", [{"on_lost": "fail"}, {"max_attempts": 1}])
 def test_a_lost_run_that_must_not_be_tried_again_fails_as_lost(values: dict[str, object]) -> None:
     attempt = claimed(**values)
-    assert transitions.settle(attempt.key, LOST) is Settled.FINAL
+    assert transitions.end_attempt(attempt.key, LOST) is EndResult.FINAL
     run = fresh(attempt.run)
     assert (run.status, run.failure_kind) == (Status.FAILED, FailureKind.LOST)
 
 
 def test_handing_back_does_not_use_up_attempts() -> None:
     attempt = claimed(max_attempts=1)
-    assert transitions.settle(attempt.key, Ending(Status.PENDING)) is Settled.AGAIN
+    assert transitions.end_attempt(attempt.key, Outcome(Status.PENDING)) is EndResult.AGAIN
     assert fresh(attempt.run).status == Status.PENDING
 
 
 def test_a_run_cannot_put_itself_off_for_ever(configure: Any) -> None:
     configure(retry_later_max=2)
-    attempt, drained = claimed(), Ending(Status.PENDING, ended_by="Its worker is going down")
-    for ending in (drained, Ending(Status.PENDING, error="not yet"), drained, Ending(Status.PENDING, error="not yet")):
-        assert transitions.settle(attempt.key, ending) is Settled.AGAIN
+    attempt, drained = claimed(), Outcome(Status.PENDING, ended_by="Its worker is going down")
+    for ending in (
+        drained,
+        Outcome(Status.PENDING, error="not yet"),
+        drained,
+        Outcome(Status.PENDING, error="not yet"),
+    ):
+        assert transitions.end_attempt(attempt.key, ending) is EndResult.AGAIN
         attempt = make_attempt(attempt.run)
-    assert transitions.settle(attempt.key, Ending(Status.PENDING, error="not yet")) is Settled.FINAL
+    assert transitions.end_attempt(attempt.key, Outcome(Status.PENDING, error="not yet")) is EndResult.FINAL
     run = fresh(attempt.run)
     assert (run.status, run.failure_kind) == (Status.FAILED, FailureKind.ERROR)
     assert run.error == "It put itself off 2 times before, which is the most (retry_later_max): not yet"
@@ -159,8 +166,8 @@ def test_a_run_cannot_put_itself_off_for_ever(configure: Any) -> None:
 def test_a_run_to_be_cancelled_is_not_handed_back() -> None:
     attempt = claimed()
     transitions.request_cancel(attempt.run_id, by="ada")
-    assert not transitions.release(attempt.key, Ending(Status.PENDING))
-    assert transitions.settle(attempt.key, LOST) is Settled.FINAL
+    assert not transitions.release(attempt.key, Outcome(Status.PENDING))
+    assert transitions.end_attempt(attempt.key, LOST) is EndResult.FINAL
     assert fresh(attempt.run).status == Status.CANCELLED
 
 
@@ -219,6 +226,6 @@ def test_a_run_has_one_open_attempt_at_most() -> None:
 
 def test_a_long_name_of_who_cancelled_is_no_obstacle_to_the_end() -> None:
     attempt = claimed()
-    ending = Ending(Status.CANCELLED, ended_by="Cancelled by " + "x" * 200)
+    ending = Outcome(Status.CANCELLED, ended_by="Cancelled by " + "x" * 200)
     assert transitions.finish(attempt.key, ending)
     assert len(Attempt.objects.get().ended_by) == 200

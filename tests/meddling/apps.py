@@ -3,11 +3,14 @@
 MEDDLING_WATCH=1: the supervisor of each first attempt fails by a fault of its own after a second.
 MEDDLING_STALL=file: once the file exists, the worker's consumer asks for no message any more, as after some outages;
 then file.done is made.
+MEDDLING_STARVE=file: once the file exists, one thread of the worker keeps the interpreter lock for STARVED_S, so that
+no other thread of it does anything; then file.done is made.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -18,6 +21,8 @@ from django.apps import AppConfig
 
 from tests.waiting import wait_until
 
+STARVED_S = 14.0
+
 
 class Meddling(AppConfig):
     name = "tests.meddling"
@@ -27,6 +32,8 @@ class Meddling(AppConfig):
             _break_the_watch_of_first_attempts()
         if file := os.environ.get("MEDDLING_STALL"):
             worker_ready.connect(lambda sender, **_: _stall_once(Path(file), sender), weak=False)
+        if file := os.environ.get("MEDDLING_STARVE"):
+            worker_ready.connect(lambda **_: _starve_once(Path(file)), weak=False)
 
 
 def _break_the_watch_of_first_attempts() -> None:
@@ -52,3 +59,16 @@ def _stall_once(file: Path, consumer: Any) -> None:
         consumer.call_soon(stall)  # by the consumer's own thread: else its connection may break, and it hears again
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def _starve_once(file: Path) -> None:
+    def starve() -> None:
+        wait_until(file.exists, timeout_s=3600, what=str(file))
+        usual, until = sys.getswitchinterval(), time.monotonic() + STARVED_S
+        sys.setswitchinterval(3600)
+        while time.monotonic() < until:
+            pass
+        sys.setswitchinterval(usual)
+        file.with_suffix(".done").touch()
+
+    threading.Thread(target=starve, daemon=True).start()

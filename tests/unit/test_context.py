@@ -20,7 +20,7 @@ import pytest
 from pydantic import BaseModel
 
 from experiments import ExperimentFailed, RetryLater, RunCancelled, RunContext
-from runs.child.context import ChildContext, Facts
+from runs.child.context import AttemptInfo, ChildContext
 from runs.child.control import Control
 from runs.child.pipe import PipeClosed, RecordPipe
 from runs.conf import runs_settings
@@ -46,7 +46,7 @@ class Ends:
         self.gone = threading.Event()
         self.control = Control(control_read, on_gone=self.gone.set)
         self.pipe = RecordPipe(self._write_fd, line_max_bytes=LINE_MAX_BYTES)
-        about = Facts(AttemptKey(7, 2), 42, None, folder, None, 1000)
+        about = AttemptInfo(AttemptKey(7, 2), 42, None, folder, None, 1000)
         self.context = ChildContext(dataclasses.replace(about, **facts), Config(), self.pipe, self.control)
         self.control.on_tick = self.context.flush_progress
         self._channel = Channel(record_max_bytes=1 << 20, line_max_bytes=LINE_MAX_BYTES, senders_max=64)

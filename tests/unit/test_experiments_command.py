@@ -97,7 +97,7 @@ def test_the_example_says_that_a_folder_is_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("script", "reason"),
-    [("exit 3", "/bin/sh ended with exit status 3."), ("kill -SEGV $$", "/bin/sh was ended by SIGSEGV.")],
+    [("exit 3", "/bin/sh exited with status 3."), ("kill -SEGV $$", "/bin/sh was killed by SIGSEGV.")],
 )
 def test_the_programs_end_is_the_runs_end(tmp_path: Path, script: str, reason: str) -> None:
     with pytest.raises(ExperimentFailed) as failure:
@@ -110,7 +110,7 @@ def test_a_missing_program_fails_the_run(tmp_path: Path) -> None:
     class Missing(CommandExperiment):
         argv = ("no-such-program",)
 
-    with pytest.raises(ExperimentFailed, match="no-such-program cannot be started: No such file"):
+    with pytest.raises(ExperimentFailed, match="no-such-program could not be started: No such file"):
         Missing().run(RecordingContext(Missing.Config(), workdir=tmp_path))
 
 

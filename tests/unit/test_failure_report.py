@@ -7,11 +7,11 @@ from pathlib import Path
 
 from experiments.limits import Limits
 from runs.forkserver.client import Exit
+from runs.outcomes import ProcessRow, Totals
 from runs.recovery import failure_report
-from runs.recovery.failure_report import ProcessSeen
 from runs.supervisor import stops
-from runs.supervisor.outcome import Observation, verdict
-from runs.supervisor.reporting import Seen, Spent, certify
+from runs.supervisor.outcome import Observation, outcome_of
+from runs.supervisor.reporting import Evidence, failure_report_of
 from runs.supervisor.stops import Action, Reason
 
 LIMITS = Limits(timeout_s=5, memory_limit_bytes=2**30)
@@ -24,13 +24,13 @@ def observed(reason: Reason | None, **more: object) -> Observation:
     return Observation(KILLED, None, stop=stop, done=frozenset({Action.KILL}) if stop else frozenset(), **about | more)  # type: ignore[arg-type]
 
 
-def seen(folder: Path) -> Seen:
-    return Seen(
+def seen(folder: Path) -> Evidence:
+    return Evidence(
         limits=LIMITS,
         start_timeout_s=60,
         stacks_file=folder / "stacks-1.txt",
         tail=[b'1:7:[1.5,20,"log","its last word",null]'],
-        spent=Spent(2**30, 1.5),
+        totals=Totals(2**30, 1.5),
         heartbeat_age_s=0.5,
     )
 
@@ -38,7 +38,7 @@ def seen(folder: Path) -> Seen:
 def test_a_run_that_met_its_limit_says_which(tmp_path: Path) -> None:
     (tmp_path / "stacks-1.txt").write_text("File x.py, line 3 in hang")
     observation = observed(Reason.TIMEOUT)
-    found = certify(verdict(observation), observation, seen(tmp_path))
+    found = failure_report_of(outcome_of(observation), observation, seen(tmp_path))
     assert found is not None
     assert (found["failure_kind"], found["signal"], found["limit"]) == ("timeout", 9, {"name": "timeout_s", "value": 5})
     assert (found["last_sign_age_s"], found["heartbeat_age_s"], found["last_progress_age_s"]) == (1.235, 0.5, None)
@@ -52,14 +52,14 @@ def test_a_run_that_met_its_limit_says_which(tmp_path: Path) -> None:
 
 def test_a_limit_that_did_not_end_it_is_not_told(tmp_path: Path) -> None:
     observation = observed(None)
-    found = certify(verdict(observation), observation, seen(tmp_path))
+    found = failure_report_of(outcome_of(observation), observation, seen(tmp_path))
     assert found is not None
     assert (found["failure_kind"], found["limit"], found["asked_by"]) == ("crashed", None, "")
 
 
 def test_a_run_that_ended_well_needs_none(tmp_path: Path) -> None:
     observation = Observation(Exit(0, None, 1.0, 1, 0), {"outcome": "returned"}, started=True)
-    assert certify(verdict(observation), observation, seen(tmp_path)) is None
+    assert failure_report_of(outcome_of(observation), observation, seen(tmp_path)) is None
 
 
 def test_certificates_of_other_versions_are_told_as_far_as_they_go() -> None:
@@ -68,7 +68,7 @@ def test_certificates_of_other_versions_are_told_as_far_as_they_go() -> None:
 
 
 def test_a_process_tree_is_told_by_its_shape() -> None:
-    def seen_process(pid: int, parent: int) -> ProcessSeen:
+    def seen_process(pid: int, parent: int) -> ProcessRow:
         return {"pid": pid, "parent": parent, "command": f"c{pid}", "memory_bytes": 1024, "cpu_seconds": 0.5}
 
     lines = list(

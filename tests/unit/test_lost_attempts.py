@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from runs.forkserver import machine
-from runs.recovery.reconcile import Facts, is_lost
+from runs.recovery.reconcile import OpenAttempt, is_lost
 from runs.states import AttemptKey
 from tests.waiting import wait_until
 
 NO_PID = 2**22 + 1
 """Above the highest pid of Linux."""
-EXPIRED = Facts(key=AttemptKey(1, 1), worker="runs@here (pid 1)", process_gone=False, lease_expired=True)
+EXPIRED = OpenAttempt(key=AttemptKey(1, 1), worker="runs@here (pid 1)", process_gone=False, lease_expired=True)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from runs.forkserver.client import Exit, Fate
 from runs.lines.records import End
 from runs.states import AttemptEnd, FailureKind, Status
 from runs.supervisor import stops
-from runs.supervisor.outcome import Observation, storable, verdict
+from runs.supervisor.outcome import Observation, outcome_of, storable
 from runs.supervisor.stops import Action, Reason
 
 CLEAN = Exit(0, None, 1.0, 1, 0)
@@ -43,16 +43,16 @@ def seen(end: End | None = None, exit_: Exit | None = CLEAN, reason: Reason | No
     ],
 )
 def test_an_end_of_its_own(end: End | None, exit_: Exit, status: Status, kind: FailureKind | None) -> None:
-    found = verdict(seen(end, exit_))
-    assert (found.ending.status, found.ending.failure_kind) == (status, kind)
+    found = outcome_of(seen(end, exit_))
+    assert (found.status, found.failure_kind) == (status, kind)
 
 
 def test_a_process_that_dies_before_the_experiment_began_could_not_be_started() -> None:
-    assert verdict(seen(None, SEGFAULT, started=False)).ending.failure_kind == FailureKind.START
+    assert outcome_of(seen(None, SEGFAULT, started=False)).failure_kind == FailureKind.START
 
 
 def test_a_crash_names_the_signal() -> None:
-    assert "SIGSEGV" in verdict(seen(None, SEGFAULT)).ending.error
+    assert "SIGSEGV" in outcome_of(seen(None, SEGFAULT)).error
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,9 @@ def test_a_crash_names_the_signal() -> None:
     ],
 )
 def test_a_met_limit_is_why_it_failed(reason: Reason, kind: FailureKind) -> None:
-    found = verdict(seen(None, KILLED, reason, done=frozenset({Action.KILL})))
-    assert (found.ending.status, found.ending.failure_kind) == (Status.FAILED, kind)
-    assert found.ending.error == found.ending.ended_by == f"because of {reason}"
+    found = outcome_of(seen(None, KILLED, reason, done=frozenset({Action.KILL})))
+    assert (found.status, found.failure_kind) == (Status.FAILED, kind)
+    assert found.error == found.ended_by == f"because of {reason}"
 
 
 @pytest.mark.parametrize(
@@ -80,30 +80,30 @@ def test_a_met_limit_is_why_it_failed(reason: Reason, kind: FailureKind) -> None
     ],
 )
 def test_what_a_cancel_ended_is_cancelled(more: dict[str, Any]) -> None:
-    assert verdict(seen(reason=Reason.CANCEL, **more)).ending.status == Status.CANCELLED
+    assert outcome_of(seen(reason=Reason.CANCEL, **more)).status == Status.CANCELLED
 
 
 def test_a_run_that_returned_before_it_noticed_the_cancel_is_completed() -> None:
-    found = verdict(seen({"outcome": "returned", "summary": 1}, CLEAN, Reason.CANCEL))
-    assert (found.ending.status, found.ending.summary) == (Status.COMPLETED, 1)
+    found = outcome_of(seen({"outcome": "returned", "summary": 1}, CLEAN, Reason.CANCEL))
+    assert (found.status, found.summary) == (Status.COMPLETED, 1)
 
 
 def test_a_run_that_crashed_before_anything_was_done_to_it_has_crashed() -> None:
-    assert verdict(seen(None, SEGFAULT, Reason.CANCEL)).ending.failure_kind == FailureKind.CRASHED
+    assert outcome_of(seen(None, SEGFAULT, Reason.CANCEL)).failure_kind == FailureKind.CRASHED
 
 
 def test_a_drained_run_is_handed_back() -> None:
-    found = verdict(seen({"outcome": "cancelled"}, CLEAN, Reason.DRAIN, done=frozenset({Action.INTERRUPT})))
-    assert (found.ending.status, found.ending.attempt_end) == (Status.PENDING, AttemptEnd.RELEASED)
+    found = outcome_of(seen({"outcome": "cancelled"}, CLEAN, Reason.DRAIN, done=frozenset({Action.INTERRUPT})))
+    assert (found.status, found.attempt_end) == (Status.PENDING, AttemptEnd.RELEASED)
 
 
 def test_a_drained_run_that_finished_in_time_is_completed() -> None:
-    assert verdict(seen({"outcome": "returned"}, CLEAN, Reason.DRAIN)).ending.status == Status.COMPLETED
+    assert outcome_of(seen({"outcome": "returned"}, CLEAN, Reason.DRAIN)).status == Status.COMPLETED
 
 
 def test_a_run_whose_lease_was_lost_is_lost() -> None:
-    found = verdict(seen(None, KILLED, Reason.LEASE_LOST, done=frozenset({Action.KILL})))
-    assert (found.ending.failure_kind, found.ending.attempt_end) == (FailureKind.LOST, AttemptEnd.LOST)
+    found = outcome_of(seen(None, KILLED, Reason.LEASE_LOST, done=frozenset({Action.KILL})))
+    assert (found.failure_kind, found.attempt_end) == (FailureKind.LOST, AttemptEnd.LOST)
 
 
 @pytest.mark.parametrize(
@@ -116,35 +116,35 @@ def test_a_run_whose_lease_was_lost_is_lost() -> None:
     ],
 )
 def test_a_loss_is_excused_unless_the_run_was_alone_and_executed(exit_: Exit, excused: bool) -> None:
-    ending = verdict(seen(None, exit_)).ending
+    ending = outcome_of(seen(None, exit_))
     assert (ending.failure_kind, ending.excused) == (FailureKind.LOST, excused)
 
 
 @pytest.mark.parametrize("fate", [Fate.LEASE, Fate.SERVER])
 def test_a_child_that_was_killed_for_what_is_not_its_own_doing_is_lost_not_crashed(fate: Fate) -> None:
-    found = verdict(seen(None, dataclasses.replace(KILLED, fate=fate)))
-    assert (found.ending.status, found.ending.failure_kind) == (Status.FAILED, FailureKind.LOST)
+    found = outcome_of(seen(None, dataclasses.replace(KILLED, fate=fate)))
+    assert (found.status, found.failure_kind) == (Status.FAILED, FailureKind.LOST)
 
 
 def test_a_child_that_said_its_last_word_before_the_lease_ended_has_ended_by_itself() -> None:
-    found = verdict(seen({"outcome": "returned"}, dataclasses.replace(KILLED, fate=Fate.LEASE)))
-    assert found.ending.status == Status.COMPLETED
+    found = outcome_of(seen({"outcome": "returned"}, dataclasses.replace(KILLED, fate=Fate.LEASE)))
+    assert found.status == Status.COMPLETED
 
 
 def test_retry_later_hands_back_with_a_delay() -> None:
-    found = verdict(seen({"outcome": "retry_later", "after_s": 30.0}))
-    assert (found.ending.attempt_end, found.retry_after_s) == (AttemptEnd.RELEASED, 30.0)
+    found = outcome_of(seen({"outcome": "retry_later", "after_s": 30.0}))
+    assert (found.attempt_end, found.retry_after_s) == (AttemptEnd.RELEASED, 30.0)
 
 
 @pytest.mark.parametrize(("status", "kind"), [(CLEAN, FailureKind.ERROR), (SEGFAULT, FailureKind.CRASHED)])
 def test_a_report_that_could_not_be_read_fails_a_run_that_ended_well(status: Exit, kind: FailureKind) -> None:
-    ending = verdict(seen(None, status, end_refusal="nested more than 200 deep")).ending
+    ending = outcome_of(seen(None, status, end_refusal="nested more than 200 deep"))
     assert ending.failure_kind == kind
     assert ("nested more than 200 deep" in ending.error) is (status is CLEAN)
 
 
 def test_an_end_that_the_database_refuses_keeps_its_kind_and_loses_what_it_holds() -> None:
-    ending = verdict(seen({"outcome": "raised", "error": "ValueError: \0\ud800", "traceback": "x" * 10**6})).ending
+    ending = outcome_of(seen({"outcome": "raised", "error": "ValueError: \0\ud800", "traceback": "x" * 10**6}))
     kept = storable(ending, "no such text")
     assert (kept.status, kept.failure_kind, kept.summary) == (Status.FAILED, FailureKind.ERROR, None)
     assert kept.error == "Its end could not be stored as it was (no such text): ValueError: ␀\\ud800"
@@ -152,5 +152,5 @@ def test_an_end_that_the_database_refuses_keeps_its_kind_and_loses_what_it_holds
 
 
 def test_a_result_that_the_database_refuses_fails_the_run() -> None:
-    kept = storable(verdict(seen({"outcome": "returned", "summary": {"a": 1}})).ending, "too long")
+    kept = storable(outcome_of(seen({"outcome": "returned", "summary": {"a": 1}})), "too long")
     assert (kept.status, kept.failure_kind, kept.summary) == (Status.FAILED, FailureKind.ERROR, None)

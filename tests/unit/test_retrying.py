@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from experiments.retry import RETRIED_KINDS, Retry, attempts_at_most, retries_in_force
+from runs.outcomes import Outcome
+from runs.retry_policy import choose
 from runs.states import FailureKind, Status
-from runs.transitions import Ending, decide
 
-ERROR = Ending(Status.FAILED, FailureKind.ERROR, "ValueError: no")
-LOST = Ending(Status.FAILED, FailureKind.LOST, "its worker vanished")
-HANDED_BACK = Ending(Status.PENDING)
+ERROR = Outcome(Status.FAILED, FailureKind.ERROR, "ValueError: no")
+LOST = Outcome(Status.FAILED, FailureKind.LOST, "its worker vanished")
+HANDED_BACK = Outcome(Status.PENDING)
 
 
 def test_the_kinds_are_those_of_failures_but_config() -> None:
@@ -83,18 +86,18 @@ def test_what_cannot_be_is_refused(wrong: dict[str, object]) -> None:
         (LOST, "ada", 2, 0, Status.CANCELLED, False),
         (HANDED_BACK, None, 0, 0, Status.PENDING, True),
         (HANDED_BACK, "", 0, 0, Status.CANCELLED, False),
-        (Ending(Status.COMPLETED), None, 5, 0, Status.COMPLETED, False),
-        (Ending(Status.CANCELLED), None, 5, 0, Status.CANCELLED, False),
+        (Outcome(Status.COMPLETED), None, 5, 0, Status.COMPLETED, False),
+        (Outcome(Status.CANCELLED), None, 5, 0, Status.CANCELLED, False),
     ],
 )
 def test_whether_there_is_another_attempt(
-    ending: Ending, cancel_by: str | None, times: int, before: int, status: Status, again: bool
+    ending: Outcome, cancel_by: str | None, times: int, before: int, status: Status, again: bool
 ) -> None:
-    decision = decide(ending, cancel_by, Retry(times=times), before)
-    assert (decision.ending.status, decision.again) == (status, again)
+    decision = choose(ending, cancel_by, Retry(times=times), before)
+    assert (decision.outcome.status, decision.again) == (status, again)
 
 
 def test_the_pause_is_that_of_the_retry_or_what_the_run_asks_for() -> None:
     policy = Retry(times=3, backoff_s=10, factor=2, jitter=0)
-    assert decide(ERROR, None, policy, before=1).pause_s == 20
-    assert decide(HANDED_BACK, None, policy, before=1, after_s=7).pause_s == 7
+    assert choose(ERROR, None, policy, before=1).pause_s == 20
+    assert choose(replace(HANDED_BACK, retry_after_s=7), None, policy, before=1).pause_s == 7

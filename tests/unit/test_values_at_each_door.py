@@ -28,7 +28,7 @@ from experiments.exceptions import UnstorableValue
 from experiments.jsonvalues import unpack
 from experiments.testing import RecordingContext
 from runs.child import endings
-from runs.child.context import ChildContext, Facts
+from runs.child.context import AttemptInfo, ChildContext
 from runs.child.control import Control
 from runs.child.pipe import RecordPipe
 from runs.states import AttemptKey
@@ -171,7 +171,7 @@ class Doors:
         fcntl.fcntl(self._write, fcntl.F_SETPIPE_SZ, 1 << 20)
         os.set_blocking(self._read, False)
         control, self._control = os.pipe()
-        facts = Facts(AttemptKey(1, 1), 0, None, folder, None, 1 << 20)
+        facts = AttemptInfo(AttemptKey(1, 1), 0, None, folder, None, 1 << 20)
         pipe = RecordPipe(self._write, line_max_bytes=1 << 18)
         self.child = ChildContext(facts, Empty(), pipe, Control(control, on_gone=lambda: None))
         self.recording = RecordingContext(Empty(), workdir=folder)

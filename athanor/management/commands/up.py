@@ -17,6 +17,7 @@ from athanor.up.application import Up
 from athanor.up.group import StartFailed
 from athanor.up.preflight import Refused
 from athanor.up.roles import Options
+from experiments import catalog
 from runs.management.base import Exit, RunsCommand, WrongUse, table
 
 NOT_UP = 3
@@ -64,6 +65,7 @@ class Command(RunsCommand):
         if min(options["workers"], options["slots"]) < 1 or not 0 < options["port"] < 65536:
             raise WrongUse("--workers and --slots must be at least 1, --port from 1 to 65535.")
         self.check()
+        catalog.rest()  # the demo, if there is one, starts it again
         requested = Options(options["host"], options["port"], options["workers"], options["slots"], Path(settings.VAR))
         try:
             Up(requested, with_demo=not options["no_demo"], echo=echo).run()
