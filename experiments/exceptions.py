@@ -1,4 +1,4 @@
-"""Every error of this package. Each message says what happened, to what, and what to do next."""
+"""Errors of this package. Each message says what happened, to what, and what to do next."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ PAUSE_MAX_S = 366 * 86_400
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the nearest known one, or else all of them."""
+    """End of a message about an unknown name: the nearest known name, or else all of them."""
     names = sorted(known)
     if near := difflib.get_close_matches(name, names, n=1):
         return f"; did you mean {near[0]!r}?"
-    return f"; known are {', '.join(names)}" if names else "; nothing is known here"
+    return f"; choose from {', '.join(names)}" if names else "; nothing can be set here"
 
 
 class ExperimentsError(Exception):
@@ -87,7 +87,7 @@ class RetryLater(BaseException):
 def pause_within_reason(after_s: float) -> float:
     """Seconds, at least 0. Raises ValueError for what is no pause: no number, or longer than a year."""
     if not after_s <= PAUSE_MAX_S:
-        raise ValueError(f"ctx.retry_later waits for a year at most ({PAUSE_MAX_S:,} s), not for {after_s!r} s")
+        raise ValueError(f"ctx.retry_later waits a year at most ({PAUSE_MAX_S:,} s), not {after_s!r} s")
     return max(float(after_s), 0.0)
 
 

@@ -1,5 +1,7 @@
-"""Durations and sizes as people type and read them. Pure. What cannot be read raises `argparse.ArgumentTypeError`,
-whose text says what would be right, so that commands and forms use the same words."""
+"""Durations and sizes as people type and read them. Pure.
+
+Invalid text raises `argparse.ArgumentTypeError` with an example of valid text, for commands and forms alike.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +17,19 @@ _SIZE_UNITS = ((1024**4, "T"), (1024**3, "G"), (1024**2, "M"), (1024, "k"))
 
 def seconds(text: str) -> float:
     """`90`, `90s`, `10m`, `1.5h`, `2d` in seconds."""
-    found = _QUANTITY.fullmatch(text.strip())
-    if found is None or found[2].lower() not in _SECONDS or float(found[1]) <= 0:
-        raise ArgumentTypeError(f"{text!r} is no duration; write seconds, as 90, or 10m, 1.5h, 2d")
-    return float(found[1]) * _SECONDS[found[2].lower()]
+    match = _QUANTITY.fullmatch(text.strip())
+    if match is None or match[2].lower() not in _SECONDS or float(match[1]) <= 0:
+        raise ArgumentTypeError(f"Invalid duration {text[:60]!r}. Use 90, 10m or 2h.")
+    return float(match[1]) * _SECONDS[match[2].lower()]
 
 
 def size_bytes(text: str) -> int:
     """`1048576`, `512M`, `2GiB` in bytes; the units are powers of 1024."""
-    found = _QUANTITY.fullmatch(text.strip())
-    unit = found[2].lower().removesuffix("ib").removesuffix("b") if found else ""
-    if found is None or unit not in _BYTES or float(found[1]) <= 0:
-        raise ArgumentTypeError(f"{text!r} is no size; write bytes, as 1048576, or 512M, 2G")
-    return int(float(found[1]) * 1024 ** _BYTES[unit])
+    match = _QUANTITY.fullmatch(text.strip())
+    unit = match[2].lower().removesuffix("ib").removesuffix("b") if match else ""
+    if match is None or unit not in _BYTES or float(match[1]) <= 0:
+        raise ArgumentTypeError(f"Invalid size {text[:60]!r}. Use 1048576, 512M or 2G.")
+    return int(float(match[1]) * 1024 ** _BYTES[unit])
 
 
 def seconds_text(value: float) -> str:

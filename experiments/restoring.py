@@ -160,29 +160,27 @@ def _at(stored: Any, path: Path) -> Any:
 def _reason(difference: Difference, stored: Any) -> str:
     accepted, restored = difference.accepted, difference.restored
     if difference.is_private:
-        return "a private attribute holds what the fields do not give back; make it a field, or set it from the fields"
+        return "A private attribute that the fields do not give back. Make it a field, or set it from the fields."
     if stored is _MISSING:
-        return "it is left out of the stored form (exclude=True, or a serializer), which cannot give it back"
+        return "Left out of the stored form (exclude=True, or a serializer), so that the run would not get it."
     if (kinds := _kinds(accepted, restored)) is not None:
         return kinds
     if isinstance(accepted, datetime.datetime | datetime.time) and accepted == restored:
-        return (
-            f"the stored form keeps the offset of a time, not its zone {accepted.tzinfo}; give the time with its offset"
-        )
+        return f"The stored form keeps the offset of a time, not its zone {accepted.tzinfo}. Give the offset."
     if not _is_same_as_json(accepted, stored):
-        return "its serializer stores another value, which does not give back the one that was accepted"
+        return "Its serializer stores another value, which does not give back the accepted one."
     return (
-        f"a validator changes a value that is already accepted: {_short(accepted)} becomes {_short(restored)} when the"
-        " stored form is read; let it leave its own result as it is"
+        f"A validator changes a value that is already accepted: {_short(accepted)} becomes {_short(restored)} when the"
+        " stored form is read. Make it leave its own result as it is."
     )
 
 
 def _kinds(accepted: Any, restored: Any) -> str | None:
     """How the two differ in their types, if they do."""
     if isinstance(accepted, Mapping) and accepted.keys() != getattr(restored, "keys", dict)():
-        return "it has keys of another type than text, which the stored form gives back as text"
+        return "Has keys of another type than text, which the stored form gives back as text."
     if type(accepted) is not type(restored) and not (isinstance(accepted, int) and isinstance(restored, float)):
-        return f"accepted as {_name(accepted)}, and the stored form gives back {_name(restored)}"
+        return f"Accepted as {_name(accepted)}, but the stored form gives back {_name(restored)}."
     return None
 
 

@@ -1,7 +1,7 @@
 """The one validator of what is run: configuration, limits and tags, whichever way they came (form, command, Python).
 
 Unknown keys are refused at any depth, although pydantic ignores them unless told otherwise; a model that says
-`extra="allow"` itself stays open. Errors are told by dotted path. What comes out is JSON with every default filled in,
+`extra="allow"` itself stays open. Errors have dotted paths. What comes out is JSON with every default filled in,
 and it validates again: that is what is stored, and what the process of a run reads.
 
 **Secrets.** The stored value of a `SecretStr` or `SecretBytes` field is the real one: the run needs it, and so does a
@@ -51,7 +51,7 @@ class Definition:
 def validate_definition(
     experiment_name: str, configuration: Any = None, limits: Any = None, tags: Any = None
 ) -> Definition:
-    """Check all of it at once. Raises InvalidDefinition with every problem found, not only the first."""
+    """Check all of it at once. Raises InvalidDefinition with all problems."""
     try:
         experiment = registry().get(experiment_name)
     except ExperimentsError as error:
@@ -100,7 +100,7 @@ def stored_configuration(config: BaseModel) -> dict[str, Any]:
         shown = config.model_dump(mode="json", round_trip=True, by_alias=False, warnings="none")
         revealed: dict[str, Any] = _revealed(config.model_dump(round_trip=True, by_alias=False, warnings="none"), shown)
     except Exception as error:  # whatever an author's serializer raises
-        texts = {f"configuration{path}": f"it has no JSON form: {text}" for path, text in _formless(config, error)}
+        texts = {f"configuration{path}": f"Has no JSON form: {text}" for path, text in _formless(config, error)}
         raise InvalidDefinition(type(config).__qualname__, texts) from error
     return revealed
 
@@ -114,7 +114,9 @@ def _stored_and_restored(
         raise InvalidDefinition(experiment.name, problems)
     size, most = len(json.dumps(stored).encode()), experiments_settings().configuration_max_bytes
     if size > most:
-        raise InvalidDefinition(experiment.name, {"configuration": f"it is {size} bytes long, {most} are allowed"})
+        raise InvalidDefinition(
+            experiment.name, {"configuration": f"{size:,} bytes as JSON; at most {most:,} are allowed."}
+        )
     try:
         restored = _parsed(experiment, stored)
     except InvalidDefinition as error:
@@ -130,30 +132,30 @@ def _unlike(experiment: type[Experiment], problems: Iterable[restoring.Problem])
 
 def _unrestorable(stored: Any, path: str, text: str) -> str:
     if restoring.is_excluded(stored, tuple(path.split(".")[1:])):
-        return "it is left out of the stored form (exclude=True, or a serializer), which cannot give it back"
-    return f"it is accepted, but its stored form is not: {text}"
+        return "Left out of the stored form (exclude=True, or a serializer), so that the run would not get it."
+    return f"Accepted, but its stored form is not: {text}"
 
 
 def _formless(config: BaseModel, error: Exception, path: str = "") -> Iterator[tuple[str, str]]:
     """(path, why) of the fields without a JSON form."""
-    is_told = False
+    is_reported = False
     for name in type(config).model_fields:
         try:
             config.model_dump(mode="json", round_trip=True, include={name}, warnings="none")
         except Exception as inner:
-            is_told, value = True, getattr(config, name)
+            is_reported, value = True, getattr(config, name)
             if isinstance(value, BaseModel):
                 yield from _formless(value, inner, f"{path}.{name}")
             else:
                 yield f"{path}.{name}", str(inner)
-    if not is_told:
+    if not is_reported:
         yield path, str(error)
 
 
 def validate_limits(experiment: type[Experiment] | Entry, overrides: Any) -> dict[str, Any]:
     """The given overrides, checked together with the experiment's own limits. Raises InvalidDefinition."""
     if overrides is not None and not isinstance(overrides, Mapping):
-        raise InvalidDefinition(experiment.name, {"limits": "it must be an object"})
+        raise InvalidDefinition(experiment.name, {"limits": "Must be an object."})
     try:
         checked = experiment.limits.overridden(overrides).model_dump(mode="json")
     except ValidationError as error:
@@ -168,18 +170,20 @@ def validate_tags(experiment_name: str, tags: Any) -> list[str]:
     """
     conf = experiments_settings()
     if tags is not None and (isinstance(tags, str | Mapping) or not isinstance(tags, Sequence)):
-        raise InvalidDefinition(experiment_name, {"tags": "it must be a list"})
+        raise InvalidDefinition(experiment_name, {"tags": "Must be a list."})
     tags, problems = tags or (), {}
     for index, tag in enumerate(tags):
         if not isinstance(tag, str) or not tag.strip() or "," in tag or not tag.strip().isprintable():
-            problems[f"tags.{index}"] = "it must be one line of text, not empty and without commas"
+            problems[f"tags.{index}"] = "Must be one line of text, not empty, without commas."
         elif len(tag.strip()) > conf.tag_max_chars:
-            problems[f"tags.{index}"] = f"it has more than {conf.tag_max_chars} characters"
+            problems[f"tags.{index}"] = f"Longer than {conf.tag_max_chars} characters."
     if problems:
         raise InvalidDefinition(experiment_name, problems)
     kept = list(dict.fromkeys(tag.strip() for tag in tags))
     if len(kept) > conf.tags_max:
-        raise InvalidDefinition(experiment_name, {"tags": f"there are {len(kept)}, {conf.tags_max} are allowed"})
+        raise InvalidDefinition(
+            experiment_name, {"tags": f"At most {conf.tags_max} tags are allowed, not {len(kept)}."}
+        )
     return kept
 
 
@@ -217,11 +221,11 @@ def _parsed(experiment: type[Experiment], data: Any) -> BaseModel:
     if isinstance(data, BaseModel):
         data = stored_configuration(data)
     if not isinstance(data, Mapping):
-        raise InvalidDefinition(experiment.name, {"configuration": "it must be an object"})
+        raise InvalidDefinition(experiment.name, {"configuration": "Must be an object."})
     try:
         return _validated(experiment.Config, dict(data), extra="forbid")
     except RecursionError as error:
-        raise InvalidDefinition(experiment.name, {"configuration": "it is nested too deeply"}) from error
+        raise InvalidDefinition(experiment.name, {"configuration": "Nested too deeply."}) from error
     except ValidationError as error:
         problems = _problems("configuration", experiment.Config, error.errors())
     if not problems:  # every key complained of is one that a model allows
@@ -254,7 +258,8 @@ def _problems(field: str, config: type[BaseModel], errors: Sequence[ErrorDetails
     """Dotted path → message; a key that its model explicitly allows is no problem."""
     problems = {}
     for error in errors:
-        path, message = ".".join((field, *map(str, error["loc"]))), error["msg"]
+        path = ".".join((field, *map(str, error["loc"])))
+        message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
         if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             owners = models_at(config, error["loc"][:-1])
             if any(owner.model_config.get("extra") == "allow" for owner in owners):
@@ -282,11 +287,11 @@ def _revealed(value: Any, shown: Any) -> Any:
 def _not_storable(path: str, value: Any) -> Iterator[tuple[str, str]]:
     """(dotted path, why) of what JSON or a database cannot keep."""
     if isinstance(value, float) and not math.isfinite(value):
-        yield path, "it must be finite: JSON has no NaN and no infinity; a text or None may stand for it"
+        yield path, "Must be finite: JSON has no NaN and no infinity."
     elif isinstance(value, int) and value.bit_length() > _INTEGER_BITS_MAX:
-        yield path, "it is an integer of more than 4,299 digits"
+        yield path, "Has more than 4,299 digits."
     elif isinstance(value, str) and ("\0" in value or _has_surrogate(value)):
-        yield path, "it has a NUL or half a surrogate pair in it, which databases refuse"
+        yield path, "Contains a NUL character or half a surrogate pair, which databases refuse."
     elif isinstance(value, dict):
         for key, inner in value.items():
             yield from _not_storable(path, key)

@@ -1,4 +1,4 @@
-"""Runs side by side: what differs between them, and whether a reproduction gave the same. Reads only, bounded."""
+"""Compare runs: what differs, and whether a reproduction gave the same results. Reads only, bounded."""
 
 from __future__ import annotations
 
@@ -50,27 +50,27 @@ class Verdict:
 
 
 def sections(runs: Sequence[Run]) -> list[Section]:
-    """Configuration first, then results, code, packages, place and times."""
+    """Configuration, results, run, code, packages, place and times, in this order."""
     attempts = newest_attempts(runs)
     provenance = [attempts[run.pk].provenance if run.pk in attempts else {} for run in runs]
-    code = [{key: value for key, value in known.items() if key not in ("packages", "host")} for known in provenance]
+    code = [{key: value for key, value in each.items() if key not in ("packages", "host")} for each in provenance]
     return [
         section("Configuration", [flat(masked(run.experiment, run.configuration)) for run in runs]),
         section("Results", [results(run) for run in runs]),
         section("Run", [facts(run) for run in runs]),
         section("Code", code),
-        section("Packages", [known.get("packages", {}) for known in provenance]),
+        section("Packages", [each.get("packages", {}) for each in provenance]),
         section("Place and times", [place(run, attempts.get(run.pk)) for run in runs]),
     ]
 
 
 def newest_attempts(runs: Sequence[Run]) -> dict[int, Attempt]:
-    found = Attempt.objects.filter(run__in=runs).select_related("worker").order_by("number")
-    return {attempt.run_id: attempt for attempt in found}
+    attempts = Attempt.objects.filter(run__in=runs).select_related("worker").order_by("number")
+    return {attempt.run_id: attempt for attempt in attempts}
 
 
 def section(title: str, columns: Sequence[Mapping[str, Any]]) -> Section:
-    """Rows of what some of the columns have, in the order of the first that has it."""
+    """Rows for the names that any column has, in the order of the first column that has them."""
     names = list(dict.fromkeys(name for column in columns for name in column))
     rows = [_row(name, [column.get(name, MISSING) for column in columns]) for name in names]
     return Section(title, [row for row in rows if row.differs], [row for row in rows if not row.differs])
@@ -88,18 +88,18 @@ def shown(value: Any) -> str:
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested groups as dotted keys; lists stay whole."""
-    found: dict[str, Any] = {}
+    flattened: dict[str, Any] = {}
     for key, item in value.items():
         name = f"{prefix}{key}"
-        found |= flat(item, f"{name}.") if isinstance(item, Mapping) and item else {name: item}
-    return found
+        flattened |= flat(item, f"{name}.") if isinstance(item, Mapping) and item else {name: item}
+    return flattened
 
 
 def results(run: Run) -> dict[str, Any]:
-    """What was returned, then the latest of each result, then the last point of each metric."""
-    found, values = curves.read(run.pk)
+    """Returned values, the latest value of each result, the last point of each metric."""
+    metrics, values = curves.read(run.pk)
     return {
-        **{curve.key: curve.last for curve in found},
+        **{curve.key: curve.last for curve in metrics},
         **{value.key: value.value for value in values},
         **flat(_returned(run)),
     }
@@ -129,12 +129,12 @@ def place(run: Run, attempt: Attempt | None) -> dict[str, Any]:
 
 
 def verdict(run: Run) -> Verdict | None:
-    """Whether a reproduction gave what its origin gave; None for any other run."""
+    """Compare a reproduction with its origin; None for any other run."""
     if run.origin_kind != Origin.REPRODUCE or run.origin is None:
         return None
     origin = run.origin
     if not run.is_final:
-        return Verdict("open", f"It reproduces run {origin.pk}: the results are compared once it has completed.")
+        return Verdict("open", f"Reproduces run {origin.pk}; results are compared when it completes.")
     if run.status != Status.COMPLETED or origin.status != Status.COMPLETED:
         failed = run if run.status != Status.COMPLETED else origin
         return Verdict("bad", f"Not reproduced: run {failed.pk} did not complete ({failed.status}).")
@@ -143,21 +143,21 @@ def verdict(run: Run) -> Verdict | None:
     why = f" {causes}" if drifted and (causes := _causes(origin, run)) else ""
     if drifted:
         return Verdict("bad", f"Drifted from run {origin.pk}: {'; '.join(drifted)}.{why}")
-    what = "all of " + ", ".join(tolerances) if tolerances else "everything that it returned"
-    return Verdict("good", f"Reproduced run {origin.pk}: {what} is the same.")
+    what = ", ".join(tolerances) if tolerances else "summary"
+    return Verdict("good", f"Reproduced run {origin.pk}: same {what}.")
 
 
 def drift(
     before: Mapping[str, Any], after: Mapping[str, Any], tolerances: Mapping[str, float], returned: Mapping[str, Any]
 ) -> list[str]:
-    """What differs by more than it may, in words. Without tolerances: of what was `returned`, everything."""
-    found = []
+    """Describe what differs by more than its tolerance. Without tolerances, everything that was `returned` counts."""
+    drifted = []
     for key, tolerance in (tolerances or dict.fromkeys(returned, 0.0)).items():
         old, new = before.get(key, MISSING), after.get(key, MISSING)
         if not _is_near(old, new, tolerance):
             allowed = f", {formatting.number(tolerance)} allowed" if tolerance else ""
-            found.append(f"{formatting.printable(key)} was {_exact(old)} and is {_exact(new)}{allowed}")
-    return found
+            drifted.append(f"{formatting.printable(key)} was {_exact(old)} and is {_exact(new)}{allowed}")
+    return drifted
 
 
 def _is_near(old: Any, new: Any, tolerance: float) -> bool:
@@ -186,16 +186,10 @@ def _comparable(experiment: str) -> Mapping[str, float]:
 
 
 def _causes(origin: Run, run: Run) -> str:
-    """What else is different, and may be why."""
+    """Other differences, which may be the cause."""
     attempts = newest_attempts([origin, run])
     old, new = (attempts[each.pk].provenance if each.pk in attempts else {} for each in (origin, run))
-    names = {
-        "source_digest": "the experiment's code",
-        "git_commit": "the commit",
-        "python": "Python",
-        "host": "the host",
-    }
-    found = [said for name, said in names.items() if old.get(name) != new.get(name)]
+    different = [label for name, label in _CAUSES.items() if old.get(name) != new.get(name)]
     packages = section("", [old.get("packages", {}), new.get("packages", {})]).different
-    found += [f"{len(packages)} packages"] if packages else []
-    return f"Different besides: {', '.join(found)}." if found else ""
+    different += [f"{len(packages)} packages"] if packages else []
+    return f"Also different: {', '.join(different)}." if different else ""

@@ -1,4 +1,4 @@
-"""From what is to be launched to a row of `Run`: looked up, merged, validated. What `services` and `schedules` share.
+"""Turn a launch into a row of `Run`: look up, merge, validate. Shared by `services` and `schedules`.
 
 Nothing here writes or sends anything.
 """
@@ -31,7 +31,7 @@ SEED_MAX = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A launch after everything has been looked up and merged: what is validated and then written."""
+    """A launch with everything looked up and merged, to be validated and written."""
 
     experiment: Entry
     instance: Instance | None
@@ -44,14 +44,14 @@ class Order:
     """Kind of failure → policy; before `checked` only what the launch says."""
 
 
-def resolve(wanted: str | Instance | type[Experiment] | Entry) -> tuple[Entry, Instance | None]:
+def resolve(target: str | Instance | type[Experiment] | Entry) -> tuple[Entry, Instance | None]:
     """The experiment, and the instance if one is meant; its name comes first. Raises LaunchRefused."""
-    if isinstance(wanted, Instance):
-        return find_experiment(wanted.experiment), wanted
-    if isinstance(wanted, str):
-        instance = Instance.objects.filter(name=wanted).first()
-        return find_experiment(instance.experiment if instance else wanted), instance
-    return (wanted if isinstance(wanted, Entry) else find_experiment(wanted.name)), None
+    if isinstance(target, Instance):
+        return find_experiment(target.experiment), target
+    if isinstance(target, str):
+        instance = Instance.objects.filter(name=target).first()
+        return find_experiment(instance.experiment if instance else target), instance
+    return (target if isinstance(target, Entry) else find_experiment(target.name)), None
 
 
 def find_experiment(name: str) -> Entry:
@@ -65,7 +65,7 @@ def find_experiment(name: str) -> Entry:
 
 
 def prepare(  # noqa: PLR0913  # as services.launch
-    wanted: str | Instance | type[Experiment] | Entry,
+    target: str | Instance | type[Experiment] | Entry,
     *,
     configuration: Mapping[str, Any] | None = None,
     is_whole: bool = False,
@@ -79,12 +79,12 @@ def prepare(  # noqa: PLR0913  # as services.launch
 
     Raises LaunchRefused with all problems at once.
     """
-    experiment, instance = resolve(wanted)
+    experiment, instance = resolve(target)
     configuration, tags = dict(configuration or {}), list(tags)
     if instance is None:
-        said = queue or experiment.queue
+        queue = queue or experiment.queue
         return checked(
-            Order(experiment, None, configuration, dict(limits or {}), tags, said, priority or 0, dict(retries or {}))
+            Order(experiment, None, configuration, dict(limits or {}), tags, queue, priority or 0, dict(retries or {}))
         )
     return checked(
         Order(
@@ -110,13 +110,15 @@ def laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any
 
 
 def checked(order: Order) -> Order:
-    """The order with defaults filled in and all limits spelled out; raises LaunchRefused."""
+    """Validate the order; fill in defaults and all limits. Raises LaunchRefused."""
     if order.queue == SYSTEM_QUEUE:
-        raise refused({"queue": f"{SYSTEM_QUEUE!r} is Athanor's own queue, where no run is ever taken; name another"})
+        raise refused({"queue": f"{SYSTEM_QUEUE!r} is Athanor's own queue and takes no runs. Use another one."})
     if not QUEUE.fullmatch(order.queue):
-        raise refused({"queue": f"{order.queue!r} is no name of a queue: letters, digits, `_`, `-`, `.`, at most 100"})
+        raise refused(
+            {"queue": f"Invalid queue {order.queue[:60]!r}. Use letters, digits, `_`, `-` and `.`, at most 100."}
+        )
     if order.priority not in PRIORITIES:
-        raise refused({"priority": f"{order.priority} is out of range; it is from {PRIORITIES[0]} to {PRIORITIES[-1]}"})
+        raise refused({"priority": f"Must be from {PRIORITIES[0]} to {PRIORITIES[-1]}, not {order.priority}."})
     try:
         definition = catalog.validate(order.experiment.name, order.configuration, order.limits, order.tags)
         limits = order.experiment.limits.overridden(definition.limits)
@@ -146,18 +148,18 @@ def checked_retries(experiment: Entry, overrides: Mapping[str, Any]) -> dict[str
 
 
 def check_name(name: str) -> str:
-    """The name as it is stored. Raises LaunchRefused."""
+    """Validate a name and return it as it is stored. Raises LaunchRefused."""
     if len(name) > NAME_MAX or not name.isprintable():
-        raise refused({"name": f"a name is one line of at most {NAME_MAX} characters"})
+        raise refused({"name": f"Must be one line of at most {NAME_MAX} characters."})
     return name.strip()
 
 
 def choose_seed(seed: int | None = None) -> int:
-    """The given seed, or one at random. Raises LaunchRefused."""
+    """Return the given seed, or a random one. Raises LaunchRefused."""
     if seed is None:
         return secrets.randbelow(SEED_MAX)
     if not 0 <= seed <= SEED_MAX:
-        raise refused({"seed": f"{seed} is out of range; a seed is a whole number from 0 to {SEED_MAX}"})
+        raise refused({"seed": f"Must be a whole number from 0 to {SEED_MAX}, not {seed}."})
     return seed
 
 
@@ -166,7 +168,7 @@ def refused(problems: Mapping[str, str]) -> LaunchRefused:
 
 
 def new_run(order: Order, **values: Any) -> Run:
-    """The run, not yet saved; `values` are the columns that an order does not know."""
+    """Build the run without saving it; `values` are the columns that an order does not have."""
     return Run(
         experiment=order.experiment.name,
         instance=order.instance,

@@ -1,8 +1,8 @@
-"""What people type, read: `-c key=value`, durations, sizes, configuration files.
+"""Parsing of what people type: `-c key=value`, durations, sizes, configuration files.
 
 Pure, except for reading a file and finding an experiment.
 
-Each function raises `argparse.ArgumentTypeError`, whose text says what is wrong and what would be right.
+Each function raises `argparse.ArgumentTypeError`, with what is wrong and an example of what is valid.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def whole_seconds(text: str) -> int:
     """As `seconds`, but a whole number of them, and `0` is one too."""
     if text.strip() in ("0", "0s"):
         return 0
-    found = seconds(text)
-    if found != int(found):
-        raise ArgumentTypeError(f"{text[:60]!r} is no whole number of seconds; write 90, or 10m, 1.5h, 2d")
-    return int(found)
+    value = seconds(text)
+    if value != int(value):
+        raise ArgumentTypeError(f"Invalid duration {text[:60]!r}. Use a whole number of seconds: 90, 10m or 2h.")
+    return int(value)
 
 
 def count(text: str) -> int:
@@ -68,62 +68,64 @@ def place(text: str) -> reading.Place:
     try:
         return reading.place(text)
     except ValueError as error:
-        raise ArgumentTypeError(f"{text!r} is no line number; write 500, or with its attempt 2.500") from error
+        raise ArgumentTypeError(
+            f"Invalid line number {text[:60]!r}. Use 500, or 2.500 for line 500 of attempt 2."
+        ) from error
 
 
 def retry(text: str) -> tuple[str, int]:
     """`error=3` as ("error", 3)."""
     kind, _, times = text.partition("=")
     if kind.strip() not in RETRIED_KINDS or not times.strip().isdecimal():
-        raise ArgumentTypeError(f"{text!r} is no retry; write KIND=TIMES, the kinds are {', '.join(RETRIED_KINDS)}")
+        raise ArgumentTypeError(f"Invalid retry {text[:60]!r}. Use KIND=TIMES, with one of {', '.join(RETRIED_KINDS)}.")
     return kind.strip(), int(times)
 
 
 def assignment(text: str) -> tuple[list[str], str]:
-    """`a.b=3` as (["a", "b"], "3"). What the text of the value means is up to the type of the field."""
+    """`a.b=3` as (["a", "b"], "3"). The type of the field decides what the text means."""
     path, equals, value = text.partition("=")
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
-        raise ArgumentTypeError(f"{text!r} is no setting; write key=value, as epochs=20 or optimizer.rate=0.1")
+        raise ArgumentTypeError(f"Invalid setting {text[:60]!r}. Use KEY=VALUE, e.g. epochs=20 or optimizer.rate=0.1.")
     return keys, value
 
 
 def config_file(text: str) -> dict[str, Any]:
-    """The object in a .json or .toml file, its numbers as they are written."""
+    """Read the object in a .json or .toml file; its numbers keep their digits."""
     path = Path(text)
     try:
         content = path.read_bytes()
         is_toml = path.suffix.lower() == ".toml"
         values = tomllib.loads(content.decode(), parse_float=Number) if is_toml else typed_text.parsed(content.decode())
     except OSError as error:
-        raise ArgumentTypeError(f"{text} cannot be read: {error.strerror}") from error
+        raise ArgumentTypeError(f"Cannot read {text}: {error.strerror}") from error
     except ValueError as error:
         kind = "TOML" if path.suffix.lower() == ".toml" else "JSON"
-        raise ArgumentTypeError(f"{text} is not {kind}: {error}") from error
+        raise ArgumentTypeError(f"{text} is not valid {kind}: {error}") from error
     if not isinstance(values, dict):
-        raise ArgumentTypeError(f'{text} must hold an object, as {{"epochs": 20}}')
+        raise ArgumentTypeError(f'{text} must contain an object, e.g. {{"epochs": 20}}')
     return values
 
 
 def config_of(target: str) -> type[BaseModel]:
-    """The configuration's model of an experiment or instance; of one that cannot be found, a model without fields."""
+    """Configuration model of an experiment or instance; Unknown if there is none of that name."""
     instance = Instance.objects.filter(name=target).first()
     try:
         return registry().get(instance.experiment if instance else target).Config
-    except ExperimentsError:  # the launch will say why
+    except ExperimentsError:  # the launch reports it
         return Unknown
 
 
 class Unknown(BaseModel):
-    """A configuration of which nothing is known: values are JSON or else text."""
+    """Configuration without known fields: values are JSON, or else text."""
 
 
 def configuration(
     base: dict[str, Any] | None, assignments: Iterable[tuple[list[str], str]], config: type[BaseModel] = Unknown
 ) -> dict[str, Any]:
-    """`base` with the assignments laid over it, in their order, each value read by the type of its field in `config`.
+    """Apply the assignments to `base`, in their order; each value is read by the type of its field in `config`.
 
-    A dotted key makes the mappings it needs.
+    A dotted key creates the mappings that it needs.
     """
     made: dict[str, Any] = typed_text.typed_numbers(base or {}, config)
     for keys, text in assignments:

@@ -1,6 +1,6 @@
-"""What other programs are told about runs: JSON documents with a type each. Nothing here writes, all is bounded.
+"""JSON documents about runs for other programs, each with its type. Reads only, bounded.
 
-How many lines and results were emitted and stored is told by the attempts' own columns; nothing is counted row by row.
+Numbers of emitted and stored lines and results come from columns of the attempts; no rows are counted.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class AttemptDocument(TypedDict):
     restored: dict[str, int] | None
     """The checkpoint that it went on from; null if it started clean."""
     certificate: dict[str, Any] | None
-    """What was known at a bad end, see runs.recovery.failure_report."""
+    """Failure report, see runs.recovery.failure_report."""
     inspection: dict[str, Any] | None
     """Where it was when it was last looked at closely, see runs.inspections."""
     cancel: dict[str, str | None]
@@ -307,7 +307,7 @@ def run_document(run: Run) -> RunDocument:
 
 
 def total(counts: Iterable[CountDocument]) -> CountDocument:
-    """The sum; `emitted` is unknown as long as one of them is."""
+    """Sum the counts; `emitted` is None if one of them is."""
     emitted: int | None = 0
     stored = 0
     for count in counts:

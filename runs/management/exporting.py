@@ -1,4 +1,4 @@
-"""Writing results out, a batch at a time: bounded memory, however many there are."""
+"""Export results batch by batch, in bounded memory."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class NoParquet(Exception):
 def rows(run_ids: Sequence[int], *, kind: str = "", key: str = "") -> Iterator[dict[str, Any]]:
     """One mapping (COLUMNS) for each result of the runs, in order, found by the primary key page by page."""
     for run_id in run_ids:
-        wanted = Result.objects.filter(run_id=run_id).order_by("attempt", "seq")
-        wanted = wanted.filter(kind=kind) if kind else wanted
-        wanted = wanted.filter(key=key) if key else wanted
-        page = list(wanted[:BATCH])
+        results = Result.objects.filter(run_id=run_id).order_by("attempt", "seq")
+        results = results.filter(kind=kind) if kind else results
+        results = results.filter(key=key) if key else results
+        page = list(results[:BATCH])
         while page:
             yield from (row(result) for result in page)
             last = page[-1]
-            page = list(wanted.filter(Q(attempt=last.attempt, seq__gt=last.seq) | Q(attempt__gt=last.attempt))[:BATCH])
+            page = list(results.filter(Q(attempt=last.attempt, seq__gt=last.seq) | Q(attempt__gt=last.attempt))[:BATCH])
 
 
 def row(result: Result) -> dict[str, Any]:
@@ -60,23 +60,23 @@ def row(result: Result) -> dict[str, Any]:
     }
 
 
-def write_json(found: Iterable[dict[str, Any]], out: Writes) -> None:
+def write_json(results: Iterable[dict[str, Any]], out: Writes) -> None:
     """One array, one result a line."""
     out.write("[\n")
     pending = ""
-    for result in found:
+    for result in results:
         if pending:
             out.write(f"{pending},\n")
         pending = json.dumps(result, ensure_ascii=False)
     out.write(f"{pending}\n]\n" if pending else "]\n")
 
 
-def write_csv(found: Iterable[dict[str, Any]], out: Writes) -> None:
+def write_csv(results: Iterable[dict[str, Any]], out: Writes) -> None:
     """CSV as in RFC 4180. Numbers (also nan and inf) and texts are written as such, anything else as JSON; texts go
     through `formatting.csv_cell`."""
     writer = csv.writer(out, lineterminator="\r\n")  # the writer quotes only characters that end a line
     writer.writerow(COLUMNS)
-    for result in found:
+    for result in results:
         cells = [plain(result[column]) for column in COLUMNS[:-1]]
         writer.writerow([*cells, value_cell(result["value"])])
 
@@ -96,12 +96,12 @@ def value_cell(value: Any) -> Any:
 WRITERS: dict[str, Callable[[Iterable[dict[str, Any]], Writes], None]] = {"json": write_json, "csv": write_csv}
 
 
-def write_text(found: Iterable[dict[str, Any]], path: Path, form: str) -> None:
+def write_text(results: Iterable[dict[str, Any]], path: Path, form: str) -> None:
     with path.open("w", encoding="utf-8", newline="") as out:
-        WRITERS[form](found, out)
+        WRITERS[form](results, out)
 
 
-def write_parquet(found: Iterable[dict[str, Any]], sink: Path | BinaryIO) -> None:
+def write_parquet(results: Iterable[dict[str, Any]], sink: Path | BinaryIO) -> None:
     """Columns as in COLUMNS, but `number` has what a float holds exactly, and `value` the JSON of anything else."""
     try:
         import pyarrow as pa  # optional, and slow to import
@@ -112,7 +112,7 @@ def write_parquet(found: Iterable[dict[str, Any]], sink: Path | BinaryIO) -> Non
     whole, text = pa.int64(), pa.string()
     types = {"run": whole, "attempt": pa.int32(), "seq": whole, "time": text, "kind": text, "key": text, "step": whole}
     schema = pa.schema([*types.items(), ("number", pa.float64()), ("value", text)])
-    iterator = iter(found)
+    iterator = iter(results)
     with pq.ParquetWriter(sink, schema) as writer:
         while batch := [_typed(result) for result in islice(iterator, BATCH)]:
             writer.write_table(pa.Table.from_pylist(batch, schema=schema))

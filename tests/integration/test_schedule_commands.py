@@ -94,7 +94,7 @@ def test_a_list_of_dates() -> None:
         (["scripted", "--cron", "61 * * * *"], "cron: The minute '61' is not understood. It is 0 to 59"),
         (["scripted", "--every", "0"], "every_s: An interval is 1s to 366d"),
         (["scripted", "--every", "1h", "--jitter", "99999999d"], "Jitter is 0 to"),
-        (["scripted", "--every", "1h", "--catch-up-window", "99999999d"], "The window is 0s to 366d"),
+        (["scripted", "--every", "1h", "--catch-up-window", "99999999d"], "Enter a window of 0s to 366d"),
         (["scripted", "--every", "1h", "--start", "2027-01-02", "--end", "2027-01-01"], "ends_at: The end is before"),
         (["scripted", "--every", "1h", "--zone", "Europe/Berln"], "did you mean Europe/Berlin"),
         (["scripted", "--every", "1h", "-c", "count=many"], "configuration.count"),

@@ -115,7 +115,7 @@ def test_defaults_are_filled_in_and_computed_fields_left_out() -> None:
             "configuration.optimizer.sgd.momentun",
             "did you mean 'momentum'?",
         ),
-        ({"either": {"xyz": 1}}, "configuration.either.xyz", "known are activation, size"),
+        ({"either": {"xyz": 1}}, "configuration.either.xyz", "choose from activation, size"),
         ({"double": 2}, "configuration.double", "unknown"),
     ],
 )
@@ -152,7 +152,7 @@ def test_every_problem_is_told_at_once_and_by_field() -> None:
 
 @pytest.mark.parametrize("configuration", [[], "text", 3])
 def test_a_configuration_is_an_object(configuration: Any) -> None:
-    assert problems(configuration) == {"configuration": "it must be an object"}
+    assert problems(configuration) == {"configuration": "Must be an object."}
 
 
 def test_an_unknown_experiment_is_a_problem_of_its_field() -> None:
@@ -184,7 +184,7 @@ def test_what_a_database_refuses_is_refused(text: str) -> None:
 
 
 def test_a_huge_configuration_is_refused() -> None:
-    assert "bytes long, 262144 are allowed" in problems({"epochs": 1, "text": "x" * 300_000})["configuration"]
+    assert "at most 262,144 are allowed" in problems({"epochs": 1, "text": "x" * 300_000})["configuration"]
 
 
 def test_what_cannot_be_read_again_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,8 +215,8 @@ def test_a_limit_without_a_json_form_is_refused(value: float) -> None:
 
 def test_tags_are_trimmed_and_kept_once() -> None:
     assert validate_definition("odd", {"epochs": 1}, None, [" a ", "b", "a"]).tags == ["a", "b"]
-    assert problems({"epochs": 1}, tags="a")["tags"] == "it must be a list"
-    assert "50 are allowed" in problems({"epochs": 1}, tags=list(map(str, range(51))))["tags"]
+    assert problems({"epochs": 1}, tags="a")["tags"] == "Must be a list."
+    assert "At most 50 tags" in problems({"epochs": 1}, tags=list(map(str, range(51))))["tags"]
     assert "100 characters" in problems({"epochs": 1}, tags=["x" * 101])["tags.0"]
 
 

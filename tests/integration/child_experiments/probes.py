@@ -259,6 +259,36 @@ def deep(ctx: Ctx) -> None:
     deep(ctx)
 
 
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = {"a": [value]}
+    return value
+
+
+def return_nested(ctx: Ctx) -> Any:
+    return nested(ctx.config.size)
+
+
+def checkpoint_nested(ctx: Ctx) -> None:
+    ctx.checkpoint({"deep": nested(ctx.config.size)}, sync=True)
+
+
+def inform_of_odd_things(ctx: Ctx) -> str:
+    odd: dict[str, Any] = {}
+    odd["me"] = odd
+    ctx.log.info("odd", circular=odd, keys={(1, 2): 3}, deep=nested(10_000), huge=10**5000)
+    ctx.progress(10**400, "many", object())  # type: ignore[arg-type]
+    return "went on"
+
+
+def give_back(ctx: Ctx) -> Any:
+    """The checkpoint's types, then a checkpoint of the same."""
+    assert ctx.restored is not None
+    ctx.checkpoint(ctx.restored)
+    return {name: repr(value) for name, value in ctx.restored.items()}
+
+
 def retry(ctx: Any) -> None:
     ctx.retry_later("the service is busy", 12.5)
 
