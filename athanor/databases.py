@@ -36,7 +36,7 @@ POSTGRESQL_OPTIONS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 8000,
 }
-"""Seconds; the last one in milliseconds. A server that vanished without a word is noticed within a lease, not after the
+"""Seconds; the last one in milliseconds. A server that vanished is noticed within a lease, not after the
 quarter of an hour that TCP takes by itself. libpq ignores all but the first on a unix socket.
 """
 

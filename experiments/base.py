@@ -31,7 +31,7 @@ class Experiment(ABC):
     """Unique name; by default the class's name in snake case."""
 
     title: ClassVar[str] = ""
-    """For people; by default made from the name."""
+    """Display name; made from `name` by default."""
 
     limits: ClassVar[Limits] = Limits()
     """What each run may use unless its instance or launch says otherwise."""

@@ -19,7 +19,7 @@ class Limits(BaseModel):
 
     timeout_s: float | None = Field(None, gt=0, description="Longest time that one attempt may run")
     stall_timeout_s: float | None = Field(None, gt=0, description="Longest silence: no line, result or progress")
-    memory_limit_bytes: int | None = Field(None, ge=1024 * 1024, description="Most memory of the whole process tree")
+    memory_limit_bytes: int | None = Field(None, ge=1024 * 1024, description="Memory limit of the whole process tree")
     interrupt_after_s: float = Field(2.0, ge=0, description="From the cancel request to the interrupting exception")
     cancel_grace_s: float = Field(10.0, ge=0, description="From the interrupt to SIGTERM")
     kill_grace_s: float = Field(5.0, ge=0, description="From SIGTERM to SIGKILL")

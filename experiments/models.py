@@ -20,7 +20,7 @@ class Instance(models.Model):
     configuration = models.JSONField(default=dict, blank=True)
     limits = models.JSONField(default=dict, blank=True, help_text="Overrides of the experiment's limits.")
     queue = models.CharField(max_length=100, blank=True, help_text="Empty: the experiment's queue.")
-    priority = models.SmallIntegerField(default=0, help_text="Higher runs first.")
+    priority = models.SmallIntegerField(default=0, help_text="Higher numbers run first.")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
     created_by = models.ForeignKey(

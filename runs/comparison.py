@@ -123,7 +123,7 @@ def place(run: Run, attempt: Attempt | None) -> dict[str, Any]:
         "launched": f"{run.created_at:%Y-%m-%d %H:%M:%S}",
         "waited": formatting.duration(formatting.between(run.created_at, run.started_at)),
         "ran": formatting.duration(formatting.between(run.started_at, run.finished_at)),
-        "most memory": formatting.size(attempt.peak_memory_bytes) if attempt else None,
+        "peak memory": formatting.size(attempt.peak_memory_bytes) if attempt else None,
         "CPU time": formatting.duration(attempt.cpu_seconds) if attempt else None,
     }
 

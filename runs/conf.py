@@ -50,7 +50,7 @@ class RunsSettings:
     then is ended, and named in a line of the run. After a cancel it is `end_grace_s`.
     """
     drain_s: float = 20.0
-    """How long runs may go on after their worker was asked to stop, before they are handed back."""
+    """How long runs may continue after their worker was asked to stop, before they are released."""
     consumer_stalled_after_s: float = 20.0
     """A worker that takes no work for so long, though it could and there is some, ends itself to be started again."""
     lost_quick_s: float = 600.0
@@ -144,7 +144,7 @@ class RunsSettings:
     lines_max: int = 1_000_000_000
     """Lines stored of one attempt; what comes after is counted, not stored, and a line says so."""
     slots_keep_days: float = 400.0
-    """Ledger rows of schedules older than this are removed."""
+    """Rows in the history of schedules that are older than this are removed."""
     task_results_keep_days: float = 30.0
     """Celery's stored results of supervising tasks older than this are removed."""
     task_results_batch: int = 500

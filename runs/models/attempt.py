@@ -105,7 +105,7 @@ class Attempt(models.Model):
     )
     certificate = models.JSONField(null=True, help_text="Failure report, see runs.recovery.failure_report.")
     restored = models.JSONField(
-        null=True, help_text="The checkpoint that it went on from: attempt and number; null if it started clean."
+        null=True, help_text="Checkpoint from which it continued: attempt and number; null if it started from scratch."
     )
     inspection_asked_at = models.DateTimeField(null=True, help_text="Somebody wants to know where it is now.")
     inspection = models.JSONField(null=True, help_text="The answer to the last such question, see runs.inspections.")

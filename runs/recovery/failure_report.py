@@ -20,7 +20,7 @@ from runs.outcomes import LastLine, ProcessRow
 STACKS_MAX_CHARS = 20_000
 MESSAGE_MAX_CHARS = 2_000
 
-_STEPS = {"interrupt": "was interrupted", "terminate": "got SIGTERM", "kill": "was killed"}
+_STEPS = {"interrupt": "was interrupted", "terminate": "received SIGTERM", "kill": "was killed"}
 
 
 def last_lines(lines: Iterable[Line]) -> list[LastLine]:
@@ -74,23 +74,23 @@ def words(report: dict[str, Any]) -> Iterator[str]:
     if limit := value_of("limit"):
         value = limit["value"]
         shown = formatting.size(value) if limit["name"].endswith("_bytes") else formatting.duration(value)
-        yield f"It met its limit {limit['name']} of {shown}."
+        yield f"Exceeded its limit {limit['name']} of {shown}."
     if asked_by := value_of("asked_by"):
-        yield f"Ended because: {asked_by}"
+        yield f"Reason: {asked_by}"
     if done := [_STEPS[step] for step in ("interrupt", "terminate", "kill") if step in (value_of("steps") or ())]:
-        yield f"It {', then '.join(done)}."
+        yield f"The process {', then '.join(done)}."
     if not value_of("started", True):
-        yield "Its own code was never reached."
+        yield "The experiment's own code was not reached."
     ages = {
-        "line": value_of("last_line_age_s"),
+        "log line": value_of("last_line_age_s"),
         "progress": value_of("last_progress_age_s"),
         "sign of life": value_of("last_sign_age_s"),
-        "heartbeat of its worker": value_of("heartbeat_age_s"),
+        "heartbeat of the worker": value_of("heartbeat_age_s"),
     }
-    if known := [f"last {what} {formatting.duration(age)}" for what, age in ages.items() if age is not None]:
-        yield f"Before its end: {', '.join(known)}."
+    if known := [f"last {what} {formatting.duration(age)} earlier" for what, age in ages.items() if age is not None]:
+        yield f"Before it ended: {', '.join(known)}."
     if "reconcile" in (value_of("written_by"), value_of("witness")):
-        yield "Its worker vanished with what it knew; this is what the database and the run's folder tell."
+        yield "The worker was lost. This report was made from the database and the run's folder."
 
 
 def processes(found: Iterable[ProcessRow]) -> Iterator[str]:

@@ -4,6 +4,7 @@ Pure.
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass, field, replace
 
 from experiments.signal_names import signal_name
@@ -49,9 +50,10 @@ _FAILURES = {
 }
 
 
+CRASH_SIGNALS = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL})
 _FATES = {
-    Fate.LEASE: "Its worker could not renew its lease in time: the database was away, or the worker stood still",
-    Fate.SERVER: "The process that it was forked from was killed or went down",
+    Fate.LEASE: "The worker could not renew its lease in time: the database was away, or the worker was frozen",
+    Fate.SERVER: "The fork server was killed or stopped",
 }
 
 
@@ -90,7 +92,7 @@ def _by_itself(seen: Observation) -> Outcome:
         after_s = float(seen.end.get("after_s", 0.0))
         return replace(_outcome(seen, Status.PENDING, None, error), retry_after_s=after_s)
     if reported == "cancelled":
-        error = "RunCancelled was raised although nobody asked to cancel the run"
+        error = "RunCancelled was raised, but no cancel was requested"
     kinds = {"config": FailureKind.CONFIG, "start": FailureKind.START}
     return _outcome(seen, Status.FAILED, kinds.get(reported, FailureKind.ERROR), error)
 
@@ -103,8 +105,8 @@ def _without_report(seen: Observation) -> Outcome:
         return _outcome(seen, Status.FAILED, FailureKind.ERROR, why)
     how = describe_exit(seen.exit)
     if not seen.started:
-        return _outcome(seen, Status.FAILED, FailureKind.START, f"The process {how} before the experiment began")
-    return _outcome(seen, Status.FAILED, FailureKind.CRASHED, f"The process {how} without a word")
+        return _outcome(seen, Status.FAILED, FailureKind.START, f"{how} before the experiment started")
+    return _outcome(seen, Status.FAILED, FailureKind.CRASHED, f"{how} before it reported a result")
 
 
 def _lost(seen: Observation, exit_: Exit) -> Outcome:
@@ -133,12 +135,14 @@ def _outcome(
 
 
 def describe_exit(exit_: Exit | None) -> str:
-    """`was killed by SIGSEGV`, `ended with exit status 3`."""
+    """Say how a process ended, e.g. `Crashed with SIGSEGV (segmentation fault)` or `Exited with status 3`."""
     if exit_ is None:
-        return "was never started"
+        return "Not started"
     if exit_.signal is None:
-        return f"ended with exit status {exit_.status}"
-    return f"was ended by {signal_name(exit_.signal)}"
+        return f"Exited with status {exit_.status}"
+    if exit_.signal in CRASH_SIGNALS:
+        return f"Crashed with {signal_name(exit_.signal)} ({str(signal.strsignal(exit_.signal)).lower()})"
+    return f"Killed by {signal_name(exit_.signal)}"
 
 
 def storable(outcome: Outcome, why: str) -> Outcome:

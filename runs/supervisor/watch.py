@@ -181,7 +181,7 @@ class Watch:
                 self._begin(reason, message)
         if now >= self._linger_at():
             self._lingered = True
-            self._say(f"Its process lives on {self._conf.end_grace_s:g} s after its end: killing it")
+            self._say(f"Still running {self._conf.end_grace_s:g} s after it finished; killing it")
             self._child.kill()
 
     def _begin(self, reason: Reason, message: str) -> None:

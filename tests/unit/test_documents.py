@@ -16,7 +16,7 @@ TRACKED = [
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout.split()
 ]  # fmt: skip
-DOCUMENTS = [path for path in TRACKED if path.suffix == ".md" and path.name != "CHANGELOG.md"]
+DOCUMENTS = [path for path in TRACKED if path.suffix == ".md"]
 FOLDERS = ("athanor", "benchmarks", "docs", "experiments", "runs", "tests")
 PATH = re.compile(rf"`((?:{'|'.join(FOLDERS)})/[\w./{{}},*-]*)`")
 OLD_WORDS = (
@@ -31,7 +31,7 @@ def ids(paths: list[Path]) -> list[str]:
     return [str(path.relative_to(ROOT)) for path in paths]
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=ids(DOCUMENTS))
+@pytest.mark.parametrize("path", TRACKED, ids=ids(TRACKED))
 def test_lines_have_at_most_120_characters(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     assert [number for number, line in enumerate(lines, 1) if len(line) > 120] == []
@@ -50,7 +50,7 @@ def test_commands_that_documents_name_exist(path: Path) -> None:
     assert named - get_commands().keys() == set()
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=ids(DOCUMENTS))
+@pytest.mark.parametrize("path", TRACKED, ids=ids(TRACKED))
 def test_documents_and_templates_use_the_words_of_the_glossary(path: Path) -> None:
     text = " ".join(path.read_text(encoding="utf-8").lower().split())
     assert [words for words in OLD_WORDS if words in text] == []
