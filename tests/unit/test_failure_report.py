@@ -47,7 +47,7 @@ def test_a_run_that_met_its_limit_says_which(tmp_path: Path) -> None:
     told = " ".join(failure_report.words(dict(found)))
     assert "timeout_s of 5.0 s" in told
     assert "was killed" in told
-    assert "last line 2.0 s" in told
+    assert "last log line 2.0 s" in told
 
 
 def test_a_limit_that_did_not_end_it_is_not_told(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_run_that_ended_well_needs_none(tmp_path: Path) -> None:
 
 def test_certificates_of_other_versions_are_told_as_far_as_they_go() -> None:
     assert list(failure_report.words({})) == []
-    assert list(failure_report.words({"of_tomorrow": 1, "steps": ["kill"]})) == ["It was killed."]
+    assert list(failure_report.words({"of_tomorrow": 1, "steps": ["kill"]})) == ["The process was killed."]
 
 
 def test_a_process_tree_is_told_by_its_shape() -> None:
