@@ -182,3 +182,17 @@ def new_run(order: Order, **values: Any) -> Run:
         retries=order.retries,
         **values,
     )
+
+
+def of_run(run: Run) -> Order:
+    """Order an earlier run once more. Raises LaunchRefused if its experiment is gone."""
+    return Order(
+        find_experiment(run.experiment),
+        run.instance,
+        dict(run.configuration),
+        dict(run.limits),
+        list(run.tags),
+        run.queue,
+        run.priority,
+        dict(run.retries),
+    )

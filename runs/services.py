@@ -8,8 +8,6 @@ Nothing here waits for a worker, except `inspect`.
 from __future__ import annotations
 
 import logging
-import threading
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,7 +25,7 @@ from experiments.models import Instance
 from experiments.validation import validate_tags
 from runs import launch_order, transitions, wake
 from runs.exceptions import BufferUnavailable, RunNotFinal, RunNotFound, TagsRefused
-from runs.inspections import Inspection
+from runs.inspections import inspect
 from runs.lines.buffer import buffer
 from runs.models import Attempt, Checkpoint, Run
 from runs.schedules.service import backfill as backfill_schedule
@@ -49,9 +47,6 @@ __all__ = [
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
-
-ANSWER_EVERY_S = 0.1
-"""Pause between two queries for the answer to an inspection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,31 +174,6 @@ def whereis(run_id: int) -> Whereis | None:
     )
 
 
-def inspect(run_id: int, *, timeout_s: float = 5.0) -> Inspection | None:
-    """Capture the Python stack traces and the process tree of a running run. The run continues.
-
-    Blocks until its supervisor has answered, at most `timeout_s`. Returns None if the run is not executed, or if the
-    answer is late; a late answer is kept on the attempt. Raises RunNotFound.
-    """
-    if not Run.objects.filter(pk=run_id).exists():
-        raise RunNotFound(run_id)
-    key = transitions.request_inspection(run_id)
-    if key is None:
-        return None
-    try:
-        buffer().ask_inspection(run_id)
-    except BufferUnavailable as error:
-        logger.info("Run %s is inspected at its next heartbeat: %s", run_id, error)
-    attempts = Attempt.objects.filter(run_id=run_id, number=key.number)
-    deadline, pause = time.monotonic() + timeout_s, threading.Event()
-    while time.monotonic() < deadline:
-        attempt = attempts.only("inspection", "inspection_asked_at").first()
-        if attempt is None or attempt.inspection_asked_at is None:
-            return attempt.inspection if attempt else None
-        pause.wait(ANSWER_EVERY_S)
-    return None
-
-
 def _leased(run_id: int) -> QuerySet[Attempt]:
     return Attempt.objects.filter(run_id=run_id, finished_at=None, lease_expires_at__gt=Now())
 
@@ -224,18 +194,7 @@ def _again(run_id: int, kind: Origin, *, by: AbstractBaseUser | None, via: str) 
         raise RunNotFound(run_id)
     if not old.is_final:
         raise RunNotFinal(run_id, old.status, "retried" if kind == Origin.RETRY else "run again")
-    order = launch_order.checked(
-        launch_order.Order(
-            launch_order.find_experiment(old.experiment),
-            old.instance,
-            dict(old.configuration),
-            dict(old.limits),
-            list(old.tags),
-            old.queue,
-            old.priority,
-            dict(old.retries),
-        )
-    )
+    order = launch_order.checked(launch_order.of_run(old))
     with transaction.atomic():
         run = _create(
             order,

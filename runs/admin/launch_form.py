@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -16,11 +16,9 @@ from experiments.forms.sources import configuration_source, limits_source, retri
 from experiments.forms.widget import EditableForm, GeneratedField
 from experiments.models import Instance
 from runs import launch_order, services
+from runs.admin.launch_target import Target
 from runs.exceptions import LaunchRefused
 from runs.models import Run
-
-if TYPE_CHECKING:
-    from runs.admin.launch_page import Target
 
 _SLUG = re.compile(r"[-a-zA-Z0-9_]+")
 PLAIN = ("name", "tags", "queue", "priority", "seed")

@@ -9,7 +9,6 @@ meant.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
@@ -20,7 +19,6 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from experiments import catalog
-from experiments.catalog import Entry
 from experiments.choices import about, choice_context
 from experiments.forms.rendering import COMMAND
 from experiments.forms.widget import GeneratedWidget
@@ -28,27 +26,12 @@ from experiments.models import Instance
 from runs.admin import actions, audit_log, permissions
 from runs.admin.ids import row_id
 from runs.admin.launch_form import LaunchForm
+from runs.admin.launch_target import Target
 from runs.models import Run
 
 TARGETS = ("experiment", "instance", "run")
 INSTANCES = 50
 """Most instances that are offered beside the experiments."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Experiment, instance or run to launch."""
-
-    experiment: Entry
-    instance: Instance | None = None
-    run: Run | None = None
-    """Run to launch again, with changes."""
-
-    @property
-    def title(self) -> str:
-        if self.run:
-            return f"Launch run {self.run.pk} again, with changes"
-        return f"Launch {self.instance.name if self.instance else self.experiment.title}"
 
 
 def page(request: HttpRequest, base: Mapping[str, Any]) -> HttpResponse:

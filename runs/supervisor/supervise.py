@@ -11,7 +11,6 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypedDict, TypeVar
 
 from django.db import close_old_connections
 
@@ -24,7 +23,7 @@ from runs.lines.buffer import Stream
 from runs.lines.store.writing import REFUSALS
 from runs.models import Attempt
 from runs.outcomes import Outcome, ProcessRow, Totals
-from runs.states import AttemptKey, FailureKind, Level, Status
+from runs.states import FailureKind, Level, Status
 from runs.supervisor.child_spec import child_spec
 from runs.supervisor.drain import Drain
 from runs.supervisor.events import Event, Inbox, Measured
@@ -35,14 +34,13 @@ from runs.supervisor.recorder import Answers
 from runs.supervisor.reporting import Evidence, failure_report_of
 from runs.supervisor.resources import Usage
 from runs.supervisor.sender import Sender
+from runs.supervisor.supervised import Supervised, supervised
 from runs.supervisor.watch import Watch
 from runs.supervisor.window import Window
 from runs.supervisor.worker_services import WorkerServices
 from runs.transitions import EndResult
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 GONE_S = 30.0
 """Longest wait for the end of a child whose supervisor failed."""
@@ -52,19 +50,6 @@ REFUSAL_MAX_CHARS = 500
 """Of the reason that the child is told: its control pipe takes little without blocking."""
 RETRY_S = 1.0
 """Between two tries to write the end while the database is away."""
-
-
-class Supervised(TypedDict):
-    """What the Celery task returns: which attempt it was, and how that ended."""
-
-    run: int
-    attempt: int
-    end: str
-    """How the attempt ended, see runs.states.AttemptEnd."""
-    failure_kind: str
-    then: str
-    """What became of the run, see runs.transitions.EndResult."""
-    queue: str
 
 
 def supervise_next(worker: WorkerServices, queues: Sequence[str], task_id: str) -> Supervised | None:
@@ -100,18 +85,7 @@ def _given_up(attempt: Attempt, error: Exception) -> Supervised:
         result = transitions.end_attempt(attempt.key, outcome)
     except Exception:
         logger.exception("Run %s: it is left to the reconciler", attempt.key)
-    return _supervised(attempt.key, outcome, result, attempt.run.queue)
-
-
-def _supervised(key: AttemptKey, outcome: Outcome, result: EndResult, queue: str) -> Supervised:
-    return {
-        "run": key.run_id,
-        "attempt": key.number,
-        "end": str(outcome.attempt_end),
-        "failure_kind": outcome.failure_kind or "",
-        "then": str(result),
-        "queue": queue,
-    }
+    return supervised(attempt.key, outcome, result, attempt.run.queue)
 
 
 class Supervisor:
@@ -171,7 +145,7 @@ class Supervisor:
             self._drain.discard_buffer()
         if result is EndResult.FINAL:
             remove_if_empty(run_folder(self.key.run_id))
-        return _supervised(self.key, outcome, result, self._run.queue)
+        return supervised(self.key, outcome, result, self._run.queue)
 
     # spawn, watch
 

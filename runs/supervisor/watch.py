@@ -38,9 +38,9 @@ IDLE_S = 5.0
 
 _COLUMNS = {Action.INTERRUPT: "interrupted_at", Action.TERMINATE: "terminated_at", Action.KILL: "killed_at"}
 _SAID = {
-    Action.INTERRUPT: "Interrupting it",
-    Action.TERMINATE: "It goes on: sending SIGTERM",
-    Action.KILL: "Killing it and all its processes",
+    Action.INTERRUPT: "Interrupting the experiment",
+    Action.TERMINATE: "Still running; sending SIGTERM",
+    Action.KILL: "Killing all processes of the run",
 }
 _INSPECTED = frozenset({Reason.STALLED, Reason.TIMEOUT, Reason.MEMORY})
 """Stops before which the child is looked at closely."""

@@ -16,7 +16,7 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, connections
 from django.db.models.functions import Now
 
-from runs import transitions
+from runs import __version__, transitions
 from runs.conf import RunsSettings
 from runs.database import close_connection, has_many_writers
 from runs.forkserver import machine
@@ -312,6 +312,7 @@ def register_worker(name: str, queues: list[str], slots: int) -> Worker:
         pid_started=machine.started(os.getpid()) or 0.0,
         queues=queues,
         slots=slots,
+        version=__version__,
     )
 
 

@@ -1,0 +1,33 @@
+"""The result of the Celery task of one attempt."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from runs.outcomes import Outcome
+from runs.states import AttemptKey
+from runs.transitions import EndResult
+
+
+class Supervised(TypedDict):
+    """The attempt that the task supervised, and how it ended."""
+
+    run: int
+    attempt: int
+    end: str
+    """How the attempt ended, see runs.states.AttemptEnd."""
+    failure_kind: str
+    then: str
+    """What became of the run, see runs.transitions.EndResult."""
+    queue: str
+
+
+def supervised(key: AttemptKey, outcome: Outcome, result: EndResult, queue: str) -> Supervised:
+    return {
+        "run": key.run_id,
+        "attempt": key.number,
+        "end": str(outcome.attempt_end),
+        "failure_kind": outcome.failure_kind or "",
+        "then": str(result),
+        "queue": queue,
+    }
