@@ -31,7 +31,7 @@ def ids(paths: list[Path]) -> list[str]:
     return [str(path.relative_to(ROOT)) for path in paths]
 
 
-@pytest.mark.parametrize("path", TRACKED, ids=ids(TRACKED))
+@pytest.mark.parametrize("path", DOCUMENTS, ids=ids(DOCUMENTS))
 def test_lines_have_at_most_120_characters(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     assert [number for number, line in enumerate(lines, 1) if len(line) > 120] == []
