@@ -76,7 +76,7 @@ def test_a_run_that_is_being_cancelled_is_readable(visit: Callable[..., Page]) -
     page = visit(f"/admin/runs/run/{run.pk}/change/", color_scheme="dark")
     expect(page.locator("#lines li").first).to_be_visible(timeout=10_000)
     services.cancel(run.pk, by="ada")
-    expect(page.locator(".run-cancelling")).to_be_visible(timeout=10_000)
+    expect(page.locator("ol.run-cancelling")).to_be_visible(timeout=10_000)
     assert too_weak(page, ALL) == []
     assert nameless(page) == []
     ended(run)

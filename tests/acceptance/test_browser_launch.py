@@ -103,6 +103,7 @@ def test_without_a_script_the_server_adds_items_and_shows_errors(visit: Callable
 def test_a_run_is_launched_again_with_changes_and_kept_as_an_instance(visit: Callable[..., Page]) -> None:
     run = ended(services.launch("layered", configuration={"note": "first", "token": "hush"}, seed=5))
     page = visit(f"/admin/runs/run/{run.pk}/change/")
+    page.locator("summary", has_text="More").click()
     page.get_by_role("link", name="Launch with changes").click()
     expect(named(page, "note")).to_have_value("first")
     assert "hush" not in page.content()

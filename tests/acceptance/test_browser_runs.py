@@ -80,7 +80,7 @@ def test_a_stubborn_run_is_cancelled_and_the_steps_are_shown(visit: Callable[...
     expect(page.locator("#lines li").first).to_be_visible(timeout=10_000)
     page.on("dialog", lambda dialog: dialog.accept())
     page.keyboard.press("c")
-    steps = page.locator(".run-cancelling")
+    steps = page.locator("ol.run-cancelling")
     expect(steps).to_contain_text("SIGKILL")
     expect(steps.locator("[data-until]").last).to_have_text(re.compile(r"in \d+ s"))
     picture(page, "run-cancelling")

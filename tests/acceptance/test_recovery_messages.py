@@ -38,7 +38,7 @@ def test_a_message_delivered_twice_is_dropped_and_counted(team: Team) -> None:
     assert team.is_counted(ended(run), count=30)
     assert starts(team.marks(run)) == [1]
     row = Worker.objects.get(pid=worker.pid)
-    wait_until(lambda: row.refresh_from_db() or row.idle_wakes >= 3, what="the counts")  # type: ignore[func-returns-value]
+    wait_until(lambda: row.refresh_from_db() or row.idle_wakes >= 3, what="the counts", timeout_s=30)  # type: ignore[func-returns-value]
     assert row.claims == 1
 
 

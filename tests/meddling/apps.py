@@ -30,10 +30,10 @@ class Meddling(AppConfig):
     def ready(self) -> None:
         if os.environ.get("MEDDLING_WATCH"):
             _break_the_watch_of_first_attempts()
-        if file := os.environ.get("MEDDLING_STALL"):
-            worker_ready.connect(lambda sender, **_: _stall_once(Path(file), sender), weak=False)
-        if file := os.environ.get("MEDDLING_STARVE"):
-            worker_ready.connect(lambda **_: _starve_once(Path(file)), weak=False)
+        if stall := os.environ.get("MEDDLING_STALL"):
+            worker_ready.connect(lambda sender, **_: _stall_once(Path(stall), sender), weak=False)
+        if starve := os.environ.get("MEDDLING_STARVE"):
+            worker_ready.connect(lambda **_: _starve_once(Path(starve)), weak=False)
 
 
 def _break_the_watch_of_first_attempts() -> None:

@@ -25,6 +25,7 @@ from athanor.chaos.stage import Stage
 from athanor.embedded.postgres import postgres_folder, unprivileged
 from athanor.embedded.server import ServerFailed, ServerMissing
 from athanor.up import status
+from experiments import catalog
 from experiments.exceptions import did_you_mean
 from runs.management.base import Exit, RunsCommand, WrongUse, add_json
 
@@ -112,6 +113,7 @@ class Command(RunsCommand):
             raise CommandError(str(error)) from error
         finally:
             stack.stop()
+            catalog.rest()  # the catalog process of this command belongs to the place, too
             left = stack.left()
             for process in left:
                 process.kill()
