@@ -56,7 +56,7 @@ def test_the_command_shows_it_in_words(stack: Stack) -> None:
         capture_output=True, text=True, check=True, env=dict(os.environ),
     )  # fmt: skip
     assert "in hang" in done.stdout
-    assert "started from scratch" in done.stdout
+    assert "from scratch" in done.stdout
     services.cancel(run.pk, by="ada")
     ended(run)
 
