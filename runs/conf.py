@@ -68,7 +68,7 @@ class RunsSettings:
     lost_excused_max: int = 10
     """Most losses of a run that are not counted since other runs were lost with it."""
     retry_later_max: int = 1000
-    """Most times that a run may put itself off by `ctx.retry_later`; once more, and it fails."""
+    """Number of times that a run may call `ctx.retry_later`; once more, and it fails."""
 
     # The child's channel
     line_max_bytes: int = 256 * 1024

@@ -78,7 +78,7 @@ def _limit_postponements(key: AttemptKey, outcome: Outcome) -> Outcome:
     earlier = Attempt.objects.filter(run_id=key.run_id, number__lt=key.number, end=AttemptEnd.RELEASED, ended_by="")
     if (times := earlier.count()) < runs_settings().retry_later_max:
         return outcome
-    why = f"It put itself off {times:,} times before, which is the most (retry_later_max): {outcome.error}"
+    why = f"Asked to be retried later more than {times:,} times (retry_later_max): {outcome.error}"
     return replace(outcome, status=Status.FAILED, failure_kind=FailureKind.ERROR, error=why)
 
 

@@ -160,7 +160,7 @@ def test_a_run_cannot_put_itself_off_for_ever(configure: Any) -> None:
     assert transitions.end_attempt(attempt.key, Outcome(Status.PENDING, error="not yet")) is EndResult.FINAL
     run = fresh(attempt.run)
     assert (run.status, run.failure_kind) == (Status.FAILED, FailureKind.ERROR)
-    assert run.error == "It put itself off 2 times before, which is the most (retry_later_max): not yet"
+    assert run.error == "Asked to be retried later more than 2 times (retry_later_max): not yet"
 
 
 def test_a_run_to_be_cancelled_is_not_handed_back() -> None:
