@@ -61,7 +61,7 @@ class Runtime:
         self.signals = 0
         """How often the process was asked to stop. Set by a signal's handler, which may do nothing else."""
         self.claims = self.idle_wakes = 0
-        """Wake-ups that found a run, and those that found none."""
+        """Wake-ups that claimed a run, and those that claimed none."""
         self.hurrying = threading.Event()
         self._stopping = threading.Event()
         self._hurried = False
@@ -178,12 +178,14 @@ class Runtime:
 
     def claim(self, queues: Sequence[str], task_id: str) -> Attempt | None:
         """Claim the next due run of `queues`, and keep its lease from then on. None if there is none, or not now."""
-        if not self._admits():
-            return None
-        with self._claiming:
-            claimed_at = lease_clock()
-            attempt = transitions.claim(queues, self.worker, lease_s=self.conf.lease_s, task_id=task_id)
-        self._count(claimed=attempt is not None)
+        attempt: Attempt | None = None
+        try:
+            if self._admits():
+                with self._claiming:
+                    claimed_at = lease_clock()
+                    attempt = transitions.claim(queues, self.worker, lease_s=self.conf.lease_s, task_id=task_id)
+        finally:
+            self._count(claimed=attempt is not None)
         if attempt is not None:
             self.heartbeat.add(attempt.key, claimed_at)
         return attempt

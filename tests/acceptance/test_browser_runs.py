@@ -86,7 +86,7 @@ def test_a_stubborn_run_is_cancelled_and_the_steps_are_shown(visit: Callable[...
     picture(page, "run-cancelling")
     expect(page.locator(".run-chip").first).to_have_text("Cancelled", timeout=30_000)
     expect(page.locator(".run-sentence")).to_contain_text("Cancelled by ada")
-    expect(page.locator(".run-steps")).to_contain_text("No process was left")
+    expect(page.locator(".run-steps")).to_contain_text("All processes exited")
 
 
 def test_an_answer_that_comes_late_does_not_replace_a_newer_one(visit: Callable[..., Page]) -> None:
