@@ -6,16 +6,19 @@ Numbers of emitted and stored lines and results come from columns of the attempt
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
+
+from django.utils import timezone
 
 from experiments.catalog import masked
 from experiments.jsonvalues import document
 from runs import formatting
+from runs.conf import runs_settings
 from runs.lines import ranges
 from runs.lines.records import Line
 from runs.models import Artifact, Attempt, Result, Run
-from runs.states import ResultKind, Status
+from runs.states import AttemptEnd, ResultKind, Status
 
 RESULTS_MAX = 1000
 """Results in one run's document; `export_results` has them all."""
@@ -317,7 +320,7 @@ def total(counts: Iterable[CountDocument]) -> CountDocument:
 
 
 def facts_of(run: Run, *, is_served: bool = True) -> formatting.RunFacts:
-    """Columns of the row that `formatting.status_sentence` needs."""
+    """Collect what `formatting.status_sentence` needs. One query if the run waits for a worker without other runs."""
     return formatting.RunFacts(
         status=Status(run.status),
         failure_kind=run.failure_kind,
@@ -330,4 +333,14 @@ def facts_of(run: Run, *, is_served: bool = True) -> formatting.RunFacts:
         cancel_requested_at=run.cancel_requested_at,
         cancel_requested_by=run.cancel_requested_by,
         is_served=is_served,
+        losses=run.attempts.filter(end=AttemptEnd.LOST).count() if waits_to_run_alone(run) else 0,
     )
+
+
+def waits_to_run_alone(run: Run) -> bool:
+    """Return whether a pending run waits for a worker without other runs, see `runs.losses`. It waits so for
+    `lost_wait_s` at most.
+    """
+    if run.status != Status.PENDING or run.alone_s is None:
+        return False
+    return run.not_before is None or run.not_before > timezone.now() - timedelta(seconds=runs_settings().lost_wait_s)
