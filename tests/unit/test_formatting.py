@@ -122,8 +122,8 @@ def test_an_unknown_level_is_told_which_there_are() -> None:
         ),
         (
             {"status": Status.PENDING, "not_before": NOW + timedelta(minutes=5), "losses": 2},
-            "Starts in 5 min, not before 2026-03-01 12:05:00 UTC,"
-            " on a worker without other runs, because the run was lost 2 times.",
+            "Starts in 5 min, not before 2026-03-01 12:05:00 UTC, on a worker without other runs, because the run was"
+            + " lost 2 times.",
         ),
         ({"status": Status.COMPLETED, "finished_at": NOW}, "Completed after 1 min 30 s."),
         (
