@@ -211,7 +211,9 @@ def attempt_view(run: Run, attempt: Attempt, task: TaskResult | None) -> Attempt
             for name, version in attempt.provenance.get("packages", {}).items()
         ),
         report=formatting.pretty(attempt.certificate) if attempt.certificate else "",
-        report_sentences=[formatting.printable(word) for word in failure_report.words(attempt.certificate or {})],
+        report_sentences=[
+            formatting.printable(sentence) for sentence in failure_report.sentences(attempt.certificate or {})
+        ],
         last_lines=[
             formatting.printable(f"{formatting.clock(line['time'])} {line['message']}")
             for line in (attempt.certificate or {}).get("last_lines", [])
