@@ -69,8 +69,9 @@ def choose(outcome: Outcome, cancel_by: str | None, policy: Retry, before: int, 
 
 
 def _limit_postponements(key: AttemptKey, outcome: Outcome) -> Outcome:
-    """Return the outcome, or a failure if the experiment called `ctx.retry_later` too often. Releases for another reason,
-    as a drain, have `ended_by` set and do not count.
+    """Return the outcome, or a failure if the experiment called `ctx.retry_later` too often.
+
+    Releases for another reason, such as a drain, have `ended_by` set and do not count.
     """
     if outcome.status != Status.PENDING or outcome.ended_by:
         return outcome
