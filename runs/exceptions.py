@@ -59,7 +59,7 @@ class BufferFull(BufferUnavailable):
 
 
 class SpawnFailed(RunsError):
-    """A child could not be started. `fate` is the external cause (runs.forkserver.spec.Fate), empty if there is none."""
+    """A child could not be started. `fate`: an external cause (runs.forkserver.spec.Fate), empty if there is none."""
 
     def __init__(self, message: str, fate: str = "") -> None:
         super().__init__(message)
