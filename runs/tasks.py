@@ -15,7 +15,13 @@ from runs.transitions import EndResult
 logger = logging.getLogger(__name__)
 
 
-@shared_task(name=wake.EXECUTE, bind=True, ignore_result=False, track_started=False)
+@shared_task(
+    name=wake.EXECUTE,
+    bind=True,
+    ignore_result=False,
+    track_started=False,
+    Request="runs.worker.slot_wakeup:WakingRequest",
+)
 def execute(self: Any, *_: Any, **__: Any) -> dict[str, Any]:
     """A wake-up: claim the next due run of the message's queue and see it through. Which run, the claim decides.
 
