@@ -47,7 +47,7 @@ def inspect(run_id: int, *, timeout_s: float = 5.0) -> Inspection | None:
     if key is None:
         return None
     try:
-        buffer().ask_inspection(run_id)
+        buffer().request_inspection(run_id)
     except BufferUnavailable as error:
         logger.info("Run %s is inspected at its next heartbeat: %s", run_id, error)
     attempts = Attempt.objects.filter(run_id=run_id, number=key.number)

@@ -1,4 +1,4 @@
-"""Celery's way in: tasks of a few lines around functions that know nothing of Celery."""
+"""Celery tasks. Each is a few lines that call a function which does not depend on Celery."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ logger = logging.getLogger(__name__)
     Request="runs.worker.slot_wakeup:WakingRequest",
 )
 def execute(self: Any, *_: Any, **__: Any) -> dict[str, Any]:
-    """A wake-up: claim the next due run of the message's queue and see it through. Which run, the claim decides.
+    """Claim the next due run of the message's queue and execute it. The message is a wake-up and names no run.
 
-    Whatever a message of an older or newer version carries besides is passed over.
+    Arguments, as other versions may send them, are ignored.
     """
     from runs.supervisor.supervise import supervise_next
-    from runs.worker.runtime import runtime  # only a worker of runs needs the supervisor
+    from runs.worker.runtime import runtime  # only run workers load the supervisor
 
     queue = self.request.delivery_info["routing_key"]
     try:
         supervised = supervise_next(runtime().services(), [queue], self.request.id)
     except (DatabaseError, InterfaceError) as error:
-        logger.warning("A wake-up came while the database is away: %s", str(error).strip())
+        logger.warning("Ignored a wake-up, since the database is unavailable: %s", str(error).strip())
         raise Ignore from error
     if supervised is None:
-        logger.info("A wake-up found no due run in queue %s: a doubled message, or somebody was faster", queue)
+        logger.info("No run is due in queue %s: the wake-up was a duplicate, or another worker was faster", queue)
         raise Ignore
     if supervised["then"] == EndResult.AGAIN:
         wake.workers(queue)
@@ -46,7 +46,7 @@ def execute(self: Any, *_: Any, **__: Any) -> dict[str, Any]:
 
 @shared_task(name="runs.tasks.flush", ignore_result=True)
 def flush() -> None:
-    """Carry what is buffered to the database."""
+    """Move buffered lines and results to the database."""
     from runs.conf import runs_settings
     from runs.lines.flush import flush_all
 
@@ -55,7 +55,7 @@ def flush() -> None:
 
 @shared_task(name="runs.tasks.reconcile", ignore_result=True)
 def reconcile() -> None:
-    """Find what is stuck and set it going again; remove results of tasks that are old."""
+    """Recover lost runs, send missing wake-ups, and remove old task results."""
     from runs.recovery import reconcile as reconciling
     from runs.recovery import task_results
 
@@ -63,12 +63,13 @@ def reconcile() -> None:
         reconciling.reconcile()
         task_results.remove_old()
     except (DatabaseError, InterfaceError) as error:
-        logger.warning("Reconciling waits for the database: %s", str(error).strip())
+        logger.warning("Reconcile failed, since the database is unavailable: %s", str(error).strip())
 
 
 def recover_at_start() -> None:
-    """Recover when a worker starts, in a thread of its own: kill the orphan processes of a dead worker of this machine
-    and recover its runs, rather than leave that to the next tick.
+    """Kill the orphan processes of dead workers of this machine, and recover their runs before the next tick does.
+
+    Called in a thread of its own when a worker starts.
     """
     from runs.recovery import reconcile as reconciling
     from runs.recovery.orphans import kill_orphans
@@ -84,11 +85,11 @@ def recover_at_start() -> None:
 
 @shared_task(name="runs.tasks.schedules", ignore_result=True)
 def schedules() -> None:
-    """Launch what is due by the clock, and enter in the ledger what became of every slot."""
+    """Launch the scheduled times that are due, and record each in the history."""
     from runs.conf import runs_settings
     from runs.schedules.tick import tick
 
     try:
         tick(runs_settings().schedules_budget_s)
     except (DatabaseError, InterfaceError) as error:
-        logger.warning("Schedules wait for the database: %s", str(error).strip())
+        logger.warning("Schedules were not checked, since the database is unavailable: %s", str(error).strip())

@@ -1,8 +1,8 @@
-"""The only writer of a run's status. Each change is one guarded UPDATE; zero rows updated means that somebody else was
-first.
+"""Status changes of runs. No other module writes a run's status.
 
-After a crash between any two statements the database is as before the function or as after it: each is one transaction.
-The clock is the database's. A function that returns False or None changed nothing, and its caller gives way.
+Each change is one guarded UPDATE; zero updated rows mean that another process was first. Each function is one
+transaction: after a crash the database is as before the call or as after it. Times are the database's. A function that
+returns False or None changed nothing.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from runs.states import AttemptKey, FailureKind, Status
 logger = logging.getLogger(__name__)
 
 ENDED_BY_MAX_CHARS = 200
-"""Of `Attempt.ended_by`. It holds the name of who asked for a cancel, and a few words."""
+"""Size of `Attempt.ended_by`, which holds the name of the person who requested a cancel, and a few words."""
 _claiming = threading.Lock()
-"""Held by a worker process for each claim: whether a run shares the worker is decided by what the worker runs."""
+"""Serializes the claims of a worker process: a run may share the worker or not, depending on what it executes."""
 
 
 def from_now(seconds: float) -> Any:
-    """That many seconds after the database's now (before it, if negative), as an expression."""
+    """Return an expression for `seconds` after the database's current time (before it, if negative)."""
     return Now() + timedelta(seconds=seconds)
 
 
 def claim(queues: Sequence[str], worker: Worker, *, lease_s: float, task_id: str = "") -> Attempt | None:
-    """Claim the first due run of `queues` (priority, then age) for a new attempt; None if there is none.
+    """Claim the first due run of `queues` (priority, then age) for a new attempt; None if no run is due.
 
-    Safe to call from any number of workers at once: PostgreSQL skips rows that others are claiming, SQLite has one
-    writer. A run that was lost repeatedly has the worker to itself, see `runs.losses`.
+    Any number of workers may call it at once: PostgreSQL skips rows that others are claiming, SQLite has one writer. A
+    run that was lost repeatedly has the worker to itself, see `runs.losses`.
     """
     with _claiming, transaction.atomic():
         run = _first_due(queues, worker)
@@ -82,22 +82,21 @@ def _first_due(queues: Sequence[str], worker: Worker) -> Run | None:
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptNews:
-    """The state of an attempt that is still its worker's own."""
+class AttemptState:
+    """State of an open attempt, as its supervisor needs it."""
 
     cancel_requested_by: str | None
-    """None: nobody asked to cancel the run."""
-    inspection_asked: bool
-    """Somebody wants to know where it is now."""
+    """None if no cancel of the run was requested."""
+    inspection_requested: bool
     lines_stored: int
     """All lines up to this seq are in the database."""
     results_stored: int
 
 
-def news(worker: Worker, keys: Iterable[AttemptKey]) -> dict[AttemptKey, AttemptNews]:
-    """Read the state of the attempts that a worker supervises. Changes nothing.
+def attempt_states(worker: Worker, keys: Iterable[AttemptKey]) -> dict[AttemptKey, AttemptState]:
+    """Read the state of the attempts that a worker supervises.
 
-    An attempt that is missing from the answer has been taken over or ended: its child must be killed.
+    An attempt that is missing from the result was taken over or has ended: its child must be killed.
     """
     run_ids = {key.run_id for key in keys}
     if not run_ids:
@@ -116,7 +115,7 @@ def news(worker: Worker, keys: Iterable[AttemptKey]) -> dict[AttemptKey, Attempt
         )
     )
     return {
-        AttemptKey(run_id, number): AttemptNews(
+        AttemptKey(run_id, number): AttemptState(
             None if cancel_at is None else by, inspection_at is not None, high_water(lines), high_water(results)
         )
         for run_id, number, cancel_at, by, inspection_at, lines, results in rows
@@ -124,21 +123,19 @@ def news(worker: Worker, keys: Iterable[AttemptKey]) -> dict[AttemptKey, Attempt
 
 
 def mark(key: AttemptKey, **values: Any) -> bool:
-    """Set columns of an attempt while it is open and the newest of its run. Times are given as `Now()` or by the
-    caller.
-    """
+    """Set columns of an attempt if it is open and the newest of its run. False if it is not."""
     return bool(Attempt.objects.open(key).filter(run__attempt=key.number).update(**values))
 
 
 def is_open(key: AttemptKey) -> bool:
-    """Whether an attempt is under way; within a transaction it stays what it is until the transaction's end."""
+    """Return whether an attempt is open, and lock its row: the answer holds until the transaction ends."""
     return Attempt.objects.open(key).select_for_update(no_key=True).exists()
 
 
 def finish(key: AttemptKey, outcome: Outcome) -> bool:
-    """End the run and its attempt. False, and nothing changes, unless the run is still running this very attempt.
+    """End the run and its attempt. False, and nothing changes, unless the run is still running this attempt.
 
-    A failed or completed run keeps its cancel request, if there was one, beside its true end.
+    A run that failed or completed keeps its cancel request, if it has one.
     """
     with transaction.atomic():
         run_values: dict[str, Any] = {
@@ -157,11 +154,10 @@ def finish(key: AttemptKey, outcome: Outcome) -> bool:
 
 
 def release(key: AttemptKey, outcome: Outcome, *, pause_s: float = 0.0, alone_s: float | None = None) -> bool:
-    """Make a running run pending for its next attempt, which starts after `pause_s` at the earliest, and has its
-    worker to itself for `alone_s`.
+    """Make a running run pending for its next attempt. False unless it is still running this attempt.
 
-    False unless it is still running this very attempt. A run with a cancel request is not handed back: the caller
-    finishes it as cancelled.
+    The next attempt starts after `pause_s` at the earliest, and has its worker to itself for `alone_s`. A run with a
+    cancel request is not released: the caller finishes it as cancelled.
     """
     not_before = from_now(pause_s) if pause_s > 0 else None
     released = {"status": Status.PENDING, "not_before": not_before, "alone_s": alone_s}
@@ -179,11 +175,11 @@ class EndResult(StrEnum):
     AGAIN = "again"
     """Pending, for its next attempt."""
     SUPERSEDED = "superseded"
-    """Unchanged: somebody else ended the attempt first."""
+    """Unchanged: another process ended the attempt first."""
 
 
 def end_attempt(key: AttemptKey, outcome: Outcome) -> EndResult:
-    """End an attempt, and with it the run unless `runs.retry_policy` gives that another attempt."""
+    """End an attempt. Its run ends too, unless `runs.retry_policy` gives it another attempt."""
     for _ in range(2):  # a cancel may be requested between the read and the guarded update
         run = Run.objects.filter(pk=key.run_id).first()
         if run is None:
@@ -197,8 +193,9 @@ def end_attempt(key: AttemptKey, outcome: Outcome) -> EndResult:
 
 
 def fail_orphaned(error: str) -> list[int]:
-    """Fail as lost every running run without an open attempt; returns their ids. No transition leaves such a run
-    behind: it comes from a restored backup, or from a change by hand.
+    """Fail as lost every running run without an open attempt, and return their ids.
+
+    No transition leaves such a run behind: it comes from a restored backup, or from a manual change.
     """
     open_attempts = Attempt.objects.open().filter(run_id=OuterRef("pk"))
     orphaned = Run.objects.filter(~Exists(open_attempts), status=Status.RUNNING)
@@ -207,26 +204,25 @@ def fail_orphaned(error: str) -> list[int]:
 
 
 def request_cancel(run_id: int, *, by: str) -> Status | None:
-    """Cancel a pending run at once, or ask for the cancel of a running one. Returns the status that the run then has.
-
-    None if there is no such run. Asking again changes nothing.
+    """Cancel a pending run, or request the cancel of a running one. Return the run's status, or None if there is no
+    such run. A repeated request changes nothing.
     """
-    asked = {"cancel_requested_at": Coalesce("cancel_requested_at", Now()), "cancel_requested_by": by}
+    request = {"cancel_requested_at": Coalesce("cancel_requested_at", Now()), "cancel_requested_by": by}
     with transaction.atomic():
         if Run.objects.filter(pk=run_id, status=Status.PENDING).update(
-            status=Status.CANCELLED, finished_at=Now(), **asked
+            status=Status.CANCELLED, finished_at=Now(), **request
         ):
             return Status.CANCELLED
-        Run.objects.filter(pk=run_id, status=Status.RUNNING, cancel_requested_at=None).update(**asked)
+        Run.objects.filter(pk=run_id, status=Status.RUNNING, cancel_requested_at=None).update(**request)
     status = Run.objects.filter(pk=run_id).values_list("status", flat=True).first()
     return None if status is None else Status(status)
 
 
 def request_inspection(run_id: int) -> AttemptKey | None:
-    """Ask where a running run is now; the attempt that will answer, or None if the run is not executed now."""
-    asked = Attempt.objects.open().filter(run_id=run_id)
-    asked.update(inspection_asked_at=Now())
-    attempt = asked.only("run_id", "number").first()
+    """Request a stack trace of a running run. Return its open attempt, or None if it has none."""
+    attempts = Attempt.objects.open().filter(run_id=run_id)
+    attempts.update(inspection_asked_at=Now())
+    attempt = attempts.only("run_id", "number").first()
     return attempt.key if attempt else None
 
 
@@ -251,4 +247,4 @@ def _close(key: AttemptKey, outcome: Outcome) -> None:
         **values,
     )
     if not closed:
-        raise RuntimeError(f"Attempt {key} is closed although its run is still running it.")
+        raise RuntimeError(f"Attempt {key} is closed, but its run is still running it.")

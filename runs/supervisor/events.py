@@ -1,4 +1,4 @@
-"""What other threads tell a watch loop. Each is one small fact; the loop alone decides what follows."""
+"""Events that other threads post to a watch loop. The loop alone decides how to react to them."""
 
 from __future__ import annotations
 
@@ -8,45 +8,31 @@ from collections import deque
 from dataclasses import dataclass
 
 from runs.forkserver.client import Exit
+from runs.lines.buffer import Notice
 from runs.supervisor.resources import Usage
 
 
 @dataclass(frozen=True, slots=True)
-class CancelRequested:
-    by: str
-
-
-@dataclass(frozen=True, slots=True)
 class LeaseLost:
-    """The attempt is no longer this worker's."""
+    """Another worker may own the attempt now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draining:
-    """The worker is going down; with `hurry`, at once."""
+    """The worker is stopping."""
 
     hurry: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class StoredUpTo:
-    """Lines and results up to these seqs are in the database."""
-
-    lines: int
-    results: int
+    """True if no drain time is left."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
+    """The resources of the child's process tree were measured."""
+
     usage: Usage
 
 
-@dataclass(frozen=True, slots=True)
-class InspectionAsked:
-    """Somebody wants to know where the run is now."""
-
-
-Event = Exit | CancelRequested | LeaseLost | Draining | StoredUpTo | Measured | InspectionAsked
+Event = Notice | Exit | LeaseLost | Draining | Measured
 
 
 class Inbox:
@@ -64,7 +50,7 @@ class Inbox:
         return self._reading
 
     def post(self, event: Event) -> None:
-        """Add an event, from any thread; after the close it is dropped."""
+        """Add an event, from any thread. Dropped once the inbox is closed."""
         with self._lock:
             if self._closed:
                 return
@@ -73,7 +59,7 @@ class Inbox:
                 os.write(self._writing, b"!")
 
     def take(self) -> list[Event]:
-        """All events so far, oldest first."""
+        """Remove and return all events, oldest first."""
         with self._lock:
             events = list(self._events)
             if events:

@@ -39,7 +39,7 @@ def _ignore(*_: object) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class Callbacks:
     """What the recorder tells an attempt's supervisor; called by whichever thread writes."""
 
     stored: Callable[[int], None] = _ignore
@@ -50,7 +50,7 @@ class Answers:
     """Something for the run's lines."""
     hurry: Callable[[], None] = _ignore
     """Have the recorder write soon."""
-    store_said: Callable[[], None] = _ignore
+    store_output: Callable[[], None] = _ignore
     """Called within the transaction of a checkpoint: stores what was said before it. An attempt that goes on from there
     does not say it again."""
 
@@ -84,9 +84,9 @@ class RunRecords:
     alone, and a line says so: it would be refused for ever.
     """
 
-    def __init__(self, key: AttemptKey, answers: Answers) -> None:
+    def __init__(self, key: AttemptKey, callbacks: Callbacks) -> None:
         self.key = key
-        self._answers = answers
+        self._callbacks = callbacks
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._pending = Pending()
@@ -102,7 +102,7 @@ class RunRecords:
         """Keep the newest inspection, soon: somebody waits."""
         with self._lock:
             self._pending.columns |= {"inspection": inspection, "inspection_asked_at": None}
-        self._answers.hurry()
+        self._callbacks.hurry()
 
     def progress(self, progress: Progress) -> None:
         """Keep the newest progress. The first one, and one below the last, begin a new measurement of the pace."""
@@ -117,11 +117,11 @@ class RunRecords:
         with self._lock:
             self._pending.checkpoint = record
         if record["sync"]:
-            self._answers.hurry()
+            self._callbacks.hurry()
 
     def refuse_checkpoint(self, number: int, why: str) -> None:
         """Tell the experiment, which may wait for it, that a checkpoint is not kept."""
-        self._answers.refused(number, why)
+        self._callbacks.refused(number, why)
 
     def artifact(self, record: ArtifactRecord) -> None:
         with self._lock:
@@ -180,14 +180,14 @@ class RunRecords:
     def _answer(self, taken: Pending, refused: dict[str, str], *, stored: bool) -> None:
         for what, why in refused.items():
             logger.warning("Run %s: the database refuses %s: %s", self.key, what, why)
-            self._answers.note(f"The database refuses {what}, which is dropped: {why}")
+            self._callbacks.note(f"The database refuses {what}, which is dropped: {why}")
         if taken.checkpoint is None:
             return
         number = taken.checkpoint["id"]
         if CHECKPOINT in refused:
-            self._answers.refused(number, f"The checkpoint could not be stored: {refused[CHECKPOINT]}")
+            self._callbacks.refused(number, f"The checkpoint could not be stored: {refused[CHECKPOINT]}")
         elif stored:
-            self._answers.stored(number)
+            self._callbacks.stored(number)
 
     def _store_what_is_taken(self, taken: Pending) -> tuple[bool, dict[str, str]]:
         """Store all at once, or, if the database refuses something, each alone."""
@@ -252,7 +252,7 @@ class RunRecords:
             transitions.mark(self.key, **in_database(columns))
 
     def _store_checkpoint(self, record: CheckpointRecord) -> None:
-        self._answers.store_said()
+        self._callbacks.store_output()
         _store_checkpoint(self.key, record)
 
 
@@ -310,9 +310,9 @@ class Recorder(threading.Thread):
         self._wake = threading.Event()
         self._ending = threading.Event()
 
-    def open(self, key: AttemptKey, answers: Answers) -> RunRecords:
+    def open(self, key: AttemptKey, callbacks: Callbacks) -> RunRecords:
         with self._lock:
-            return self._all.setdefault(key, RunRecords(key, answers))
+            return self._all.setdefault(key, RunRecords(key, callbacks))
 
     def close(self, key: AttemptKey) -> None:
         """Forget an attempt whose last write is done by its own supervisor."""

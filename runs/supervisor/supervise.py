@@ -1,8 +1,8 @@
-"""The life of one attempt, as a pipeline: claim → spawn → watch → map the outcome → drain → finish.
+"""Supervise one attempt, as a pipeline: claim → spawn → watch → map the outcome → drain → finish.
 
-What is promised: the run's end is written once, by a guarded UPDATE, after every process of the child is gone and
-everything that it said is in the database. After a crash of this process at any point the run is found by its lease;
-what was said by then is in Redis or the database but for what the pipe and the window held.
+The end of a run is written once, by a guarded UPDATE, after every process of the child has exited and all its output is
+in the database. If this process crashes, reconcile recovers the run when its lease expires; its output is then in Redis
+or the database, except for what the pipe and the window held.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from runs.supervisor.events import Event, Inbox, Measured
 from runs.supervisor.intake import system_line
 from runs.supervisor.memory import with_default_limit
 from runs.supervisor.outcome import Observation, outcome_of, storable
-from runs.supervisor.recorder import Answers
+from runs.supervisor.recorder import Callbacks
 from runs.supervisor.reporting import Evidence, failure_report_of
 from runs.supervisor.resources import Usage
 from runs.supervisor.sender import Sender
@@ -42,20 +42,16 @@ from runs.transitions import EndResult
 
 logger = logging.getLogger(__name__)
 
-GONE_S = 30.0
-"""Longest wait for the end of a child whose supervisor failed."""
-NOT_NOW_S = 5.0
-"""Pause before the next attempt of a run whose worker had run out of something."""
-REFUSAL_MAX_CHARS = 500
-"""Of the reason that the child is told: its control pipe takes little without blocking."""
-RETRY_S = 1.0
-"""Between two tries to write the end while the database is away."""
+EXIT_WAIT_S = 30.0
+"""Longest wait for the exit of a child whose supervisor failed."""
+EXHAUSTED_PAUSE_S = 5.0
+"""Pause before the next attempt of a run whose worker ran out of resources."""
+REASON_MAX_CHARS = 500
+"""Longest reason that is sent to the child: its control pipe takes little without blocking."""
 
 
 def supervise_next(worker: WorkerServices, queues: Sequence[str], task_id: str) -> Supervised | None:
-    """Claim the next due run of `queues` and see it through to its end; None if there is none. Blocks as long as it
-    takes.
-    """
+    """Claim the next due run of `queues` and execute it to its end; None if no run is due. Blocks until the end."""
     attempt = worker.claim(queues, task_id)
     if attempt is None:
         return None
@@ -65,31 +61,32 @@ def supervise_next(worker: WorkerServices, queues: Sequence[str], task_id: str) 
         return supervisor.run()
     except Exception as error:
         logger.exception("Run %s: its supervisor failed", attempt.key)
-        return _given_up(attempt, error)
+        return _abandon(attempt, error)
     finally:
         worker.leave(attempt.key)
 
 
-def _given_up(attempt: Attempt, error: Exception) -> Supervised:
-    """End an attempt whose supervisor failed, by a fault of its own or because it was hurried while the database is
-    away. Where this process had run out of something, the run is handed back instead: not now. What does not work now
-    is left to the reconciler: nobody renews the lease any more.
+def _abandon(attempt: Attempt, error: Exception) -> Supervised:
+    """End an attempt whose supervisor failed, by a bug or because its worker had to stop without the database.
+
+    The run is released if this process ran out of resources. If this write fails too, reconcile recovers the run when
+    its lease expires.
     """
     close_old_connections()
-    outcome = Outcome(Status.FAILED, FailureKind.LOST, error="Its supervisor failed; the worker's log says why.")
+    outcome = Outcome(Status.FAILED, FailureKind.LOST, error="Its supervisor failed; see the worker's log.")
     if is_exhaustion(error):
-        why = f"Its worker had run out of resources: {error}"
-        outcome = Outcome(Status.PENDING, error=why, ended_by="worker", retry_after_s=NOT_NOW_S)
+        message = f"Its worker had run out of resources: {error}"
+        outcome = Outcome(Status.PENDING, error=message, ended_by="worker", retry_after_s=EXHAUSTED_PAUSE_S)
     result = EndResult.SUPERSEDED
     try:
         result = transitions.end_attempt(attempt.key, outcome)
     except Exception:
-        logger.exception("Run %s: it is left to the reconciler", attempt.key)
+        logger.exception("Run %s: cannot write its end; reconcile will recover it", attempt.key)
     return supervised(attempt.key, outcome, result, attempt.run.queue)
 
 
 class Supervisor:
-    """Owns one attempt. Other threads speak to it through `post` alone."""
+    """Owner of one attempt. Other threads send it events through `post`."""
 
     def __init__(self, worker: WorkerServices, attempt: Attempt) -> None:
         conf = worker.conf
@@ -102,28 +99,28 @@ class Supervisor:
         )
         self._writes = worker.recorder.open(
             self.key,
-            Answers(
+            Callbacks(
                 stored=self._acknowledge,
                 refused=self._refuse_checkpoint,
                 note=self._note,
                 hurry=worker.recorder.hurry,
-                store_said=self._store_said,
+                store_output=self._store_output,
             ),
         )
         self._drain = Drain(worker, self.key, self._window, self._writes)
-        self._gone = threading.Event()
-        """No process of the child is left."""
+        self._tree_exited = threading.Event()
+        """Set when every process of the child has exited."""
         self.pid: int | None = None
 
     def post(self, event: Event) -> None:
-        """Tell the watch loop something; never blocks."""
+        """Send an event to the watch loop. Never blocks."""
         self._inbox.post(event)
 
     def measured(self, usage: Usage) -> None:
         self.post(Measured(usage))
 
     def run(self) -> Supervised:
-        """See the attempt through to its end."""
+        """Execute the attempt to its end."""
         sender = Sender(
             self._window,
             self._worker.buffer,
@@ -159,14 +156,14 @@ class Supervisor:
         self.pid = child.pid
         self._child = child
         self._writes.mark(child_pid=child.pid, memory_limit_bytes=self._limits.memory_limit_bytes)
-        close_connection()  # none is needed while the child runs
+        close_connection()  # not needed while the child runs
         watch = Watch(child, self._limits, self._conf, self._inbox, self._window, self._writes, self._worker.linger_s)
         try:
             observation = watch.run(self._drain.run)
         except BaseException:
-            logger.exception("Run %s: its supervisor failed; its child is killed", self.key)
+            logger.exception("Run %s: its supervisor failed; killing its child", self.key)
             child.kill()
-            self._gone.wait(GONE_S)
+            self._tree_exited.wait(EXIT_WAIT_S)
             raise
         finally:
             child.close()
@@ -175,18 +172,18 @@ class Supervisor:
         )
 
     def _spawn(self) -> Child:
-        """Start the child while the attempt is certainly this worker's. Raises SpawnFailed."""
+        """Start the child while this worker holds the lease. Raises SpawnFailed."""
         spec = self._drain.until_done("its start", lambda: child_spec(self._run, self.key, self._conf, self._writes))
-        return self._worker.forkserver.spawn(spec, self._exited, before=self._held_until)
+        return self._worker.forkserver.spawn(spec, self._on_exit, before=self._start_deadline)
 
-    def _held_until(self) -> float:
-        until = self._worker.leases.start_before(self.key)
-        if until is None:
+    def _start_deadline(self) -> float:
+        deadline = self._worker.leases.start_before(self.key)
+        if deadline is None:
             raise SpawnFailed("The lease could not be renewed between the claim and the start", Fate.LEASE)
-        return until
+        return deadline
 
     def _not_started(self, error: SpawnFailed) -> Observation:
-        """What has nothing to do with the run is not its failure: it is lost, and has another attempt."""
+        """Observe a failed start. An external cause (a fate) makes the attempt lost; otherwise the run fails."""
         logger.warning("Run %s could not be started: %s", self.key, error)
         if error.fate:
             return Observation(Exit(None, None, 0.0, 0, 0, Fate(error.fate)), None, started=False)
@@ -203,24 +200,24 @@ class Supervisor:
             processes=processes or [],
         )
 
-    def _exited(self, exit_: Exit) -> None:
-        self._gone.set()
+    def _on_exit(self, exit_: Exit) -> None:
+        self._tree_exited.set()
         self.post(exit_)
 
     def _acknowledge(self, checkpoint: int) -> None:
         self._child.send({"do": "ack", "id": checkpoint})
 
-    def _refuse_checkpoint(self, checkpoint: int, why: str) -> None:
-        self._child.send({"do": "refused", "id": checkpoint, "why": why[:REFUSAL_MAX_CHARS]})
+    def _refuse_checkpoint(self, checkpoint: int, reason: str) -> None:
+        self._child.send({"do": "refused", "id": checkpoint, "why": reason[:REASON_MAX_CHARS]})
 
-    def _store_said(self) -> None:
+    def _store_output(self) -> None:
         self._drain.store_so_far()
 
     def _note(self, message: str) -> None:
         self._window.add(Stream.LINES, [system_line(Level.WARNING, message)])
 
     def _finish(self, outcome: Outcome, observation: Observation, evidence: Evidence) -> tuple[Outcome, EndResult]:
-        """Write the end; one that the database refuses is written without what it may have been refused for."""
+        """Write the end. If the database refuses a value in it, write it without the values that may be refused."""
         totals = replace(
             evidence.totals,
             lines_emitted=self._window.emitted(Stream.LINES),
@@ -231,7 +228,7 @@ class Supervisor:
         try:
             return outcome, self._end(outcome)
         except REFUSALS as error:
-            logger.exception("Run %s: its end cannot be stored as it is", self.key)
+            logger.exception("Run %s: the database refuses its end; storing a reduced one", self.key)
             outcome = storable(outcome, str(error))
             return outcome, self._end(outcome)
 

@@ -11,19 +11,10 @@ from collections.abc import Callable
 from experiments.limits import Limits
 from runs.conf import RunsSettings
 from runs.forkserver.client import Child, Exit
-from runs.lines.buffer import Stream
+from runs.lines.buffer import CancelRequested, InspectionRequested, StoredUpTo, Stream
 from runs.states import Level
 from runs.supervisor import stops
-from runs.supervisor.events import (
-    CancelRequested,
-    Draining,
-    Event,
-    Inbox,
-    InspectionAsked,
-    LeaseLost,
-    Measured,
-    StoredUpTo,
-)
+from runs.supervisor.events import Draining, Event, Inbox, LeaseLost, Measured
 from runs.supervisor.inspector import Inspector
 from runs.supervisor.intake import Intake, system_line
 from runs.supervisor.moments import Moment
@@ -121,7 +112,7 @@ class Watch:
             case Exit():
                 self._exit = event
                 self._writes.mark(gone_at=Moment.now())
-            case CancelRequested(by):
+            case CancelRequested(by=by):
                 self._begin(Reason.CANCEL, f"Cancelled by {by}" if by else "Cancelled")
             case LeaseLost():
                 self._begin(Reason.LEASE_LOST, "Its lease is no longer this worker's")
@@ -129,12 +120,12 @@ class Watch:
                 self._begin(Reason.DRAIN, "Its worker is going down")
                 if hurry and self._ladder:
                     self._ladder.hurry(time.monotonic())
-            case StoredUpTo(lines, results):
+            case StoredUpTo(lines=lines, results=results):
                 self._window.forget(Stream.LINES, lines)
                 self._window.forget(Stream.RESULTS, results)
             case Measured(usage):
                 self._measured(usage)
-            case InspectionAsked():
+            case InspectionRequested():
                 self.inspector.ask("asked")
 
     def _measured(self, usage: Usage) -> None:

@@ -1,6 +1,6 @@
-"""Everything that one worker of runs has once: the fork server, the threads that serve all supervisors, its row.
+"""Runtime of a run worker: its fork server, its row, and the threads that serve all its supervisors.
 
-Started and stopped by `runs.worker.steps`, and free of Celery.
+`runs.worker.steps` starts and stops it. It does not depend on Celery.
 """
 
 from __future__ import annotations
@@ -22,36 +22,35 @@ from runs.database import close_connection, has_many_writers
 from runs.forkserver import machine
 from runs.forkserver.client import ForkServer
 from runs.forkserver.clock import lease_clock
-from runs.lines.buffer import CancelAsked, InspectionAsked, Notice, buffer
+from runs.lines.buffer import CancelRequested, InspectionRequested, Notice, StoredUpTo, buffer
 from runs.models import Attempt, Run, Worker
 from runs.states import AttemptKey
-from runs.supervisor import events
-from runs.supervisor.events import CancelRequested, Draining, LeaseLost, StoredUpTo
+from runs.supervisor.events import Draining, LeaseLost
 from runs.supervisor.recorder import Recorder
 from runs.supervisor.resources import Usage
 from runs.supervisor.worker_services import Member, WorkerServices
-from runs.transitions import AttemptNews
+from runs.transitions import AttemptState
 from runs.worker import capacity
 from runs.worker.heartbeat import Heartbeat
 from runs.worker.listener import Listener
-from runs.worker.news import News
+from runs.worker.poller import Poller
 from runs.worker.resources import ResourceSampler
 from runs.worker.watchdog import STALLED_STATUS, Watchdog, sample
 
 logger = logging.getLogger(__name__)
 
 STALLED_GRACE_S = 30.0
-"""Longest time that the runs of a stalled worker may take to end; then they are left to reconcile."""
+"""Longest time for the runs of a stalled worker to end; after it, reconcile recovers them."""
 CLAIMS_MAX = 1
-"""Most threads of one worker that claim a run at once: a claim takes a moment, and the others would wait for it."""
-ADMIT_S = 0.1
-"""Between two looks whether a run may be admitted."""
-SIGNALS_S = 0.5
-"""How soon a second signal is noticed while the runs come to their ends."""
+"""Number of threads that may claim a run at the same time. A claim is short, and concurrent ones would only wait."""
+ADMISSION_POLL_S = 0.1
+"""Pause between two checks whether a run may be admitted."""
+SIGNAL_POLL_S = 0.5
+"""Longest time until a second signal is noticed while the runs end."""
 
 
 class Runtime:
-    """The one runtime of a worker process."""
+    """Runtime of a worker process, which has exactly one."""
 
     def __init__(self, name: str, queues: Iterable[str], slots: int, conf: RunsSettings) -> None:
         self.conf = conf
@@ -59,9 +58,9 @@ class Runtime:
         self.buffer.allow_connections(capacity.redis_connections(slots))
         self.worker = register_worker(name, sorted(queues), slots)
         self.signals = 0
-        """How often the process was asked to stop. Set by a signal's handler, which may do nothing else."""
+        """Number of signals that requested a stop. Signal handlers set it, and do nothing else."""
         self.claims = self.idle_wakes = 0
-        """Wake-ups that claimed a run, and those that claimed none."""
+        """Number of wake-ups that claimed a run, and of those that claimed none."""
         self.hurrying = threading.Event()
         self._stopping = threading.Event()
         self._hurried = False
@@ -76,14 +75,14 @@ class Runtime:
             conf,
             lambda: {"claims": self.claims, "idle_wakes": self.idle_wakes},
         )
-        self._news = News(self.worker, every_s=conf.heartbeat_s, keys=self._keys, learned=self._take_news)
+        self._poller = Poller(self.worker, every_s=conf.heartbeat_s, keys=self._keys, on_states=self._forward_states)
         self._claiming = threading.BoundedSemaphore(CLAIMS_MAX)
         self._writing = threading.BoundedSemaphore(conf.database_writers_max if has_many_writers() else 1)
         self._listener = Listener(
             self.buffer,
             poll_s=conf.cancel_poll_s,
             run_ids=self._run_ids,
-            on_notice=self._take_notice,
+            on_notice=self._forward_notice,
             on_flags=self._cancel,
         )
         self._resources = ResourceSampler(self._roots, every_s=conf.resource_poll_s)
@@ -99,7 +98,7 @@ class Runtime:
             thread.start()
 
     def services(self) -> WorkerServices:
-        """What the supervisors of this worker share."""
+        """Services that the supervisors of this worker share."""
         return WorkerServices(
             conf=self.conf,
             buffer=self.buffer,
@@ -115,61 +114,67 @@ class Runtime:
         )
 
     @property
-    def _threads(self) -> tuple[News | Listener | Recorder | ResourceSampler | Watchdog, ...]:
-        return (self._news, self._listener, self.recorder, self._resources, self._watchdog)
+    def _threads(self) -> tuple[Poller | Listener | Recorder | ResourceSampler | Watchdog, ...]:
+        return (self._poller, self._listener, self.recorder, self._resources, self._watchdog)
 
     @property
     def stopping(self) -> bool:
         return self._stopping.is_set()
 
     def drain(self) -> None:
-        """Claim nothing more, tell the children; called again: hurry."""
+        """Stop claiming runs, and notify the supervisors. A second call ends the drain time."""
         self._hurried = self._stopping.is_set()
         event = Draining(hurry=self._hurried)
         if not self._stopping.is_set():
             self._stopping.set()
-            threading.Thread(target=self._hurry_when_asked, name="hurry", daemon=True).start()
-            _quietly("note its stop", lambda: Worker.objects.filter(pk=self.worker.pk).update(stopping_at=Now()))
+            threading.Thread(target=self._hurry_on_second_signal, name="hurry", daemon=True).start()
+            _try_write(
+                "record the stop of this worker",
+                lambda: Worker.objects.filter(pk=self.worker.pk).update(stopping_at=Now()),
+            )
         for supervisor in self._all():
             supervisor.post(event)
 
     def stop(self, timeout_s: float) -> None:
-        """Wait until every supervisor has ended, at most `timeout_s`; then end the threads and the fork server."""
+        """Wait at most `timeout_s` for the supervisors to end; then end the threads and the fork server."""
         if not self.stopping:
             self.drain()
         deadline = time.monotonic() + timeout_s
-        while self._wait_for_idle(min(deadline - time.monotonic(), SIGNALS_S)):
-            pass  # a signal's handler runs between two waits
+        while self._wait_for_idle(min(deadline - time.monotonic(), SIGNAL_POLL_S)):
+            pass  # signal handlers run between two waits
         self.hurrying.set()
         for thread in self._threads:
             thread.end()
         self.forkserver.stop()
         self.heartbeat.end()
-        _quietly("note its end", lambda: Worker.objects.filter(pk=self.worker.pk).update(stopped_at=Now()))
+        _try_write(
+            "record the end of this worker", lambda: Worker.objects.filter(pk=self.worker.pk).update(stopped_at=Now())
+        )
 
     def _wait_for_idle(self, timeout_s: float) -> bool:
-        """Whether there still is a supervisor, and time to wait for it."""
+        """Return whether a supervisor is left, and time to wait for it."""
         with self._idle:
             self._idle.wait_for(lambda: not self._supervisors, max(timeout_s, 0.0))
             return bool(self._supervisors) and timeout_s > 0
 
     def end_soon(self) -> None:
-        """Stop, and give the runs no more time. For a signal's handler, which may meet any lock held by the thread
-        that it interrupts: so the work is another thread's.
+        """Stop without drain time. Safe in a signal handler: another thread does the work, since the interrupted thread
+        may hold any lock.
         """
         self.signals += 2
         threading.Thread(target=self.drain, name="drain", daemon=True).start()
 
-    def _hurry_when_asked(self) -> None:
-        """In a thread of its own, since Celery's handler of SIGQUIT has the main thread wait for its pool."""
-        while not self.hurrying.wait(SIGNALS_S):
+    def _hurry_on_second_signal(self) -> None:
+        """End the drain time at a second signal. In its own thread: on SIGQUIT, Celery blocks the main thread."""
+        while not self.hurrying.wait(SIGNAL_POLL_S):
             if self.signals > 1:
                 self.hurrying.set()
                 self.drain()
 
     def _end_stalled(self) -> None:
         logger.critical(
-            "Wake-ups wait for %g s and this worker takes none: it ends itself", self.conf.consumer_stalled_after_s
+            "The consumer has stalled: it took no wake-up for %g s. This worker exits.",
+            self.conf.consumer_stalled_after_s,
         )
         self.stop(timeout_s=self.conf.drain_s + STALLED_GRACE_S)
         os._exit(STALLED_STATUS)
@@ -177,7 +182,7 @@ class Runtime:
     # Admission
 
     def claim(self, queues: Sequence[str], task_id: str) -> Attempt | None:
-        """Claim the next due run of `queues`, and keep its lease from then on. None if there is none, or not now."""
+        """Claim the next due run of `queues`, and renew its lease from then on. None if no run is due or admitted."""
         attempt: Attempt | None = None
         try:
             if self._admits():
@@ -191,57 +196,58 @@ class Runtime:
         return attempt
 
     def _admits(self) -> bool:
-        """Whether this worker may take on another run; waits for a moment where it may not.
+        """Return whether this worker may execute another run. Waits for at most a lease if it may not.
 
-        A run that is left in the database starts later, here or elsewhere. Its wake-up is sent again by reconcile.
+        A run that is not admitted stays pending, and reconcile sends its wake-up again.
         """
         deadline = time.monotonic() + self.conf.lease_s
         while not self.stopping:
-            why = self._why_not()
-            if not why:
+            obstacle = self._obstacle()
+            if not obstacle:
                 return True
             if time.monotonic() >= deadline:
-                logger.warning("No further run is admitted for now: %s", why)
+                logger.warning("Cannot admit another run: %s", obstacle)
                 return False
-            self._stopping.wait(ADMIT_S)
+            self._stopping.wait(ADMISSION_POLL_S)
         return False
 
-    def _why_not(self) -> str:
+    def _obstacle(self) -> str:
+        """Return why no run is admitted now; empty if one is."""
         if self.heartbeat.is_late:
-            return f"the leases were renewed {self.heartbeat.age_s:.1f} s ago"
-        return "" if capacity.has_room() else "the open files of this process are used up"
+            return f"the last renewal of the leases was {self.heartbeat.age_s:.1f} s ago"
+        return "" if capacity.has_room() else "this process has no free open files"
 
     def linger_s(self) -> float:
-        """How long each supervisor waits for more output before it goes on: the longer, the more of them there are."""
+        """Return how long each supervisor waits for more output. It grows with the number of runs."""
         return max(len(self._supervisors) - self.conf.linger_above_runs, 0) * self.conf.linger_per_run_s
 
     @contextmanager
     def turn_to_write(self) -> Iterator[None]:
-        """Wait for one of the few turns at the database, so that many ends at once do not overwhelm it."""
+        """Wait until fewer than `database_writers_max` supervisors write, and keep a turn within the context."""
         with self._writing:
             try:
                 yield
             finally:
                 close_connection()
 
-    # Supervisors come and go
+    # Supervisors
 
     def join(self, supervisor: Member) -> None:
-        """Have a supervisor told of what concerns its attempt, and at once of a drain that has begun."""
+        """Register a supervisor for the events of its attempt. Sends it a drain that has already begun."""
         with self._lock:
             self._supervisors[supervisor.key] = supervisor
         if self.stopping:
             supervisor.post(Draining(hurry=self._hurried))
 
     def leave(self, key: AttemptKey) -> None:
-        """Forget an attempt: its lease is not renewed any more."""
+        """Unregister an attempt, and stop renewing its lease."""
         self.heartbeat.remove(key)
         with self._idle:
             self._supervisors.pop(key, None)
             self._idle.notify_all()
 
     def _count(self, *, claimed: bool) -> None:
-        """Count a wake-up."""
+        """Count a wake-up by whether it claimed a run."""
         with self._lock:
             self.claims += claimed
             self.idle_wakes += not claimed
@@ -260,44 +266,45 @@ class Runtime:
     def _roots(self) -> dict[int, Callable[[Usage], None]]:
         return {supervisor.pid: supervisor.measured for supervisor in self._all() if supervisor.pid is not None}
 
-    # News from the threads
+    # Events from the threads
 
-    def _take_news(self, keys: set[AttemptKey], rows: dict[AttemptKey, AttemptNews]) -> None:
+    def _forward_states(self, keys: set[AttemptKey], states: dict[AttemptKey, AttemptState]) -> None:
         for supervisor in self._all():
-            if supervisor.key not in keys:
+            key = supervisor.key
+            if key not in keys:
                 continue
-            news = rows.get(supervisor.key)
-            if news is None:
+            state = states.get(key)
+            if state is None:
                 supervisor.post(LeaseLost())
                 continue
-            supervisor.post(StoredUpTo(news.lines_stored, news.results_stored))
-            if news.cancel_requested_by is not None:
-                supervisor.post(CancelRequested(news.cancel_requested_by))
-            if news.inspection_asked:
-                supervisor.post(events.InspectionAsked())
+            supervisor.post(StoredUpTo(key, state.lines_stored, state.results_stored))
+            if state.cancel_requested_by is not None:
+                supervisor.post(CancelRequested(key.run_id, state.cancel_requested_by))
+            if state.inspection_requested:
+                supervisor.post(InspectionRequested(key.run_id))
 
-    def _take_notice(self, notice: Notice) -> None:
-        if isinstance(notice, CancelAsked):
-            self._cancel({notice.run_id})
-            return
-        if isinstance(notice, InspectionAsked):
-            for supervisor in self._all():
-                if supervisor.key.run_id == notice.run_id:
-                    supervisor.post(events.InspectionAsked())
-            return
-        with self._lock:
-            addressed = self._supervisors.get(notice.key)
-        if addressed is not None:
-            addressed.post(StoredUpTo(notice.lines, notice.results))
+    def _forward_notice(self, notice: Notice) -> None:
+        match notice:
+            case CancelRequested(run_id):
+                self._cancel({run_id})
+            case InspectionRequested(run_id):
+                for supervisor in self._all():
+                    if supervisor.key.run_id == run_id:
+                        supervisor.post(notice)
+            case StoredUpTo(key):
+                with self._lock:
+                    addressed = self._supervisors.get(key)
+                if addressed is not None:
+                    addressed.post(notice)
 
     def _cancel(self, run_ids: set[int]) -> None:
         for supervisor in self._all():
-            if supervisor.key.run_id in run_ids:
-                supervisor.post(CancelRequested(asked_by(supervisor.key.run_id)))
+            if (run_id := supervisor.key.run_id) in run_ids:
+                supervisor.post(CancelRequested(run_id, cancel_requester(run_id)))
 
 
-def asked_by(run_id: int) -> str:
-    """Name of whoever requested the cancel of a run; empty if the database does not answer."""
+def cancel_requester(run_id: int) -> str:
+    """Return the name of the user who requested the cancel of a run; empty if the database is unavailable."""
     try:
         return Run.objects.filter(pk=run_id).values_list("cancel_requested_by", flat=True).first() or ""
     except (DatabaseError, InterfaceError):
@@ -305,7 +312,7 @@ def asked_by(run_id: int) -> str:
 
 
 def register_worker(name: str, queues: list[str], slots: int) -> Worker:
-    """Create the row of this process."""
+    """Create the row of this worker process."""
     return Worker.objects.create(
         name=name,
         host=machine.host(),
@@ -318,8 +325,8 @@ def register_worker(name: str, queues: list[str], slots: int) -> Worker:
     )
 
 
-def _quietly(what: str, write: Callable[[], Any]) -> None:
-    """Do a write that may fail: others judge a worker by its process and its leases."""
+def _try_write(what: str, write: Callable[[], Any]) -> None:
+    """Attempt a write that may fail: reconcile relies on the process and its leases instead."""
     try:
         write()
     except (DatabaseError, InterfaceError) as error:
@@ -332,9 +339,9 @@ _current: Runtime | None = None
 
 
 def runtime() -> Runtime:
-    """The runtime of this worker process. Raises RuntimeError in any other process."""
+    """Return the runtime of this worker process. Raises RuntimeError in any other process."""
     if _current is None:
-        raise RuntimeError("Runs are executed by a Celery worker of a run queue; this process is none.")
+        raise RuntimeError("This process is not a Celery worker of a run queue.")
     return _current
 
 

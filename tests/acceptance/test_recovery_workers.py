@@ -183,7 +183,7 @@ def test_a_supervisor_that_fails_by_itself_costs_an_attempt_and_no_run(team: Tea
     run = ended(team.counting(count=40))
     assert team.is_counted(run, count=40)
     assert ends(run) == ["lost", "completed"]
-    assert attempts(run)[0].error == "Its supervisor failed; the worker's log says why."
+    assert attempts(run)[0].error == "Its supervisor failed; see the worker's log."
     assert summary(run)["resumed_from"] > 0
 
 

@@ -12,7 +12,7 @@ from runs.exceptions import SpawnFailed
 from runs.forkserver import client
 from runs.forkserver.client import Fate, ForkServer
 from runs.models import Run
-from runs.supervisor.supervise import _given_up
+from runs.supervisor.supervise import _abandon
 from tests.factories import make_attempt
 from tests.integration.spawning import spec
 
@@ -34,7 +34,7 @@ def test_a_run_is_handed_back_where_its_worker_had_run_out_of_something(
 ) -> None:
     attempt = make_attempt()
     Run.objects.filter(pk=attempt.run_id).update(max_attempts=1)
-    assert _given_up(attempt, error)["end"] == end
+    assert _abandon(attempt, error)["end"] == end
     run = Run.objects.get(pk=attempt.run_id)
     assert run.status == status
     if status == "pending":

@@ -10,7 +10,7 @@ from django.db import OperationalError, connection
 
 from runs.exceptions import BufferUnavailable
 from runs.lines import flush as flushing
-from runs.lines.buffer import Buffer, CancelAsked, StoredUpTo, Stream
+from runs.lines.buffer import Buffer, CancelRequested, StoredUpTo, Stream
 from runs.lines.flush import Flush, flush_all, flush_run
 from runs.lines.store import Stored, store_entries
 from runs.models import Attempt, LogLine, Result
@@ -58,7 +58,7 @@ def test_what_is_stored_is_announced(buffer: Buffer) -> None:
     flush_run(attempt.run_id)
     assert next(notice for notice in heard if notice) == StoredUpTo(attempt.key, 3, 0)
     buffer.flag_cancel(1)
-    assert next(notice for notice in heard if notice) == CancelAsked(1)
+    assert next(notice for notice in heard if notice) == CancelRequested(1)
 
 
 def test_a_run_that_another_flusher_is_at_is_left_alone(buffer: Buffer) -> None:

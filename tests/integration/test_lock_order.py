@@ -21,7 +21,7 @@ from runs.models import Attempt, LogLine
 from runs.outcomes import Outcome
 from runs.recovery.reconcile import recover
 from runs.states import FailureKind, Status
-from runs.supervisor.recorder import Answers, RunRecords
+from runs.supervisor.recorder import Callbacks, RunRecords
 from tests.factories import make_attempt
 from tests.waiting import wait_until
 
@@ -33,7 +33,7 @@ LINE = b'1:1:[1.5,20,"log","a line",null]'
 
 def record(attempt: Attempt) -> None:
     """Write everything that an attempt may write at once."""
-    records = RunRecords(attempt.key, Answers(store_said=lambda: _store(attempt)))
+    records = RunRecords(attempt.key, Callbacks(store_output=lambda: _store(attempt)))
     records.progress(Progress(1, 2, "half"))
     records.checkpoint({"id": 1, "sync": False, "state": {}})
     records.mark(child_pid=7)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from runs.exceptions import BufferUnavailable
-from runs.lines.buffer import Buffer, CancelAsked, Notice, StoredUpTo, notices
+from runs.lines.buffer import Buffer, CancelRequested, Notice, StoredUpTo, notices
 from runs.states import AttemptKey
 from tests.servers import RedisServer
 
@@ -26,7 +26,7 @@ def first(heard: Iterator[Notice | None]) -> Notice:
 
 def test_a_flag_is_heard_and_stays_up(buffer: Buffer, heard: Iterator[Notice | None]) -> None:
     buffer.flag_cancel(3)
-    assert first(heard) == CancelAsked(3)
+    assert first(heard) == CancelRequested(3)
     assert buffer.flagged([2, 3, 4]) == {3}
     assert buffer.flagged([]) == set()
 
@@ -67,6 +67,6 @@ def test_what_another_version_says_is_passed_over(data: bytes) -> None:
     assert notices.decode(data) is None
 
 
-@pytest.mark.parametrize("notice", [CancelAsked(9), StoredUpTo(AttemptKey(9, 1), 0, 4)])
+@pytest.mark.parametrize("notice", [CancelRequested(9), StoredUpTo(AttemptKey(9, 1), 0, 4)])
 def test_notices_are_read_as_they_were_said(notice: Notice) -> None:
     assert notices.decode(notices.encode(notice).encode()) == notice

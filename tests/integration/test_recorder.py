@@ -11,7 +11,7 @@ from runs.lines.records import ArtifactRecord, Progress
 from runs.models import Artifact, Attempt, Checkpoint, Run
 from runs.outcomes import Outcome
 from runs.states import FailureKind, Status
-from runs.supervisor.recorder import Answers, RunRecords
+from runs.supervisor.recorder import Callbacks, RunRecords
 from runs.transitions import EndResult, end_attempt
 from tests.factories import make_attempt, make_run
 
@@ -28,16 +28,16 @@ class Heard:
         self.notes: list[str] = []
         self.records = RunRecords(
             attempt.key,
-            Answers(
+            Callbacks(
                 stored=self.acknowledged.append,
                 refused=lambda number, why: self.refused.append((number, why)),
                 note=self.notes.append,
                 hurry=lambda: None,
-                store_said=self._store_said,
+                store_output=self._store_output,
             ),
         )
 
-    def _store_said(self) -> None:
+    def _store_output(self) -> None:
         assert not Checkpoint.objects.exists()
         self.said += 1
 

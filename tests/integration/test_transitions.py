@@ -175,16 +175,16 @@ def test_the_news_of_an_attempt_tell_of_its_cancel_and_of_stored_lines() -> None
     worker = make_worker()
     attempt, quiet = make_attempt(worker=worker, lines_stored=[[1, 40]]), make_attempt(worker=worker)
     transitions.request_cancel(attempt.run_id, by="ada")
-    news = transitions.news(worker, [attempt.key, quiet.key])
-    assert (news[attempt.key].cancel_requested_by, news[attempt.key].lines_stored) == ("ada", 40)
-    assert news[quiet.key].cancel_requested_by is None
+    states = transitions.attempt_states(worker, [attempt.key, quiet.key])
+    assert (states[attempt.key].cancel_requested_by, states[attempt.key].lines_stored) == ("ada", 40)
+    assert states[quiet.key].cancel_requested_by is None
 
 
 def test_there_are_no_news_of_what_was_taken_over_or_is_another_worker_s() -> None:
     worker = make_worker()
     lost, other = make_attempt(worker=worker), make_attempt()
     transitions.release(lost.key, LOST)
-    assert transitions.news(worker, [lost.key, other.key]) == {}
+    assert transitions.attempt_states(worker, [lost.key, other.key]) == {}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from runs.states import AttemptKey
 from runs.supervisor import provenance
-from runs.supervisor.recorder import Answers, Pending, RunRecords
+from runs.supervisor.recorder import Callbacks, Pending, RunRecords
 from tests.waiting import wait_until
 
 
@@ -18,7 +18,7 @@ class Written(RunRecords):
     """Keeps what would be stored."""
 
     def __init__(self) -> None:
-        super().__init__(AttemptKey(1, 1), Answers())
+        super().__init__(AttemptKey(1, 1), Callbacks())
         self.stored: list[dict[str, Any]] = []
 
     def _store(self, taken: Pending) -> bool:
@@ -56,7 +56,7 @@ def test_code_of_which_nothing_can_be_told_harms_nothing(monkeypatch: pytest.Mon
 
 def test_a_checkpoint_that_is_waited_for_is_written_at_once() -> None:
     hurried = threading.Event()
-    records = RunRecords(AttemptKey(1, 1), Answers(hurry=hurried.set))
+    records = RunRecords(AttemptKey(1, 1), Callbacks(hurry=hurried.set))
     records.checkpoint({"id": 1, "sync": False, "state": {}})
     assert not hurried.is_set()
     records.checkpoint({"id": 2, "sync": True, "state": {}})

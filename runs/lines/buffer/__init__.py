@@ -12,9 +12,9 @@ from django.conf import settings
 from runs.lines.buffer.client import connect
 from runs.lines.buffer.keys import Stream
 from runs.lines.buffer.lists import Lists, Pushed
-from runs.lines.buffer.notices import CancelAsked, InspectionAsked, Notice, Notices, StoredUpTo
+from runs.lines.buffer.notices import CancelRequested, InspectionRequested, Notice, Notices, StoredUpTo
 
-__all__ = ["Buffer", "CancelAsked", "InspectionAsked", "Notice", "Pushed", "StoredUpTo", "Stream", "buffer"]
+__all__ = ["Buffer", "CancelRequested", "InspectionRequested", "Notice", "Pushed", "StoredUpTo", "Stream", "buffer"]
 
 
 class Buffer(Lists, Notices):

@@ -1,4 +1,4 @@
-"""Cancel flags, and notices to workers. All of it may be lost: the database has it too."""
+"""Cancel flags, and notices to workers. Any of it may be lost: the database holds the same state."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from runs.states import AttemptKey
 
 FLAG_LIFE_S = 24 * 3600
 SILENCE_S = 10.0
-"""A listener that received nothing for so long, not even an answer to its pings, has lost its connection."""
+"""Longest silence, without even an answer to a ping, after which a listener takes its connection for lost."""
 
 
 @dataclass(frozen=True, slots=True)
-class CancelAsked:
-    """The cancel of this run was requested."""
+class CancelRequested:
+    """A cancel of this run was requested."""
 
     run_id: int
+    by: str = ""
+    """Who requested it; empty if unknown. A notice does not carry it."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredUpTo:
-    """Lines and results of this attempt are in the database, all up to these seqs."""
+    """All lines and results of this attempt up to these seqs are in the database."""
 
     key: AttemptKey
     lines: int
@@ -36,33 +38,33 @@ class StoredUpTo:
 
 
 @dataclass(frozen=True, slots=True)
-class InspectionAsked:
+class InspectionRequested:
     """A stack trace of this run was requested."""
 
     run_id: int
 
 
-Notice = CancelAsked | StoredUpTo | InspectionAsked
+Notice = CancelRequested | StoredUpTo | InspectionRequested
 
 
 def encode(notice: Notice) -> str:
-    """`cancel:<run>`, `inspect:<run>` or `stored:<run>:<attempt>:<lines>:<results>`."""
-    if isinstance(notice, CancelAsked):
+    """Encode as `cancel:<run>`, `inspect:<run>` or `stored:<run>:<attempt>:<lines>:<results>`."""
+    if isinstance(notice, CancelRequested):
         return f"cancel:{notice.run_id}"
-    if isinstance(notice, InspectionAsked):
+    if isinstance(notice, InspectionRequested):
         return f"inspect:{notice.run_id}"
     return f"stored:{notice.key.run_id}:{notice.key.number}:{notice.lines}:{notice.results}"
 
 
 def decode(data: bytes) -> Notice | None:
-    """Decode a notice; None for an unknown one, as another version may send."""
+    """Decode a notice. None if its kind is unknown: another version may have sent it."""
     try:
         kind, *numbers = data.decode("ascii").split(":")
         run_id, *rest = map(int, numbers)
         if kind == "cancel" and not rest:
-            return CancelAsked(run_id)
+            return CancelRequested(run_id)
         if kind == "inspect" and not rest:
-            return InspectionAsked(run_id)
+            return InspectionRequested(run_id)
         if kind == "stored":
             attempt, lines, results = rest
             return StoredUpTo(AttemptKey(run_id, attempt), lines, results)
@@ -72,7 +74,7 @@ def decode(data: bytes) -> Notice | None:
 
 
 class Notices:
-    """Thread-safe; each listener has a connection of its own."""
+    """Sending and receiving of notices. Thread-safe; each listener has its own connection."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._notices_client = client
@@ -82,33 +84,33 @@ class Notices:
         with available(f"flag the cancel of run {run_id}"):
             pipeline: Any = self._notices_client.pipeline(transaction=False)
             pipeline.set(keys.cancel(run_id), 1, ex=FLAG_LIFE_S)
-            pipeline.publish(keys.NOTICES, encode(CancelAsked(run_id))).execute()
+            pipeline.publish(keys.NOTICES, encode(CancelRequested(run_id))).execute()
 
-    def ask_inspection(self, run_id: int) -> None:
+    def request_inspection(self, run_id: int) -> None:
         """Notify the supervisor of a run that a stack trace was requested."""
-        with available(f"ask where run {run_id} is"):
-            self._notices_client.publish(keys.NOTICES, encode(InspectionAsked(run_id)))
+        with available(f"request a stack trace of run {run_id}"):
+            self._notices_client.publish(keys.NOTICES, encode(InspectionRequested(run_id)))
 
     def flagged(self, run_ids: Sequence[int]) -> set[int]:
-        """The runs with a cancel flag."""
+        """Return the runs with a cancel flag."""
         if not run_ids:
             return set()
-        with available("tell which runs are to be cancelled"):
+        with available("read cancel flags"):
             flags = cast("list[bytes | None]", self._notices_client.mget([keys.cancel(run_id) for run_id in run_ids]))
         return {run_id for run_id, flag in zip(run_ids, flags, strict=True) if flag is not None}
 
     def announce_stored(self, key: AttemptKey, lines: int, results: int) -> None:
-        """Notify the supervisor of an attempt that it may forget what is stored."""
-        with available(f"announce what is stored of run {key.run_id}"):
+        """Notify the supervisor of an attempt up to which seqs it may drop lines and results."""
+        with available(f"announce the stored lines of run {key.run_id}"):
             self._notices_client.publish(keys.NOTICES, encode(StoredUpTo(key, lines, results)))
 
     def notices(self, timeout_s: float) -> Iterator[Notice | None]:
-        """Listen: each notice as it comes, and None whenever none came for `timeout_s`, so that the caller may end.
+        """Yield each notice as it arrives, and None after each `timeout_s` without one, so that the caller can stop.
 
-        Never ends by itself; close the iterator. Raises BufferUnavailable when the connection is lost or was silent for
-        SILENCE_S; notices in between are lost, and the caller starts again.
+        Endless; close the iterator. Raises BufferUnavailable when the connection is lost or silent for SILENCE_S.
+        Notices sent before the caller listens again are lost.
         """
-        with available("be listened to"):
+        with available("receive notices"):
             pubsub: Any = self._notices_client.pubsub()  # type: ignore[no-untyped-call]
             try:
                 pubsub.subscribe(keys.NOTICES)
@@ -128,7 +130,7 @@ def _listen(pubsub: Any, timeout_s: float) -> Iterator[Notice | None]:
                 yield notice
             continue
         if now - received > SILENCE_S:
-            raise BufferUnavailable(f"Redis has been silent for {now - received:.0f} s; listening starts again.")
+            raise BufferUnavailable(f"Redis has been silent for {now - received:.0f} s; reconnecting.")
         if now - max(received, pinged) > TIMEOUT_S:
             pinged = now
             pubsub.ping()

@@ -1,4 +1,4 @@
-"""The thread that reads what others have done to this worker's attempts: cancels, takeovers, stored lines."""
+"""Thread that polls the database for changes to this worker's attempts: cancels, takeovers, stored lines."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 from runs import transitions
 from runs.models import Worker
 from runs.states import AttemptKey
-from runs.transitions import AttemptNews
+from runs.transitions import AttemptState
 
 logger = logging.getLogger(__name__)
 
 
-class News(threading.Thread):
-    """Reads every `every_s`, and passes on what it read. It writes nothing, and no renewal depends on it."""
+class Poller(threading.Thread):
+    """Read the state of the attempts every `every_s`. Writes nothing, and no renewal of a lease depends on it."""
 
     def __init__(
         self,
@@ -25,10 +25,10 @@ class News(threading.Thread):
         *,
         every_s: float,
         keys: Callable[[], set[AttemptKey]],
-        learned: Callable[[set[AttemptKey], dict[AttemptKey, AttemptNews]], None],
+        on_states: Callable[[set[AttemptKey], dict[AttemptKey, AttemptState]], None],
     ) -> None:
-        super().__init__(name="news", daemon=True)
-        self._worker, self._every_s, self._keys, self._learned = worker, every_s, keys, learned
+        super().__init__(name="poller", daemon=True)
+        self._worker, self._every_s, self._keys, self._on_states = worker, every_s, keys, on_states
         self._ending = threading.Event()
         self._is_failing = False
 
@@ -37,21 +37,21 @@ class News(threading.Thread):
             try:
                 close_old_connections()
                 self.run_once()
-            except Exception:  # whatever it is: without this thread nobody notices a takeover
-                logger.exception("Cannot read the news of the runs; trying again")
+            except Exception:  # any: without this thread a takeover is not noticed
+                logger.exception("Cannot read the state of the attempts; trying again")
 
     def run_once(self) -> bool:
-        """Read once; False if the database did not answer."""
+        """Read once. False if the database is unavailable."""
         keys = self._keys()
         try:
-            news = transitions.news(self._worker, keys)
+            states = transitions.attempt_states(self._worker, keys)
         except (DatabaseError, InterfaceError) as error:
             if not self._is_failing:
-                logger.warning("The database does not answer: %s", str(error).strip())
+                logger.warning("The database is unavailable: %s", str(error).strip())
             self._is_failing = True
             return False
         self._is_failing = False
-        self._learned(keys, news)
+        self._on_states(keys, states)
         return True
 
     def end(self) -> None:
