@@ -259,7 +259,7 @@ def signal_name(value: int | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What the sentence about a run is made of."""
+    """Columns and counts from which the sentence about a run is made."""
 
     status: Status
     failure_kind: str
@@ -272,11 +272,13 @@ class RunFacts:
     cancel_requested_at: datetime | None
     cancel_requested_by: str
     is_served: bool = True
-    """Whether a live worker listens to the queue of a pending run."""
+    """True if a live worker listens to the queue of a pending run."""
+    losses: int = 0
+    """Number of lost attempts, if they make a pending run wait for a worker without other runs."""
 
 
 def status_sentence(facts: RunFacts, now: datetime) -> str:
-    """The status and its reason in words, for people."""
+    """Describe the status and its reason in a sentence."""
     match facts.status:
         case Status.PENDING:
             return _pending(facts, now)
@@ -291,16 +293,22 @@ def status_sentence(facts: RunFacts, now: datetime) -> str:
 
 
 def error_beside(error: str, sentence: str) -> str:
-    """The error, unless the sentence about the run has said it already."""
+    """Return the error, or nothing if the sentence about the run contains it."""
     return "" if error.strip().rstrip(".") in sentence else printable(error)
 
 
 def _pending(facts: RunFacts, now: datetime) -> str:
+    times = f"{facts.losses} time{'' if facts.losses == 1 else 's'}"
+    alone = f"a worker without other runs, because the run was lost {times}" if facts.losses else ""
     if facts.not_before is not None and facts.not_before > now:
-        return f"Starts {age(facts.not_before, now)}, not before {date_time(facts.not_before)}."
-    waits = f"Waiting for a free worker of queue “{facts.queue}”."
+        starts = f"Starts {age(facts.not_before, now)}, not before {date_time(facts.not_before)}"
+        return f"{starts}, on {alone}." if alone else f"{starts}."
     if not facts.is_served:
         waits = f"Waiting: no worker listens to queue “{facts.queue}”."
+    elif alone:
+        return f"Waiting for {alone}."
+    else:
+        waits = f"Waiting for a free worker of queue “{facts.queue}”."
     return f"Attempt {facts.attempt} did not finish. {waits}" if facts.attempt else waits
 
 

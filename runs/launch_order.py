@@ -26,12 +26,12 @@ NAME_MAX = 200
 QUEUE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 PRIORITIES = range(-32768, 32768)
 SEED_MAX = 2**31 - 1
-"""numpy, scikit-learn and torch all take a seed up to here."""
+"""Largest seed that numpy, scikit-learn and torch all accept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A launch with everything looked up and merged, to be validated and written."""
+    """Launch with all its values resolved and merged."""
 
     experiment: Entry
     instance: Instance | None
@@ -41,11 +41,11 @@ class Order:
     queue: str
     priority: int
     retries: dict[str, Any] = field(default_factory=dict)
-    """Kind of failure → policy; before `checked` only what the launch says."""
+    """Kind of failure → policy. Before `checked`, only the overrides of the launch."""
 
 
 def resolve(target: str | Instance | type[Experiment] | Entry) -> tuple[Entry, Instance | None]:
-    """The experiment, and the instance if one is meant; its name comes first. Raises LaunchRefused."""
+    """Return the experiment, and the instance if `target` names or is one. Raises LaunchRefused."""
     if isinstance(target, Instance):
         return find_experiment(target.experiment), target
     if isinstance(target, str):
@@ -55,7 +55,7 @@ def resolve(target: str | Instance | type[Experiment] | Entry) -> tuple[Entry, I
 
 
 def find_experiment(name: str) -> Entry:
-    """Raises LaunchRefused, LaunchPostponed."""
+    """Return the experiment with this name. Raises LaunchRefused or LaunchPostponed."""
     try:
         return catalog.current().get(name)
     except CatalogUnavailable as error:
@@ -75,7 +75,7 @@ def prepare(  # noqa: PLR0913  # as services.launch
     priority: int | None = None,
     retries: Mapping[str, Any] | None = None,
 ) -> Order:
-    """Lay what the launch says over what the instance and the experiment say, and check it; see `services.launch`.
+    """Override the values of the experiment and the instance with those of the launch; see `services.launch`.
 
     Raises LaunchRefused with all problems at once.
     """
@@ -90,7 +90,7 @@ def prepare(  # noqa: PLR0913  # as services.launch
         Order(
             experiment,
             instance,
-            configuration if is_whole else laid_over(instance.configuration, configuration),
+            configuration if is_whole else overlay(instance.configuration, configuration),
             {**instance.limits, **(limits or {})},
             list(dict.fromkeys([*instance.tags, *tags])),
             queue or instance.queue or experiment.queue,
@@ -100,12 +100,12 @@ def prepare(  # noqa: PLR0913  # as services.launch
     )
 
 
-def laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with the values of `over`; mappings in both are merged, anything else is replaced. Pure."""
     merged = dict(base)
     for name, value in over.items():
         below = merged.get(name)
-        merged[name] = laid_over(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        merged[name] = overlay(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 

@@ -1,9 +1,9 @@
-"""What failed of late, told so that many failures of one experiment hide none of another's. Reads only, bounded.
+"""Recent failures, grouped so that many failures of one experiment do not hide those of another. Reads only, bounded.
 
-Few failures are told one by one. Of many, the newest of each experiment and kind of failure is told, with how many
-there are like it. The experiments are found by leaps over the index `run_experiment`, which SQLite does not take where
-only failed runs are asked for; then `run_failed` is probed for each and each kind, and at most COUNTED of its entries
-are read for each that has failed. So the number of runs does not matter.
+A few failures are listed one by one. Of many, the newest of each experiment and kind of failure is listed, with the
+number of others like it. A recursive query skips from experiment to experiment on the index `run_experiment`, which
+SQLite would not use for a query of failed runs only. Then the index `run_failed` is probed for each experiment and
+kind, and at most COUNTED entries are read where there are any. So the time does not grow with the number of runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from runs.models import Run
 from runs.states import FailureKind, Status
 
 COUNTED = 1_001
-"""Failures of one experiment and kind are counted so far."""
+"""Failures of one experiment and kind are counted up to this number."""
 
 _GROUPS = """
 WITH RECURSIVE
@@ -31,50 +31,50 @@ WITH RECURSIVE
     ),
     of_kind(name) AS (VALUES {kinds})
 SELECT experiment, kind, newest, (SELECT COUNT(*) FROM (
-    SELECT 1 FROM runs_run WHERE status = 'failed' AND experiment = found.experiment AND failure_kind = found.kind
+    SELECT 1 FROM runs_run WHERE status = 'failed' AND experiment = pair.experiment AND failure_kind = pair.kind
     AND finished_at > %s LIMIT {counted}) AS counted)
 FROM (
     SELECT of_experiment.name AS experiment, of_kind.name AS kind, (
         SELECT id FROM runs_run WHERE status = 'failed' AND experiment = of_experiment.name
         AND failure_kind = of_kind.name AND finished_at > %s ORDER BY finished_at DESC LIMIT 1) AS newest
     FROM of_experiment CROSS JOIN of_kind WHERE of_experiment.name IS NOT NULL
-) AS found WHERE newest IS NOT NULL
+) AS pair WHERE newest IS NOT NULL
 """
 
 
 class Group(NamedTuple):
-    """The failures of one experiment and kind."""
+    """Failures of one experiment and kind."""
 
     experiment: str
     kind: str
     newest: int
-    """Number of the run."""
+    """Id of the newest run."""
     times: int
-    """COUNTED if there are that many or more."""
+    """Number of runs; COUNTED if there are that many or more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     run: Run
     more: int = 0
-    """Others of the same experiment and kind, which are not told; COUNTED - 1 if there are that many or more."""
+    """Others of the same experiment and kind, which are not listed; COUNTED - 1 if there are that many or more."""
 
     @property
     def is_at_least(self) -> bool:
-        """Whether there may be others that were not counted."""
+        """True if there may be others that were not counted."""
         return self.more >= COUNTED - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    told: list[Failure] = field(default_factory=list)
+    shown: list[Failure] = field(default_factory=list)
     """Newest first."""
     left_out: int = 0
-    """Experiments and kinds that are not even told by their newest."""
+    """Number of groups (experiment and kind) without any listed failure."""
 
 
 def since(moment: datetime, limit: int) -> Failures:
-    """What failed after `moment`, at most `limit` of it, in two queries."""
+    """List failures after `moment`, at most `limit`, in two queries."""
     groups = _groups(moment)
     runs = Run.objects.select_related("launched_by").order_by("-finished_at", "-pk")
     if not groups:
@@ -82,12 +82,12 @@ def since(moment: datetime, limit: int) -> Failures:
     if sum(group.times for group in groups) <= limit:
         return Failures([Failure(run) for run in runs.filter(pk__in=_of_any(groups, moment))])
     more = {group.newest: group.times - 1 for group in groups}
-    told = [Failure(run, more[run.pk]) for run in runs.filter(pk__in=more)[:limit]]
-    return Failures(told, left_out=max(0, len(groups) - limit))
+    shown = [Failure(run, more[run.pk]) for run in runs.filter(pk__in=more)[:limit]]
+    return Failures(shown, left_out=max(0, len(groups) - limit))
 
 
 def _of_any(groups: list[Group], moment: datetime) -> QuerySet[Run, Any]:
-    """Keys of the failures of all these: a probe of the index for each, which an OR of them would not be."""
+    """Select the ids of all failures of the groups: a UNION probes the index for each group, an OR would not."""
     failed = Run.objects.filter(status=Status.FAILED, finished_at__gt=moment)
     first, *rest = (
         failed.filter(experiment=group.experiment, failure_kind=group.kind).order_by().values("pk") for group in groups

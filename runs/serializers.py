@@ -6,16 +6,19 @@ Numbers of emitted and stored lines and results come from columns of the attempt
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
+
+from django.utils import timezone
 
 from experiments.catalog import masked
 from experiments.jsonvalues import document
 from runs import formatting
+from runs.conf import runs_settings
 from runs.lines import ranges
 from runs.lines.records import Line
 from runs.models import Artifact, Attempt, Result, Run
-from runs.states import ResultKind, Status
+from runs.states import AttemptEnd, ResultKind, Status
 
 RESULTS_MAX = 1000
 """Results in one run's document; `export_results` has them all."""
@@ -84,11 +87,11 @@ class AttemptDocument(TypedDict):
     peak_memory_bytes: int | None
     cpu_seconds: float | None
     restored: dict[str, int] | None
-    """The checkpoint that it went on from; null if it started clean."""
+    """Checkpoint from which it continued; null if it started from scratch."""
     certificate: dict[str, Any] | None
     """Failure report, see runs.recovery.failure_report."""
     inspection: dict[str, Any] | None
-    """Where it was when it was last looked at closely, see runs.inspections."""
+    """Newest stack traces that were captured, see runs.inspections."""
     cancel: dict[str, str | None]
     lines: CountDocument
     results: CountDocument
@@ -118,7 +121,7 @@ class RunSummary(TypedDict):
 
 
 class RunDocument(RunSummary):
-    """A run with everything but its lines and artifacts' contents."""
+    """A run with everything but its lines and the contents of its artifacts."""
 
     configuration: dict[str, Any]
     limits: dict[str, Any]
@@ -131,7 +134,7 @@ class RunDocument(RunSummary):
     schedule: str | None
     """Name of the schedule that launched it."""
     slot: str | None
-    """The time that it was launched for."""
+    """Scheduled time."""
     cancel_requested_at: str | None
     cancel_requested_by: str
     summary: Any
@@ -172,7 +175,7 @@ def result_document(result: Result) -> ResultDocument:
 
 
 def result_value(result: Result) -> Any:
-    """The value as JSON; NaN and infinities, also of metrics, as {"$float": "nan"}, see `experiments.jsonvalues`."""
+    """Return the value as JSON, with NaN and infinities as {"$float": "nan"}, see `experiments.jsonvalues`."""
     if result.number is not None:
         return result.number
     return {"$float": result.value} if result.kind == ResultKind.METRIC else document(result.value)
@@ -232,25 +235,21 @@ def attempt_document(attempt: Attempt) -> AttemptDocument:
             "killed_at": iso(attempt.killed_at),
             "gone_at": iso(attempt.gone_at),
         },
-        "lines": {"emitted": lines_emitted(attempt), "stored": ranges.count(attempt.lines_stored)},
-        "results": {"emitted": results_emitted(attempt), "stored": ranges.count(attempt.results_stored)},
+        "lines": lines_count(attempt),
+        "results": {"emitted": attempt.results_emitted, "stored": ranges.count(attempt.results_stored)},
         "missing_lines": missing_lines(attempt),
         "provenance": attempt.provenance,
     }
 
 
-def lines_emitted(attempt: Attempt) -> int | None:
-    """Lines that an attempt emitted; None until it has ended, and for ever where its worker was lost."""
-    return attempt.lines_emitted
-
-
-def results_emitted(attempt: Attempt) -> int | None:
-    """Results that an attempt emitted; None as for `lines_emitted`."""
-    return attempt.results_emitted
+def lines_count(attempt: Attempt) -> CountDocument:
+    return {"emitted": attempt.lines_emitted, "stored": ranges.count(attempt.lines_stored)}
 
 
 def missing_lines(attempt: Attempt) -> ranges.Ranges:
-    """The gaps in what is stored of an attempt that has ended; of one that lives some lines are always on their way."""
+    """List the gaps in the stored lines of an attempt that has ended. Empty while it is open: its lines are under
+    way.
+    """
     if attempt.finished_at is None:
         return []
     emitted = attempt.lines_emitted
@@ -258,7 +257,7 @@ def missing_lines(attempt: Attempt) -> ranges.Ranges:
 
 
 def run_summary(run: Run) -> RunSummary:
-    """`run` is best fetched with `select_related("instance", "launched_by")`."""
+    """Describe a run for a list. Fetch it with `select_related("instance", "launched_by")`."""
     return {
         "id": run.pk,
         "name": run.name,
@@ -279,7 +278,7 @@ def run_summary(run: Run) -> RunSummary:
 
 
 def run_document(run: Run) -> RunDocument:
-    """Everything about a run but its lines; bounded (RESULTS_MAX results). Five queries."""
+    """Describe a run with everything but its lines, and RESULTS_MAX results at most. Five queries."""
     attempts = [attempt_document(attempt) for attempt in run.attempts.select_related("worker").order_by("number")]
     results = list(run.results.order_by("attempt", "seq")[: RESULTS_MAX + 1])
     return {
@@ -317,7 +316,7 @@ def total(counts: Iterable[CountDocument]) -> CountDocument:
 
 
 def facts_of(run: Run, *, is_served: bool = True) -> formatting.RunFacts:
-    """Columns of the row that `formatting.status_sentence` needs."""
+    """Collect what `formatting.status_sentence` needs. One query if the run waits for a worker without other runs."""
     return formatting.RunFacts(
         status=Status(run.status),
         failure_kind=run.failure_kind,
@@ -330,4 +329,14 @@ def facts_of(run: Run, *, is_served: bool = True) -> formatting.RunFacts:
         cancel_requested_at=run.cancel_requested_at,
         cancel_requested_by=run.cancel_requested_by,
         is_served=is_served,
+        losses=run.attempts.filter(end=AttemptEnd.LOST).count() if waits_to_run_alone(run) else 0,
     )
+
+
+def waits_to_run_alone(run: Run) -> bool:
+    """Return whether a pending run waits for a worker without other runs, see `runs.losses`. It waits so for
+    `lost_wait_s` at most.
+    """
+    if run.status != Status.PENDING or run.alone_s is None:
+        return False
+    return run.not_before is None or run.not_before > timezone.now() - timedelta(seconds=runs_settings().lost_wait_s)

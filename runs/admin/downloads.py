@@ -15,7 +15,7 @@ from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpRe
 from django.utils.http import content_disposition_header
 
 from runs import formatting
-from runs.admin.run_page import INLINE_IMAGES
+from runs.admin.run_page.outcome import INLINE_IMAGES
 from runs.folders import run_folder
 from runs.lines.reading import Wanted, every
 from runs.lines.records import Line

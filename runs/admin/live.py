@@ -10,8 +10,12 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 
 from runs import comparison
-from runs.admin import permissions, run_page
+from runs.admin import permissions
 from runs.admin.log_view import LinesAsked
+from runs.admin.run_page.about import facts
+from runs.admin.run_page.attempts import attempt_views
+from runs.admin.run_page.head import head, ways_to_launch_again
+from runs.admin.run_page.outcome import outcome, outcome_token
 from runs.admin.timeline import timeline
 from runs.lines import following
 from runs.lines.reading import Follower, Read
@@ -52,8 +56,8 @@ def parts(
     """The parts whose token is not `known`. A part that costs much is not even rendered then."""
     makers: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
         "head": ("", lambda: _head(request, run, attempts)),
-        "outcome": (run_page.outcome_token(run, attempts), lambda: {"outcome": run_page.outcome(run)}),
-        "about": ("", lambda: {"facts": run_page.facts(run)}),
+        "outcome": (outcome_token(run, attempts), lambda: {"outcome": outcome(run)}),
+        "about": ("", lambda: {"facts": facts(run)}),
         "attempts": ("", lambda: _attempts(run, attempts)),
     }
     found: dict[str, Part] = {}
@@ -68,15 +72,15 @@ def parts(
 
 
 def _attempts(run: Run, attempts: Sequence[Attempt]) -> dict[str, Any]:
-    return {"attempts": run_page.attempt_views(run, attempts), "timeline": timeline(run, attempts)}
+    return {"attempts": attempt_views(run, attempts), "timeline": timeline(run, attempts)}
 
 
 def _head(request: HttpRequest, run: Run, attempts: Sequence[Attempt]) -> dict[str, Any]:
     return {
-        "head": run_page.head(run, attempts),
+        "head": head(run, attempts),
         "verdict": comparison.verdict(run),
         "may_cancel": permissions.may_cancel(request),
-        "again": run_page.ways_to_launch_again(run) if permissions.may_launch(request) else [],
+        "again": ways_to_launch_again(run) if permissions.may_launch(request) else [],
         "may_delete": permissions.may_delete(request),
     }
 

@@ -13,9 +13,11 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from runs import formatting, services
-from runs.admin import actions, downloads, live, log_view, permissions, run_page
+from runs.admin import actions, downloads, live, log_view, permissions
 from runs.admin.charts import series
 from runs.admin.ids import row_id
+from runs.admin.run_page import about
+from runs.admin.run_page.head import is_all_stored
 from runs.lines import curves, following
 from runs.models import Artifact, LogLine, Run
 from runs.states import Level, Source
@@ -75,13 +77,13 @@ class RunPages:
             "page": shown,
             "empty": shown.empty(is_final=run.is_final),
             "at": f"{following.write(shown.seen)}/{following.write(results)}",
-            "is_live": not (run.is_final and run_page.is_all_stored(attempts)),
+            "is_live": not (run.is_final and is_all_stored(attempts)),
             "levels": [level.label for level in LEVELS],
             "level": formatting.level_name(asked.wanted.level) if asked.wanted.level else "",
             "sources": Source.choices,
-            "limits": run_page.limits(run),
-            "configuration": run_page.configuration(run),
-            "command": run_page.command(run, attempts),
+            "limits": about.limits(run),
+            "configuration": about.configuration(run),
+            "command": about.command(run, attempts),
             "may_launch": permissions.may_launch(request),
             **(extra_context or {}),
         }

@@ -1,9 +1,9 @@
-"""Workers in the admin: where runs are executed. Read-only."""
+"""Workers in the admin. Read-only."""
 
 from __future__ import annotations
 
 from django.contrib import admin
-from django.db.models import Count, Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -14,6 +14,7 @@ from unfold.paginator import InfinitePaginator
 
 from runs import formatting
 from runs.conf import runs_settings
+from runs.health import with_busy
 from runs.models import Worker
 
 CHIPS = {"Online": "success", "Stopping": "warning", "No heartbeat": "danger", "Lost": "danger", "Stopped": ""}
@@ -21,7 +22,7 @@ CHIPS = {"Online": "success", "Stopping": "warning", "No heartbeat": "danger", "
 
 @admin.register(Worker)
 class WorkerAdmin(ModelAdmin):
-    """Rows are made by the workers themselves."""
+    """Read-only: workers create and update their own rows."""
 
     list_display = ("name", "state", "host", "pid", "busy", "last_heartbeat", "started_at")
     search_fields = ("name", "host")
@@ -37,8 +38,7 @@ class WorkerAdmin(ModelAdmin):
         css = {"all": ("runs/run.css",)}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
-        queryset: QuerySet[Worker] = super().get_queryset(request)
-        return queryset.annotate(busy=Count("attempts", filter=Q(attempts__finished_at=None)))
+        return with_busy(super().get_queryset(request))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -1,4 +1,7 @@
-"""What a page shows of a run besides lines, for many runs at once: four queries, however many streams there are."""
+"""State of watched runs, as their pages show it beside the lines.
+
+Four queries for all runs together, and one more for each run that waits for a worker without other runs.
+"""
 
 from __future__ import annotations
 
@@ -15,26 +18,27 @@ from runs import formatting
 from runs.lines import ranges
 from runs.lines.following import Seen
 from runs.models import Artifact, Attempt, Run, Worker
-from runs.serializers import facts_of, lines_emitted
+from runs.serializers import facts_of, lines_count, total
 from runs.states import Status
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One look at a run."""
+    """State of a run at one time."""
 
     final: bool
     state: str
-    """JSON: what changes all the time, in words."""
+    """JSON of the texts in the head of the page."""
     token: str
-    """Changes with whatever is more than the passing of time."""
+    """Changes with anything but the passing of time."""
     lines: Seen
-    """How far lines are stored without a gap."""
+    """Attempt → seq up to which its lines are stored without a gap."""
     results: Seen
+    """Attempt → the same for results."""
 
 
 def look(run_ids: Collection[int]) -> dict[int, Snapshot]:
-    """Those that exist."""
+    """Read the state of those runs that exist, by id."""
     attempts: dict[int, list[Attempt]] = defaultdict(list)
     for attempt in Attempt.objects.filter(run_id__in=run_ids).defer("traceback", "provenance", "certificate"):
         attempts[attempt.run_id].append(attempt)
@@ -59,12 +63,10 @@ def _snapshot(run: Run, attempts: list[Attempt], artifacts: int, served: Set[str
 def _state(run: Run, attempts: list[Attempt], artifacts: int, served: Set[str]) -> dict[str, object]:
     now = timezone.now()
     fraction = formatting.fraction(run.progress_current, run.progress_total)
-    emitted = [lines_emitted(attempt) for attempt in attempts]
-    total = None if None in emitted else sum(count for count in emitted if count is not None)
     newest = max(attempts, key=lambda attempt: attempt.number, default=None)
     start = newest.progress_start if newest else None
     rate = formatting.rate(run.status, run.progress_current, start, run.progress_at or now)
-    stored = sum(ranges.count(attempt.lines_stored) for attempt in attempts)
+    lines = total(map(lines_count, attempts))
     return {
         "status": run.status,
         "sentence": formatting.status_sentence(facts_of(run, is_served=run.queue in served), now),
@@ -73,17 +75,17 @@ def _state(run: Run, attempts: list[Attempt], artifacts: int, served: Set[str]) 
         "words": formatting.progress_words(run.progress_current, run.progress_total, run.progress_message),
         "pace": formatting.pace(rate),
         "remaining": formatting.time_left(rate, run.progress_current, run.progress_total),
-        "lines": formatting.completeness(stored, total, is_final=run.is_final),
+        "lines": formatting.completeness(lines["stored"], lines["emitted"], is_final=run.is_final),
         "parts": _token(run, attempts, artifacts),
     }
 
 
 def _token(run: Run, attempts: list[Attempt], artifacts: int) -> str:
-    """Changes when the parts of the page have to be fetched anew."""
+    """Return a token that changes when an open page has to fetch its parts again."""
     moments = [
         (a.number, a.started_at, a.finished_at, a.cancel_seen_at, a.interrupted_at, a.terminated_at, a.killed_at,
          a.gone_at, bool(a.inspection and a.inspection.get("at")))
         for a in attempts
     ]  # fmt: skip
-    whole = (run.status, run.cancel_requested_at, artifacts, run.progress_total, sorted(moments, key=lambda m: m[0]))
-    return hashlib.sha256(repr(whole).encode()).hexdigest()[:12]
+    state = (run.status, run.cancel_requested_at, artifacts, run.progress_total, sorted(moments, key=lambda m: m[0]))
+    return hashlib.sha256(repr(state).encode()).hexdigest()[:12]

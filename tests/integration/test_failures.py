@@ -65,7 +65,7 @@ def test_a_run_that_was_launched_before_thousands_of_others_and_failed_now_is_to
 def test_counting_ends_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recent_failures, "COUNTED", 50)
     fail(60)
-    (failure,) = recent_failures.since(day_ago(), LIMIT).told
+    (failure,) = recent_failures.since(day_ago(), LIMIT).shown
     assert (failure.more, failure.is_at_least) == (49, True)
 
 
@@ -73,7 +73,7 @@ def test_more_experiments_than_there_is_room_for_are_said_to_be_left_out() -> No
     for number in range(8):
         fail(2, experiment=f"one_{number}", ago_s=60 + number)
     found = recent_failures.since(day_ago(), 5)
-    assert [failure.run.experiment for failure in found.told] == [f"one_{number}" for number in range(5)]
+    assert [failure.run.experiment for failure in found.shown] == [f"one_{number}" for number in range(5)]
     assert found.left_out == 3
 
 

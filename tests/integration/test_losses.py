@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db.models.functions import Now
+from django.test import Client
 
 from runs import transitions
 from runs.conf import runs_settings
@@ -16,6 +19,7 @@ from runs.recovery.reconcile import recover
 from runs.states import FailureKind, Status
 from runs.transitions import EndResult, from_now
 from tests.factories import make_attempt, make_run, make_worker
+from tests.pages import page_of
 
 pytestmark = pytest.mark.django_db
 
@@ -68,6 +72,25 @@ def test_a_second_quick_loss_has_the_run_wait_and_then_tried_alone() -> None:
     assert Run.objects.filter(pk=run.pk, not_before=None, alone_s=None).exists()
     lose(run, EXCUSED)
     assert Run.objects.filter(pk=run.pk, not_before__gt=from_now(3), alone_s=runs_settings().lost_alone_s).exists()
+
+
+@pytest.mark.parametrize(
+    ("waited_s", "sentence"),
+    [
+        (0.0, "Waiting for a worker without other runs, because the run was lost 2 times."),
+        (runs_settings().lost_wait_s + 1, "Attempt 2 did not finish. Waiting for a free worker of queue “runs”."),
+    ],
+)
+def test_a_suspect_says_that_it_waits_for_a_worker_without_runs(
+    admin_client: Client, waited_s: float, sentence: str
+) -> None:
+    run = make_run()
+    lose(run, EXCUSED, times=2)
+    make_worker(queues=["runs"])
+    Run.objects.filter(pk=run.pk).update(not_before=from_now(-waited_s))
+    call_command("show_run", str(run.pk), stdout=(out := StringIO()))
+    assert sentence in out.getvalue()
+    assert sentence in admin_client.get(page_of(run)).content.decode()
 
 
 def claim(worker: Worker) -> int | None:

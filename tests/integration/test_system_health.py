@@ -29,7 +29,7 @@ def beat(buffer: Buffer) -> None:
 
 
 def problems() -> str:
-    return " ".join(f"{problem.what} {problem.remedy}" for problem in health.look().problems)
+    return " ".join(f"{problem.what} {problem.remedy}" for problem in health.read().problems)
 
 
 def test_a_whole_that_is_well_has_no_problems() -> None:
@@ -74,9 +74,9 @@ def test_what_runs_and_what_failed_of_late_is_told() -> None:
     running = make_attempt().run
     failed, old = (end_run(make_attempt(), Status.FAILED) for _ in range(2))
     Run.objects.filter(pk=old.pk).update(finished_at=timezone.now() - timedelta(days=2))
-    found = health.look()
-    assert found.running == [running]
-    assert [failure.run for failure in found.failed.told] == [failed]
+    state = health.read()
+    assert state.running == [running]
+    assert [failure.run for failure in state.failed.shown] == [failed]
 
 
 def test_a_broken_module_of_experiments_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,8 @@ FACTS = formatting.RunFacts(
     cancel_requested_by="",
 )
 
+ALONE = "a worker without other runs, because the run was lost 2 times."
+
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
@@ -119,6 +121,10 @@ def test_an_unknown_level_is_told_which_there_are() -> None:
         (
             {"status": Status.PENDING, "not_before": NOW + timedelta(minutes=5)},
             "Starts in 5 min, not before 2026-03-01 12:05:00 UTC.",
+        ),
+        (
+            {"status": Status.PENDING, "not_before": NOW + timedelta(minutes=5), "losses": 2},
+            f"Starts in 5 min, not before 2026-03-01 12:05:00 UTC, on {ALONE}",
         ),
         ({"status": Status.COMPLETED, "finished_at": NOW}, "Completed after 1 min 30 s."),
         (

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import CommandParser
-from django.db.models import Count, Q
 from django.utils import timezone
 
 from runs import formatting
+from runs.health import with_busy
 from runs.management.base import Exit, RunsCommand, add_json, table
 from runs.models import Worker
 from runs.serializers import iso
@@ -23,12 +23,12 @@ class Command(RunsCommand):
         add_json(parser)
 
     def answer(self, options: dict[str, Any]) -> Exit:
-        workers = Worker.objects.annotate(busy=Count("attempts", filter=Q(attempts__finished_at=None))).order_by("-id")
-        found = list(workers[:100] if options["all"] else workers.filter(stopped_at=None)[:1000])
+        queryset = with_busy(Worker.objects.order_by("-id"))
+        workers = list(queryset[:100] if options["all"] else queryset.filter(stopped_at=None)[:1000])
         now = timezone.now()
         if options["json"]:
-            self.print_json([document(worker) for worker in found])
-        elif found:
+            self.print_json([document(worker) for worker in workers])
+        elif workers:
             rows = [
                 (
                     worker.name,
@@ -37,7 +37,7 @@ class Command(RunsCommand):
                     f"{worker.busy}/{worker.slots}",  # type: ignore[attr-defined]  # annotated
                     formatting.age(worker.heartbeat_at, now),
                 )
-                for worker in found
+                for worker in workers
             ]
             self.print(table(rows, ("WORKER", "HOST", "PID", "RUNS", "LAST HEARTBEAT")))
         else:

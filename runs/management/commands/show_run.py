@@ -95,7 +95,7 @@ def attempt_details(attempt: AttemptDocument) -> Iterator[str]:
 
 def certificate_details(certificate: dict[str, Any]) -> Iterator[str]:
     """Format a failure report: sentences, the last log lines, processes and stack traces."""
-    yield from (f"    {word}" for word in failure_report.words(certificate))
+    yield from (f"    {sentence}" for sentence in failure_report.sentences(certificate))
     if lines := certificate.get("last_lines"):
         yield "    last log lines:"
         yield from (f"      {line['seq']:>6}  {line['message']}" for line in lines[-SHOWN_LINES:])

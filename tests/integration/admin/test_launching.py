@@ -70,7 +70,7 @@ def test_the_form_shows_defaults_help_and_bounds(operator: Client) -> None:
     assert sent_of(page.content)["configuration.layers.1.units"] == ["16"]
     assert re.search(r'Over the data <span class="af-hints">1 to 100 · default 3<', at(page, "configuration.epochs"))
     assert 'aria-describedby="id_configuration.epochs-help"' in at(page, "configuration.epochs")
-    assert "As declared: lost 2 times, error 1 time. A rule holds instead" in text(page)
+    assert "As declared: lost 2 times, error 1 time. A rule replaces" in text(page)
 
 
 def test_an_untouched_form_launches_the_defaults(operator: Client) -> None:
@@ -164,7 +164,7 @@ def test_a_link_fills_the_form_in_and_says_what_of_it_is_not_used(operator: Clie
     assert sent["configuration.optimizer!is"] == ["1"]
     told = [str(message) for message in answer.context["messages"]]
     assert told == [
-        "token in the link is not used: a secret does not belong into a link",
+        "token in the link is not used: secrets must not be in a link",
         "layer in the link is not used: unknown; did you mean 'layers'?",
     ]
     assert "hush" not in text(answer)
