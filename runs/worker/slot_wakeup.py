@@ -39,7 +39,7 @@ slot_free = Wakeup()
 
 
 class WakingRequest(Request):  # type: ignore[misc]  # celery is untyped
-    """A request that wakes the consumer once its slot is free. Celery calls one of these methods in the pool's thread."""
+    """A request that wakes the consumer once its slot is free. Celery calls these methods in the pool's thread."""
 
     def on_success(self, *args: Any, **kwargs: Any) -> Any:
         try:
