@@ -1,4 +1,4 @@
-"""What a child needs to know of its run, read from the database."""
+"""Specification of a child, from the rows of its run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runs.supervisor.recorder import RunRecords
 
 
 def child_spec(run: Run, key: AttemptKey, conf: RunsSettings, records: RunRecords) -> ChildSpec:
-    """Describe an attempt for its child, and record the checkpoint from which it continues."""
+    """Build the specification of an attempt's child, and record the checkpoint from which it continues."""
     checkpoint = Checkpoint.objects.filter(run=run).first()
     if checkpoint is not None:
         records.mark(restored={"attempt": checkpoint.attempt, "number": checkpoint.number})
