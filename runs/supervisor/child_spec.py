@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runs.conf import RunsSettings
-from runs.folders import run_folder
+from runs.folders import run_folder, stacks_file
 from runs.forkserver.client import ChildSpec
 from runs.models import Checkpoint, Run
 from runs.states import AttemptKey
@@ -23,6 +23,7 @@ def child_spec(run: Run, key: AttemptKey, conf: RunsSettings, records: RunRecord
         seed=run.seed,
         slot=run.slot.isoformat() if run.slot else None,
         folder=run_folder(run.pk),
+        stacks_path=stacks_file(run_folder(run.pk), key.number),
         restored=checkpoint.state if checkpoint else None,
         line_max_bytes=conf.line_max_bytes,
         record_max_bytes=conf.record_max_bytes,
