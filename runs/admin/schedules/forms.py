@@ -174,6 +174,7 @@ class ScheduleForm(EditableForm, _ModelForm):
     class Meta:
         model = Schedule
         help_texts = {"name": "Letters, digits, - and _ only. Commands use this name."}
+        error_messages = {"name": {"invalid": "Letters, digits, - and _ only."}}
         widgets = {"description": UnfoldAdminTextareaWidget(attrs={"rows": 2})}
         fields = (
             "name", "description", "instance", "experiment", "configuration", "kind", "cron", "every_s", "dates",
