@@ -1,4 +1,4 @@
-"""What can run: the class an author writes, and what it is given while it runs."""
+"""Public names for authors: the experiment class, the context of a run, limits, retries and exceptions."""
 
 from experiments.base import Experiment
 from experiments.context import RunContext, RunLog

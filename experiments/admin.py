@@ -22,15 +22,15 @@ from experiments.forms.widget import GeneratedWidget
 from experiments.models import Instance
 
 if TYPE_CHECKING:
-    _DjangoAdmin = object  # what it is would hide the types that unfold leaves open
+    _DjangoAdmin = object  # its own types would conflict with unfold, which has none
 else:
     _DjangoAdmin = admin.ModelAdmin  # not generic at run time
 
 
 class ValidatesOutsideTransactions(_DjangoAdmin):
-    """Does without Django's transaction around a whole form: the form asks the catalog, which may take its time.
+    """Remove Django's transaction around a whole form: the form queries the catalog, which may take seconds.
 
-    A base after unfold's ModelAdmin, so that it takes the place of Django's.
+    List it after unfold's ModelAdmin, so that it replaces Django's.
     """
 
     _changeform_view: Any
@@ -66,8 +66,8 @@ class InstanceAdmin(ModelAdmin, ValidatesOutsideTransactions):
 
     def get_fieldsets(self, request: HttpRequest, obj: Instance | None = None) -> Any:
         """Show the configuration with masked secrets to users who may not change the instance."""
-        shown = obj is not None and not self.has_change_permission(request, obj)
-        configuration, tags = ("shown_configuration", "shown_tags") if shown else ("configuration", "tags")
+        is_read_only = obj is not None and not self.has_change_permission(request, obj)
+        configuration, tags = ("shown_configuration", "shown_tags") if is_read_only else ("configuration", "tags")
         return (
             (None, {"fields": ("experiment", "name", "description", tags)}),
             ("Configuration", {"fields": (configuration,)}),
@@ -86,13 +86,13 @@ class InstanceAdmin(ModelAdmin, ValidatesOutsideTransactions):
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """`?experiment=digits&epochs=3` begins with that value and the experiment's other defaults."""
-        said = [key for key in request.GET if key != "experiment" and not key.startswith("_")]  # the rest is Django's
-        query = {key: request.GET.getlist(key) for key in said}
+        keys = [key for key in request.GET if key != "experiment" and not key.startswith("_")]  # the rest is Django's
+        query = {key: request.GET.getlist(key) for key in keys}
         return {"experiment": request.GET.get("experiment", ""), "query": query}
 
     def save_model(self, request: HttpRequest, obj: Instance, form: Any, change: bool) -> None:
         if not change:
-            obj.created_by = cast(AbstractBaseUser, request.user)  # type: ignore[assignment]  # the admin lets no other in
+            obj.created_by = cast(AbstractBaseUser, request.user)  # type: ignore[assignment]  # the admin admits no other user
         super().save_model(request, obj, form, change)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -102,7 +102,7 @@ class InstanceAdmin(ModelAdmin, ValidatesOutsideTransactions):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """First the choice of an experiment, then its form."""
+        """Show the choice of an experiment, then its form."""
         name = request.GET.get("experiment", "")
         if request.method == "POST" or name in catalog.current():
             return cast(HttpResponse, super().add_view(request, form_url, extra_context))

@@ -1,6 +1,6 @@
-"""Checks of what an experiment hands to its context, the same in a run and in a test (`experiments.testing`). Pure.
+"""Validate the arguments of a context's methods, the same in a run and in a test (`experiments.testing`). Pure.
 
-What cannot be kept raises, with a message that names the call. What is only information for people never raises.
+A value that cannot be stored raises, with a message that names the call. Information for people only never raises.
 """
 
 from __future__ import annotations
@@ -19,33 +19,35 @@ PROGRESS_MESSAGE_MAX_CHARS = 500
 
 
 def key(call: str, name: Any) -> str:
-    """The key of a result or the name of a metric. Raises TypeError or ValueError."""
+    """Return the key of a result or the name of a metric. Raises TypeError or ValueError."""
     if not isinstance(name, str):
-        raise TypeError(f"{call}: a name is text, not {type(name).__name__}")
+        raise TypeError(f"{call}: a name must be text, not {type(name).__name__}")
     if len(name) > KEY_MAX_CHARS:
-        raise ValueError(f"{call}: a name has at most {KEY_MAX_CHARS} characters, not {len(name):,} ({name[:40]!r}…)")
+        raise ValueError(
+            f"{call}: a name may have at most {KEY_MAX_CHARS} characters, not {len(name):,} ({name[:40]!r}…)"
+        )
     if "\0" in name or clean(name) != name:
         raise ValueError(f"{call}: the name {name[:40]!r} has characters that no database keeps")
     return "".join(name)  # a plain str, whatever subclass it was
 
 
 def number(call: str, value: Any) -> float:
-    """The value of a metric. Raises TypeError for what is no number, ValueError for one that no float holds."""
+    """Return the value of a metric. Raises TypeError if it is not a number, ValueError if a float cannot hold it."""
     if isinstance(value, str | bytes | bytearray):
-        raise TypeError(f"{call}: a value is a number, not {type(value).__name__}; use ctx.result for text")
+        raise TypeError(f"{call}: a value must be a number, not {type(value).__name__}; use ctx.result for text")
     try:
-        held = float(value)
+        as_float = float(value)
     except OverflowError as error:
         raise ValueError(f"{call}: the value is beyond the range of a float; use ctx.result") from error
     except (TypeError, ValueError) as error:
         raise type(error)(f"{call}: {error}") from error
-    if isinstance(value, int) and int(held) != value:
+    if isinstance(value, int) and int(as_float) != value:
         raise ValueError(f"{call}: a float does not hold {value} exactly; use ctx.result")
-    return held
+    return as_float
 
 
 def step(call: str, value: Any) -> int | None:
-    """The step of a metric as an int; a float that is whole is one. Raises TypeError, ValueError or OverflowError."""
+    """Return the step of a metric as an int; accepts whole floats. Raises TypeError, ValueError or OverflowError."""
     if value is None:
         return None
     try:
@@ -53,39 +55,39 @@ def step(call: str, value: Any) -> int | None:
     except TypeError:
         whole = _whole(call, value)
     if not -STEP_MAX <= whole <= STEP_MAX:
-        raise OverflowError(f"{call}: a step is a whole number of at most 64 bits")
+        raise OverflowError(f"{call}: a step must be a whole number of at most 64 bits")
     return whole
 
 
 def _whole(call: str, value: Any) -> int:
     if isinstance(value, str | bytes | bytearray):
-        raise TypeError(f"{call}: a step is a whole number, not {type(value).__name__}")
+        raise TypeError(f"{call}: a step must be a whole number, not {type(value).__name__}")
     try:
-        held = float(value)
+        as_float = float(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise TypeError(f"{call}: a step is a whole number, not {type(value).__name__}") from error
-    if not held.is_integer():
-        raise ValueError(f"{call}: a step is a whole number, not {held!r}")
-    return int(held)
+        raise TypeError(f"{call}: a step must be a whole number, not {type(value).__name__}") from error
+    if not as_float.is_integer():
+        raise ValueError(f"{call}: a step must be a whole number, not {as_float!r}")
+    return int(as_float)
 
 
 def finite(value: Any) -> float | None:
-    """A number of a progress, or None for what is none: NaN, infinite, no number at all. Never raises."""
+    """Return a progress value as a float; None if it is NaN, infinite or not a number. Never raises."""
     try:
-        held = float(value)
-    except Exception:  # also what a strange object's own methods raise
+        as_float = float(value)
+    except Exception:  # including errors from an object's own methods
         return None
-    return held if math.isfinite(held) else None
+    return as_float if math.isfinite(as_float) else None
 
 
 def progress_message(message: str) -> str:
-    """The message, shortened with a mark."""
+    """Shorten a message to the limit; a shortened one ends in `…`."""
     most = PROGRESS_MESSAGE_MAX_CHARS
     return message if len(message) <= most else f"{message[: most - 1]}…"
 
 
 def size(items: Iterable[Any]) -> int | None:
-    """`len(items)`, or None where it has none, or one that cannot be told. Never raises."""
+    """Return `len(items)`, or None if it has no length or fails to compute it. Never raises."""
     try:
         return len(items) if isinstance(items, Sized) else None
     except Exception:  # such as a DataLoader over a stream

@@ -1,4 +1,4 @@
-"""The class an author writes."""
+"""Base class of experiments."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ from experiments.retry import Retry
 
 
 def default_name(class_name: str) -> str:
-    """The name an experiment has when it declares none: `MonteCarloPi` → `monte_carlo_pi`."""
+    """Return the name of an experiment that declares none: `MonteCarloPi` → `monte_carlo_pi`."""
     words = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", class_name)
     return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", words).lower()
 
 
 class Experiment(ABC):
-    """Something that can be run. Subclass it, declare a `Config`, write `run` (a plain or an `async` method).
+    """Base class of all experiments. Subclass it, declare a `Config`, write `run` (a plain or an `async` method).
 
     `return` completes the run (a returned mapping becomes its summary), an exception fails it, `ctx.fail(message)`
-    fails it without a traceback. The class is made once per run, in a process of its own.
+    fails it without a traceback. One object of the class is created per run, in a process of its own.
     """
 
     name: ClassVar[str] = ""
     """Unique name; by default the class's name in snake case."""
 
     title: ClassVar[str] = ""
-    """Display name; made from `name` by default."""
+    """Display name; derived from `name` by default."""
 
     limits: ClassVar[Limits] = Limits()
-    """What each run may use unless its instance or launch says otherwise."""
+    """Limits of each run unless its instance or launch overrides them."""
 
     hidden: ClassVar[bool] = False
-    """Offered nowhere; whoever knows the name can launch it."""
+    """True hides it from all lists; it can still be launched by name."""
 
     queue: ClassVar[str] = "runs"
-    """The Celery queue whose workers may run it."""
+    """Celery queue that its runs are sent to."""
 
     on_lost: ClassVar[Literal["retry", "fail"]] = "retry"
-    """What happens when the worker of a run vanishes: the next attempt, or the end as `lost`."""
+    """Policy when the worker of a run vanishes: start another attempt, or fail as `lost`."""
 
     max_attempts: ClassVar[int] = 3
-    """How many attempts a run may have if its workers vanish, the first one included."""
+    """Maximum number of attempts of a run if its workers vanish, including the first one."""
 
     retries: ClassVar[Mapping[str, Retry]] = {}
-    """Kind of failure → when to try again: `{"error": Retry(times=3, backoff_s=10)}`. Nothing is tried again but `lost`
-    runs, by `on_lost` and `max_attempts`, unless it is said here. A later attempt goes on from the last checkpoint."""
+    """Failure kind → retry policy: `{"error": Retry(times=3, backoff_s=10)}`. Without an entry only `lost` runs get
+    another attempt, by `on_lost` and `max_attempts`. It continues from the last checkpoint."""
 
     comparable: ClassVar[Mapping[str, float]] = {}
-    """Results that a reproduction must give again: key of a result, metric (its last value) or returned value → by how
-    much a number may differ (0: not at all). Empty: everything that is returned, exactly."""
+    """Values that a reproduction must match: key of a result, metric (its last value) or returned value → tolerance for
+    numbers (0: exact). Empty: all returned values, exactly."""
 
     class Config(BaseModel):
-        """What can be configured; nothing unless a subclass says so."""
+        """Configuration of a run; empty by default."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -15,13 +15,13 @@ from experiments.catalog import Problem
 def experiments_are_usable(**_: Any) -> list[CheckMessage]:
     """One warning for each problem of discovery: a broken module, an unusable class, a name used twice.
 
-    They are looked for in a process of their own, since an author's module may do anything when it is imported.
+    Discovery runs in a separate process, since an author's module may do anything when it is imported.
     """
     return [_message(problem) for problem in catalog.examined().problems]
 
 
 def leave_out() -> None:
-    """Spare this process the check. Celery runs all checks when a worker starts, which must not wait for imports."""
+    """Unregister the check in this process. Celery runs all checks at a worker's start, which must not wait."""
     checks_registry.registered_checks.discard(experiments_are_usable)
 
 
@@ -33,6 +33,6 @@ def _message(problem: Problem) -> CheckMessage:
 
 
 def _hint(problem: Problem) -> str:
-    """What follows from it, and the traceback unless the message has said all."""
+    """Consequence of the problem, and its traceback unless the message contains it all."""
     remark = "Until it is fixed, its experiments cannot be launched."
     return remark if problem.traceback.strip() == problem.reason else f"{remark}\n{problem.traceback}"

@@ -1,4 +1,4 @@
-"""Context of the pages that let one choose an experiment."""
+"""Template context of the pages for choosing an experiment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from experiments.catalog import Entry
 from experiments.exceptions import ExperimentsError
 
 CHOOSING = ("q", "experiment", "instance", "run")
-"""Keys of a link that select something."""
+"""Query keys that select an experiment, an instance or a run."""
 _SOFT_BREAK = re.compile(r"(?<=\S)\n(?=[^\s\-*•>#|\d])")
 """Line break within a paragraph; lists, tables and indented text keep their lines."""
 
@@ -26,21 +26,21 @@ class About:
     name: str
     title: str
     description: str
-    """The docstring, its paragraphs as one line each."""
+    """Docstring, each paragraph on one line."""
 
     @property
     def text(self) -> str:
-        """Everything that a search looks through."""
+        """Searchable text, in lower case."""
         return f"{self.name} {self.title} {self.description}".lower()
 
     @property
     def summary(self) -> str:
-        """The first paragraph."""
+        """First paragraph of the description."""
         return self.description.partition("\n\n")[0]
 
     @property
     def more(self) -> str:
-        """What follows it."""
+        """Description after the first paragraph."""
         return self.description.partition("\n\n")[2].strip()
 
 
@@ -55,24 +55,24 @@ def matching(query: str = "") -> list[About]:
     return [each for each in offered if all(word in each.text for word in words)]
 
 
-def choice_context(asked: QueryDict, name: str = "") -> dict[str, Any]:
-    """Context of `experiments/choices.html`; `name` is an experiment that was asked for and does not exist.
+def choice_context(request_query: QueryDict, name: str = "") -> dict[str, Any]:
+    """Context of `experiments/choices.html`; `name` is a requested experiment that does not exist.
 
-    Everything else in the link is kept for the form of the chosen experiment.
+    All other parameters are passed on to the form of the chosen experiment.
     """
-    query = asked.get("q", "")
-    kept = [(key, value) for key, values in asked.lists() if key not in CHOOSING for value in values]
-    trouble = ""
+    query = request_query.get("q", "")
+    passed_on = [(key, value) for key, values in request_query.lists() if key not in CHOOSING for value in values]
+    error_text = ""
     if name:
         try:
             catalog.current().get(name)
         except ExperimentsError as error:
-            trouble = str(error)
+            error_text = str(error)
     return {
         "experiments": matching(query),
         "q": query,
-        "kept": kept,
-        "rest": f"&{urlencode(kept)}" if kept else "",
-        "trouble": trouble,
+        "kept": passed_on,
+        "rest": f"&{urlencode(passed_on)}" if passed_on else "",
+        "trouble": error_text,
         "experiment_problems": catalog.current().problems,
     }

@@ -28,31 +28,31 @@ from experiments.context import RunContext
 from experiments.signal_names import signal_name
 
 POLL_S = 0.1
-"""Longest time until the end of the program is noticed."""
+"""Longest delay in noticing that the program has exited."""
 
 
 class _Undeclared(tuple[str, ...]):
-    """Makes a class that declares no `argv` an abstract one."""
+    """Mark a class without its own `argv` as abstract."""
 
     __slots__ = ()
     __isabstractmethod__ = True
 
 
 class CommandExperiment(Experiment):
-    """Runs `argv` as a sub-process. Abstract until `argv` is declared.
+    """Run `argv` as a sub-process. Abstract until `argv` is declared.
 
     In `argv`, `{field}` stands for a field of the Config. An element that is nothing but `{field}` of a list stands for
     one argument per item; an element whose field is None is left out.
     """
 
     argv: ClassVar[Sequence[str]] = _Undeclared()
-    """The program and its arguments."""
+    """Program and its arguments."""
 
     success_codes: ClassVar[frozenset[int]] = frozenset({0})
     """Exit statuses that complete the run."""
 
     stop_grace_s: ClassVar[float] = 5.0
-    """From SIGTERM to SIGKILL for the program, when the run is cancelled."""
+    """Seconds from SIGTERM to SIGKILL for the program when the run is cancelled."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -60,7 +60,7 @@ class CommandExperiment(Experiment):
             _check_template(cls)
 
     def command(self, config: Any) -> list[str]:
-        """Build the command line. Override it where a template is not enough. Raises ValueError."""
+        """Build the command line. Override it if a template is not enough. Raises ValueError."""
         return render(self.argv, config)
 
     def run(self, ctx: RunContext[Any]) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class CommandExperiment(Experiment):
         return {"exit_code": code, "duration_s": round(time.monotonic() - started, 3)}
 
     def _wait(self, ctx: RunContext[Any], process: subprocess.Popen[bytes]) -> int:
-        """Wait for the program and return its exit status. An exception in the meantime ends the program too."""
+        """Wait for the program and return its exit status. An exception while waiting stops the program too."""
         pause_s = 0.001
         try:
             while (code := process.poll()) is None:
@@ -93,7 +93,7 @@ class CommandExperiment(Experiment):
 
 
 def render(argv: Sequence[str], config: BaseModel) -> list[str]:
-    """Fill the template. Raises ValueError for a text that would be taken for an option, unless `--` is before it."""
+    """Fill the template. Raises ValueError for text that would be parsed as an option, unless it follows `--`."""
     command: list[str] = []
     for element in argv:
         command.extend(_arguments(element, config, may_begin_with_dash="--" in command))
@@ -137,7 +137,7 @@ def _fields_in(element: str) -> list[str]:
 
 
 def _check_template(cls: type[CommandExperiment]) -> None:
-    """Raises TypeError, when the class is made, for a template that could not be filled."""
+    """Raise TypeError at class creation if the template cannot be filled."""
     if isinstance(cls.argv, str) or not cls.argv or _fields_in(cls.argv[0]):
         raise TypeError(f"{cls.__qualname__}.argv must be a sequence of texts that begins with the program's name")
     for element in cls.argv:

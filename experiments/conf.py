@@ -1,4 +1,4 @@
-"""Settings as frozen dataclasses: a default, a unit and a meaning each; an unknown name is refused with a suggestion.
+"""Settings as frozen dataclasses: each has a default, a unit and a description; unknown names raise with a suggestion.
 
 A value comes from Django's settings (a dict, `ATHANOR_RUNS = {"lease_s": 20}`) or from the environment
 (`ATHANOR_RUNS_LEASE_S=20`, which wins). Values are validated by pydantic against the field's type.
@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from pydantic import TypeAdapter, ValidationError
 
-from experiments.exceptions import did_you_mean
+from experiments.exceptions import did_you_mean, plain_message
 
 SettingsT = TypeVar("SettingsT")
 
@@ -25,22 +25,22 @@ SettingsT = TypeVar("SettingsT")
 def load(
     cls: type[SettingsT], prefix: str, values: Mapping[str, Any], environ: Mapping[str, str] | None = None
 ) -> SettingsT:
-    """An instance of the dataclass `cls` from `values`, overridden by the environment's `PREFIX_NAME` variables.
+    """Return the dataclass `cls` filled from `values`, overridden by the environment's `PREFIX_NAME` variables.
 
-    Raises ImproperlyConfigured, naming the setting and its nearest known name, for what is unknown or does not fit.
+    Raises ImproperlyConfigured for an unknown name, with the nearest valid one, and for an invalid value.
     """
     environ = os.environ if environ is None else environ
     fields = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]  # cls is a dataclass by contract
-    given: dict[str, Any] = dict(values)
+    merged: dict[str, Any] = dict(values)
     for name in fields:
         if (text := environ.get(f"{prefix}_{name.upper()}")) is not None:
-            given[name] = text
-    for name in given.keys() - fields:
+            merged[name] = text
+    for name in merged.keys() - fields:
         raise ImproperlyConfigured(f"{prefix} has no setting {name!r}{did_you_mean(name, fields)}")
     try:
-        return TypeAdapter(cls).validate_python(given)
+        return TypeAdapter(cls).validate_python(merged)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {plain_message(e)}" for e in error.errors())
         raise ImproperlyConfigured(f"{prefix}: {problems}") from error
 
 
@@ -55,7 +55,7 @@ class ExperimentsSettings:
     tag_max_chars: int = 100
     """Longest tag."""
     refresh_s: float = 2.0
-    """Seconds between two looks whether files of experiments have changed; 0 never looks again."""
+    """Seconds between two checks for changed files of experiments; 0 never checks again."""
     import_max_s: float = 15.0
     """Longest import of one source of experiments in the catalog process; one that takes longer is left out."""
     validate_max_s: float = 10.0
@@ -63,19 +63,19 @@ class ExperimentsSettings:
     catalog_wait_s: float = 20.0
     """Longest time that a page or command waits for the catalog while experiments are being loaded."""
     catalog_start_s: float = 60.0
-    """Longest time for a new catalog process to load Django."""
+    """Longest time that a new catalog process may take to load Django."""
 
 
 @cache
 def experiments_settings() -> ExperimentsSettings:
-    """The settings of this process, read once."""
+    """Return the settings of this process, read once."""
     return load(ExperimentsSettings, "ATHANOR_EXPERIMENTS", getattr(settings, "ATHANOR_EXPERIMENTS", {}))
 
 
 def experiment_paths() -> list[Path]:
-    """Folders with experiments: ATHANOR_EXPERIMENT_PATHS of the environment (separated like PATH), or else the setting.
+    """Return folders of experiments: ATHANOR_EXPERIMENT_PATHS of the environment (separated like PATH), or the setting.
 
-    Not cached; a relative folder is taken from the current one.
+    Not cached; relative folders are resolved against the current directory.
     """
     value = os.environ.get("ATHANOR_EXPERIMENT_PATHS", getattr(settings, "ATHANOR_EXPERIMENT_PATHS", ()))
     parts = value.split(os.pathsep) if isinstance(value, str) else value

@@ -1,8 +1,8 @@
-"""Find modules of experiments, and import them. Finding imports nothing of an author's but packages of entry points.
+"""Find modules of experiments, and import them. Finding imports no code of authors except packages of entry points.
 
-Three places: the `experiments` module or package of each installed app, the folders of ATHANOR_EXPERIMENT_PATHS (every
+Three sources: the `experiments` module or package of each installed app, the folders of ATHANOR_EXPERIMENT_PATHS (every
 *.py and package in them), and the entry points of the group `athanor.experiments`. In packages every module counts, at
-any depth, but for names that begin with `_` or `test` and for `conftest`.
+any depth, except `conftest` and names that begin with `_` or `test`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from experiments.conf import experiment_paths
 
 ENTRY_POINT_GROUP = "athanor.experiments"
 EXAMPLES = "experiments.examples"
-"""The package of the shipped examples."""
+"""Package of the shipped examples."""
 
 _IGNORED = re.compile(r"_|tests?(_|$)|conftest$")
 _FURTHER = "For further information visit "
-"""Pydantic's last line, which says nothing about the error."""
+"""Start of pydantic's last line, which is a link only."""
 _CLASS = re.compile(r"^\s*class\s+(\w+)", re.MULTILINE)
 
 
@@ -41,23 +41,23 @@ class Candidate:
 
     module: str
     where: str
-    """For people: the file, app or entry point."""
+    """Display name of the source: file, app or entry point."""
     file: Path | None = None
     attribute: str = ""
-    """The one class that an entry point names; empty: every experiment that the module defines."""
+    """Name of the class in an entry point; empty for every experiment that the module defines."""
     folder: Path | None = None
-    """The folder of ATHANOR_EXPERIMENT_PATHS that it is in."""
+    """Folder of ATHANOR_EXPERIMENT_PATHS that contains it."""
 
     @property
     def is_example(self) -> bool:
         return self.module == EXAMPLES or self.module.startswith(f"{EXAMPLES}.")
 
     def hinted_names(self) -> frozenset[str]:
-        """Names of experiments that the module's text may define, by its classes; it need not compile."""
+        """Return names of experiments that the module may define, by its class names; it need not compile."""
         return frozenset(default_name(name) for name in _CLASS.findall(self.text()))
 
     def mentions(self, name: str) -> bool:
-        """True if the text looks as if it defined the experiment `name`, or if there is no text."""
+        """Return whether the text seems to define the experiment `name`; True if there is no text."""
         text = self.text()
         return not text or bool(re.search(rf"[\"']{re.escape(name)}[\"']", text)) or name in self.hinted_names()
 
@@ -72,53 +72,53 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that keeps experiments out. Reported by a system check and on the pages; never raised at discovery."""
+    """Reason why experiments are excluded. Shown by a system check and on the pages; never raised during discovery."""
 
     where: str
     traceback: str
-    """A traceback, or a sentence where the cause is no exception."""
+    """Traceback, or a sentence if the cause is not an exception."""
     names: frozenset[str] = field(default_factory=frozenset)
-    """Names of experiments that are probably kept out."""
+    """Names of experiments that are probably excluded."""
     is_notice: bool = False
-    """Nothing is broken: it says what was decided."""
+    """True for information only: nothing is broken."""
 
     error: str = ""
-    """The error in one line, for an exception."""
+    """Error in one line, for an exception."""
 
     @property
     def reason(self) -> str:
-        """The error in one line."""
+        """Error in one line."""
         return self.error or self.traceback.strip().rsplit("\n", 1)[-1]
 
 
 def candidates(*, with_entry_points: bool = True) -> tuple[list[Candidate], list[Problem]]:
-    """All modules to look into, each once, in a stable order, and what is wrong with the places themselves.
+    """Return all modules to import, each once, in a stable order, and problems with the sources themselves.
 
-    Looking for entry points reads the metadata of every installed package: most of the time that this takes.
+    Finding entry points reads the metadata of every installed package, which takes most of the time.
     """
-    found, problems = list(_of_apps()), []
+    modules_found, problems = list(_of_apps()), []
     for folder in experiment_paths():
         try:
             modules = list(_modules_in(folder, folders.package_of(folder)))
         except OSError as error:
             problems.append(Problem(str(folder), f"ATHANOR_EXPERIMENT_PATHS names {folder}: {error.strerror}."))
             continue
-        found.extend(
+        modules_found.extend(
             Candidate(module, str(file), file, folder=folder) for file, module in modules if "." not in file.stem
         )
         dotted = [file for file, _ in modules if "." in file.stem]
         problems.extend(
             Problem(str(file), f"{file.name} cannot be imported: its name has an inner dot.") for file in dotted
         )
-    found.extend(_of_entry_points() if with_entry_points else ())
+    modules_found.extend(_of_entry_points() if with_entry_points else ())
     unique: dict[tuple[str, str], Candidate] = {}
-    for candidate in found:
+    for candidate in modules_found:
         unique.setdefault((candidate.module, candidate.attribute), candidate)
     return list(unique.values()), problems
 
 
 def experiments_in(candidate: Candidate) -> list[type[Experiment]]:
-    """Import the module; the concrete experiments that it defines itself. Raises what the import raises."""
+    """Import the module and return the concrete experiments that it defines. Raises any exception of the import."""
     with folders.inside(candidate.folder):
         module = importlib.import_module(candidate.module)
     if candidate.attribute:
@@ -131,18 +131,18 @@ def experiments_in(candidate: Candidate) -> list[type[Experiment]]:
 
 def import_problem(candidate: Candidate, error: BaseException) -> Problem:
     """Describe a failed import, with a traceback that begins in the author's code."""
-    shown = traceback.TracebackException.from_exception(error)
-    inner = [frame for frame in shown.stack if not _is_machinery(frame.filename)]
-    shown.stack = traceback.StackSummary.from_list(inner)
-    return Problem(candidate.where, "".join(shown.format()), candidate.hinted_names(), error=one_line(shown))
+    report = traceback.TracebackException.from_exception(error)
+    inner = [frame for frame in report.stack if not _is_machinery(frame.filename)]
+    report.stack = traceback.StackSummary.from_list(inner)
+    return Problem(candidate.where, "".join(report.format()), candidate.hinted_names(), error=one_line(report))
 
 
-def one_line(shown: traceback.TracebackException) -> str:
-    """The error's type and the first line of its message, then the last line if there are several."""
-    text = "".join(shown.format_exception_only())
+def one_line(report: traceback.TracebackException) -> str:
+    """Return the error's type and the first line of its message, and the last line if there are several."""
+    text = "".join(report.format_exception_only())
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith(_FURTHER)] or [""]
-    if shown.exc_type is not None and issubclass(shown.exc_type, SyntaxError):
+    if report.exc_type is not None and issubclass(report.exc_type, SyntaxError):
         return lines[-1]
     return lines[0] if len(lines) == 1 else f"{lines[0]}: {lines[-1]}"
 
@@ -171,13 +171,13 @@ def _of_entry_points() -> Iterator[Candidate]:
         if point.attr:
             yield Candidate(point.module, where, _file(_spec(point.module)), point.attr)
         elif _spec(point.module) is None:
-            yield Candidate(point.module, where)  # its import will say what is missing
+            yield Candidate(point.module, where)  # its import reports what is missing
         else:
             yield from _of_module(point.module, where)
 
 
 def _of_module(name: str, where: str) -> Iterator[Candidate]:
-    """A module, or a package with everything in it; nothing if there is none."""
+    """Yield a module, or a package with all its modules; nothing if it does not exist."""
     spec = _spec(name)
     if spec is None:
         return
@@ -189,7 +189,7 @@ def _of_module(name: str, where: str) -> Iterator[Candidate]:
 
 
 def _modules_in(folder: Path, package: str) -> Iterator[tuple[Path, str]]:
-    """(file, dotted name) of each module below the folder of `package`, without the package's own file."""
+    """Yield (file, dotted name) of each module below the folder of `package`, without the package's own file."""
     for path in sorted(folder.iterdir()):
         if _IGNORED.match(path.name.removesuffix(".py")):
             continue
@@ -201,7 +201,7 @@ def _modules_in(folder: Path, package: str) -> Iterator[tuple[Path, str]]:
 
 
 def _spec(name: str) -> ModuleSpec | None:
-    """Spec of a module; None if there is none, or if its parent package, which this imports, is broken."""
+    """Return the spec of a module; None without one, or if its parent package, which this imports, is broken."""
     try:
         return importlib.util.find_spec(name)
     except KeyboardInterrupt:

@@ -1,9 +1,9 @@
-"""Folders of experiments: each is a package of its own, and `import helpers` finds the helpers beside the experiment.
+"""Folders of experiments. Each is a separate package, and `import helpers` finds the module beside the experiment.
 
 A folder's modules are imported as `athanor_folder_<digest of its path>.<name>`: unique, and the same in every process.
-Besides, its plain name works for a neighbour (`import helpers`). Two folders may each have a `helpers`, so such modules
-belong to their folder: they are in `sys.modules` only while code of that folder runs (`inside`), or for good in a
-process that runs one experiment (`enter`).
+A module can also import a neighbour by its plain name (`import helpers`). Two folders may each have a `helpers`, so
+such modules belong to their folder: they are in `sys.modules` only while code of that folder runs (`inside`), or
+permanently in a process that runs one experiment (`enter`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _neighbours: dict[Path, dict[str, ModuleType]] = {}
 
 
 def package_of(folder: Path) -> str:
-    """Name of the package that stands for a folder. Creates the package and puts the folder at the end of sys.path."""
+    """Return the name of the package of a folder. Creates the package and puts the folder at the end of sys.path."""
     name = PACKAGE + hashlib.sha256(str(folder).encode()).hexdigest()[:12]
     if name not in sys.modules:
         package = ModuleType(name, f"Experiments of {folder}")
@@ -42,7 +42,7 @@ def package_of(folder: Path) -> str:
 
 
 def folder_of(module: str) -> Path | None:
-    """Folder that the module named `module` was found in; None for a module of an app or of an installed package."""
+    """Return the folder that contains the module; None for a module of an app or of an installed package."""
     package = module.partition(".")[0]
     return next((folder for folder, name in _folders.items() if name == package), None)
 
@@ -78,32 +78,32 @@ def enter(folder: Path | None) -> None:
 
 
 def neighbours() -> list[ModuleType]:
-    """All modules that were imported by their plain names."""
+    """Return all modules that were imported by their plain names."""
     return [module for modules in _neighbours.values() for module in modules.values()]
 
 
 def forget_neighbours() -> None:
-    """Import neighbours anew at their next use, for a folder with changed files."""
+    """Drop the imported neighbours, so that their next use imports them again after files have changed."""
     with _lock:
         _neighbours.clear()
 
 
 def _set_aside(folder: Path, before: dict[str, ModuleType]) -> None:
-    """Take the neighbours that were imported inside `folder` out of sys.modules, and restore what they displaced."""
-    kept = _neighbours.setdefault(folder, {})
+    """Remove the neighbours imported inside `folder` from sys.modules, and restore the modules that they replaced."""
+    neighbours_of_folder = _neighbours.setdefault(folder, {})
     tops = {name for name in sys.modules.keys() - before.keys() if "." not in name and _is_of_a_folder(name)} | {
-        name for name in kept if "." not in name
+        name for name in neighbours_of_folder if "." not in name
     }
     for name in [name for name in sys.modules if name.partition(".")[0] in tops]:
-        kept[name] = sys.modules.pop(name)
+        neighbours_of_folder[name] = sys.modules.pop(name)
         if name in before:
             sys.modules[name] = before[name]
 
 
 def _is_of_a_folder(name: str) -> bool:
-    """Whether a top-level module lies directly in one of the folders."""
+    """Return whether a top-level module is directly in one of the folders."""
     spec = getattr(sys.modules[name], "__spec__", None)
     if spec is None or name.startswith(PACKAGE):
         return False
-    places = list(spec.submodule_search_locations or ()) or ([spec.origin] if spec.has_location else [])
-    return any(place and Path(place).parent in _folders for place in places)
+    paths = list(spec.submodule_search_locations or ()) or ([spec.origin] if spec.has_location else [])
+    return any(path and Path(path).parent in _folders for path in paths)

@@ -1,4 +1,4 @@
-"""What a run may use, and how patiently it is stopped: declared by an experiment, overridden per instance or launch."""
+"""Limits of a run and the times of its stop: declared by an experiment, overridden per instance or launch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 class Limits(BaseModel):
     """Limits of one run. Seconds end in `_s`, bytes in `_bytes`; None means no limit.
 
-    A cancel goes through these steps, each with its time kept on the attempt: asked for (a flag the experiment sees),
-    interrupted after `interrupt_after_s`, SIGTERM `cancel_grace_s` after the interrupt, SIGKILL `kill_grace_s` later.
+    A cancel has these steps, each recorded on the attempt with its time: request (a flag that the experiment can read),
+    interrupt after `interrupt_after_s`, SIGTERM `cancel_grace_s` after the interrupt, SIGKILL `kill_grace_s` later.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -25,7 +25,7 @@ class Limits(BaseModel):
     kill_grace_s: float = Field(5.0, ge=0, description="From SIGTERM to SIGKILL")
 
     def overridden(self, *overrides: Mapping[str, Any] | None) -> Limits:
-        """These limits with the given fields replaced, later mappings winning; validates the result.
+        """Return these limits with the given fields replaced; later mappings win. Validates the result.
 
         Raises pydantic.ValidationError for an unknown name or a value out of range.
         """

@@ -1,4 +1,4 @@
-"""A configured experiment, kept to be launched again."""
+"""Saved instances: configured experiments that can be launched by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.urls import reverse
 
 
 class Instance(models.Model):
-    """An experiment with a configuration and a name. It is copied onto each run, so that editing it harms none."""
+    """An experiment with a saved name and configuration. A launch copies it to the run, so that edits change no run."""
 
     name = models.SlugField(max_length=200, unique=True, help_text="Unique; what commands and schedules call it.")
     experiment = models.CharField(max_length=200, db_index=True)
@@ -38,12 +38,12 @@ class Instance(models.Model):
         return reverse("admin:experiments_instance_change", args=[self.pk])
 
     def clean(self) -> None:
-        """Validate configuration, limits and tags by the one validator, and the name; errors stand at their fields."""
+        """Validate the name, and configuration, limits and tags by the catalog; report errors at their fields."""
         from experiments import catalog
         from experiments.exceptions import CatalogUnavailable, InvalidDefinition
 
         if not self.experiment:
-            return  # the field itself says that it is needed
+            return  # the field reports that it is required
         try:
             checked = catalog.validate(self.experiment, self.configuration, self.limits, self.tags)
         except InvalidDefinition as error:
@@ -55,6 +55,6 @@ class Instance(models.Model):
             raise ValidationError({"name": "This is the name of another experiment. Choose another name."})
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save what is valid only, whichever way it came. Raises django's ValidationError."""
+        """Validate, then save. Raises Django's ValidationError."""
         self.full_clean(validate_constraints=False, validate_unique=False)
         super().save(*args, **kwargs)

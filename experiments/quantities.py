@@ -16,7 +16,7 @@ _SIZE_UNITS = ((1024**4, "T"), (1024**3, "G"), (1024**2, "M"), (1024, "k"))
 
 
 def seconds(text: str) -> float:
-    """`90`, `90s`, `10m`, `1.5h`, `2d` in seconds."""
+    """Parse `90`, `90s`, `10m`, `1.5h` or `2d` to seconds."""
     match = _QUANTITY.fullmatch(text.strip())
     if match is None or match[2].lower() not in _SECONDS or float(match[1]) <= 0:
         raise ArgumentTypeError(f"Invalid duration {text[:60]!r}. Use 90, 10m or 2h.")
@@ -24,7 +24,7 @@ def seconds(text: str) -> float:
 
 
 def size_bytes(text: str) -> int:
-    """`1048576`, `512M`, `2GiB` in bytes; the units are powers of 1024."""
+    """Parse `1048576`, `512M` or `2GiB` to bytes; the units are powers of 1024."""
     match = _QUANTITY.fullmatch(text.strip())
     unit = match[2].lower().removesuffix("ib").removesuffix("b") if match else ""
     if match is None or unit not in _BYTES or float(match[1]) <= 0:
@@ -33,12 +33,12 @@ def size_bytes(text: str) -> int:
 
 
 def seconds_text(value: float) -> str:
-    """As `seconds` reads it: `1h`, `90s`, `0.5s`."""
+    """Format seconds as `seconds` parses them: `1h`, `90s`, `0.5s`."""
     return _with_unit(value, _DURATION_UNITS, "s")
 
 
 def size_text(value: float) -> str:
-    """As `size_bytes` reads it: `512M`, `1000`."""
+    """Format bytes as `size_bytes` parses them: `512M`, `1000`."""
     return _with_unit(value, _SIZE_UNITS, "")
 
 

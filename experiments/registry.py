@@ -1,8 +1,8 @@
-"""Experiments of this process. Discovered on first use, never when Django starts: a fork server stays free of them.
+"""Experiments of this process. Discovered on first use, never when Django starts: a fork server imports none.
 
-A broken module, an unusable class or a name used twice becomes a `Problem` and takes only what it concerns away. The
-registry looks every `refresh_s` whether files of experiments have changed; then it discovers again and imports what
-changed anew.
+A broken module, an unusable class or a name used twice becomes a `Problem` and excludes only the experiments that it
+concerns. The registry checks every `refresh_s` whether files of experiments have changed; then it discovers again and
+imports the changed modules again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["Problem", "Registry", "forget", "load_one", "registry"]
 
 
 class Registry:
-    """Experiments by name, and the problems that kept others out. Immutable."""
+    """Experiments by name, and the problems that excluded others. Immutable."""
 
     def __init__(self, experiments: Mapping[str, type[Experiment]], problems: Iterable[Problem]) -> None:
         self._experiments = MappingProxyType(dict(sorted(experiments.items())))
@@ -45,21 +45,21 @@ class Registry:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the offered experiments."""
+        """Names of the experiments that are not hidden."""
         return tuple(experiment.name for experiment in self.all())
 
     def all(self) -> tuple[type[Experiment], ...]:
-        """Every experiment that is offered, by name; hidden ones are found by `get` alone."""
+        """Return all experiments that are not hidden, ordered by name; `get` returns hidden ones too."""
         return tuple(experiment for experiment in self._experiments.values() if not experiment.hidden)
 
     def values(self) -> tuple[type[Experiment], ...]:
-        """Every experiment, hidden ones too."""
+        """Return all experiments, including hidden ones."""
         return tuple(self._experiments.values())
 
     def get(self, name: str) -> type[Experiment]:
-        """Raises BrokenExperiment if a problem probably keeps it out, otherwise UnknownExperiment with a suggestion."""
-        if found := self._experiments.get(name):
-            return found
+        """Return an experiment. Raises BrokenExperiment if a problem probably excludes it, or UnknownExperiment."""
+        if experiment := self._experiments.get(name):
+            return experiment
         for problem in self.problems:
             if name in problem.names:
                 raise BrokenExperiment(name, problem.where, problem.reason, problem.traceback)
@@ -67,17 +67,17 @@ class Registry:
 
 
 def registry() -> Registry:
-    """The registry of this process. Thread-safe; the first call imports every module of experiments."""
+    """Return the registry of this process. Thread-safe; the first call imports every module of experiments."""
     with _lock:
         if _current.registry is None or _current.is_stale():
             return _current.rediscover()
         return _current.registry
 
 
-def install(found: Registry) -> None:
-    """Use this registry from now on, whatever happens to the files: the catalog process is replaced instead."""
+def install(registry: Registry) -> None:
+    """Use this registry from now on, even if files change: the catalog process is replaced instead."""
     with _lock:
-        _current.registry, _current.is_fixed = found, True
+        _current.registry, _current.is_fixed = registry, True
 
 
 def forget() -> None:
@@ -89,21 +89,21 @@ def forget() -> None:
 def load_one(name: str) -> type[Experiment]:
     """Load one experiment, importing no more modules than those that seem to define it, and stay inside its folder.
 
-    The process of a run uses it: a broken module elsewhere does no harm, and entry points are looked at last. Raises
-    what `Registry.get` raises.
+    Used by the process of a run: a broken module elsewhere does no harm, and entry points are searched last. Raises the
+    exceptions of `Registry.get`.
     """
-    found, _ = candidates(with_entry_points=False)
-    likely = build([candidate for candidate in found if candidate.mentions(name)])
+    modules, _ = candidates(with_entry_points=False)
+    likely = build([candidate for candidate in modules if candidate.mentions(name)])
     experiment = likely.get(name) if name in likely else registry().get(name)
     folders.enter(folders.folder_of(experiment.__module__))
     return experiment
 
 
-def build(found: Iterable[Candidate], problems: Iterable[Problem] = (), guard: Guard = nullcontext) -> Registry:
-    """Import the candidates, each within `guard`, and sort out what they hold. Raises nothing that a module raises."""
+def build(modules: Iterable[Candidate], problems: Iterable[Problem] = (), guard: Guard = nullcontext) -> Registry:
+    """Import the candidates, each within `guard`, and collect their experiments. Their exceptions become problems."""
     problems = list(problems)
     claims: dict[str, dict[type[Experiment], Candidate]] = {}
-    for candidate in found:
+    for candidate in modules:
         try:
             with guard(candidate):
                 experiments = experiments_in(candidate)
@@ -117,18 +117,18 @@ def build(found: Iterable[Candidate], problems: Iterable[Problem] = (), guard: G
             raise
         except BaseException as error:  # an author's module may raise anything
             problems.append(import_problem(candidate, error))
-    chosen: dict[str, type[Experiment]] = {}
+    selected: dict[str, type[Experiment]] = {}
     for name, claim in claims.items():
         own = [experiment for experiment, candidate in claim.items() if not candidate.is_example]
         if len(claim) > 1:
             problems.append(_hides_example(name, claim) if len(own) == 1 else _duplicate(name, claim))
         if len(own) == 1 or len(claim) == 1:
-            chosen[name] = (own or list(claim))[0]
-    return Registry(chosen, problems)
+            selected[name] = (own or list(claim))[0]
+    return Registry(selected, problems)
 
 
 def flaw_of(experiment: type[Experiment]) -> str:
-    """Reason why this class cannot be an experiment, in a sentence; empty if it can."""
+    """Return why this class cannot be an experiment, in a sentence; empty if it can."""
     config = experiment.Config
     if not isinstance(experiment.name, str) or not NAME.fullmatch(experiment.name):
         return f"Its name {experiment.name!r} must be lower-case letters, digits, `_`, `-` and `.`, at most 200."
@@ -142,10 +142,10 @@ def flaw_of(experiment: type[Experiment]) -> str:
 
 
 def _duplicate(name: str, claim: Mapping[type[Experiment], Candidate]) -> Problem:
-    places = [f"{experiment.__qualname__} ({candidate.where})" for experiment, candidate in claim.items()]
+    classes = [f"{experiment.__qualname__} ({candidate.where})" for experiment, candidate in claim.items()]
     return Problem(
         " and ".join(candidate.where for candidate in claim.values()),
-        f"The name {name!r} is used by {' and by '.join(places)}. None of them can be launched until one is renamed.",
+        f"The name {name!r} is used by {' and by '.join(classes)}. None of them can be launched until one is renamed.",
         frozenset({name}),
     )
 
@@ -157,36 +157,36 @@ def _hides_example(name: str, claim: Mapping[type[Experiment], Candidate]) -> Pr
 
 @dataclass
 class _Current:
-    """The discovered registry, and the state of the files when it was."""
+    """Discovered registry, with the state of the files at that time."""
 
     registry: Registry | None = None
     files: dict[str, tuple[int, int]] = field(default_factory=dict)
-    looked_at: float = 0.0
+    checked_at: float = 0.0
     is_fixed: bool = False
 
     def is_stale(self) -> bool:
-        """True if files have changed; looks at most every `refresh_s`."""
+        """Return whether files have changed; checks at most every `refresh_s`."""
         refresh_s = experiments_settings().refresh_s
-        if self.is_fixed or not refresh_s or time.monotonic() - self.looked_at < refresh_s:
+        if self.is_fixed or not refresh_s or time.monotonic() - self.checked_at < refresh_s:
             return False
-        self.looked_at = time.monotonic()
+        self.checked_at = time.monotonic()
         return _stamps(candidates()[0]) != self.files
 
     def rediscover(self) -> Registry:
         importlib.invalidate_caches()
-        found, problems = candidates()
-        stamps = _stamps(found)
+        modules, problems = candidates()
+        stamps = _stamps(modules)
         folders.forget_neighbours()
         for module in self.files.keys() - {name for name, stamp in stamps.items() if self.files.get(name) == stamp}:
             sys.modules.pop(module, None)
-        self.registry, self.files, self.looked_at = build(found, problems), stamps, time.monotonic()
+        self.registry, self.files, self.checked_at = build(modules, problems), stamps, time.monotonic()
         return self.registry
 
 
-def _stamps(found: Iterable[Candidate]) -> dict[str, tuple[int, int]]:
-    """Module → (modification time, size) of its file."""
+def _stamps(modules: Iterable[Candidate]) -> dict[str, tuple[int, int]]:
+    """Return module → (modification time, size) of its file."""
     stamps = {}
-    for candidate in found:
+    for candidate in modules:
         try:
             stat = candidate.file.stat() if candidate.file else None
         except OSError:

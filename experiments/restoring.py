@@ -1,8 +1,8 @@
-"""What the stored form of a configuration does not give back: each difference with its path and its reason. Pure.
+"""Differences between a configuration and what its stored form gives back, each with its path and its reason. Pure.
 
 A configuration is validated once, at the launch. Its run gets the model that the stored form (JSON) gives, so that form
 must give the same model. Validators that change what they have already changed, `exclude=True`, serializers that mask,
-types that JSON does not tell apart: all of these are found here by comparing the two models.
+types that JSON does not tell apart: this module detects all of these by comparing the two models.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ _SHOWN_CHARS = 80
 
 
 class Difference(NamedTuple):
-    """A value that was accepted, and another one that the stored form gives in its place."""
+    """An accepted value, and the different one that the stored form gives back."""
 
     path: Path
     accepted: Any
     restored: Any
     is_default: bool = False
-    """Nobody gave it."""
+    """True if the value is a default."""
     is_private: bool = False
-    """It is in a private attribute of a model."""
+    """True if it is in a private attribute of a model."""
 
 
 class Problem(NamedTuple):
-    """A difference, for people."""
+    """Difference with its reason, for display."""
 
     path: Path
     reason: str
     is_of_default: bool
-    """Nobody gave the value, and the stored form gives what its validation would: `Path("data")` for `"data"`."""
+    """True if the value is a default, and the stored form gives its validated value: `Path("data")` for `"data"`."""
 
 
 def problems(accepted: BaseModel, restored: BaseModel, stored: Any, restore: Callable[[], BaseModel]) -> list[Problem]:
-    """Where `restored`, made from `stored`, is not what was accepted.
+    """Return the differences between `accepted` and `restored`, which was created from `stored`.
 
-    `restore` makes another model from `stored`: private attributes that are new each time, such as locks and clocks,
-    are no part of a configuration.
+    `restore` creates another model from `stored`: private attributes that are new each time, such as locks and clocks,
+    are not part of a configuration.
     """
     differences = list(_between((), accepted, restored))
     if any(difference.is_private for difference in differences):
@@ -59,7 +59,7 @@ def problems(accepted: BaseModel, restored: BaseModel, stored: Any, restore: Cal
 
 
 def is_excluded(stored: Any, path: Path) -> bool:
-    """Whether `stored` has nothing at `path`."""
+    """Return whether `stored` has no value at `path`."""
     return _at(stored, path) is _MISSING
 
 
@@ -92,7 +92,7 @@ def _of_models(path: Path, a: BaseModel, b: BaseModel, *, is_default: bool) -> I
 
 
 def _members(a: Any, b: Any) -> list[tuple[str | int, Any, Any]] | None:
-    """(name, of a, of b) for two containers of one type and shape; None for anything else."""
+    """Return (name, value in a, value in b) for two containers of one type and shape; None for anything else."""
     if dataclasses.is_dataclass(a) and not isinstance(a, type):
         names = [field.name for field in dataclasses.fields(a)]
         return [(name, getattr(a, name, _MISSING), getattr(b, name, _MISSING)) for name in names]
@@ -114,7 +114,7 @@ def _is_same(a: Any, b: Any) -> bool:
     if isinstance(a, Set) and {type(item) for item in a} != {type(item) for item in b}:
         return False
     if not _has_equality(a):
-        return not callable(a)  # a lock or the like, which has nothing to compare
+        return not callable(a)  # such as a lock, which has nothing to compare
     equal: Any = a == b
     if not isinstance(equal, bool):
         equal = getattr(equal, "all", lambda: equal)()  # an array's
@@ -126,7 +126,7 @@ def _has_equality(value: Any) -> bool:
 
 
 def _zone(moment: datetime.datetime | datetime.time) -> Any:
-    """What its time zone is: the offset, and where that changes with the date, the zone itself."""
+    """Return the UTC offset, or the zone itself if its offset changes with the date."""
     if moment.tzinfo is None:
         return None
     is_fixed = moment.tzinfo.utcoffset(None) is not None
@@ -134,10 +134,10 @@ def _zone(moment: datetime.datetime | datetime.time) -> Any:
 
 
 def _is_same_as_json(a: Any, b: Any) -> bool:
-    """Whether a default and what its validation makes of it are one value: `"data"` and `Path("data")`."""
+    """Return whether a default and its validated value are the same as JSON: `"data"` and `Path("data")`."""
     try:
         old, new = (to_jsonable_python(_revealed(value)) for value in (a, b))
-    except Exception:  # neither has a form of its own
+    except Exception:  # one of them has no JSON form
         return False
     return old == new or (not isinstance(old, bool | list | dict) and str(old) == str(new))
 
@@ -176,7 +176,7 @@ def _reason(difference: Difference, stored: Any) -> str:
 
 
 def _kinds(accepted: Any, restored: Any) -> str | None:
-    """How the two differ in their types, if they do."""
+    """Describe how the two differ in their types; None if they do not."""
     if isinstance(accepted, Mapping) and accepted.keys() != getattr(restored, "keys", dict)():
         return "Has keys of another type than text, which the stored form gives back as text."
     if type(accepted) is not type(restored) and not (isinstance(accepted, int) and isinstance(restored, float)):

@@ -29,7 +29,7 @@ _CONSTRAINTS = {
 
 @dataclass(frozen=True, slots=True)
 class FieldHelp:
-    """One field of a configuration, for people."""
+    """Description of one field of a configuration."""
 
     name: str
     type: str
@@ -46,7 +46,7 @@ class FieldHelp:
 
 
 def json_schema(experiment: type[Experiment]) -> dict[str, Any]:
-    """JSON schema of the configuration; an object with unknown properties for a model that has none."""
+    """Return the JSON schema of the configuration; an object of untyped properties if pydantic has none."""
     try:
         return experiment.Config.model_json_schema(by_alias=False)
     except (PydanticUserError, PydanticSchemaGenerationError, TypeError, ValueError):
@@ -54,7 +54,7 @@ def json_schema(experiment: type[Experiment]) -> dict[str, Any]:
 
 
 def describe(experiment: type[Experiment]) -> list[FieldHelp]:
-    """Fields of the configuration, in the author's order."""
+    """Describe the fields of the configuration, in the author's order."""
     schema = json_schema(experiment)
     rows = []
     for name, info in experiment.Config.model_fields.items():
@@ -74,7 +74,7 @@ def describe(experiment: type[Experiment]) -> list[FieldHelp]:
 
 
 def models_at(config: type[BaseModel], location: Sequence[int | str]) -> set[type[BaseModel]]:
-    """Models that may be at the location of a pydantic error; indexes, keys and union tags are steps too."""
+    """Return the models that may be at the location of a pydantic error; indexes, keys and union tags are steps too."""
     models = {config}
     for step in location:
         fields = [field for model in models if (field := _field(model, step)) is not None]
@@ -93,7 +93,7 @@ def _field(model: type[BaseModel], step: int | str) -> FieldInfo | None:
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The models in an annotation such as `list[A | B] | None`."""
+    """Yield the models in an annotation such as `list[A | B] | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in typing.get_args(annotation):
@@ -101,17 +101,17 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _default(config: type[BaseModel], name: str, info: FieldInfo) -> Any:
-    """The default as JSON; None for one that has no JSON form."""
+    """Return the default as JSON; None if it has no JSON form."""
     try:
         value = info.get_default(call_default_factory=True, validated_data={})
-        shown = config.model_construct(**{name: value}).model_dump(mode="json", include={name}, warnings="none")
+        dumped = config.model_construct(**{name: value}).model_dump(mode="json", include={name}, warnings="none")
     except Exception:  # an author's factory or serializer may raise anything
         return None
-    return shown.get(name)
+    return dumped.get(name)
 
 
 def _type(shape: dict[str, Any], definitions: dict[str, Any]) -> str:
-    """The type of a JSON schema in a few words: `integer`, `list of text`, `a | b`."""
+    """Return the type of a JSON schema in a few words: `integer`, `list of text`, `a | b`."""
     if choices := shape.get("enum") or ([shape["const"]] if "const" in shape else None):
         return " | ".join(str(value) for value in choices)
     if "$ref" in shape:

@@ -1,8 +1,8 @@
-"""Files of an experiment and their digest: two runs with the same digest ran the same code of the author's.
+"""Files of an experiment and their digest: two runs with the same digest ran the same code of the author.
 
-The code is the module that defines the experiment and, followed from there, every module of the same package or folder
-that it has imported. Installed packages are not part of it; their versions are kept beside it. A module that is
-imported only while the run goes on is not seen.
+The code is the module that defines the experiment and, recursively, every module of the same package or folder that it
+has imported. Installed packages are not part of it; their versions are recorded separately. A module that is imported
+later, during the run, is not included.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from experiments.discovery import EXAMPLES
 
 
 def source_file(experiment: type[Experiment]) -> Path | None:
-    """File that defines it; None for one that was typed in."""
+    """Return the file that defines the experiment; None if it was typed into an interpreter."""
     return _file(sys.modules.get(experiment.__module__))
 
 
 def source_files(experiment: type[Experiment]) -> list[Path]:
-    """Sorted files of the author's code."""
+    """Return the sorted files of the author's code."""
     module = sys.modules.get(experiment.__module__)
     if module is None:
         return []
     roots = _roots(module)
-    seen: dict[str, ModuleType] = {}
+    visited: dict[str, ModuleType] = {}
     waiting = [module]
     while waiting:
         current = waiting.pop()
-        if current.__name__ not in seen:
-            seen[current.__name__] = current
-            waiting.extend(found for found in _imported(current) if _is_below(_file(found), roots))
-    return sorted({file for found in seen.values() if (file := _file(found)) is not None})
+        if current.__name__ not in visited:
+            visited[current.__name__] = current
+            waiting.extend(each for each in _imported(current) if _is_below(_file(each), roots))
+    return sorted({file for each in visited.values() if (file := _file(each)) is not None})
 
 
 def source_digest(experiment: type[Experiment]) -> str:
-    """SHA-256 in hexadecimal of the author's code; of one file it is that of the file. Empty when there is no file."""
+    """Return the hexadecimal SHA-256 of the author's code; for one file that of the file. Empty if there is no file."""
     files = source_files(experiment)
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]
     if len(digests) < 2:
@@ -48,13 +48,13 @@ def source_digest(experiment: type[Experiment]) -> str:
 
 
 def _roots(module: ModuleType) -> list[Path]:
-    """Folders of the topmost package of the module; none for a module outside of packages."""
+    """Return the folders of the module's top-level package; none for a module outside of packages."""
     name = EXAMPLES if module.__name__.startswith(f"{EXAMPLES}.") else module.__name__.partition(".")[0]
     return [Path(path) for path in getattr(sys.modules.get(name), "__path__", ())]
 
 
 def _imported(module: ModuleType) -> list[ModuleType]:
-    """Modules that a module's names come from."""
+    """Return the modules that a module's names come from."""
     names = {_origin(value) for value in vars(module).values()}
     return [sys.modules[name] for name in names if name in sys.modules]
 

@@ -1,11 +1,11 @@
-"""Test an experiment without Athanor: a context that keeps in memory what the experiment says.
+"""Test an experiment without Athanor: a context that records the experiment's output in memory.
 
     ctx = RecordingContext(MonteCarloPi.Config(batches=3), workdir=tmp_path)
     summary = MonteCarloPi().run(ctx)
     assert len(ctx.metrics["pi"]) == 3
 
-Nothing of Django, Celery or Redis is needed, and no process is started. `ctx.cancel_after(n)` cancels at the n-th look,
-and `ctx.next_attempt()` is the context that a later attempt would get.
+It needs no Django, Celery or Redis, and starts no process. `ctx.cancel_after(n)` cancels at the n-th check, and
+`ctx.next_attempt()` is the context that a later attempt would get.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CHECKPOINT_MAX_BYTES = 1024 * 1024
 RESULT_MAX_BYTES = 256 * 1024
 
 _ARCHIVES = {".zip": "zip", ".tar.gz": "gztar", ".tgz": "gztar", ".tar": "tar"}
-"""Ending of an artifact's name → format of shutil.make_archive, for a folder that is kept under it."""
+"""Suffix of an artifact's name → format of shutil.make_archive, for a folder stored as an archive."""
 
 
 class RecordedLine(NamedTuple):
@@ -53,7 +53,7 @@ class RecordedProgress(NamedTuple):
 
 
 class _Log:
-    """Writes into a list of lines."""
+    """RunLog that appends to a list."""
 
     def __init__(self, lines: list[RecordedLine]) -> None:
         self._lines = lines
@@ -73,7 +73,7 @@ class _Log:
 
 @dataclass
 class RecordingContext(Generic[ConfigT_co]):
-    """A RunContext that records. What was recorded are its public lists; `sleep` does not wait."""
+    """RunContext that records everything in its public attributes; `sleep` does not wait."""
 
     config: ConfigT_co
     workdir: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="athanor-")))
@@ -92,22 +92,22 @@ class RecordingContext(Generic[ConfigT_co]):
     artifacts: dict[str, Path] = field(default_factory=dict, init=False)
     slept_s: float = field(default=0.0, init=False)
     _cancel: threading.Event = field(default_factory=threading.Event, init=False)
-    _looks_left: int | None = field(default=None, init=False)
+    _checks_left: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.log: RunLog = _Log(self.lines)
         self.workdir.mkdir(parents=True, exist_ok=True)
 
     def cancel(self) -> None:
-        """Ask the experiment to stop, from any thread."""
+        """Request a cancel, from any thread."""
         self._cancel.set()
 
-    def cancel_after(self, looks: int) -> None:
-        """Cancel once the experiment has looked `looks` times (`cancelled`, `track`, `sleep`, `raise_if_cancelled`)."""
-        self._looks_left = looks
+    def cancel_after(self, checks: int) -> None:
+        """Cancel at the experiment's n-th check (`cancelled`, `track`, `sleep`, `raise_if_cancelled`)."""
+        self._checks_left = checks
 
     def next_attempt(self) -> RecordingContext[ConfigT_co]:
-        """What a later attempt of the same run would be given: the last checkpoint and the same folder."""
+        """Return the context of a later attempt of the same run: the last checkpoint and the same folder."""
         last = self.checkpoints[-1] if self.checkpoints else self.restored
         return RecordingContext(
             self.config,
@@ -136,11 +136,11 @@ class RecordingContext(Generic[ConfigT_co]):
         self.metrics[key].append(Point(arguments.step(call, step), arguments.number(call, value)))
 
     def progress(self, current: float, total: float | None = None, message: str = "") -> None:
-        held = arguments.finite(current)
-        if held is None:
-            held = self.progresses[-1].current if self.progresses else 0.0
+        as_float = arguments.finite(current)
+        if as_float is None:
+            as_float = self.progresses[-1].current if self.progresses else 0.0
         self.progresses.append(
-            RecordedProgress(held, arguments.finite(total), arguments.progress_message(shown(message)))
+            RecordedProgress(as_float, arguments.finite(total), arguments.progress_message(shown(message)))
         )
 
     def track(self, items: Iterable[ItemT], message: str = "", *, total: int | None = None) -> Iterator[ItemT]:
@@ -154,9 +154,9 @@ class RecordingContext(Generic[ConfigT_co]):
 
     @property
     def cancelled(self) -> bool:
-        if self._looks_left is not None:
-            self._looks_left -= 1
-            if self._looks_left <= 0:
+        if self._checks_left is not None:
+            self._checks_left -= 1
+            if self._checks_left <= 0:
                 self._cancel.set()
         return self._cancel.is_set()
 
@@ -167,7 +167,7 @@ class RecordingContext(Generic[ConfigT_co]):
     def sleep(self, seconds: float) -> None:
         self.raise_if_cancelled()
         self.slept_s += seconds
-        time.sleep(min(seconds, 0.001))  # lets other processes and threads of the experiment go on
+        time.sleep(min(seconds, 0.001))  # lets other processes and threads of the experiment proceed
 
     def checkpoint(self, state: Mapping[str, Any], *, sync: bool = False) -> None:  # noqa: ARG002  # recorded at once
         if not isinstance(state, Mapping):
@@ -183,7 +183,7 @@ class RecordingContext(Generic[ConfigT_co]):
         source: Path | str | bytes,
         name: str | None = None,
         *,
-        content_type: str | None = None,  # noqa: ARG002  # nobody is shown the file
+        content_type: str | None = None,  # noqa: ARG002  # stored files are not displayed
     ) -> Path:
         if isinstance(source, bytes) and name is None:
             raise ValueError("Bytes need a name")
@@ -197,8 +197,8 @@ class RecordingContext(Generic[ConfigT_co]):
         elif not Path(source).is_dir():
             shutil.copyfile(source, target)
         elif plain.name.endswith(tuple(_ARCHIVES)):
-            ending = next(ending for ending in _ARCHIVES if plain.name.endswith(ending))
-            Path(shutil.make_archive(f"{target}.draft", _ARCHIVES[ending], root_dir=source)).replace(target)
+            suffix = next(suffix for suffix in _ARCHIVES if plain.name.endswith(suffix))
+            Path(shutil.make_archive(f"{target}.draft", _ARCHIVES[suffix], root_dir=source)).replace(target)
         else:
             shutil.copytree(source, target, dirs_exist_ok=True)
             files = [file for file in target.rglob("*") if file.is_file()]

@@ -1,15 +1,15 @@
-"""Text that people type for a field, as the field's type means it: `1.10` is text for a `str`, a number for a `float`.
+"""Parse text typed for a field by the field's type: `1.10` is text for a `str`, a number for a `float`.
 
-    type of the field                 what `KEY=VALUE` gives
-    str, secrets, paths, URLs …       the text as it is, also `007`, `1.10`, `null`; in double quotes, what they hold
-    int, float, bool, dates           the JSON value; what is no JSON is left for pydantic to read
+    type of the field                 value of `KEY=VALUE`
+    str, secrets, paths, URLs …       the text as it is, also `007`, `1.10`, `null`; double quotes are removed
+    int, float, bool, dates           the JSON value; other text is left to pydantic
     Decimal                           the digits as they are
     X | None                          `null` is None
-    unions                            a JSON value where one of the types takes it, or else the text
-    lists, tuples, mappings, models   JSON, in which each element is read by its own type
+    unions                            a JSON value if one of the types accepts it, or else the text
+    lists, tuples, mappings, models   JSON, with each element parsed by its own type
     Any, a type of the author's own   JSON, or else the text
 
-Pure. What does not fit comes out as it is, so that the validator says what would be right.
+Pure. Text that does not fit is returned unchanged, so that the validator reports the error.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _NO_JSON = object()
 
 
 class Number(str):
-    """A number of a JSON or TOML text, its digits as they were typed."""
+    """Number of a JSON or TOML text, with its digits as typed."""
 
     __slots__ = ()
 
@@ -60,22 +60,22 @@ class Number(str):
     def value(self) -> Any:
         try:
             return float(self) if set(self) & set(".eE") else int(self)
-        except ValueError:  # more digits than Python reads
+        except ValueError:  # more digits than Python parses
             return str(self)
 
 
 def typed(text: str, config: type[BaseModel], keys: Sequence[str]) -> Any:
-    """What `text` means for the field at the dotted path `keys` of a configuration."""
+    """Parse `text` for the field at the dotted path `keys` of a configuration."""
     return _of_text(text, _members_at(config, keys))
 
 
 def typed_numbers(value: Any, config: type[BaseModel]) -> Any:
-    """`value` (read with `Number` for its numbers) for a whole configuration: digits where they must be exact."""
+    """Convert a whole configuration parsed with `Number`: exact digits stay text where the type needs them."""
     return _of_json(value, [config], is_typed=False)
 
 
 def plain(value: Any) -> Any:
-    """`value` with its `Number`s as numbers."""
+    """Return `value` with each `Number` as an int or a float."""
     if isinstance(value, Number):
         return value.value
     if isinstance(value, dict):
@@ -84,7 +84,7 @@ def plain(value: Any) -> Any:
 
 
 def parsed(text: str) -> Any:
-    """The JSON value with `Number` for its numbers. Raises ValueError."""
+    """Parse JSON with `Number` for its numbers. Raises ValueError."""
     try:
         return json.loads(text, parse_float=Number, parse_int=Number, parse_constant=_refuse)
     except RecursionError as error:
@@ -92,7 +92,7 @@ def parsed(text: str) -> Any:
 
 
 def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not valid JSON")
 
 
 def _of_text(text: str, members: list[Any]) -> Any:
@@ -104,18 +104,20 @@ def _of_text(text: str, members: list[Any]) -> Any:
         return value  # in double quotes
     if text in _choices(members):
         return text
-    if any(_takes(member, value) for member in members):
+    if any(_accepts(member, value) for member in members):
         return _of_json(value, members)
     return text if any(map(_is_text, members)) else plain(value)
 
 
 def _of_json(value: Any, members: list[Any], *, is_typed: bool = True) -> Any:
-    """An element of a JSON value, by its own type. `is_typed`: a number may stand for a text of the same digits."""
+    """Convert an element of a JSON value by its own type. `is_typed`: a number may be text of the same digits."""
     if isinstance(value, Number):
-        takers = [member for member in members if _takes(member, value)]
-        if any(_is(member, _EXACT) for member in takers) and not any(_is(member, (int, float)) for member in takers):
+        accepting = [member for member in members if _accepts(member, value)]
+        if any(_is(member, _EXACT) for member in accepting) and not any(
+            _is(member, (int, float)) for member in accepting
+        ):
             return str(value)
-        return str(value) if is_typed and not takers and any(map(_is_text, members)) else value.value
+        return str(value) if is_typed and not accepting and any(map(_is_text, members)) else value.value
     if isinstance(value, list):
         return [_of_json(item, _items(members, index), is_typed=is_typed) for index, item in enumerate(value)]
     if isinstance(value, dict):
@@ -123,8 +125,8 @@ def _of_json(value: Any, members: list[Any], *, is_typed: bool = True) -> Any:
     return value
 
 
-def _takes(member: Any, value: Any) -> bool:
-    """Whether a type of a field takes a JSON value that is no text."""
+def _accepts(member: Any, value: Any) -> bool:
+    """Return whether a type of a field accepts a JSON value that is not text."""
     if member is Any or member is object:
         return True
     if typing.get_origin(member) is typing.Literal:
@@ -135,14 +137,14 @@ def _takes(member: Any, value: Any) -> bool:
         return not _is(member, (types.NoneType, *_TEXTS, int, float, *_EXACT, *_MOMENTS))
     if value is None or isinstance(value, bool):
         return member is type(value)
-    return _takes_number(member, value)
+    return _accepts_number(member, value)
 
 
 def _is_choice(choice: Any, value: Any) -> bool:
     return type(choice) is type(plain(value)) and bool(choice == plain(value))
 
 
-def _takes_number(member: Any, value: Number) -> bool:
+def _accepts_number(member: Any, value: Number) -> bool:
     if member is bool:
         return value in ("0", "1")
     if member is int:
@@ -151,7 +153,7 @@ def _takes_number(member: Any, value: Number) -> bool:
 
 
 def _choices(members: list[Any]) -> set[str]:
-    """The texts that literals and enumerations name."""
+    """Return the texts of literals and enumerations."""
     literals = [typing.get_args(member) for member in members if typing.get_origin(member) is typing.Literal]
     enums = [[choice.value for choice in member] for member in members if _is(member, (enum.Enum,))]
     return {choice for choices in (*literals, *enums) for choice in choices if isinstance(choice, str)}
@@ -173,7 +175,7 @@ def _members_at(config: type[BaseModel], keys: Sequence[str]) -> list[Any]:
 
 
 def _members(annotation: Any) -> Iterator[Any]:
-    """The types that an annotation joins, without what only names or constrains them."""
+    """Yield the types of an annotation's union, without aliases and constraints."""
     origin = typing.get_origin(annotation)
     if origin is typing.Annotated:
         yield from _members(typing.get_args(annotation)[0])
@@ -189,9 +191,9 @@ def _members(annotation: Any) -> Iterator[Any]:
 
 
 def _fields(members: list[Any], key: str) -> list[Any]:
-    """The types of what is at `key` of an object; Any where nobody says."""
-    found = [inner for member in members for annotation in _field(member, key) for inner in _members(annotation)]
-    return found or [Any]
+    """Return the types of the value at `key` of an object; Any if none is declared."""
+    types_at_key = [inner for member in members for annotation in _field(member, key) for inner in _members(annotation)]
+    return types_at_key or [Any]
 
 
 def _field(member: Any, key: str) -> Iterator[Any]:
@@ -208,7 +210,7 @@ def _field(member: Any, key: str) -> Iterator[Any]:
 
 
 def _names(name: str, info: Any) -> set[str]:
-    """What a field may be called."""
+    """Return the name and the aliases of a field."""
     aliases = [info.alias, info.validation_alias]
     choices = [choice for alias in aliases if isinstance(alias, AliasChoices) for choice in alias.choices]
     texts = [alias.path[0] if isinstance(alias, AliasPath) else alias for alias in (*aliases, *choices)]
@@ -216,9 +218,11 @@ def _names(name: str, info: Any) -> set[str]:
 
 
 def _items(members: list[Any], index: int) -> list[Any]:
-    """The types of the element at `index` of an array; Any where nobody says."""
-    found = [inner for member in members for annotation in _item(member, index) for inner in _members(annotation)]
-    return found or [Any]
+    """Return the types of the element at `index` of an array; Any if none is declared."""
+    types_at_index = [
+        inner for member in members for annotation in _item(member, index) for inner in _members(annotation)
+    ]
+    return types_at_index or [Any]
 
 
 def _item(member: Any, index: int) -> Iterator[Any]:

@@ -1,12 +1,12 @@
-"""The one validator of what is run: configuration, limits and tags, whichever way they came (form, command, Python).
+"""Validation of configuration, limits and tags, the same for forms, commands and Python.
 
-Unknown keys are refused at any depth, although pydantic ignores them unless told otherwise; a model that says
-`extra="allow"` itself stays open. Errors have dotted paths. What comes out is JSON with every default filled in,
-and it validates again: that is what is stored, and what the process of a run reads.
+Unknown keys are refused at any depth, although pydantic ignores them by default; a model that sets `extra="allow"`
+stays open. Errors have dotted paths. The result is JSON with all defaults. It is stored, read by the process of a run,
+and validates again.
 
-**Secrets.** The stored value of a `SecretStr` or `SecretBytes` field is the real one: the run needs it, and so does a
-rerun. Pages and commands must show `masked(...)`; forms may send the mask back, which `unmasked(...)` turns into what
-is stored. Better is to configure the name of an environment variable that holds the secret, as
+**Secrets.** The stored value of a `SecretStr` or `SecretBytes` field is in clear: the run needs it, and so does a
+rerun. Pages and commands must show `masked(...)`; forms may send the mask back, which `unmasked(...)` replaces with the
+stored value. Prefer to configure the name of an environment variable that holds the secret, as
 `experiments.examples.llm_compare` does.
 """
 
@@ -24,7 +24,7 @@ from pydantic_core import ErrorDetails, to_jsonable_python
 from experiments import restoring
 from experiments.base import Experiment
 from experiments.conf import experiments_settings
-from experiments.exceptions import ExperimentsError, InvalidDefinition, did_you_mean
+from experiments.exceptions import ExperimentsError, InvalidDefinition, did_you_mean, plain_message
 from experiments.limits import Limits
 from experiments.registry import registry
 from experiments.schema import models_at
@@ -34,24 +34,24 @@ if TYPE_CHECKING:
 
 MASK = "**********"
 _INTEGER_BITS_MAX = 14_280
-"""Of 4,299 digits; Python reads no integer of more than 4,300."""
+"""4,299 digits; Python parses at most 4,300."""
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What is to be run, checked."""
+    """Validated definition of a run or an instance."""
 
     configuration: dict[str, Any]
-    """Complete, with defaults."""
+    """Complete configuration, with defaults."""
     limits: dict[str, Any]
-    """The overrides only."""
+    """Overrides of the experiment's limits."""
     tags: list[str]
 
 
 def validate_definition(
     experiment_name: str, configuration: Any = None, limits: Any = None, tags: Any = None
 ) -> Definition:
-    """Check all of it at once. Raises InvalidDefinition with all problems."""
+    """Validate configuration, limits and tags together. Raises InvalidDefinition with all problems."""
     try:
         experiment = registry().get(experiment_name)
     except ExperimentsError as error:
@@ -73,16 +73,16 @@ def validate_definition(
 
 
 def validate_configuration(experiment: type[Experiment], data: Any) -> BaseModel:
-    """The configuration as the experiment's own model. `data`: a mapping of JSON or Python values; None is empty.
+    """Return the configuration as the experiment's own model. `data`: JSON or Python values; None is empty.
 
-    `stored_configuration` of the result is JSON, of which `restored_configuration` makes an equal model in the run.
-    Raises InvalidDefinition, also where the stored form would not give back what is accepted here.
+    `stored_configuration` turns the result into JSON, and `restored_configuration` makes an equal model of it in the
+    run. Raises InvalidDefinition, also if the stored form would not give back the accepted values.
     """
     accepted = _parsed(experiment, {} if data is None else data)
     restored, problems = _stored_and_restored(experiment, accepted)
     if any(not problem.is_of_default for problem in problems):
         raise _unlike(experiment, [problem for problem in problems if not problem.is_of_default])
-    if problems:  # a default is not validated, what is stored is: its type may change, once
+    if problems:  # defaults are not validated, stored values are: a type may change once
         restored, problems = _stored_and_restored(experiment, restored)
         if problems:
             raise _unlike(experiment, problems)
@@ -90,16 +90,18 @@ def validate_configuration(experiment: type[Experiment], data: Any) -> BaseModel
 
 
 def restored_configuration(experiment: type[Experiment], stored: Mapping[str, Any]) -> BaseModel:
-    """The model that was accepted at the launch, from its stored form. Raises InvalidDefinition if it does not fit."""
+    """Return the model accepted at the launch, from its stored form. Raises InvalidDefinition if it does not fit."""
     return _parsed(experiment, stored)
 
 
 def stored_configuration(config: BaseModel) -> dict[str, Any]:
-    """The JSON form of a configuration, with its secrets in clear. Raises InvalidDefinition if it has none."""
+    """Return the JSON form of a configuration, with secrets in clear. Raises InvalidDefinition if it has none."""
     try:
-        shown = config.model_dump(mode="json", round_trip=True, by_alias=False, warnings="none")
-        revealed: dict[str, Any] = _revealed(config.model_dump(round_trip=True, by_alias=False, warnings="none"), shown)
-    except Exception as error:  # whatever an author's serializer raises
+        dumped = config.model_dump(mode="json", round_trip=True, by_alias=False, warnings="none")
+        revealed: dict[str, Any] = _revealed(
+            config.model_dump(round_trip=True, by_alias=False, warnings="none"), dumped
+        )
+    except Exception as error:  # an author's serializer may raise anything
         texts = {f"configuration{path}": f"Has no JSON form: {text}" for path, text in _formless(config, error)}
         raise InvalidDefinition(type(config).__qualname__, texts) from error
     return revealed
@@ -108,7 +110,7 @@ def stored_configuration(config: BaseModel) -> dict[str, Any]:
 def _stored_and_restored(
     experiment: type[Experiment], accepted: BaseModel
 ) -> tuple[BaseModel, list[restoring.Problem]]:
-    """What the run will get, and where it is not what was accepted. Raises InvalidDefinition if it cannot be stored."""
+    """Return what the run will get, and its differences from `accepted`. Raises InvalidDefinition."""
     stored = stored_configuration(accepted)
     if problems := dict(_not_storable("configuration", stored)):
         raise InvalidDefinition(experiment.name, problems)
@@ -137,7 +139,7 @@ def _unrestorable(stored: Any, path: str, text: str) -> str:
 
 
 def _formless(config: BaseModel, error: Exception, path: str = "") -> Iterator[tuple[str, str]]:
-    """(path, why) of the fields without a JSON form."""
+    """Yield (path, reason) of the fields without a JSON form."""
     is_reported = False
     for name in type(config).model_fields:
         try:
@@ -153,7 +155,7 @@ def _formless(config: BaseModel, error: Exception, path: str = "") -> Iterator[t
 
 
 def validate_limits(experiment: type[Experiment] | Entry, overrides: Any) -> dict[str, Any]:
-    """The given overrides, checked together with the experiment's own limits. Raises InvalidDefinition."""
+    """Return the overrides, validated together with the experiment's own limits. Raises InvalidDefinition."""
     if overrides is not None and not isinstance(overrides, Mapping):
         raise InvalidDefinition(experiment.name, {"limits": "Must be an object."})
     try:
@@ -164,7 +166,7 @@ def validate_limits(experiment: type[Experiment] | Entry, overrides: Any) -> dic
 
 
 def validate_tags(experiment_name: str, tags: Any) -> list[str]:
-    """Tags without doubles and surrounding blanks, in their order; the one limit for each way that tags come.
+    """Return tags without duplicates and surrounding whitespace, in their order; used for every source of tags.
 
     Raises InvalidDefinition.
     """
@@ -179,34 +181,34 @@ def validate_tags(experiment_name: str, tags: Any) -> list[str]:
             problems[f"tags.{index}"] = f"Longer than {conf.tag_max_chars} characters."
     if problems:
         raise InvalidDefinition(experiment_name, problems)
-    kept = list(dict.fromkeys(tag.strip() for tag in tags))
-    if len(kept) > conf.tags_max:
+    unique = list(dict.fromkeys(tag.strip() for tag in tags))
+    if len(unique) > conf.tags_max:
         raise InvalidDefinition(
-            experiment_name, {"tags": f"At most {conf.tags_max} tags are allowed, not {len(kept)}."}
+            experiment_name, {"tags": f"At most {conf.tags_max} tags are allowed, not {len(unique)}."}
         )
-    return kept
+    return unique
 
 
 def masked(experiment_name: str, configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored configuration for the eyes of people: values of secret fields are replaced by a mask.
+    """Return a stored configuration with the values of secret fields replaced by a mask.
 
-    Of an experiment that is gone, or a configuration that no longer fits, everything with a telling name is masked.
+    Without the experiment, or if the configuration no longer fits, all texts with a secret-like name are masked.
     """
     try:
         config = _parsed(registry().get(experiment_name), configuration)
-        shown: dict[str, Any] = config.model_dump(mode="json", round_trip=True)
-    except Exception:  # the experiment is gone or has changed: fall back to names
+        dumped: dict[str, Any] = config.model_dump(mode="json", round_trip=True)
+    except Exception:  # the experiment is missing or has changed: fall back to names
         return masked_by_name(configuration)
-    return shown
+    return dumped
 
 
 def masked_by_name(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with every text masked that has a telling name: all that can be done without its experiment."""
+    """Return a configuration with every text masked that has a secret-like name, for use without its experiment."""
     return {key: _masked_by_name(key, value) for key, value in configuration.items()}
 
 
 def unmasked(configuration: Any, stored: Any) -> Any:
-    """`configuration` as a form sent it back, each mask replaced by what `stored` has at the same place."""
+    """Return the `configuration` that a form sent, each mask replaced by the value of `stored` at the same place."""
     if configuration == MASK and isinstance(stored, str):
         return stored
     if isinstance(configuration, dict) and isinstance(stored, dict):
@@ -228,7 +230,7 @@ def _parsed(experiment: type[Experiment], data: Any) -> BaseModel:
         raise InvalidDefinition(experiment.name, {"configuration": "Nested too deeply."}) from error
     except ValidationError as error:
         problems = _problems("configuration", experiment.Config, error.errors())
-    if not problems:  # every key complained of is one that a model allows
+    if not problems:  # every reported key is allowed by its model
         try:
             return _validated(experiment.Config, dict(data), extra=None)
         except ValidationError as error:
@@ -247,7 +249,7 @@ def _validated(config: type[BaseModel], data: dict[str, Any], *, extra: Any) -> 
 
 
 def _is_json(value: Any) -> bool:
-    """Whether a Python value is what JSON gives: no tuples, no keys but text, no subclasses."""
+    """Return whether a Python value has JSON types only: no tuples, no keys except text, no subclasses."""
     kind = type(value)
     if kind is dict:
         return all(type(key) is str and _is_json(item) for key, item in value.items())
@@ -255,37 +257,37 @@ def _is_json(value: Any) -> bool:
 
 
 def _problems(field: str, config: type[BaseModel], errors: Sequence[ErrorDetails]) -> dict[str, str]:
-    """Dotted path → message; a key that its model explicitly allows is no problem."""
+    """Return dotted path → message; a key that its model explicitly allows is not a problem."""
     problems = {}
     for error in errors:
         path = ".".join((field, *map(str, error["loc"])))
-        message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        message = plain_message(error)
         if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             owners = models_at(config, error["loc"][:-1])
             if any(owner.model_config.get("extra") == "allow" for owner in owners):
                 continue
-            known = {name for owner in owners for name in owner.model_fields}
-            message = f"unknown{did_you_mean(str(error['loc'][-1]), known)}"
+            valid = {name for owner in owners for name in owner.model_fields}
+            message = f"unknown{did_you_mean(str(error['loc'][-1]), valid)}"
         problems[path] = message
     return problems
 
 
-def _revealed(value: Any, shown: Any) -> Any:
-    """`shown` (JSON) with the secrets of `value` (the same in Python) in clear."""
+def _revealed(value: Any, dumped: Any) -> Any:
+    """Return `dumped` (JSON) with the secrets of `value` (the same in Python) in clear."""
     if hasattr(value, "get_secret_value"):
         secret = value.get_secret_value()
         if isinstance(secret, bytes):
             return secret.decode()
-        return to_jsonable_python(secret) if isinstance(shown, str) else shown
-    if isinstance(value, Mapping) and isinstance(shown, dict) and len(value) == len(shown):
-        return {key: _revealed(inner, shown[key]) for inner, key in zip(value.values(), shown, strict=True)}
-    if isinstance(value, list | tuple | set | frozenset) and isinstance(shown, list) and len(value) == len(shown):
-        return [_revealed(inner, item) for inner, item in zip(value, shown, strict=True)]
-    return shown
+        return to_jsonable_python(secret) if isinstance(dumped, str) else dumped
+    if isinstance(value, Mapping) and isinstance(dumped, dict) and len(value) == len(dumped):
+        return {key: _revealed(inner, dumped[key]) for inner, key in zip(value.values(), dumped, strict=True)}
+    if isinstance(value, list | tuple | set | frozenset) and isinstance(dumped, list) and len(value) == len(dumped):
+        return [_revealed(inner, item) for inner, item in zip(value, dumped, strict=True)]
+    return dumped
 
 
 def _not_storable(path: str, value: Any) -> Iterator[tuple[str, str]]:
-    """(dotted path, why) of what JSON or a database cannot keep."""
+    """Yield (dotted path, reason) of values that JSON or a database cannot store."""
     if isinstance(value, float) and not math.isfinite(value):
         yield path, "Must be finite: JSON has no NaN and no infinity."
     elif isinstance(value, int) and value.bit_length() > _INTEGER_BITS_MAX:
@@ -310,7 +312,7 @@ def _masked_by_name(key: str, value: Any) -> Any:
         return {inner: _masked_by_name(inner, item) for inner, item in value.items()}
     if isinstance(value, list):
         return [_masked_by_name(key, item) for item in value]
-    telling = any(
+    is_secret_like = any(
         word in key.lower() for word in ("secret", "password", "passphrase", "token", "api_key", "credential")
     )
-    return MASK if telling and isinstance(value, str) else value
+    return MASK if is_secret_like and isinstance(value, str) else value

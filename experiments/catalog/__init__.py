@@ -1,7 +1,7 @@
-"""What this process knows of experiments, as data, and the one validator of what is launched.
+"""Experiments of this process as data, and the only validator of launches.
 
-A command or a script of the user's own imports experiments itself. A long-lived process calls `use_process` at its
-start: from then on no code of an author's runs in it. See docs/decisions/0008-catalog-process.md.
+A command or a user's own script imports experiments itself. A long-lived process calls `use_process` at its start:
+from then on it runs no code of experiment authors. See docs/decisions/0008-catalog-process.md.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Environ = Callable[[], Mapping[str, str]]
 
 
 class Backend(Protocol):
-    """Who answers."""
+    """Interface of the two backends: the catalog process, or this process itself."""
 
     def current(self, wait_s: float | None = None) -> Catalog: ...
     def validate(
@@ -60,29 +60,29 @@ _environ: Environ = lambda: dict(os.environ)  # noqa: E731  # replaced by `set_e
 
 
 def set_environment(environ: Environ) -> None:
-    """Say what environment a catalog process gets: the one of a run, without Athanor's credentials."""
+    """Set the environment of catalog processes: that of a run, without Athanor's credentials."""
     global _environ  # noqa: PLW0603  # set once, when Django starts
     _environ = environ
 
 
 def use_process() -> None:
-    """Let a process of the catalog's own import experiments from now on. It is started at the first question."""
+    """Import experiments in a catalog process from now on. It starts at the first request."""
     global _backend  # noqa: PLW0603  # the one choice of a process, made at its start
     if is_in_process():
         _backend = ProcessBackend(_environ)
 
 
 def use_this_process() -> None:
-    """Import experiments here, as scripts and tests do."""
+    """Import experiments in this process, as scripts and tests do."""
     global _backend  # noqa: PLW0603  # as above
     _backend.stop()
     _backend = LocalBackend()
 
 
 def examined() -> Catalog:
-    """All experiments and problems, learnt in another process even if this one may import experiments.
+    """Load all experiments and problems in another process, even if this one may import experiments.
 
-    Waits until everything is loaded that can be: `import_max_s` for each source that hangs.
+    Blocks until everything that can be loaded is loaded: up to `import_max_s` for each source that hangs.
     """
     if not is_in_process():
         return current(EXAMINE_MAX_S)
@@ -94,18 +94,18 @@ def examined() -> Catalog:
 
 
 def is_in_process() -> bool:
-    """Whether experiments are imported into this very process."""
+    """Return whether experiments are imported into this process."""
     return isinstance(_backend, LocalBackend)
 
 
 def warm_up() -> None:
-    """Begin to load in the background, so that the first question is answered at once."""
+    """Start loading in the background, so that the first request is answered at once."""
     threading.Thread(target=_backend.current, name="catalog-warm-up", daemon=True).start()
 
 
 @contextmanager
 def without_waiting() -> Iterator[None]:
-    """Within the block nobody waits for experiments that are being loaded: CatalogUnavailable is raised instead."""
+    """Raise CatalogUnavailable within the block instead of waiting for experiments that are being loaded."""
     token = _patience.set(0.0)
     try:
         yield
@@ -114,38 +114,38 @@ def without_waiting() -> Iterator[None]:
 
 
 def rest() -> None:
-    """End the catalog process, if there is one, for a caller with no more questions. A later one starts another."""
+    """Stop the catalog process, if there is one. A later request starts another."""
     _backend.stop()
 
 
 def current(wait_s: float | None = None) -> Catalog:
-    """All experiments and problems as of now. Waits `catalog_wait_s` at most while they are being loaded."""
+    """Return all current experiments and problems. Waits up to `catalog_wait_s` while they are being loaded."""
     return _backend.current(_patience.get() if wait_s is None else wait_s)
 
 
 def validate(name: str, configuration: Any = None, limits: Any = None, tags: Any = None) -> Definition:
-    """Validate all of it at once, by the experiment's own model.
+    """Validate configuration, limits and tags together, with the experiment's own model.
 
-    Raises InvalidDefinition with every problem, CatalogUnavailable if that cannot be said right now.
+    Raises InvalidDefinition with all problems, CatalogUnavailable if the catalog cannot answer right now.
     """
     return _backend.validate(name, configuration, limits, tags, _patience.get())
 
 
 def configure(name: str, configuration: Any) -> dict[str, Any]:
-    """The stored form of a configuration. Raises InvalidDefinition, CatalogUnavailable."""
+    """Return the stored form of a configuration. Raises InvalidDefinition, CatalogUnavailable."""
     return _backend.configure(name, configuration)
 
 
 def show(name: str, configuration: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-    """A stored configuration with its secrets masked, and whether it still fits its experiment."""
+    """Return a stored configuration with masked secrets, and whether it still fits its experiment."""
     try:
         return _backend.show(name, configuration)
-    except (CatalogUnavailable, InvalidDefinition):  # nobody can say what its secrets are but its declared fields
-        shown = masked_by_name(configuration)
+    except (CatalogUnavailable, InvalidDefinition):  # only the declared fields say what is secret
+        visible = masked_by_name(configuration)
         entry = current(0.0).entries.get(name)
-        return (concealed(entry.form, shown, is_trusted=False) if entry else shown), False
+        return (concealed(entry.form, visible, is_trusted=False) if entry else visible), False
 
 
 def masked(name: str, configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored configuration for the eyes of people."""
+    """Return a stored configuration with masked secrets."""
     return show(name, configuration)[0]

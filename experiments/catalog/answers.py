@@ -1,4 +1,4 @@
-"""Answers of the catalog, made where code of authors may run: in its process, or in a script of the user's own."""
+"""Answers of the catalog, computed where authors' code may run: in the catalog process, or in a user's own script."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from experiments.validation import (
 Guard = Callable[[type[Experiment]], AbstractContextManager[Any]]
 
 
-def catalog_of(found: Registry, guard: Guard = nullcontext) -> Catalog:
+def catalog_of(source: Registry, guard: Guard = nullcontext) -> Catalog:
     """Describe every experiment. One that cannot be described becomes a problem and leaves the others alone."""
     entries: dict[str, Entry] = {}
     problems: list[Problem] = []
-    for experiment in found.values():
+    for experiment in source.values():
         try:
             with guard(experiment), folders.inside(folders.folder_of(experiment.__module__)):
                 entries[experiment.name] = loaded(Entry, json.loads(json.dumps(dumped(describe_one(experiment)))))
@@ -42,11 +42,11 @@ def catalog_of(found: Registry, guard: Guard = nullcontext) -> Catalog:
             raise
         except BaseException as error:  # an author's hooks may raise anything
             problems.append(_cannot_describe(experiment, error))
-    return Catalog(entries, [*found.problems, *problems])
+    return Catalog(entries, [*source.problems, *problems])
 
 
 def describe_one(experiment: type[Experiment]) -> Entry:
-    """Raises whatever an author's declarations and hooks raise."""
+    """Describe one experiment. Raises any exception of the author's declarations and hooks."""
     return Entry(
         name=experiment.name,
         title=experiment.title,
@@ -69,14 +69,14 @@ def describe_one(experiment: type[Experiment]) -> Entry:
     )
 
 
-def validated(name: str, configuration: Any, limits: Any, tags: Any) -> Definition:
-    """Validate all of it at once. Raises InvalidDefinition."""
+def validate(name: str, configuration: Any, limits: Any, tags: Any) -> Definition:
+    """Validate configuration, limits and tags together. Raises InvalidDefinition."""
     with folders.inside(_folder(name)):
         return validate_definition(name, configuration, limits, tags)
 
 
-def shown(name: str, configuration: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-    """A stored configuration with its secrets masked, and whether it still fits the experiment."""
+def show(name: str, configuration: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Return a stored configuration with masked secrets, and whether it still fits the experiment."""
     with folders.inside(_folder(name)):
         try:
             config = validate_configuration(registry().get(name), configuration)
@@ -85,15 +85,15 @@ def shown(name: str, configuration: Mapping[str, Any]) -> tuple[dict[str, Any], 
             return masked(name, configuration), False
 
 
-def configured(name: str, configuration: Any) -> dict[str, Any]:
-    """The stored form of a configuration. Raises InvalidDefinition, or what `Registry.get` raises."""
+def configure(name: str, configuration: Any) -> dict[str, Any]:
+    """Return the stored form of a configuration. Raises InvalidDefinition, or what `Registry.get` raises."""
     with folders.inside(_folder(name)):
         return stored_configuration(validate_configuration(registry().get(name), configuration))
 
 
 def _folder(name: str) -> Any:
-    found = registry()
-    return folders.folder_of(found.get(name).__module__) if name in found else None
+    experiments = registry()
+    return folders.folder_of(experiments.get(name).__module__) if name in experiments else None
 
 
 def _cannot_describe(experiment: type[Experiment], error: BaseException) -> Problem:

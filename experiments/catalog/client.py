@@ -1,8 +1,8 @@
-"""The catalog of a long-lived process: no code of an author's runs here, it runs in a process of the catalog's own.
+"""Catalog of a long-lived process, which runs authors' code in a separate catalog process.
 
-That process is started at the first question and kept. It is replaced when a file that it imported, or a folder that it
-looked through, has changed; meanwhile the old one answers. What hangs at its import, or ends the process, is left out
-at the next start until one of its files changes, so that all others stay usable. Thread-safe.
+That process starts at the first request and is kept. It is replaced when a file that it imported, or a folder that it
+searched, changes; meanwhile the old one answers. A module that hangs at its import, or ends the process, is skipped at
+the next start until one of its files changes, so that all others stay usable. Thread-safe.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from experiments.validation import Definition
 logger = logging.getLogger(__name__)
 
 RETRY_S = 5.0
-"""Pause after a start that failed for no module's fault."""
+"""Pause after a failed start that no module caused."""
 SLOW_RETRY_S = 60.0
-"""After so long a module that was too slow is tried again; then after twice as long, and so on."""
+"""Delay before a module that was too slow is tried again; it doubles each time."""
 FATAL_MAX = 1_000
-"""Most questions that are remembered because they hung or ended the process."""
+"""Maximum number of remembered requests that hung or ended the process."""
 
 
 class ProcessBackend:
-    """Answers by a process of the catalog's own."""
+    """Answer from a catalog process."""
 
     def __init__(self, environ: Callable[[], Mapping[str, str]]) -> None:
         self._environ = environ
@@ -42,7 +42,7 @@ class ProcessBackend:
         self._loaded: Loaded | None = None
         self._loader: threading.Thread | None = None
         self._is_outdated = False
-        self._looked_at = 0.0
+        self._checked_at = 0.0
         self._blamed: dict[str, Blame] = {}
         self._retries: dict[str, tuple[int, float]] = {}
         """Module that was too slow → how often, and when it is tried again."""
@@ -50,17 +50,17 @@ class ProcessBackend:
         self._failure, self._failed_at = "", 0.0
 
     def current(self, wait_s: float | None = None) -> Catalog:
-        """What is known, as of now; waits for a process that is loading, `catalog_wait_s` unless it is said."""
+        """Return the current catalog. Waits up to `wait_s` (default: `catalog_wait_s`) while a process is loading."""
         wait_s = experiments_settings().catalog_wait_s if wait_s is None else wait_s
         with self._changed:
-            self._look()
+            self._refresh()
             if self._loaded is None or self._is_outdated or not self._is_up():
                 self._changed.wait_for(lambda: self._loader is None, wait_s)
             if self._loaded is None:
                 text = self._failure or "Experiments are still being loaded. Try again in a moment."
                 return Catalog().with_problems([Problem("The catalog of experiments", text)], text)
             if self._loader is not None and self._is_outdated:
-                text = "Files have changed and are still being loaded; this is how they were before."
+                text = "Files have changed and are being loaded again; the previous state is shown."
                 return self._loaded.catalog.with_problems([Problem("The catalog", text, is_notice=True)])
             return self._loaded.catalog
 
@@ -76,8 +76,8 @@ class ProcessBackend:
         return answer
 
     def show(self, name: str, configuration: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-        shown, fits = self._ask(name, {"ask": "show", "configuration": configuration})
-        return shown, fits
+        configuration_shown, fits = self._ask(name, {"ask": "show", "configuration": configuration})
+        return configuration_shown, fits
 
     def stop(self) -> None:
         """End the process. A later question starts another."""
@@ -94,7 +94,7 @@ class ProcessBackend:
             key = json.dumps(question, sort_keys=True)
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidDefinition(name, {"configuration": f"it has no JSON form: {error}"}) from error
-        if key in self._fatal and not self._look_again():
+        if key in self._fatal and not self._has_fatal_cleared():
             raise InvalidDefinition(name, {"configuration": self._fatal[key]})
         answer = self._answered(key, question, wait_s)
         if "invalid" in answer:
@@ -103,7 +103,7 @@ class ProcessBackend:
 
     def _answered(self, key: str, question: Message, wait_s: float | None) -> Message:
         limit_s = experiments_settings().validate_max_s
-        for is_last in (False, True):  # a process that somebody else has killed is replaced once
+        for is_last in (False, True):  # a process that somebody else killed is replaced once
             unavailable = self.current(wait_s).unavailable
             process = self._process
             if process is None or unavailable:
@@ -131,28 +131,28 @@ class ProcessBackend:
             if len(self._fatal) >= FATAL_MAX:
                 self._fatal.clear()
             self._fatal[key] = f"the experiment's own validation {died.error}"
-            self._look()
+            self._refresh()
 
     # With the lock held
 
-    def _look_again(self) -> bool:
-        """Whether files have changed since a question was found to be fatal."""
+    def _has_fatal_cleared(self) -> bool:
+        """Return whether files have changed since a request hung or ended the process."""
         with self._changed:
-            self._look()
+            self._refresh()
             return not self._fatal
 
     def _is_up(self) -> bool:
         return self._process is not None and self._process.is_alive
 
-    def _look(self) -> None:
-        """Begin to load, if there is nothing yet, the process has ended, or files have changed."""
+    def _refresh(self) -> None:
+        """Start loading if nothing is loaded yet, the process has ended, or files have changed."""
         if self._loader is not None or self._is_pausing():
             return
         if self._loaded is not None:
             now, refresh_s = time.monotonic(), experiments_settings().refresh_s
-            if refresh_s and now - self._looked_at >= refresh_s:
-                self._looked_at = now
-                is_repaired = self._forgive()
+            if refresh_s and now - self._checked_at >= refresh_s:
+                self._checked_at = now
+                is_repaired = self._unblame_changed()
                 self._is_outdated = is_repaired or self._loaded.watched.is_stale()
             if self._is_up() and not self._is_outdated and not self._retry_slow(now):
                 return
@@ -164,8 +164,8 @@ class ProcessBackend:
     def _is_pausing(self) -> bool:
         return bool(self._failure) and time.monotonic() - self._failed_at < RETRY_S
 
-    def _forgive(self) -> bool:
-        """Try modules again that had hung or ended the process, and of which a file has changed."""
+    def _unblame_changed(self) -> bool:
+        """Clear the blame of modules that hung or ended the process and have a changed file."""
         repaired = [name for name, blame in self._blamed.items() if stamps(blame.files) != blame.files]
         for name in repaired:
             del self._blamed[name]
@@ -178,10 +178,10 @@ class ProcessBackend:
             del self._blamed[name]
         return bool(due)
 
-    # The loader's thread
+    # In the loader's thread
 
     def _load(self) -> None:
-        """Start processes until one has loaded everything that can be loaded."""
+        """Start processes until one has loaded all usable modules."""
         failure = ""
         try:
             while True:
@@ -194,7 +194,7 @@ class ProcessBackend:
         except (Died, OSError) as error:
             failure = f"The catalog process {error}"
             logger.error("%s\n%s", failure, getattr(error, "where", ""))  # noqa: TRY400  # its traceback is in `where`
-        except Exception as error:  # whatever it is, those who wait must hear of it
+        except Exception as error:  # report every failure to the waiting callers
             failure = f"The catalog process failed: {type(error).__name__}: {error}"
             logger.exception("The catalog of experiments cannot be loaded")
         finally:
@@ -213,7 +213,7 @@ class ProcessBackend:
     def _replace(self, process: CatalogProcess, result: Loaded) -> None:
         with self._changed:
             old, self._process, self._loaded = self._process, process, result
-            self._is_outdated, self._looked_at = False, time.monotonic()
+            self._is_outdated, self._checked_at = False, time.monotonic()
         if old is not None:
-            with old.lock:  # whoever asks it gets the answer first
+            with old.lock:  # a running request gets its answer first
                 old.kill()

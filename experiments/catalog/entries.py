@@ -1,4 +1,4 @@
-"""Experiments as data: it travels from the catalog process as JSON, and holds no code of an author's."""
+"""Experiments as data: sent by the catalog process as JSON, without any code of authors."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["Catalog", "Entry", "Problem", "dumped", "loaded"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One experiment: what its class declares."""
+    """Declarations of one experiment."""
 
     name: str
     title: str
     description: str
-    """The docstring."""
+    """Docstring of the class."""
     queue: str
     hidden: bool
     on_lost: str
@@ -49,27 +49,29 @@ class Entry:
 
 @dataclass(frozen=True)
 class Catalog:
-    """All experiments by name, and what kept others out. Immutable."""
+    """All experiments by name, and the problems that excluded others. Immutable."""
 
     entries: dict[str, Entry] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     unavailable: str = ""
-    """Why it is not complete yet, in a sentence."""
+    """Reason why the catalog is incomplete, in a sentence; empty if it is complete."""
 
     def __contains__(self, name: object) -> bool:
         return name in self.entries
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Names of what is offered."""
+        """Names of the experiments that are not hidden."""
         return tuple(entry.name for entry in self.all())
 
     def all(self) -> tuple[Entry, ...]:
-        """Every experiment that is offered, by name; hidden ones are found by `get` alone."""
+        """Return all experiments that are not hidden, ordered by name; `get` returns hidden ones too."""
         return tuple(entry for entry in self.entries.values() if not entry.hidden)
 
     def get(self, name: str) -> Entry:
-        """Raises CatalogUnavailable, BrokenExperiment if a problem probably keeps it out, or UnknownExperiment."""
+        """Return an experiment. Raises BrokenExperiment if a problem probably excludes it, CatalogUnavailable or
+        UnknownExperiment.
+        """
         if entry := self.entries.get(name):
             return entry
         for problem in self.problems:
@@ -84,12 +86,12 @@ class Catalog:
 
 
 def dumped(value: Any) -> Any:
-    """A dataclass as values of JSON. Raises TypeError or ValueError for what has no JSON form."""
+    """Convert a dataclass to JSON values. Raises TypeError or ValueError for a value without a JSON form."""
     built = msgspec.to_builtins(value)
     json.dumps(built)
     return built
 
 
 def loaded(kind: type[Any], built: Mapping[str, Any]) -> Any:
-    """The dataclass again. Raises msgspec.ValidationError, which is a ValueError, for what does not fit."""
+    """Convert JSON values to the dataclass `kind`. Raises msgspec.ValidationError (a ValueError) if they do not fit."""
     return msgspec.convert(built, kind)

@@ -1,4 +1,4 @@
-"""Undo what code of an author's changes of the process as a whole, so that it harms neither the catalog nor others."""
+"""Restore process-wide state after authors' code has run, so that it harms neither the catalog nor other modules."""
 
 from __future__ import annotations
 

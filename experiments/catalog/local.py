@@ -1,4 +1,4 @@
-"""The catalog of a short-lived process: it imports experiments itself."""
+"""Catalog of a short-lived process, which imports experiments itself."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from experiments.validation import Definition
 
 
 class LocalBackend:
-    """Answers by the registry of this process."""
+    """Answer from the registry of this process."""
 
     def __init__(self) -> None:
         self._described: tuple[Registry, Catalog] | None = None
 
     def current(self, wait_s: float | None = None) -> Catalog:  # noqa: ARG002  # nothing to wait for
-        found = registry()
-        if self._described is None or self._described[0] is not found:
-            self._described = found, answers.catalog_of(found)
+        experiments = registry()
+        if self._described is None or self._described[0] is not experiments:
+            self._described = experiments, answers.catalog_of(experiments)
         return self._described[1]
 
     def validate(
@@ -32,18 +32,18 @@ class LocalBackend:
         tags: Any,
         wait_s: float | None = None,  # noqa: ARG002
     ) -> Definition:
-        return answers.validated(name, configuration, limits, tags)
+        return answers.validate(name, configuration, limits, tags)
 
     def configure(self, name: str, configuration: Any) -> dict[str, Any]:
         try:
-            return answers.configured(name, configuration)
+            return answers.configure(name, configuration)
         except InvalidDefinition:
             raise
         except ExperimentsError as error:
             raise InvalidDefinition(name, {"experiment": str(error)}) from error
 
     def show(self, name: str, configuration: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-        return answers.shown(name, configuration)
+        return answers.show(name, configuration)
 
     def stop(self) -> None:
         self._described = None

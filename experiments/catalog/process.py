@@ -1,8 +1,8 @@
-"""The catalog process: imports every source of experiments, describes them, then answers questions about them.
+"""Catalog process: imports every source of experiments, describes them, then answers requests about them.
 
-Started by `experiments.catalog.client` as a fresh interpreter, with a socket for questions and answers and a pipe whose
-end says that the client is gone. Before it runs code of an author's it says which, so that the client knows whom to
-blame when that hangs or ends the process. What is imported prints to /dev/null.
+Started by `experiments.catalog.client` as a new interpreter, with a socket for requests and answers and a pipe that
+closes when the client exits. It announces each module before it runs the module's code, so that the client knows which
+one hangs or ends the process. Imported modules print to /dev/null.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from typing import Any, NoReturn
 from experiments.catalog.wire import Closed, Message, Wire
 
 F_SETSIG = 10
-"""Of Linux: which signal tells that a descriptor has changed."""
+"""Linux's fcntl command that sets the signal for a change of a descriptor."""
 ENTRY_POINTS = "entry points"
-"""Looking for them may import an author's packages."""
+"""Name of this step in messages and blame. It may import an author's packages."""
 
 
 def main(questions: int, life: int, crashes: int) -> NoReturn:
-    """Load everything, then answer until the client is gone. The arguments are inherited descriptors."""
+    """Load everything, then answer until the client exits. The arguments are inherited descriptors."""
     status = 1
     try:
         _end_with_the_client(life)
         faulthandler.enable(crashes, all_threads=True)
         faulthandler.register(signal.SIGUSR2, crashes, all_threads=True, chain=False)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _be_quiet()
+        _silence()
         _Process(Wire(socket.socket(fileno=questions))).live()
     except Closed:
         status = 0
@@ -75,42 +75,42 @@ class _Process:
         from experiments.discovery import Problem, candidates
 
         before = set(sys.modules)
-        folders = _folders(experiment_paths())  # their state before the imports: a later change is seen as one
+        folders = _folders(experiment_paths())  # their state before the imports, so that later changes are noticed
         with self._blaming(ENTRY_POINTS, []):
-            found, problems = candidates(with_entry_points=ENTRY_POINTS not in skipped)
+            sources, problems = candidates(with_entry_points=ENTRY_POINTS not in skipped)
         if ENTRY_POINTS in skipped:
             problems.append(Problem(ENTRY_POINTS, skipped[ENTRY_POINTS]["traceback"]))
-        for candidate in [each for each in found if each.module in skipped]:
+        for candidate in [each for each in sources if each.module in skipped]:
             blamed = skipped[candidate.module]
             names = candidate.hinted_names()
             problems.append(Problem(candidate.where, blamed["traceback"], names, error=blamed["error"]))
-        kept = [candidate for candidate in found if candidate.module not in skipped]
+        usable = [candidate for candidate in sources if candidate.module not in skipped]
         registered = registry.build(
-            kept, problems, lambda candidate: self._blaming(candidate.module, [str(candidate.file or "")])
+            usable, problems, lambda candidate: self._blaming(candidate.module, [str(candidate.file or "")])
         )
         registry.install(registered)
         catalog = answers.catalog_of(
             registered, lambda experiment: self._blaming(experiment.__module__, [_file_of(experiment.__module__)])
         )
-        watched = Watched(_stamped(before, [str(each.file) for each in found if each.file]), folders)
+        watched = Watched(_stamped(before, [str(each.file) for each in sources if each.file]), folders)
         return {"catalog": entries.dumped(catalog), "watched": entries.dumped(watched)}
 
     @contextmanager
     def _blaming(self, module: str, files: list[str]) -> Iterator[None]:
-        """Say whose code runs within the block, and undo what it changes of the process."""
+        """Announce the module that runs within the block, and restore the state of the process afterwards."""
         from experiments.catalog.guard import undisturbed
 
         self._wire.send({"running": module, "files": files})
         try:
             with undisturbed():
                 yield
-        except KeyboardInterrupt as error:  # nobody interrupts this process: it is the author's own
+        except KeyboardInterrupt as error:  # nobody interrupts this process: the author's code raises it
             raise RuntimeError("KeyboardInterrupt was raised") from error
         finally:
             self._end_forks()
 
     def _end_forks(self) -> None:
-        """A process that an author's module forked, and that comes back from it, is not the catalog."""
+        """Exit if this is a forked copy of the catalog process that returned from an author's module."""
         if os.getpid() != self._pid:
             os._exit(0)
 
@@ -142,26 +142,26 @@ def _validate(question: Message) -> Any:
     from experiments.catalog.entries import dumped
 
     names = ("experiment", "configuration", "limits", "tags")
-    return dumped(answers.validated(*(question[name] for name in names)))
+    return dumped(answers.validate(*(question[name] for name in names)))
 
 
 def _configure(question: Message) -> Any:
     from experiments.catalog import answers
 
-    return answers.configured(question["experiment"], question["configuration"])
+    return answers.configure(question["experiment"], question["configuration"])
 
 
 def _show(question: Message) -> Any:
     from experiments.catalog import answers
 
-    return answers.shown(question["experiment"], question["configuration"])
+    return answers.show(question["experiment"], question["configuration"])
 
 
 _QUESTIONS: dict[str, Callable[[Message], Any]] = {"validate": _validate, "configure": _configure, "show": _show}
 
 
 def _folders(paths: list[Path]) -> dict[str, Any]:
-    """The folders that are looked through, with their state: those of the setting, and the packages of apps."""
+    """Return the state of all searched folders: those of the setting, and the packages of apps."""
     from django.apps import apps
 
     from experiments.catalog.watched import stamps_below
@@ -171,7 +171,7 @@ def _folders(paths: list[Path]) -> dict[str, Any]:
 
 
 def _stamped(before: set[str], sources: list[str]) -> dict[str, Any]:
-    """The files of all modules that were imported for experiments, but for Python's own; and where apps have theirs."""
+    """Return the state of all files imported for experiments, except Python's own, and of each app's experiments.py."""
     from django.apps import apps
 
     from experiments import folders
@@ -189,8 +189,8 @@ def _file_of(module: str) -> str:
     return str(getattr(sys.modules.get(module), "__file__", None) or "")
 
 
-def _be_quiet() -> None:
-    """What an author's module prints goes nowhere, and it reads an empty standard input."""
+def _silence() -> None:
+    """Redirect the standard streams to /dev/null: authors' modules print nothing and read nothing."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
@@ -198,7 +198,7 @@ def _be_quiet() -> None:
 
 
 def _end_with_the_client(life: int) -> None:
-    """Have the kernel kill this process when the other end of the pipe is closed, whatever it is doing then."""
+    """Have the kernel kill this process when the other end of the pipe closes, whatever it is doing then."""
     with suppress(OSError, ValueError, AttributeError):
         fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(life, F_SETSIG, signal.SIGKILL)

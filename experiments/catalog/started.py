@@ -1,4 +1,4 @@
-"""One catalog process, as its client holds it: start, load, ask, end. It is replaced, never repaired."""
+"""Client's handle of one catalog process: start, load, ask, kill. A process is replaced, never repaired."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FRAME = re.compile(r'^\s*File "(.+)", line (\d+)', re.MULTILINE)
 _MACHINERY = ("<frozen ", "/importlib/", "/contextlib.py", *(f"{_PROJECT}/experiments/{name}" for name in
               ("catalog/", "discovery.py", "registry.py", "folders.py")))  # fmt: skip
 DUMP_WAIT_S = 1.0
-"""How long a hanging process may take to write down where it hangs."""
+"""Longest time that a hanging process may take to write its stacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +39,20 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """Code of an author's that hung or ended the process."""
+    """Module of an author that hung or ended the process."""
 
     module: str
     error: str
-    """In one line."""
+    """Error in one line."""
     traceback: str
     is_slow: bool
-    """It was ended for its time: it may succeed later."""
+    """True if it exceeded its time: it may succeed later."""
     files: dict[str, Stamp] = field(default_factory=dict)
-    """A change of one of these may repair it."""
+    """Its files; after a change of one of them it is tried again."""
 
 
 class Died(Exception):
-    """The process hung or ended. `error` is a sentence without its subject, `where` the stacks as far as known."""
+    """Raised when the process hung or ended. `error` is a sentence without its subject, `where` the recorded stacks."""
 
     def __init__(self, error: str, where: str = "", *, is_slow: bool = False, is_killed: bool = False) -> None:
         super().__init__(error)
@@ -60,19 +60,19 @@ class Died(Exception):
 
 
 class CatalogProcess:
-    """Not thread-safe, but for `lock`, which whoever asks must hold, and `kill`."""
+    """Not thread-safe, except `kill`. A caller of `ask` must hold `lock`."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.lock = threading.Lock()
         ours, theirs = socket.socketpair()
-        life, self._life = os.pipe()  # its end is closed when this process ends, however that happens
+        life, self._life = os.pipe()  # closed by the kernel when this process ends in any way
         self._wire = Wire(ours)
         self._crashes = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `_close`
         descriptors = (theirs.fileno(), life, self._crashes.fileno())
         python_path = environ.get("PYTHONPATH")
         ours_first = os.pathsep.join([str(_PROJECT), *([python_path] if python_path else [])])
         try:
-            self._process = subprocess.Popen(  # noqa: S603  # our own program
+            self._process = subprocess.Popen(  # noqa: S603  # Athanor's own program
                 [sys.executable, "-P", "-m", "experiments.catalog.process", *map(str, descriptors)],
                 env={**environ, "PYTHONPATH": ours_first},
                 stdin=subprocess.DEVNULL,
@@ -96,7 +96,7 @@ class CatalogProcess:
         return self._process.poll() is None
 
     def load(self, blamed: Mapping[str, Blame]) -> Loaded | Blame:
-        """Have it import and describe everything but what is `blamed`. Raises Died if no module is to blame."""
+        """Import and describe everything except the `blamed` modules. Raises Died if no module is to blame."""
         conf = experiments_settings()
         running: Message = {}
         try:
@@ -120,14 +120,14 @@ class CatalogProcess:
             raise Died(f"did not start: {type(error).__name__}: {error}") from error
 
     def ask(self, question: Message, limit_s: float) -> Message:
-        """Its answer. Raises Died if it hung, and was killed, or ended; Closed if it had ended before the question."""
+        """Return its answer. Raises Died if it ended, or hung and was killed; Closed if it had already ended."""
         if not self.is_alive:
             raise Closed
         self._wire.send(question, time.monotonic() + limit_s)
         return self._received(limit_s)
 
     def kill(self) -> None:
-        """End it and what it has started."""
+        """Kill the process and those that it started."""
         if self.is_alive:
             with suppress(OSError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -157,7 +157,7 @@ class CatalogProcess:
             raise Died(f"ended the process ({_cause(status)}){_at(where)}", where, is_killed=is_killed) from error
 
     def _dump(self, until: float) -> str:
-        """The stacks that the process wrote down, without our frames."""
+        """Return the stacks that the process wrote, without Athanor's own frames."""
         while True:
             text = os.pread(self._crashes.fileno(), 100_000, 0).decode(errors="replace")
             if text.endswith("\n") or time.monotonic() >= until:
@@ -180,7 +180,7 @@ def _blame(running: Message, died: Died) -> Blame:
 
 
 def _at(where: str) -> str:
-    """The innermost line of an author's, as the stacks say it; of a library where there is no other."""
+    """Return the innermost line of an author's file in the stacks, or else of a library."""
     frames = list(_FRAME.finditer(where))
     own = [frame for frame in frames if not frame[1].startswith(_LIBRARY) and "site-packages" not in frame[1]]
     for frame in (own or frames)[:1]:

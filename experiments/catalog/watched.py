@@ -1,4 +1,4 @@
-"""State of files, to learn that one has changed. Looks at names, sizes and times only; imports and reads nothing."""
+"""State of files, to detect changes. Compares names, sizes and times only; imports and reads nothing."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 Stamp = tuple[int, int] | None
-"""Modification time in ns and size in bytes; None: there is no such file."""
+"""Modification time in ns and size in bytes; None if there is no such file."""
 
 FILES_MAX = 5_000
-"""Most files of one folder that are looked at."""
+"""Maximum number of files checked below one folder."""
 DEPTH_MAX = 8
 
 
@@ -24,9 +24,9 @@ class Watched:
     """Folder → its Python files at any depth."""
 
     def is_stale(self) -> bool:
-        """Whether a file has changed, appeared or vanished since."""
+        """Return whether a file has changed, appeared or vanished since."""
         return stamps(self.files) != self.files or any(
-            stamps_below(Path(folder)) != known for folder, known in self.folders.items()
+            stamps_below(Path(folder)) != files for folder, files in self.folders.items()
         )
 
 
@@ -43,13 +43,13 @@ def stamps(files: Iterable[str]) -> dict[str, Stamp]:
 
 
 def stamps_below(folder: Path) -> dict[str, Stamp]:
-    """The Python files below a folder, FILES_MAX at most; hidden folders and environments are left out."""
-    found: dict[str, Stamp] = {}
+    """Return the state of up to FILES_MAX Python files below a folder, without hidden folders and environments."""
+    files: dict[str, Stamp] = {}
     for path in _python_files(folder, DEPTH_MAX):
-        if len(found) >= FILES_MAX:
+        if len(files) >= FILES_MAX:
             break
-        found[path] = stamp(path)
-    return found
+        files[path] = stamp(path)
+    return files
 
 
 def _python_files(folder: Path, depth: int) -> Iterator[str]:

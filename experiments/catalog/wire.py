@@ -16,22 +16,22 @@ Message = dict[str, Any]
 
 
 class Closed(Exception):
-    """The other side is gone."""
+    """Raised when the other side has closed the connection."""
 
 
 class TooLate(Exception):
-    """The other side did not answer in time."""
+    """Raised when the other side does not answer in time."""
 
 
 class Wire:
-    """One end. `receive` is for one thread at a time, `send` likewise."""
+    """One end of the connection. One thread at a time may call `receive`, and one `send`."""
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
         self._socket.setblocking(False)
 
     def send(self, message: Message, deadline: float | None = None) -> None:
-        """Raises Closed, TooLate; TypeError or ValueError for what has no JSON form."""
+        """Send one message. Raises Closed, TooLate; TypeError or ValueError for a value without a JSON form."""
         body = json.dumps(message).encode()
         rest = memoryview(_LENGTH.pack(len(body)) + body)
         while rest:
@@ -44,7 +44,7 @@ class Wire:
                 raise Closed from error
 
     def receive(self, deadline: float | None = None) -> Message:
-        """Raises Closed, TooLate."""
+        """Return the next message. Raises Closed, TooLate."""
         (length,) = _LENGTH.unpack(self._exactly(_LENGTH.size, deadline))
         if length > MESSAGE_MAX_BYTES:
             raise Closed
@@ -75,11 +75,11 @@ class Wire:
 
 
 def _wait(end: socket.socket, deadline: float | None, *, writing: bool = False) -> None:
-    left = None if deadline is None else max(0.0, deadline - time.monotonic())
+    remaining_s = None if deadline is None else max(0.0, deadline - time.monotonic())
     poller = select.poll()  # select() takes no descriptor above 1023
     try:
         poller.register(end, select.POLLOUT if writing else select.POLLIN)
-        ready = poller.poll(None if left is None else left * 1000)
+        ready = poller.poll(None if remaining_s is None else remaining_s * 1000)
     except (OSError, ValueError) as error:
         raise Closed from error
     if not ready:

@@ -1,4 +1,4 @@
-"""The form that is made from an experiment's configuration; what was filled in becomes a configuration again.
+"""Forms generated from an experiment's configuration model, and the configuration decoded from their data.
 
 Pure, on plain dicts: `introspection` (a pydantic model → `fields.Field`), `encoding` (configuration → form data),
 `decoding` (form data → configuration), `error_paths` (errors → where they are shown), `list_edits` (items of lists),

@@ -1,4 +1,4 @@
-"""Inputs of a form and the hints beside them. Inputs are unfold's widgets."""
+"""Inputs of a form and their hints. Inputs are unfold's widgets."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _SELF_EVIDENT = (Kind.GROUP, Kind.LIST, Kind.VARIANT)
 
 
 def hints(spec: Field) -> str:
-    """`1 to 10,000 · default 200`; `required · above 0`. Nothing of an item of a list but its bounds."""
-    said = list(spec.hints)
+    """Return the hints of a field: `1 to 10,000 · default 200`. Items of lists show bounds only."""
+    parts = list(spec.hints)
     if spec.name and spec.kind not in _SELF_EVIDENT:
         if spec.required and spec.default is MISSING and not spec.nullable:
-            said.insert(0, "required")
-        said += [text] if (text := _default(spec)) else []
-    return " · ".join(said)
+            parts.insert(0, "required")
+        parts += [text] if (text := _default(spec)) else []
+    return " · ".join(parts)
 
 
 def _default(spec: Field) -> str:
@@ -30,20 +30,20 @@ def _default(spec: Field) -> str:
         return ""
     if spec.is_secretive:
         return "has a default"
-    shown = _label(spec.default) if spec.kind != Kind.SWITCH else "on" if spec.default else "off"
-    return f"default {shown}" if len(shown) <= DEFAULT_CHARS and "\n" not in shown else ""
+    label = _label(spec.default) if spec.kind != Kind.SWITCH else "on" if spec.default else "off"
+    return f"default {label}" if len(label) <= DEFAULT_CHARS and "\n" not in label else ""
 
 
 def choices_of(spec: Field, current: str) -> list[tuple[str, str]]:
-    """With an empty one where nothing may be, or has been, chosen; and what was sent even if it is none of them."""
-    found = [(choice.key, _label(choice.value)) for choice in spec.choices]
+    """Return (key, label) of each choice, an empty one if null or no default is possible, and an unknown `current`."""
+    choices = [(choice.key, _label(choice.value)) for choice in spec.choices]
     if spec.nullable:
-        found.insert(0, ("", "None"))
+        choices.insert(0, ("", "None"))
     elif spec.default is MISSING:
-        found.insert(0, ("", "Choose…"))
-    if current and current not in dict(found):
-        found.append((current, f"{current} (unknown)"))
-    return found
+        choices.insert(0, ("", "Choose…"))
+    if current and current not in dict(choices):
+        choices.append((current, f"{current} (unknown)"))
+    return choices
 
 
 def _label(value: Any) -> str:

@@ -1,8 +1,7 @@
 """Decode what a browser sent into a configuration. Pure; any data gives some configuration, which is then validated.
 
-A number that is none stays the text that was typed: the one validator says what is wrong with it. What was left empty
-is left out, so that its default holds, or is null where the field says so. What the browser did not send at all is left
-out too.
+Text that is not a valid number stays as it is, so that validation reports it. Empty fields are omitted, so that
+their default applies, or null if the field is nullable. Fields that the browser did not send are omitted too.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from experiments.validation import unmasked
 Sent = Mapping[str, Sequence[str]]
 """Name of an input → its values."""
 
-TYPE_AGAIN = "Type it again: it was not sent back to you. Or leave it as it was."
+TYPE_AGAIN = "Enter it again: secrets are not sent back to the browser. Or check the box below to discard it."
 JSON_MAX_CHARS = 1_000_000
 
 
@@ -50,14 +49,14 @@ class Decoded:
 
 
 def decode(root: Field, data: Sent, name: str, stored: Any = MISSING) -> Decoded:
-    """`stored`: the configuration that the form was made from. Secrets that were left empty are taken from it."""
+    """Decode a form. `stored`: the configuration that the form shows; empty secrets are taken from it."""
     decoder = _Decoder(data)
     value = decoder.value(root, name, stored)
     return Decoded({} if value is MISSING else value, decoder.problems)
 
 
 class _Decoder:
-    """Each reader is given the field, its name in the form, and what was stored at its place."""
+    """Each reader receives the field, its name in the form, and the stored value at its place."""
 
     def __init__(self, data: Sent) -> None:
         self._data = data
@@ -135,27 +134,27 @@ class _Decoder:
                 return MISSING
             if field.has_toggle:
                 return field.blank
-        known = stored if isinstance(stored, dict) else {}
-        made: dict[str, Any] = {}
+        stored_values = stored if isinstance(stored, dict) else {}
+        decoded: dict[str, Any] = {}
         for inner in field.fields:
-            value = self.value(inner, below(name, inner.name), known.get(inner.name, MISSING))
+            value = self.value(inner, below(name, inner.name), stored_values.get(inner.name, MISSING))
             if value is not MISSING:
-                made[inner.name] = value
-        if field.is_open and (more := self._more(field, name, known)):
-            made = {**more, **made}
-        return made
+                decoded[inner.name] = value
+        if field.is_open and (more := self._more(field, name, stored_values)):
+            decoded = {**more, **decoded}
+        return decoded
 
-    def _more(self, field: Field, name: str, known: Mapping[str, Any]) -> Any:
+    def _more(self, field: Field, name: str, stored_values: Mapping[str, Any]) -> Any:
         if name + OPEN not in self._data:
             return {}
-        more = self._json(field, name + OPEN, name, dict(known))
+        more = self._json(field, name + OPEN, name, dict(stored_values))
         if more is MISSING or isinstance(more, dict):
             return {} if more is MISSING else more
-        self.problems[name] = "Other keys must be an object of JSON: { … }"
+        self.problems[name] = "Enter a JSON object: { … }"
         return {}
 
     def _was_sent(self, name: str) -> bool:
-        """True if the browser sent anything below a group; it does not send a switch that is off."""
+        """Return whether the browser sent anything below a group; it does not send a switch that is off."""
         return any(key.startswith((f"{name}.", f"{name}!")) for key in self._data)
 
     def _list(self, field: Field, name: str, stored: Any) -> Any:
@@ -195,17 +194,17 @@ _READERS: dict[Kind, Callable[[_Decoder, Field, str, Any], Any]] = {
 
 
 def rows(data: Sent, name: str) -> list[str]:
-    """Ids of a list's items, in order and without duplicates."""
+    """Return the ids of a list's items, in order and without duplicates."""
     return [row for row in dict.fromkeys(data.get(name + ROW, ())) if row.isalnum()]
 
 
 def chosen(data: Sent, field: Field, name: str) -> int | None:
-    """Index of the chosen option of a variant."""
-    said = (data.get(name + CHOSEN) or ("",))[-1]
-    return int(said) if said.isdecimal() and len(said) < 4 and int(said) < len(field.options) else None
+    """Return the index of the chosen option of a variant."""
+    index = (data.get(name + CHOSEN) or ("",))[-1]
+    return int(index) if index.isdecimal() and len(index) < 4 and int(index) < len(field.options) else None
 
 
 def _origin(stored: Any, row: str) -> Any:
-    """Stored value of an item of a list."""
+    """Return the stored value of an item of a list."""
     is_old = isinstance(stored, list) and row.isdecimal() and len(row) < 6 and int(row) < len(stored)
     return stored[int(row)] if is_old else MISSING

@@ -1,7 +1,7 @@
-"""Encode a configuration as the data that a browser would send of a form that shows it. Pure.
+"""Encode a configuration as the data that a browser would send for a form that shows it. Pure.
 
-A value that its field cannot show (an old configuration, half of a surrogate pair, a list of a thousand items) is given
-as JSON at its place. Secrets are never given.
+A value that its field cannot show (an old configuration, half of a surrogate pair, a list of a thousand items) is
+encoded as JSON at its place. Secrets are never included.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ Data = dict[str, list[str]]
 """Name of an input → the values that the browser sends for it."""
 
 INPUTS_MAX = 600
-"""Most inputs of a form: Django takes 1000. What would need more is shown as JSON."""
+"""Maximum number of inputs of a form: Django accepts 1000. A configuration that needs more is shown as JSON."""
 LIST_INPUTS_MAX = 250
 
 
 def encode(root: Field, configuration: Any, name: str) -> Data:
     """Encode a form whose names begin with `name`. Values that the configuration lacks get their default.
 
-    `configuration`: secrets are masked in it already, in what is shown as JSON.
+    `configuration`: its secrets are already masked, since parts may be shown as JSON.
     """
     data: Data = {}
     _encode(root, configuration, name, data)
@@ -50,7 +50,7 @@ def encode(root: Field, configuration: Any, name: str) -> Data:
 
 
 def as_json(value: Any) -> str:
-    """Indented JSON; empty text for no value."""
+    """Return indented JSON; empty text for no value."""
     if value is MISSING:
         return ""
     text = json.dumps(value, indent=2, ensure_ascii=False)
@@ -58,7 +58,7 @@ def as_json(value: Any) -> str:
 
 
 def fits(field: Field, value: Any) -> bool:
-    """True if the field, without those below it, shows the value so that it is decoded as the same value."""
+    """Return whether the field, without those below it, shows the value so that it is decoded as the same value."""
     if value is None and field.kind != Kind.JSON:
         return field.nullable
     check = _FITTING.get(field.kind)
@@ -66,7 +66,7 @@ def fits(field: Field, value: Any) -> bool:
 
 
 def option_of(field: Field, value: Any) -> int | None:
-    """Index of the first option that shows the whole value, or else of the option that the value names."""
+    """Return the index of the first option that shows the whole value, or else of the option that the value names."""
     for check in (_fits_deep, _is_tagged):
         for index, option in enumerate(field.options):
             if check(option, value):
@@ -90,7 +90,7 @@ def _fits_deep(field: Field, value: Any) -> bool:
 
 
 def _is_tagged(option: Field, value: Any) -> bool:
-    """True if the constants in the value name this option, although the value does not fit it."""
+    """Return whether the constants in the value name this option, although the value does not fit it."""
     if option.kind != Kind.GROUP or not isinstance(value, dict) or not fits(option, value):
         return False
     constants = [inner for inner in option.fields if inner.kind == Kind.CONSTANT]
@@ -137,11 +137,11 @@ def _encode_group(field: Field, value: Any, name: str, data: Data) -> None:
     is_there = isinstance(value, dict)
     if is_there or not field.has_toggle:
         data[name + ON] = ["on"]
-    known: Mapping[str, Any] = value if is_there else {}
+    values: Mapping[str, Any] = value if is_there else {}
     for inner in field.fields:
-        _encode(inner, known.get(inner.name, MISSING), below(name, inner.name), data)
+        _encode(inner, values.get(inner.name, MISSING), below(name, inner.name), data)
     if field.is_open:
-        more = {key: item for key, item in known.items() if not field.get(key)}
+        more = {key: item for key, item in values.items() if not field.get(key)}
         data[name + OPEN] = [as_json(more) if more else ""]
 
 
@@ -167,7 +167,7 @@ def _item(field: Field) -> Field:
 
 
 def inputs(field: Field | None) -> int:
-    """Approximate number of inputs that show the field."""
+    """Return the approximate number of inputs that show the field."""
     return sum(1 for leaf in leaves(field) if leaf.kind not in (Kind.GROUP, Kind.CONSTANT)) + 1 if field else 1
 
 
@@ -178,12 +178,12 @@ def _is_number(field: Field, value: Any) -> bool:
 
 
 def _is_typed(text: str) -> bool:
-    """A text that was typed where a number should be: it is shown as it is, since it will be read as the same text."""
+    """Return whether this is text typed into a number field that is decoded as the same text."""
     return text != "" and text.strip() == text and _is_text(text) and "\n" not in text and isinstance(number(text), str)
 
 
 def _is_text(text: str) -> bool:
-    """True if browsers send the text back unchanged; they send only one kind of line end."""
+    """Return whether browsers send the text back unchanged; they send only one kind of line end."""
     if text.startswith("\n"):
         return False
     return all(
@@ -218,28 +218,28 @@ _FITTING: dict[Kind, Callable[[Field, Any], bool]] = {
     Kind.LIST: _fits_list,
     Kind.VARIANT: lambda field, value: option_of(field, value) is not None,
 }
-"""A secret shows nothing, and JSON anything."""
+"""Kind → check of a value. A secret shows no value, and JSON any value, so both have no check."""
 
 
-def concealed(field: Field, shown: Any, *, is_trusted: bool) -> Any:
-    """Mask the secrets of all fields, also where a value does not fit its field.
+def concealed(field: Field, masked: Any, *, is_trusted: bool) -> Any:
+    """Mask the secrets of all fields, also if a value does not fit its field.
 
-    `shown` is masked already; unless that `is_trusted` (the configuration is valid), no text of a field of JSON that
-    may hold secrets is shown at all.
+    `masked` has its secrets masked already. Unless this `is_trusted` (the configuration is valid), all texts of a JSON
+    field that may contain secrets are masked.
     """
-    if not field.is_secretive or shown is None or shown is MISSING:
-        return shown
-    if field.kind == Kind.GROUP and isinstance(shown, dict):
-        inner = {key: (field.get(key), value) for key, value in shown.items()}
+    if not field.is_secretive or masked is None or masked is MISSING:
+        return masked
+    if field.kind == Kind.GROUP and isinstance(masked, dict):
+        inner = {key: (field.get(key), value) for key, value in masked.items()}
         return {
-            key: concealed(known, value, is_trusted=is_trusted) if known else _all_masked(value)
-            for key, (known, value) in inner.items()
+            key: concealed(inner_field, value, is_trusted=is_trusted) if inner_field else _all_masked(value)
+            for key, (inner_field, value) in inner.items()
         }
-    if field.kind == Kind.LIST and isinstance(shown, list):
-        return [concealed(_item(field), item, is_trusted=is_trusted) for item in shown]
-    if field.kind == Kind.VARIANT and (index := option_of(field, shown)) is not None:
-        return concealed(field.options[index], shown, is_trusted=is_trusted)
-    return shown if field.kind in (Kind.JSON, Kind.VARIANT) and is_trusted else _all_masked(shown)
+    if field.kind == Kind.LIST and isinstance(masked, list):
+        return [concealed(_item(field), item, is_trusted=is_trusted) for item in masked]
+    if field.kind == Kind.VARIANT and (index := option_of(field, masked)) is not None:
+        return concealed(field.options[index], masked, is_trusted=is_trusted)
+    return masked if field.kind in (Kind.JSON, Kind.VARIANT) and is_trusted else _all_masked(masked)
 
 
 def _all_masked(value: Any) -> Any:

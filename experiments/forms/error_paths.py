@@ -11,25 +11,26 @@ from experiments.forms.fields import AS_JSON, Field, Kind, below, option_name
 
 
 class Place(NamedTuple):
+    """Place of an error in the form."""
+
     name: str
     """Name in the form."""
     rest: str
-    """Path from there to the error, for the message."""
+    """Path from that field to the error, for the message."""
     is_chosen: bool = True
-    """False for the complaint of an option of a variant that nobody chose."""
+    """False for an error of an option of a variant that is not chosen."""
 
 
 def place(root: Field, data: Sent, name: str, problems: Mapping[str, str]) -> dict[str, list[str]]:
-    """Name in the form → messages. `problems`: dotted path within the configuration (empty: all of it) → message.
+    """Return name in the form → messages. `problems`: dotted path in the configuration (empty: all of it) → message.
 
-    Pydantic tells what each option of a union had to complain of: only what concerns the chosen one is kept, unless
-    nothing does.
+    Pydantic reports errors of every option of a union. Only those of the chosen option are kept, unless it has none.
     """
-    found = [(_walk(root, data, name, path), message) for path, message in problems.items()]
-    told = {at.name for at, _ in found if at.is_chosen}
+    located = [(_walk(root, data, name, path), message) for path, message in problems.items()]
+    reported = {at.name for at, _ in located if at.is_chosen}
     placed: dict[str, list[str]] = {}
-    for at, message in found:
-        if at.is_chosen or not any(_is_within(name, at.name) for name in told):
+    for at, message in located:
+        if at.is_chosen or not any(_is_within(name, at.name) for name in reported):
             text = f"{at.rest}: {message}" if at.rest else message
             placed.setdefault(at.name, []).append(text)
     return placed
@@ -52,11 +53,11 @@ def _walk(field: Field, data: Sent, name: str, path: str) -> Place:
 
 def _in_group(field: Field, data: Sent, name: str, path: str) -> Place:
     for inner in field.fields:
-        for called in (inner.name, *inner.aliases):
-            if path == called or path.startswith(called + "."):
+        for alias in (inner.name, *inner.aliases):
+            if path == alias or path.startswith(alias + "."):
                 if inner.kind == Kind.CONSTANT:  # it is not shown
                     return Place(name, path)
-                return _walk(inner, data, below(name, inner.name), path[len(called) + 1 :])
+                return _walk(inner, data, below(name, inner.name), path[len(alias) + 1 :])
     return Place(name, path)
 
 
@@ -65,8 +66,8 @@ def _in_variant(field: Field, data: Sent, name: str, path: str) -> Place:
     index = chosen(data, field, name)
     for number, option in enumerate(field.options):
         for tag in option.tags:
-            if found := re.match(re.escape(tag) + r"(\[.*?\])?(\.|$)", path):
-                rest = path[found.end() :]
+            if match := re.match(re.escape(tag) + r"(\[.*?\])?(\.|$)", path):
+                rest = path[match.end() :]
                 if number == index:
                     return _walk(option, data, option_name(name, number), rest)
                 return Place(name, rest, is_chosen=False)

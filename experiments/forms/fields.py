@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 MISSING: Final = msgspec.UNSET
-"""There is no value, which is something else than null. Left out where a field is sent as JSON."""
+"""No value, as distinct from null. Omitted when a field is sent as JSON."""
 
 
 class Kind(StrEnum):
@@ -23,7 +23,7 @@ class Kind(StrEnum):
     SWITCH = "switch"
     CHOICE = "choice"
     CONSTANT = "constant"
-    """It can have one value only, and is not asked for."""
+    """One possible value, which has no input."""
     GROUP = "group"
     LIST = "list"
     VARIANT = "variant"
@@ -49,7 +49,7 @@ class Field:
     title: str = ""
     description: str = ""
     hints: tuple[str, ...] = ()
-    """Bounds and the like, for people."""
+    """Bounds and other constraints, for display."""
     unit: str = ""
     format: str = ""
     """Format of a text in JSON schema: `date-time`, `path`."""
@@ -62,7 +62,7 @@ class Field:
     fields: tuple[Field, ...] = ()
     """Fields of a group."""
     is_open: bool = False
-    """A group that takes keys which it does not declare."""
+    """True if a group accepts keys that it does not declare."""
     item: Field | None = None
     options: tuple[Field, ...] = ()
     """Options of a variant."""
@@ -72,7 +72,7 @@ class Field:
     """Other names that the validator may use."""
     is_long: bool = False
     is_secretive: bool = False
-    """It contains secrets."""
+    """True if it contains secrets."""
 
     @property
     def blank(self) -> Any:
@@ -81,7 +81,7 @@ class Field:
 
     @property
     def has_toggle(self) -> bool:
-        """A group, list or variant that can be there or not."""
+        """True for a group, list or variant that may be absent."""
         return self.nullable or (not self.required and self.default is MISSING)
 
     def get(self, name: str) -> Field | None:
@@ -93,37 +93,37 @@ class Field:
 
 
 OPEN = "!more"
-"""After a group's name: JSON of the keys that it takes without declaring them."""
+"""After a group's name: JSON of its undeclared keys."""
 AS_JSON = "!json"
 """After any field's name: its value as JSON, instead of all its other data."""
 ON = "!on"
-"""After a group's name: it is there."""
+"""After a group's name: it is present."""
 ROW = "!row"
-"""After a list's name: the ids of its items in their order. The ids of those that were stored are their old indexes."""
+"""After a list's name: the ids of its items in their order. Ids of stored items are their old indexes."""
 CHOSEN = "!is"
 """After a variant's name: the index of the option."""
 EMPTY = "!empty"
-"""After a text's name: if it is empty, it is an empty text, where it would be null or missing."""
+"""After a text's name: an empty input is an empty text, instead of null or missing."""
 AGAIN = "!again"
-"""After a secret's name: it was typed in, and not sent back."""
+"""After a secret's name: it was typed, and is not sent back to the browser."""
 KEEP = "!keep"
-"""After a secret's name: leave it as it was."""
+"""After a secret's name: keep it unchanged."""
 CLEAR = "!clear"
 """After a secret's name: make it null."""
 
 
 def below(name: str, step: str) -> str:
-    """Name in the form of a field below a group or a list."""
+    """Return the form name of a field below a group or a list."""
     return f"{name}.{step}"
 
 
 def option_name(name: str, index: int) -> str:
-    """Name in the form of an option of a variant."""
+    """Return the form name of an option of a variant."""
     return f"{name}!{index}"
 
 
 def number(text: str, *, only_whole: bool = False) -> int | float | str:
-    """A number as it is typed; the text itself if it is none."""
+    """Parse a typed number; return the text itself if it is not a number."""
     with contextlib.suppress(ValueError):
         return int(text)
     if not only_whole:
@@ -133,7 +133,7 @@ def number(text: str, *, only_whole: bool = False) -> int | float | str:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Equal as JSON: true is not 1."""
+    """Return whether both are equal as JSON: true is not 1."""
     return bool(one == other) and json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 

@@ -1,4 +1,4 @@
-"""Form of an instance, with the same generated parts as a launch. The model validates what it enters."""
+"""Form of an instance, with the same generated parts as a launch. The model validates the entered values."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ class InstanceForm(EditableForm, _ModelForm):
         model = Instance
         widgets = {"description": UnfoldAdminTextareaWidget(attrs={"rows": 2})}
         fields = ("experiment", "name", "description", "tags", "configuration", "limits", "queue", "priority")
+        error_messages = {"name": {"invalid": "Letters, digits, - and _ only."}}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -58,10 +59,10 @@ class InstanceForm(EditableForm, _ModelForm):
         if "experiment" in self.fields:
             self.fields["experiment"].choices = choices(self.instance.experiment)  # type: ignore[attr-defined]
         if experiment and "queue" in self.fields:
-            self.fields["queue"].widget.attrs["placeholder"] = f"{experiment.queue}, as declared"
+            self.fields["queue"].widget.attrs["placeholder"] = f"{experiment.queue} (default)"
 
     def _generate_configuration(self, name: str, experiment: Entry | None) -> None:
-        """Drawn from what is stored, unless that is of another experiment: secrets do not move to it."""
+        """Add the configuration field, without stored values of another experiment: secrets must not move to it."""
         instance = self.instance
         stored = instance.configuration if instance.pk and instance.experiment == name else MISSING
         version = instance.updated_at.isoformat() if instance.pk else ""
@@ -70,19 +71,19 @@ class InstanceForm(EditableForm, _ModelForm):
         self.initial["configuration"] = source.shown
 
     def _update_errors(self, errors: ValidationError) -> None:
-        """Leave out the model's errors where the inputs show theirs already."""
-        told = getattr(errors, "error_dict", {})
+        """Drop the model's errors of fields that already show their own."""
+        model_errors = getattr(errors, "error_dict", {})
         for name in GENERATED:
             if name in self._errors:
-                told.pop(name, None)
+                model_errors.pop(name, None)
         super()._update_errors(errors)  # type: ignore[misc]  # Django's own hook for this
 
 
 def choices(current: str) -> list[tuple[str, str]]:
-    """Offered experiments, and the current one even if it no longer exists."""
-    known = catalog.current()
-    offered = [(entry.name, entry.title) for entry in known.all()]
+    """Return the experiments that are not hidden, and the current one even if it no longer exists."""
+    experiments = catalog.current()
+    offered = [(entry.name, entry.title) for entry in experiments.all()]
     if current and current not in dict(offered):
-        hidden = known.entries.get(current)
+        hidden = experiments.entries.get(current)
         offered.append((current, hidden.title if hidden else f"{current} (not found)"))
     return [("", "---------"), *offered]

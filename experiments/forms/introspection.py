@@ -1,6 +1,6 @@
-"""Turn a pydantic model into fields of a form. What cannot be described becomes a field of JSON: nothing is refused.
+"""Turn a pydantic model into fields of a form. Types that cannot be described become a field of JSON.
 
-Beside what pydantic knows, authors may say in `json_schema_extra`: `unit` (a text), `multiline` (true).
+Besides pydantic's own attributes, authors may set in `json_schema_extra`: `unit` (a text), `multiline` (true).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def describe_schema(schema: Mapping[str, Any]) -> Field:
 
 
 class _Generator(GenerateJsonSchema):
-    """Pydantic's, but with made defaults and aliases, and without refusing what JSON schema cannot say."""
+    """Pydantic's generator with computed defaults and aliases; types that JSON schema cannot express are allowed."""
 
     ignored_warning_kinds: Final = {"skipped-choice", "non-serializable-default", "skipped-discriminator"}  # type: ignore[misc]
 
@@ -68,7 +68,7 @@ class _Generator(GenerateJsonSchema):
         return {}
 
     def decimal_schema(self, schema: core_schema.DecimalSchema) -> JsonSchemaValue:
-        """A number or a text that looks like one; what is stored is the text."""
+        """Describe a decimal as text: its stored form is text."""
         shape = super().decimal_schema(schema)
         return {**shape.get("anyOf", [shape])[0], "type": "string", "format": "decimal"}
 
@@ -77,7 +77,7 @@ class _Generator(GenerateJsonSchema):
         if factory is None or schema.get("default_factory_takes_data"):
             return schema.get("default", NoDefault)
         try:
-            return factory()  # type: ignore[call-arg]  # it takes no data
+            return factory()  # type: ignore[call-arg]  # this factory takes no data
         except Exception:  # an author's factory may raise anything
             return NoDefault
 
@@ -88,9 +88,9 @@ class _Generator(GenerateJsonSchema):
         return shape
 
 
-def _aliases(said: Any) -> Iterator[str]:
+def _aliases(declared: Any) -> Iterator[str]:
     """Yield aliases as they appear in the dotted path of an error."""
-    for path in [said] if isinstance(said, str) else said or ():
+    for path in [declared] if isinstance(declared, str) else declared or ():
         yield path if isinstance(path, str) else ".".join(map(str, path))
 
 
@@ -98,14 +98,14 @@ class _Describer:
     def __init__(self, definitions: Mapping[str, Shape]) -> None:
         self._definitions = definitions
 
-    def field(self, name: str, shape: Shape, *, required: bool, seen: tuple[str, ...] = ()) -> Field:
-        """`seen` are the definitions that this is a part of: a model in itself is shown as JSON."""
+    def field(self, name: str, shape: Shape, *, required: bool, parents: tuple[str, ...] = ()) -> Field:
+        """Describe one field. `parents`: enclosing definitions; a model within itself is shown as JSON."""
         own_title = shape.get("title", "")
-        shape, seen, is_cycle = self._resolved(shape, seen)
+        shape, parents, is_cycle = self._resolved(shape, parents)
         default = shape.get("default", MISSING)
         options, nullable = _without_null(shape)
         if len(options) == 1 and options[0] is not shape:
-            shape, seen, cycle = self._resolved({**_rest(shape), **options[0]}, seen)
+            shape, parents, cycle = self._resolved({**_rest(shape), **options[0]}, parents)
             is_cycle = is_cycle or cycle
             options, inner = _without_null(shape)
             nullable = nullable or inner
@@ -123,28 +123,30 @@ class _Describer:
             "placeholder": _example(shape),
             "is_secretive": self._has_secrets(shape, frozenset()),
         }
-        if is_cycle or len(seen) > DEPTH_MAX or (nullable and not required and default is MISSING):
+        if is_cycle or len(parents) > DEPTH_MAX or (nullable and not required and default is MISSING):
             return Field(**common | {"kind": Kind.JSON})
-        special = self._union(options, shape, seen, common) if len(options) > 1 else self._simple(shape, seen, common)
+        special = (
+            self._union(options, shape, parents, common) if len(options) > 1 else self._simple(shape, parents, common)
+        )
         return Field(**common | special)
 
-    def _resolved(self, shape: Shape, seen: tuple[str, ...]) -> tuple[Shape, tuple[str, ...], bool]:
-        """Follow references; the last value is True if the shape is a part of itself."""
+    def _resolved(self, shape: Shape, parents: tuple[str, ...]) -> tuple[Shape, tuple[str, ...], bool]:
+        """Resolve references; the last value is True if the shape is a part of itself."""
         for _ in range(DEPTH_MAX):
             if "$ref" not in shape and len(shape.get("allOf", ())) == 1:
                 shape = {**shape["allOf"][0], **{key: value for key, value in shape.items() if key != "allOf"}}
             if "$ref" not in shape:
                 break
             target = shape["$ref"].rsplit("/", 1)[-1]
-            if target in seen:
-                return shape, seen, True
-            seen = (*seen, target)
+            if target in parents:
+                return shape, parents, True
+            parents = (*parents, target)
             own = {key: value for key, value in shape.items() if key != "$ref"}
             shape = {**self._definitions.get(target, {}), **own}
-        return shape, seen, False
+        return shape, parents, False
 
-    def _simple(self, shape: Shape, seen: tuple[str, ...], common: dict[str, Any]) -> dict[str, Any]:
-        """The kind of a field and the attributes that only this kind has."""
+    def _simple(self, shape: Shape, parents: tuple[str, ...], common: dict[str, Any]) -> dict[str, Any]:
+        """Return the kind of a field and the attributes that only this kind has."""
         if "const" in shape and not common["nullable"]:
             return {"kind": Kind.CONSTANT, "constant": shape["const"]}
         if "const" in shape or "enum" in shape:
@@ -154,31 +156,33 @@ class _Describer:
             "integer": lambda: {"kind": Kind.INTEGER},
             "number": lambda: {"kind": Kind.NUMBER},
             "string": lambda: _text(shape),
-            "array": lambda: self._list(shape, seen),
-            "object": lambda: self._group(shape, seen),
+            "array": lambda: self._list(shape, parents),
+            "object": lambda: self._group(shape, parents),
         }
         maker = makers.get(str(shape.get("type")))
         return maker() if maker else {"kind": Kind.JSON}
 
-    def _group(self, shape: Shape, seen: tuple[str, ...]) -> dict[str, Any]:
+    def _group(self, shape: Shape, parents: tuple[str, ...]) -> dict[str, Any]:
         properties, needed = shape.get("properties"), shape.get("required", ())
         if properties is None or not all(name.isidentifier() for name in properties):
             return {"kind": Kind.JSON}
-        fields = [self.field(name, inner, required=name in needed, seen=seen) for name, inner in properties.items()]
+        fields = [
+            self.field(name, inner, required=name in needed, parents=parents) for name, inner in properties.items()
+        ]
         return {"kind": Kind.GROUP, "fields": tuple(fields), "is_open": bool(shape.get("additionalProperties", False))}
 
-    def _list(self, shape: Shape, seen: tuple[str, ...]) -> dict[str, Any]:
+    def _list(self, shape: Shape, parents: tuple[str, ...]) -> dict[str, Any]:
         items = shape.get("items")
         if not isinstance(items, dict) or "prefixItems" in shape:
             return {"kind": Kind.JSON}
-        item = self.field("", items, required=True, seen=seen)
+        item = self.field("", items, required=True, parents=parents)
         if item.kind in (Kind.LIST, Kind.JSON, Kind.CONSTANT):
             return {"kind": Kind.JSON}
         if item.kind == Kind.TEXT and not item.nullable:
-            item = replace(item, default="")  # an item that is there and empty is an empty text
+            item = replace(item, default="")  # a present item without text is an empty text
         return {"kind": Kind.LIST, "item": item}
 
-    def _union(self, options: list[Shape], shape: Shape, seen: tuple[str, ...], common: Shape) -> dict[str, Any]:
+    def _union(self, options: list[Shape], shape: Shape, parents: tuple[str, ...], common: Shape) -> dict[str, Any]:
         types = {option.get("type") for option in options}
         if types == {"integer", "number"} and not any("enum" in option for option in options):
             return {"kind": Kind.NUMBER, "hints": tuple(hint for option in options for hint in hints(option))}
@@ -192,36 +196,36 @@ class _Describer:
             tags.setdefault(ref, []).append(tag)
         return {
             "kind": Kind.VARIANT,
-            "options": tuple(self._option(option, tags.get(option.get("$ref", ""), []), seen) for option in options),
+            "options": tuple(self._option(option, tags.get(option.get("$ref", ""), []), parents) for option in options),
         }
 
-    def _option(self, shape: Shape, tags: list[str], seen: tuple[str, ...]) -> Field:
+    def _option(self, shape: Shape, tags: list[str], parents: tuple[str, ...]) -> Field:
         resolved = self._resolved(shape, ())[0]
         model = shape.get("$ref", "").rsplit("/", 1)[-1]
         kind = str(resolved.get("type", "JSON"))
         title = str(resolved.get("title") or model or {"string": "text", "array": "list"}.get(kind, kind))
-        said = {"title": title, **shape}
+        described = {"title": title, **shape}
         if kind == "string" and "const" not in resolved and "enum" not in resolved:
-            said["default"] = ""
-        called = (*tags, title, model, _TAGS.get(kind, ""))
-        option = self.field("", said, required=True, seen=seen)
-        return replace(option, title=title, tags=tuple(dict.fromkeys(filter(None, called))))
+            described["default"] = ""
+        names = (*tags, title, model, _TAGS.get(kind, ""))
+        option = self.field("", described, required=True, parents=parents)
+        return replace(option, title=title, tags=tuple(dict.fromkeys(filter(None, names))))
 
-    def _has_secrets(self, shape: Any, seen: frozenset[str]) -> bool:
+    def _has_secrets(self, shape: Any, visited: frozenset[str]) -> bool:
         if isinstance(shape, list):
-            return any(self._has_secrets(inner, seen) for inner in shape)
+            return any(self._has_secrets(inner, visited) for inner in shape)
         if not isinstance(shape, dict):
             return False
         if shape.get("writeOnly") is True:
             return True
         ref = str(shape.get("$ref", "")).rsplit("/", 1)[-1]
-        if ref and ref not in seen and self._has_secrets(self._definitions.get(ref, {}), seen | {ref}):
+        if ref and ref not in visited and self._has_secrets(self._definitions.get(ref, {}), visited | {ref}):
             return True
-        return any(self._has_secrets(inner, seen) for key, inner in shape.items() if key != "default")
+        return any(self._has_secrets(inner, visited) for key, inner in shape.items() if key != "default")
 
 
 def hints(shape: Shape) -> Iterator[str]:
-    """Bounds in a few words: `1 to 10,000`, `above 0`, `at most 40 characters`."""
+    """Yield the bounds in a few words: `1 to 10,000`, `above 0`, `at most 40 characters`."""
     low, high = shape.get("minimum"), shape.get("maximum")
     above, under = shape.get("exclusiveMinimum"), shape.get("exclusiveMaximum")
     if low is not None and high is not None:
@@ -232,10 +236,10 @@ def hints(shape: Shape) -> Iterator[str]:
             yield f"{word} {_number(bound)}"
     for key, text in _LENGTHS.items():
         if key in shape:
-            said = text.format(shape[key])
-            yield said.removesuffix("s") if shape[key] == 1 else said
+            hint = text.format(shape[key])
+            yield hint.removesuffix("s") if shape[key] == 1 else hint
     if shape.get("uniqueItems"):
-        yield "no item twice"
+        yield "no duplicates"
     if shape.get("format") in _FORMATS:
         yield _FORMATS[shape["format"]][0]
 
@@ -243,24 +247,24 @@ def hints(shape: Shape) -> Iterator[str]:
 def _text(shape: Shape) -> dict[str, Any]:
     if shape.get("writeOnly") and shape.get("format") == "password":
         return {"kind": Kind.SECRET}
-    written = str(shape.get("format", ""))
+    text_format = str(shape.get("format", ""))
     longest = shape.get("maxLength")
     long = shape.get("multiline") is True or (isinstance(longest, int) and longest > LONG_CHARS)
     return {
         "kind": Kind.TEXT,
-        "format": written,
+        "format": text_format,
         "is_long": long or (isinstance(shape.get("default"), str) and "\n" in shape["default"]),
     }
 
 
 def _boolean(common: dict[str, Any]) -> dict[str, Any]:
-    """A switch; a choice where neither is the default, so that somebody chooses."""
+    """Return a switch; without a default, a choice that the user must make."""
     is_open = common["nullable"] or common["default"] is MISSING
     return _choice([True, False], common) if is_open else {"kind": Kind.SWITCH}
 
 
 def _choice(values: list[Any], common: dict[str, Any]) -> dict[str, Any]:
-    """Texts are their own keys, unless that is ambiguous."""
+    """Return a choice. Texts are their own keys, unless that is ambiguous."""
     offered: list[Any] = []
     for value in values:
         if value is not None and not any(same(value, other) for other in offered):
@@ -271,24 +275,24 @@ def _choice(values: list[Any], common: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_null(shape: Shape) -> tuple[list[Shape], bool]:
-    """Alternatives of a union without null; the shape itself if it is no union."""
+    """Return the alternatives of a union without null (the shape itself if it is none), and whether null is one."""
     options = shape.get("anyOf") or shape.get("oneOf")
     if not options:
         return [shape], False
-    kept = [option for option in options if option.get("type") != "null"]
-    return kept or [shape], len(kept) < len(options)
+    options_left = [option for option in options if option.get("type") != "null"]
+    return options_left or [shape], len(options_left) < len(options)
 
 
 def _rest(shape: Shape) -> Shape:
     return {key: value for key, value in shape.items() if key not in ("anyOf", "oneOf", "title")}
 
 
-def _title(name: str, said: str, *, has_unit: bool) -> str:
-    """The author's title, or one made from the name without its unit, which is shown beside the input."""
-    if said and said != name.title().replace("_", " ").strip():
-        return said
-    shown = name.rpartition("_")[0] if has_unit else name
-    return shown.replace("_", " ").strip().capitalize() or name
+def _title(name: str, declared: str, *, has_unit: bool) -> str:
+    """Return the author's title, or one derived from the name without its unit, which is shown beside the input."""
+    if declared and declared != name.title().replace("_", " ").strip():
+        return declared
+    base = name.rpartition("_")[0] if has_unit else name
+    return base.replace("_", " ").strip().capitalize() or name
 
 
 def _example(shape: Shape) -> str:

@@ -1,6 +1,6 @@
-"""Adding, removing and moving the items of lists, on the data of a form. Pure; for browsers without JavaScript.
+"""Add, remove and move items of lists in the data of a form. Pure; for browsers without JavaScript.
 
-An item keeps its id wherever it goes: by that its secrets are found again.
+An item keeps its id when it moves, so that its stored secrets stay assigned to it.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ _STEP = re.compile(r"([.!])([^.!]+)")
 def edit(root: Field, data: Sent, name: str, command: str) -> tuple[Data, str]:
     """Apply `add LIST`, or `remove`, `up` or `down LIST ROW`; returns the data and the name to focus.
 
-    What makes no sense changes nothing.
+    An invalid command changes nothing.
     """
-    made = {key: list(values) for key, values in data.items()}
+    edited = {key: list(values) for key, values in data.items()}
     verb, _, rest = command.partition(" ")
     of, _, row = rest.partition(" ")
     field = find(root, name, of)
     if field is None or field.kind != Kind.LIST or field.item is None:
-        return made, ""
-    ids = rows(made, of)
+        return edited, ""
+    ids = rows(edited, of)
     if verb == "add":
-        return _add(field, made, of, ids)
+        return _add(field, edited, of, ids)
     if row not in ids:
-        return made, ""
+        return edited, ""
     at = ids.index(row)
     if verb == "remove":
         ids.remove(row)
-        made = {key: values for key, values in made.items() if not _is_of(key, below(of, row))}
+        edited = {key: values for key, values in edited.items() if not _is_of(key, below(of, row))}
     elif verb in ("up", "down"):
         ids.insert(max(0, at + (1 if verb == "down" else -1)), ids.pop(at))
-    made[of + ROW] = ["", *ids]
-    return made, of if verb == "remove" else below(of, row)
+    edited[of + ROW] = ["", *ids]
+    return edited, of if verb == "remove" else below(of, row)
 
 
 def find(root: Field, prefix: str, name: str) -> Field | None:
-    """Find the field by its name in the form."""
+    """Return the field with this name in the form, or None."""
     if not name.startswith(prefix):
         return None
     field: Field | None = root
@@ -56,7 +56,7 @@ def find(root: Field, prefix: str, name: str) -> Field | None:
 
 
 def _add(field: Field, data: Data, of: str, ids: list[str]) -> tuple[Data, str]:
-    assert field.item is not None  # noqa: S101  # `edit` has looked
+    assert field.item is not None  # noqa: S101  # checked by `edit`
     if (len(ids) + 1) * inputs(field.item) > LIST_INPUTS_MAX:
         return data, of
     new = next(row for number in range(len(ids) + 1) if (row := f"n{number}") not in ids)

@@ -1,4 +1,4 @@
-"""Form fields that are no part of a configuration: an object as JSON, tags."""
+"""Form fields outside of a configuration: a JSON object, tags."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ CODE_ATTRS = {"class": "athanor-code", "spellcheck": "false", "rows": 14}
 
 
 class ObjectField(forms.JSONField):
-    """A JSON object as indented text; empty text is an empty object."""
+    """JSON object as indented text; empty text is an empty object."""
 
     widget = UnfoldAdminTextareaWidget(attrs=CODE_ATTRS)
 
     def to_python(self, value: Any) -> Any:
         try:
-            found = super().to_python(value)
+            parsed = super().to_python(value)
         except RecursionError as error:
             raise forms.ValidationError("Nested too deeply.") from error
         except ValueError as error:  # the interpreter's limit on the digits of an integer
-            raise forms.ValidationError("It holds a number with too many digits.") from error
-        return {} if found is None else found
+            raise forms.ValidationError("Contains a number with too many digits.") from error
+        return {} if parsed is None else parsed
 
     def prepare_value(self, value: Any) -> Any:
-        if isinstance(value, str):  # as it was typed in, or as a link prefilled it
+        if isinstance(value, str):  # as typed, or as prefilled by a link
             return value
         text = json.dumps({} if value is None else value, indent=2, ensure_ascii=False)
         is_encodable = text.encode("utf-8", "replace").decode() == text
         return text if is_encodable else json.dumps(value, indent=2)
 
     def bound_data(self, data: Any, initial: Any) -> Any:  # noqa: ARG002  # Django's signature
-        """What was typed in is shown again as it was, also when it is no JSON."""
+        """Show the typed text again unchanged, even if it is not valid JSON."""
         return data
 
 
 class TagsField(forms.CharField):
-    """Tags as text with commas."""
+    """Tags as comma-separated text."""
 
     widget = UnfoldAdminTextInputWidget
 

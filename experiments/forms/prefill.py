@@ -1,7 +1,7 @@
-"""A form that a link fills in: `?epochs=3&optimizer.rate=0.1&layers.0.size=8`. Pure.
+"""Fill a form from the query of a link: `?epochs=3&optimizer.rate=0.1&layers.0.size=8`. Pure.
 
-The value of a list is JSON, or the key is there several times. What is wrong with a value is said by the form, when it
-is sent; only keys that are unknown, and secrets, which do not belong into links, are told at once.
+The value of a list is JSON, or its key is repeated. Submitting the form reports invalid values; only unknown keys and
+secrets, which must not be in links, are reported at once.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _NUMBERS = (Kind.INTEGER, Kind.NUMBER)
 class Prefilled:
     configuration: dict[str, Any]
     refused: list[str] = field(default_factory=list)
-    """Sentences about values that were not used."""
+    """Messages about values that are not used."""
 
 
 class _NotUsed(Exception):
-    """Why a key of the link is not used."""
+    """Reason why a key of the link is not used."""
 
 
 def prefill(root: Field, configuration: Mapping[str, Any], query: Mapping[str, Sequence[str]]) -> Prefilled:
@@ -57,7 +57,7 @@ def _set(field: Field, value: Any, steps: list[str], texts: list[str]) -> Any:
             return items
     if field.kind == Kind.VARIANT:
         return _set_in_variant(field, value, steps, texts)
-    raise _NotUsed(f"there is nothing like {steps[0]!r} in it")
+    raise _NotUsed(f"it has no {steps[0]!r}")
 
 
 def _set_in_group(field: Field, value: dict[str, Any], steps: list[str], texts: list[str]) -> Any:
@@ -65,7 +65,7 @@ def _set_in_group(field: Field, value: dict[str, Any], steps: list[str], texts: 
     if inner is None and field.is_open and len(steps) == 1:
         return {**value, steps[0]: _json(texts[-1])}
     if inner is None:
-        raise _NotUsed(f"unknown{did_you_mean(steps[0], [known.name for known in field.fields])}")
+        raise _NotUsed(f"unknown{did_you_mean(steps[0], [inner.name for inner in field.fields])}")
     return {**value, inner.name: _set(inner, value.get(inner.name, MISSING), steps[1:], texts)}
 
 
@@ -74,27 +74,27 @@ def _set_in_variant(field: Field, value: Any, steps: list[str], texts: list[str]
     for option in field.options:
         tag = option.get(steps[0])
         if tag and tag.kind == Kind.CONSTANT and str(tag.constant) == texts[-1]:
-            kept = value if isinstance(value, dict) and value.get(tag.name) == tag.constant else {}
-            return {**kept, tag.name: tag.constant}
-    present = None if value in (None, MISSING) else option_of(field, value)
-    ordered = [*([field.options[present]] if present is not None else []), *field.options]
+            current = value if isinstance(value, dict) and value.get(tag.name) == tag.constant else {}
+            return {**current, tag.name: tag.constant}
+    current_index = None if value in (None, MISSING) else option_of(field, value)
+    ordered = [*([field.options[current_index]] if current_index is not None else []), *field.options]
     for option in ordered:
         if option.get(steps[0]):
             constants = {tag.name: tag.constant for tag in option.fields if tag.kind == Kind.CONSTANT}
-            below = value if present is not None and option is ordered[0] else constants
+            below = value if current_index is not None and option is ordered[0] else constants
             return _set(option, below, steps, texts)
-    raise _NotUsed(f"there is nothing like {steps[0]!r} in it")
+    raise _NotUsed(f"it has no {steps[0]!r}")
 
 
 def _read(field: Field, texts: list[str]) -> Any:
     text = texts[-1]
     if field.kind == Kind.SECRET:
-        raise _NotUsed("a secret does not belong into a link")
+        raise _NotUsed("secrets must not be in a link")
     if field.nullable and text in ("null", "") and field.kind != Kind.TEXT:
         return None
     if field.kind == Kind.LIST and field.item:
-        found = _json(text)
-        return found if isinstance(found, list) and len(texts) == 1 else [_read(field.item, [text]) for text in texts]
+        value = _json(text)
+        return value if isinstance(value, list) and len(texts) == 1 else [_read(field.item, [text]) for text in texts]
     if field.kind in _NUMBERS:
         return number(text.strip(), only_whole=field.kind == Kind.INTEGER)
     if field.kind == Kind.TEXT:

@@ -1,7 +1,7 @@
 """Turn fields and the data of a form into nodes for its templates. Inputs are unfold's widgets.
 
-Everything is drawn from the data that a browser sends or would send, so that what was typed is shown as it was; but
-secrets never are.
+Everything is drawn from the data that a browser sends or would send, so that typed values are shown unchanged. Secrets
+are never shown.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from experiments.forms.fields import (
 )
 
 COMMAND = "!do"
-"""Name of the buttons that change the form before it is sent for good."""
+"""Name of the buttons that change the form without submitting it."""
 
 
 @dataclass
 class Node:
-    """One field as its template draws it."""
+    """One field, prepared for its template."""
 
     field: Field
     name: str
     kind: str
-    """Template that draws it: the field's kind, or JSON instead."""
+    """Name of its template: the field's kind, or JSON."""
     control: str = ""
     errors: Sequence[str] = ()
     title: str = ""
@@ -55,17 +55,17 @@ class Node:
     has_toggle: bool = False
     toggle: str = ""
     extras: list[tuple[str, str, bool]] = dataclasses.field(default_factory=list)
-    """Checkboxes that belong to it: name, label, whether ticked."""
+    """Checkboxes of the field: name, label, whether checked."""
     hidden: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
     children: list[Node] = dataclasses.field(default_factory=list)
     rows: list[tuple[str, Node]] = dataclasses.field(default_factory=list)
-    """Of a list: id of the item and the item."""
+    """Items of a list: (id, node)."""
     blank: Node | None = None
-    """Of a list: what is added, with `placeholder` instead of its id."""
+    """Node of a new item of a list, with `placeholder` instead of its id."""
     placeholder: str = ""
     is_focused: bool = False
-    """A list that has no item left to focus."""
+    """True for a list that takes the focus because it has no items."""
 
     @property
     def id(self) -> str:
@@ -83,7 +83,7 @@ class Node:
 
 
 class Drawer:
-    """Draws fields; `stored` is what the data began with, to say where a secret is kept."""
+    """Draw fields. `stored` is the initial value, to show whether a secret is stored."""
 
     def __init__(self, data: Sent, errors: Mapping[str, Sequence[str]], focus: str = "") -> None:
         self._data, self._errors, self._focus = data, errors, focus
@@ -125,7 +125,7 @@ class Drawer:
     def _json(self, node: Node, name: str) -> None:
         text = self._last(name)
         if node.field.kind != Kind.JSON:
-            node.notes.append("Shown as JSON: its field cannot show this value.")
+            node.notes.append("Shown as JSON, since the form field cannot show this value.")
         node.control = self._draw(node, area(text, is_code=True), text, name)
 
     def _leaf(self, node: Node) -> None:
@@ -140,20 +140,20 @@ class Drawer:
         else:
             node.control = self._draw(node, line(spec), text)
         if spec.kind == Kind.TEXT and node.name + EMPTY in self._data:
-            node.extras.append((node.name + EMPTY, "If it is empty, an empty text", True))
+            node.extras.append((node.name + EMPTY, "If empty, store an empty text", True))
 
     def _secret(self, node: Node, stored: Any) -> None:
-        """Never send a typed secret back: it has to be typed again, or left out on purpose."""
-        kept = isinstance(stored, str)
-        left = "the stored one" if kept else "the default" if node.field.default is not MISSING else "nothing"
-        if kept:
-            node.notes.append("One is stored. Leave it empty to keep it.")
+        """Draw a secret. A typed one is never sent back: it must be typed again, or omitted explicitly."""
+        is_stored = isinstance(stored, str)
+        fallback = "the stored one" if is_stored else "the default" if node.field.default is not MISSING else "nothing"
+        if is_stored:
+            node.notes.append("A secret is stored. Leave the field empty to keep it.")
         was_typed = self._last(node.name) != "" or self._last(node.name + AGAIN) == "on"
         if was_typed:
             node.hidden.append((node.name + AGAIN, "on"))
-            node.notes.append("Type it again: secrets are not sent back to the browser.")
-            node.extras.append((node.name + KEEP, f"Use {left} instead", self._last(node.name + KEEP) == "on"))
-        if node.field.nullable and kept:
+            node.notes.append("Enter it again: secrets are not sent back to the browser.")
+            node.extras.append((node.name + KEEP, f"Use {fallback} instead", self._last(node.name + KEEP) == "on"))
+        if node.field.nullable and is_stored:
             node.extras.append((node.name + CLEAR, "Remove it", self._last(node.name + CLEAR) == "on"))
         widget = UnfoldAdminPasswordToggleWidget({"autocomplete": "new-password"})
         node.control = self._draw(node, widget, None)
@@ -169,14 +169,14 @@ class Drawer:
 
     def _group(self, node: Node, stored: Any, depth: int) -> None:
         self._toggle(node)
-        known = stored if isinstance(stored, dict) else {}
+        stored_values = stored if isinstance(stored, dict) else {}
         for inner in node.field.fields:
             if inner.kind != Kind.CONSTANT:
                 at = below(node.name, inner.name)
-                node.children.append(self.node(inner, at, known.get(inner.name, MISSING), depth=depth))
+                node.children.append(self.node(inner, at, stored_values.get(inner.name, MISSING), depth=depth))
         if node.field.is_open:
             other = Node(Field("", Kind.JSON), node.name + OPEN, Kind.JSON.value, title="More")
-            other.help = "Other keys, as an object of JSON."
+            other.help = "Other keys, as a JSON object."
             self._json(other, node.name + OPEN)
             node.children.append(other)
 
@@ -186,10 +186,10 @@ class Drawer:
         if item is None:
             return
         node.help = node.help or item.description
-        item = replace(item, description="")  # what each of them is is said once
+        item = replace(item, description="")  # the list shows it once
         for number, row in enumerate(rows(self._data, node.name), start=1):
-            kept = isinstance(stored, list) and row.isdecimal() and int(row) < len(stored)
-            origin = stored[int(row)] if kept else MISSING
+            is_stored = isinstance(stored, list) and row.isdecimal() and int(row) < len(stored)
+            origin = stored[int(row)] if is_stored else MISSING
             title = f"{node.title} {number}"
             node.rows.append((row, self.node(item, below(node.name, row), origin, title=title, depth=depth)))
         node.is_focused = self._focus == node.name
@@ -208,17 +208,17 @@ class Drawer:
         node.control = self._draw(node, widget, value, node.name + CHOSEN)
         of = option_of(spec, stored) if stored is not MISSING else None
         for number, option in enumerate(spec.options):
-            kept = stored if of == number else MISSING
+            option_stored = stored if of == number else MISSING
             inner = replace(option, description="") if option.description == spec.description else option
-            node.children.append(self.node(inner, option_name(node.name, number), kept, depth=depth))
+            node.children.append(self.node(inner, option_name(node.name, number), option_stored, depth=depth))
 
 
 def draw(root: Field, data: Sent, name: str, stored: Any, errors: Mapping[str, Sequence[str]], focus: str = "") -> Node:
     """Draw the whole form below `name`. Errors of values that are not shown appear at the top."""
     node = Drawer(data, errors, focus).node(root, name, stored, title=name.capitalize())
-    shown = {inner.name for inner in walk(node)}
-    lost = [f"{at}: {text}" for at, texts in errors.items() if at not in shown for text in texts]
-    node.errors = [*node.errors, *lost]
+    drawn = {inner.name for inner in walk(node)}
+    not_drawn = [f"{at}: {text}" for at, texts in errors.items() if at not in drawn for text in texts]
+    node.errors = [*node.errors, *not_drawn]
     return node
 
 
@@ -230,7 +230,7 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 def problems_in(node: Node, within: str = "") -> Iterator[tuple[str, str, str]]:
-    """Id of the input, its title with that of what it is in, and what is wrong with it."""
+    """Yield (id of the input, its title with that of its group, message) of each problem."""
     title = f"{within}: {node.title}" if within and node.title else node.title or within
     yield from ((node.id, title, error) for error in node.errors)
     around = node.title if "." in node.name else ""
@@ -239,5 +239,5 @@ def problems_in(node: Node, within: str = "") -> Iterator[tuple[str, str, str]]:
 
 
 def starting_data(root: Field, shown: Any, name: str) -> Data:
-    """Data of the form when it is first shown."""
+    """Return the data of the form when it is first shown."""
     return encode(root, shown, name) if root.kind != Kind.JSON else {name + AS_JSON: [as_json(shown)]}

@@ -1,7 +1,7 @@
 """Sources of generated forms, with their validation: a configuration, overrides of limits, retries.
 
-Each source names its fields, the values that they begin with, and a check which raises `InvalidDefinition` with the
-paths of what is wrong.
+Each source has its fields, their initial values, and a check that raises `InvalidDefinition` with the paths of
+problems.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from experiments import catalog
 from experiments.catalog import Entry
-from experiments.exceptions import InvalidDefinition
+from experiments.exceptions import InvalidDefinition, plain_message
 from experiments.forms.encoding import concealed
 from experiments.forms.fields import MISSING, Kind
 from experiments.forms.fields import Field as FormField
@@ -42,20 +42,20 @@ class Source:
     of: str = ""
     """Name of the experiment."""
     version: str = ""
-    """Version of the stored value: a form that was drawn from another one is refused."""
+    """Version of the stored value; a form that was drawn from another version is refused."""
 
 
 def configuration_source(
     experiment: Entry | None, stored: Any = MISSING, *, name: str = "", version: str = ""
 ) -> Source:
-    """Source of a configuration; unchecked JSON if the experiment `name` no longer exists."""
+    """Return the source of a configuration; unchecked JSON if the experiment `name` no longer exists."""
     if experiment is None:
         shown = catalog.masked(name, stored) if isinstance(stored, dict) else stored
         root = FormField("", Kind.JSON, required=True, is_secretive=True)
         return Source(root, shown, lambda value: value, stored, name, version)
     return Source(
         experiment.form,
-        shown_configuration(experiment, stored),
+        displayed_configuration(experiment, stored),
         lambda value: catalog.configure(experiment.name, value),
         stored,
         experiment.name,
@@ -63,8 +63,8 @@ def configuration_source(
     )
 
 
-def shown_configuration(experiment: Entry, stored: Any) -> Any:
-    """Everything that may be shown of a configuration, also of one that does not fit any more."""
+def displayed_configuration(experiment: Entry, stored: Any) -> Any:
+    """Return a configuration without its secrets, also if it does not fit any more."""
     if not isinstance(stored, Mapping):
         return MISSING
     shown, fits = catalog.show(experiment.name, stored)
@@ -72,7 +72,7 @@ def shown_configuration(experiment: Entry, stored: Any) -> Any:
 
 
 def limits_source(experiment: Entry | None, declared: Limits, overrides: Mapping[str, Any]) -> Source:
-    """Overrides of limits, as people write them; `declared` holds where nothing is entered."""
+    """Return the source of overrides of limits, as people write them; empty inputs keep the `declared` limit."""
     fields = tuple(_limit(name, info, getattr(declared, name)) for name, info in Limits.model_fields.items())
     root = FormField("", Kind.GROUP, required=True, fields=fields)
     shown = {name: _limit_text(name, value) for name, value in overrides.items() if name in Limits.model_fields}
@@ -95,7 +95,7 @@ def _limit(name: str, info: Any, declared: Any) -> FormField:
         title=title,
         description=info.description or "",
         hints=("as 512M, 4G" if is_size else "as 90s, 10m, 2h", *([f"or {NO_LIMIT}"] if info.default is None else [])),
-        placeholder=f"{_limit_text(name, declared) if declared is not None else NO_LIMIT}, as declared",
+        placeholder=f"{_limit_text(name, declared) if declared is not None else NO_LIMIT} (default)",
         default="",
     )
 
@@ -109,13 +109,13 @@ def _limit_text(name: str, value: Any) -> str:
 
 
 def _read_limits(entered: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Overrides, and problems by path. Programs send numbers and null, people texts."""
+    """Return overrides, and problems by path. Programs send numbers and null, people send text."""
     read: dict[str, Any] = {}
     problems: dict[str, str] = {}
-    for name, said in entered.items():
+    for name, text in entered.items():
         try:
-            if said != "":
-                read[name] = _read_limit(name, said.strip().lower()) if isinstance(said, str) else said
+            if text != "":
+                read[name] = _read_limit(name, text.strip().lower()) if isinstance(text, str) else text
         except ArgumentTypeError as error:
             problems[f"limits.{name}"] = str(error)
     return read, problems
@@ -130,41 +130,41 @@ def _read_limit(name: str, text: str) -> float | None:
 
 
 class RetryRule(Retry):
-    """A rule holds instead of what is declared for its kind of failure."""
+    """Rule of the form: it replaces the declared policy for its failure kind."""
 
-    kind: RetriedKind = Field("error", title="After a failure of the kind")
-    times: int = Field(1, ge=0, le=1000, title="Times", description="More attempts after failures of this kind")
+    kind: RetriedKind = Field("error", title="Failure kind")
+    times: int = Field(1, ge=0, le=1000, title="Times", description="Further attempts after failures of this kind")
 
 
 class _Rules(BaseModel):
     rules: list[RetryRule] = Field([], title="Retries")
 
 
-def retries_source(experiment: Entry, said: Mapping[str, Any]) -> Source:
-    """Kind of failure → policy, as a list of rules; `said` is what a launch began with."""
+def retries_source(experiment: Entry, initial: Mapping[str, Any]) -> Source:
+    """Return the source of retries as a list of rules; `initial`: failure kind → policy of the launch."""
     declared = retries_in_force(experiment.retries, on_lost=experiment.on_lost, max_attempts=experiment.max_attempts)
     root = describe_form(_Rules)
-    help_text = f"As declared: {_retries_text(declared)}. {RetryRule.__doc__}"
+    help_text = f"Default: {_retries_text(declared)}. A rule replaces the default for its failure kind."
     root = replace(root, fields=(replace(root.fields[0], description=help_text),))
-    rules = [{"kind": kind, **policy} for kind, policy in said.items() if policy != declared.get(kind)]
+    rules = [{"kind": kind, **policy} for kind, policy in initial.items() if policy != declared.get(kind)]
     return Source(root, {"rules": rules}, lambda entered: _checked_rules(experiment, entered))
 
 
 def _retries_text(policies: Mapping[str, Mapping[str, Any]]) -> str:
-    """`error 3 times, lost 2 times`, for people."""
-    said = [(kind, policy["times"]) for kind, policy in policies.items() if policy["times"]]
-    return ", ".join(f"{kind} {times} time{'s' * (times != 1)}" for kind, times in said) or "nothing is tried again"
+    """Format policies: `error 3 times, lost 2 times`."""
+    retried = [(kind, policy["times"]) for kind, policy in policies.items() if policy["times"]]
+    return ", ".join(f"{kind} {times} time{'s' * (times != 1)}" for kind, times in retried) or "no retries"
 
 
 def _checked_rules(experiment: Entry, entered: Any) -> dict[str, Any]:
     try:
         rules = _Rules.model_validate(entered).rules
     except ValidationError as error:
-        problems = {".".join(("retries", *map(str, one["loc"]))): one["msg"] for one in error.errors()}
+        problems = {".".join(("retries", *map(str, one["loc"]))): plain_message(one) for one in error.errors()}
         raise InvalidDefinition(experiment.name, problems) from error
     kinds = [rule.kind for rule in rules]
-    if twice := {
-        f"retries.rules.{n}.kind": "This kind has a rule already." for n, k in enumerate(kinds) if k in kinds[:n]
+    if duplicates := {
+        f"retries.rules.{n}.kind": "This kind already has a rule." for n, k in enumerate(kinds) if k in kinds[:n]
     }:
-        raise InvalidDefinition(experiment.name, twice)
+        raise InvalidDefinition(experiment.name, duplicates)
     return {rule.kind: rule.model_dump(exclude={"kind"}) for rule in rules}

@@ -1,4 +1,4 @@
-"""Generated parts of a Django form: one form field each, with as many inputs as the part needs."""
+"""Generated parts of a Django form: each is one form field with all inputs that the part needs."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ else:
     _Form = object  # a mixin of forms of both kinds
 
 FOR = "!for"
-"""After the field's name: the experiment that it was drawn for."""
+"""After the field's name: experiment that the form was drawn for."""
 VERSION = "!version"
-"""After the field's name: of what was stored when it was drawn."""
+"""After the field's name: version of the stored value when the form was drawn."""
 PLAINLY = "launch"
-"""Before a key of a link: it is none of the configuration."""
+"""Before a key of a link: the key belongs to the launch, not to the configuration."""
 EDITS = ("add", "remove", "up", "down")
 
 
 class SentData(dict[str, list[str]]):
-    """Data that the browser sent of a part; the type tells it from a configuration."""
+    """Data that the browser sent for a part; the type distinguishes it from a configuration."""
 
 
 class GeneratedWidget(forms.Widget):
-    """Its value is the part of the browser's data that begins with its name."""
+    """Widget for all data of the browser that begins with its name."""
 
     template_name = "experiments/forms/generated.html"
     use_fieldset = True
@@ -54,11 +54,11 @@ class GeneratedWidget(forms.Widget):
         self.source, self.with_summary, self.focus = source, with_summary, ""
         self._node: Node | None = None
         self.problems: dict[str, list[str]] = {}
-        """Name of an input → what is wrong with it."""
+        """Name of an input → messages."""
 
     @classmethod
     def media_of(cls) -> forms.Media:
-        """For pages without such a form that use its style."""
+        """Return the media for pages that use the style without such a form."""
         return forms.Media(cls.Media)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GeneratedWidget:
@@ -70,10 +70,10 @@ class GeneratedWidget(forms.Widget):
         return ""
 
     def value_from_datadict(self, data: Any, files: Any, name: str) -> Data:  # noqa: ARG002  # Django's signature
-        sent = SentData(part_of(data, name))
-        if name in sent:  # all of it as JSON, as programs send it
-            sent.setdefault(name + AS_JSON, sent.pop(name))
-        return sent
+        data_of_part = SentData(part_of(data, name))
+        if name in data_of_part:  # all of it as JSON, as programs send it
+            data_of_part.setdefault(name + AS_JSON, data_of_part.pop(name))
+        return data_of_part
 
     def value_omitted_from_data(self, data: Any, files: Any, name: str) -> bool:  # noqa: ARG002  # Django's signature
         return not part_of(data, name)
@@ -85,19 +85,19 @@ class GeneratedWidget(forms.Widget):
             "node": self._node,
             "command": COMMAND,
             "summary": self.summary() if self.with_summary else [],
-            "hidden": [(name + mark, said) for mark, said in self._marks() if said],
+            "hidden": [(name + mark, value) for mark, value in self._marks() if value],
         }
 
     def _marks(self) -> tuple[tuple[str, str], ...]:
         return (FOR, self.source.of), (VERSION, self.source.version)
 
     def summary(self) -> list[tuple[str, str, str]]:
-        """Id of the input, its title and what is wrong with it, in the order of the inputs; once it is drawn."""
+        """Return (id of the input, title, message) of each problem, in page order; empty before the form is drawn."""
         return list(problems_in(self._node)) if self._node else []
 
 
 class GeneratedField(forms.Field):
-    """Entered value, validated by the source. Its problems appear at its inputs."""
+    """Form field of an entered value, validated by the source. Its problems appear at its inputs."""
 
     widget = GeneratedWidget
 
@@ -120,7 +120,7 @@ class GeneratedField(forms.Field):
     def clean(self, value: Any) -> Any:
         if self.is_outdated(value):
             raise ValidationError(
-                "Somebody has changed it since you opened it. Open it again, so that nothing is lost."
+                "It was changed after you opened this page. Reload the page to edit the current version."
             )
         read = self.read(value)
         problems: dict[str, list[str]] = {name: [text] for name, text in read.problems.items()}
@@ -143,7 +143,7 @@ class GeneratedField(forms.Field):
         return drawn_from is not None and drawn_from[-1] != self.source.version
 
     def show(self, problems: Mapping[str, Sequence[str]]) -> None:
-        """Put what is wrong at its inputs."""
+        """Show the problems at their inputs."""
         self.drawing.problems = {name: list(messages) for name, messages in problems.items()}
 
     def read(self, value: Any) -> Decoded:
@@ -157,34 +157,34 @@ class GeneratedField(forms.Field):
 
 
 class EditableForm(_Form):
-    """A form whose buttons add, remove and move items, or change the experiment, without sending it for good."""
+    """Form with buttons that add, remove and move items, or change the experiment, without submitting it."""
 
     is_edit = False
     refused: Sequence[str] = ()
-    """Sentences about what a link says and is not used."""
+    """Messages about values of a link that are not used."""
 
     def prefill(self, query: Mapping[str, Sequence[str]], plain: Sequence[str]) -> None:
         """Fill in the values of a link: a key belongs to the configuration if that has it, else to the `plain` fields.
 
-        `limits.timeout_s` and `configuration.name` say which part is meant, `launch.name` that none is.
+        `limits.timeout_s` and `configuration.name` name their part, `launch.name` a plain field.
         """
         parts = {name: field for name, field in self.fields.items() if isinstance(field, GeneratedField)}
-        said: dict[str, dict[str, Sequence[str]]] = {name: {} for name in parts}
+        values: dict[str, dict[str, Sequence[str]]] = {name: {} for name in parts}
         root = parts["configuration"].source.root
         for key, texts in query.items():
             first, _, rest = key.partition(".")
             name = rest if first == PLAINLY else key
             if root.get(first) or not (name in plain or (rest and first in parts)):
-                said["configuration"][key] = texts
+                values["configuration"][key] = texts
             elif name in plain:
                 self.initial[name] = texts[-1]
             else:
-                said[first][rest] = texts
+                values[first][rest] = texts
         for name, field in parts.items():
-            if not said[name]:
+            if not values[name]:
                 continue
             shown = self.initial.get(name, MISSING)
-            done = prefill(field.source.root, {} if shown is MISSING else shown, said[name])
+            done = prefill(field.source.root, {} if shown is MISSING else shown, values[name])
             self.initial[name] = done.configuration
             self.refused = [*self.refused, *done.refused]
 
@@ -211,23 +211,25 @@ class EditableForm(_Form):
                 self._replace(name, data)
                 field.drawing.focus = focus
 
-    def _change_experiment(self, is_asked: bool) -> None:
-        """A form that was drawn for another experiment is drawn again, with what both of them know."""
+    def _change_experiment(self, is_requested: bool) -> None:
+        """Redraw a form that was drawn for another experiment, with the values of their common fields."""
         field = self.fields.get("configuration")
         drawn_for = self.data.get(f"configuration{FOR}")
         if not isinstance(field, GeneratedField):
             return
         if drawn_for is None or drawn_for == field.source.of:
-            self.is_edit = is_asked
+            self.is_edit = is_requested
             return
         self.is_edit = True
-        kept: dict[str, Any] = {}
+        common: dict[str, Any] = {}
         root = field.source.root
         if entry := catalog.current().entries.get(drawn_for):
             before = entry.form
-            kept = decode(before, part_of(self.data, "configuration"), "configuration").configuration
-            kept = {key: value for key, value in kept.items() if _is_open(before.get(key)) and _is_open(root.get(key))}
-        self._replace("configuration", encode(root, kept, "configuration"))
+            common = decode(before, part_of(self.data, "configuration"), "configuration").configuration
+            common = {
+                key: value for key, value in common.items() if _is_open(before.get(key)) and _is_open(root.get(key))
+            }
+        self._replace("configuration", encode(root, common, "configuration"))
 
     def _replace(self, name: str, data: Data) -> None:
         changed = QueryDict(mutable=True)
@@ -240,7 +242,7 @@ class EditableForm(_Form):
 
 
 def part_of(data: Any, name: str) -> Data:
-    """Data that the browser sent of a generated part; everything for an empty name."""
+    """Return the browser's data of a generated part; all data for an empty name."""
     keys = data if not name else [key for key in data if is_of([key], name)]
     lists = getattr(data, "getlist", None)
     return {key: lists(key) if lists else [data[key]] for key in keys}
@@ -255,5 +257,5 @@ def fix_text(count: int) -> str:
 
 
 def _is_open(field: Field | None) -> bool:
-    """True if the value may move to another experiment: no secrets."""
+    """Return whether the value may move to another experiment: it has no secrets."""
     return field is not None and not field.is_secretive

@@ -1,1 +1,1 @@
-"""What the templates of experiments and runs share."""
+"""Template tags shared by experiments and runs."""

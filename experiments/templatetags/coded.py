@@ -1,4 +1,4 @@
-"""Sentences name commands in backticks: a shell shows them as they are, a page sets them as code."""
+"""Show text between backticks as code on a page; a shell prints the same sentences unchanged."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ _QUOTED = re.compile(r"(`+)([^`\n]+)\1")
 
 @register.filter
 def coded(text: str) -> SafeString:
-    """The text as HTML, escaped, with <code> for what stands between backticks; a single backtick stays one."""
+    """Return the text as escaped HTML, with <code> for text between backticks; a single backtick stays one."""
     return mark_safe(_QUOTED.sub(r"<code>\2</code>", conditional_escape(text)))  # noqa: S308  # escaped before

@@ -57,7 +57,7 @@ def save(page: Page) -> None:
 
 def said(page: Page, field: str) -> Locator:
     """What the form says at a field, as one types."""
-    return page.locator(f".field-{field} .sched-said")
+    return page.locator(f".field-{field} .sched-note")
 
 
 def shown(moment: datetime, zone: ZoneInfo) -> str:
@@ -119,7 +119,7 @@ def test_each_kind_of_timetable_has_its_field_and_is_said_in_words(visit: Visit)
     expect(said(page, "ends_at")).to_have_text(re.compile("The end is before the start"))
     fill(page, starts_at="", ends_at="", kind="dates", dates="2020-01-01 12:00\n2020-01-02")
     expect(said(page, "dates")).to_have_text("On 2 dates, UTC")
-    expect(page.locator("[data-fires]")).to_have_text("None: all scheduled times are past.")
+    expect(page.locator("[data-fires]")).to_have_text("None: all scheduled times have passed.")
     save(page)
     expect(page.locator(".field-name")).to_contain_text("This field is required.")
 

@@ -124,7 +124,7 @@ def test_a_change_can_take_away_what_there_was() -> None:
 
 
 def test_one_that_will_never_fire_is_said_to_be_so() -> None:
-    assert "none: all its scheduled times are in the past" in run("schedule_run", "scripted", "--at", "2020-01-01")
+    assert "none: all scheduled times have passed" in run("schedule_run", "scripted", "--at", "2020-01-01")
 
 
 def test_a_delete_keeps_the_runs_and_must_be_agreed_to() -> None:

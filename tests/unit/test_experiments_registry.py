@@ -230,7 +230,7 @@ def test_a_changed_file_is_imported_anew(write: Write, monkeypatch: pytest.Monke
 
     write("one.py", good("Renamed", answer=4242))
     write("two.py", "1 / 0")
-    monkeypatch.setattr(registry_module._current, "looked_at", 0.0)
+    monkeypatch.setattr(registry_module._current, "checked_at", 0.0)
 
     assert own(registry()) == ["renamed"]
     assert len(registry().problems) == 1

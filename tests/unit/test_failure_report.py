@@ -21,7 +21,8 @@ KILLED = Exit(None, 9, 1.5, 1, 0)
 def observed(reason: Reason | None, **more: object) -> Observation:
     stop = stops.plan(reason, "It ran longer than 5 s", LIMITS, 0.0) if reason else None
     about = {"started": True, "last_sign_age_s": 1.23456, "last_line_age_s": 2.0}
-    return Observation(KILLED, None, stop=stop, done=frozenset({Action.KILL}) if stop else frozenset(), **about | more)  # type: ignore[arg-type]
+    steps = frozenset({Action.KILL}) if stop else frozenset()
+    return Observation(KILLED, None, stop=stop, steps_taken=steps, **about | more)  # type: ignore[arg-type]
 
 
 def seen(folder: Path) -> Evidence:
@@ -44,7 +45,7 @@ def test_a_run_that_met_its_limit_says_which(tmp_path: Path) -> None:
     assert (found["last_sign_age_s"], found["heartbeat_age_s"], found["last_progress_age_s"]) == (1.235, 0.5, None)
     assert [line["message"] for line in found["last_lines"]] == ["its last word"]
     assert "hang" in found["stacks"]
-    told = " ".join(failure_report.words(dict(found)))
+    told = " ".join(failure_report.sentences(dict(found)))
     assert "timeout_s of 5.0 s" in told
     assert "was killed" in told
     assert "last log line 2.0 s" in told
@@ -63,8 +64,8 @@ def test_a_run_that_ended_well_needs_none(tmp_path: Path) -> None:
 
 
 def test_certificates_of_other_versions_are_told_as_far_as_they_go() -> None:
-    assert list(failure_report.words({})) == []
-    assert list(failure_report.words({"of_tomorrow": 1, "steps": ["kill"]})) == ["The process was killed."]
+    assert list(failure_report.sentences({})) == []
+    assert list(failure_report.sentences({"of_tomorrow": 1, "steps": ["kill"]})) == ["The process was killed."]
 
 
 def test_a_process_tree_is_told_by_its_shape() -> None:

@@ -37,8 +37,8 @@ THREE = data_of(layers=[{"size": 1, "key": "a"}, {"size": 2, "key": "b"}, {"size
     ],
 )
 def test_each_button_does_what_it_says(command: str, ids: list[str], focus: str) -> None:
-    made, looked_at = edit(ROOT, THREE, NAME, command)
-    assert (rows(made, LIST), looked_at) == (ids, focus)
+    edited, focused = edit(ROOT, THREE, NAME, command)
+    assert (rows(edited, LIST), focused) == (ids, focus)
 
 
 def test_secrets_follow_their_items() -> None:

@@ -1,4 +1,4 @@
-"""The admin of schedules. Everything that changes one goes through `services`, which keeps the ledger true."""
+"""Admin of schedules. Every change goes through `services`, which keeps the history complete."""
 
 from __future__ import annotations
 
@@ -188,11 +188,12 @@ class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransaction
         schedule.refresh_from_db()
         if not serializers.next_fires(schedule, 1):
             messages.warning(
-                request, "It will not launch anything: all scheduled times are past. A backfill can still launch them."
+                request,
+                "It will not launch anything: all scheduled times have passed. A backfill can still launch them.",
             )
         return HttpResponseRedirect(schedule.get_absolute_url())
 
-    # Deleting, without loading the ledger
+    # Deleting, without loading the history
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest

@@ -70,7 +70,7 @@ def test_the_form_shows_defaults_help_and_bounds(operator: Client) -> None:
     assert sent_of(page.content)["configuration.layers.1.units"] == ["16"]
     assert re.search(r'Over the data <span class="af-hints">1 to 100 · default 3<', at(page, "configuration.epochs"))
     assert 'aria-describedby="id_configuration.epochs-help"' in at(page, "configuration.epochs")
-    assert "As declared: lost 2 times, error 1 time. A rule holds instead" in text(page)
+    assert "Default: lost 2 times, error 1 time. A rule replaces" in text(page)
 
 
 def test_an_untouched_form_launches_the_defaults(operator: Client) -> None:
@@ -149,7 +149,7 @@ def test_rules_of_retries_are_a_list_as_well(operator: Client) -> None:
     answer = fill(operator, LAYERED, **{"!do": "add retries.rules"})
     answer = send(operator, LAYERED, sent_of(answer.content), **{"!do": "add retries.rules"})
     answer = send(operator, LAYERED, sent_of(answer.content))
-    assert "This kind has a rule already." in at(answer, "retries.rules.n1.kind")
+    assert "This kind already has a rule." in at(answer, "retries.rules.n1.kind")
     again = {"retries.rules.n1.kind": "crashed", "retries.rules.n1.times": "7"}
     send(operator, LAYERED, sent_of(answer.content), **again)
     assert Run.objects.get().retries["crashed"]["times"] == 7
@@ -164,7 +164,7 @@ def test_a_link_fills_the_form_in_and_says_what_of_it_is_not_used(operator: Clie
     assert sent["configuration.optimizer!is"] == ["1"]
     told = [str(message) for message in answer.context["messages"]]
     assert told == [
-        "token in the link is not used: a secret does not belong into a link",
+        "token in the link is not used: secrets must not be in a link",
         "layer in the link is not used: unknown; did you mean 'layers'?",
     ]
     assert "hush" not in text(answer)
@@ -225,7 +225,9 @@ def test_an_instance_is_launched_with_its_secrets_unless_it_was_changed_meanwhil
     assert "hush" not in text(page)
     instance.description = "newer"
     instance.save()
-    assert "Somebody has changed it" in str(send(operator, url, sent_of(page.content)).context["form"].errors)
+    assert "It was changed after you opened this page" in str(
+        send(operator, url, sent_of(page.content)).context["form"].errors
+    )
     fill(operator, url, configuration__epochs="4")
     run = Run.objects.get()
     assert (run.instance, run.tags, run.configuration) == (instance, ["t"], layered(token="hush", epochs=4))
@@ -236,9 +238,9 @@ def test_secrets_never_come_back_not_even_those_just_typed(operator: Client) -> 
     answer = fill(operator, LAYERED, **typed)
     assert answer.status_code == 422
     assert "hush" not in text(answer)
-    assert "Type it again" in at(answer, "configuration.token")
+    assert "Enter it again" in at(answer, "configuration.token")
     again = send(operator, LAYERED, sent_of(answer.content), configuration__epochs="1")
-    assert "Type it again" in at(again, "configuration.layers.0.key")
+    assert "Enter it again" in at(again, "configuration.layers.0.key")
     assert not Run.objects.exists()
 
 

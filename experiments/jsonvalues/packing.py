@@ -1,25 +1,10 @@
-"""Python values as JSON and back, without a silent change. Pure; nothing of Django.
-
-`pack` gives what every JSON library, SQLite's text and PostgreSQL's jsonb give back unchanged. What plain JSON cannot
-hold becomes an object with one key, a tag:
-
-    {"$float": "nan"}      NaN, infinities, -0.0, and floats from 1e16 on, which jsonb would turn into integers
-    {"$text": "a\\u0000"}  text with NUL or half a surrogate pair, as JSON escapes
-    {"$tuple": [...]}  {"$set": [...]}  {"$frozenset": [...]}  {"$bytes": "<base64>"}  {"$map": [[key, value], ...]}
-
-A mapping that looks like a tag itself gets one more `$`. The last line is for checkpoints only (`keep_types`);
-elsewhere tuples and sets become arrays, bytes base64 text, and keys that are numbers text, as in plain JSON.
-
-What has neither a JSON form nor a tag raises UnstorableValue, with the path of the value. So does what is nested too
-deeply, contains itself, or is larger than allowed.
-"""
+"""Pack: Python values as plain JSON types. For the format see the package."""
 
 from __future__ import annotations
 
 import base64
 import dataclasses
 import json
-import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -31,14 +16,14 @@ import msgspec
 from experiments.exceptions import UnstorableValue
 
 DEPTH_MAX = 100
-"""Levels of nesting, unless a caller sets another limit."""
+"""Default limit of nesting levels."""
 INTEGER_DIGITS_MAX = 4300
-"""Python reads no longer integer back from text."""
+"""Limit of digits that Python parses."""
 _INTEGER_BITS_MAX = 14_280  # 4,299 digits: less than INTEGER_DIGITS_MAX for certain
 _FLOAT_PLAIN_MAX = 1e16
 _REPR_MAX_CHARS = 10_000
 _PATH_STEPS_MAX = 12
-_TAG = re.compile(r"\$+(?:float|text|tuple|set|frozenset|bytes|map)")
+TAG = re.compile(r"\$+(?:float|text|tuple|set|frozenset|bytes|map)")
 _PLAIN: dict[type, Callable[[Any], Any]] = {
     str: str.__str__,
     int: int.__int__,
@@ -49,7 +34,7 @@ _KEY_NAMES = {True: "true", False: "false", None: "null"}
 
 
 def pack(value: Any, *, max_bytes: int, max_depth: int = DEPTH_MAX, keep_types: bool = False) -> Any:
-    """`value` as plain JSON types; see the module. `max_bytes` bounds the work, and roughly the size.
+    """Return `value` as plain JSON types. `max_bytes` limits the work, and roughly the size.
 
     Raises UnstorableValue.
     """
@@ -60,33 +45,17 @@ def pack(value: Any, *, max_bytes: int, max_depth: int = DEPTH_MAX, keep_types: 
         if error.path is None:
             raise UnstorableValue(error.reason, packer.path) from error
         raise
-    except Exception as error:  # whatever a strange object's own methods raise
+    except Exception as error:  # an object's own methods may raise anything
         raise UnstorableValue(f"{type(error).__name__}: {error}", packer.path) from error
 
 
 def pack_leniently(value: Any, *, max_bytes: int, max_depth: int = DEPTH_MAX) -> Any:
-    """As `pack`, but what cannot be stored appears as its `repr`. Never raises."""
+    """Pack like `pack`, but replace values that cannot be stored by their `repr`. Never raises."""
     return _LenientPacker(max_bytes=max_bytes, max_depth=max_depth).pack(value)
 
 
-def unpack(value: Any) -> Any:
-    """What `pack` made `value` from. A value that was never packed comes back as it is."""
-    try:
-        return _unpack(value)
-    except RecursionError:
-        return value
-
-
-def document(value: Any) -> Any:
-    """A packed value for a JSON text: of the floats only NaN and the infinities keep their tag."""
-    try:
-        return _document(value)
-    except RecursionError:
-        return value
-
-
 def shown(value: Any) -> str:
-    """`value` if it is text, else its `repr`, of bounded length; fit for UTF-8. Never raises."""
+    """Return `value` if it is text, else its `repr`, with limited length; valid UTF-8. Never raises."""
     try:
         return clean(value if isinstance(value, str) else repr(value)[:_REPR_MAX_CHARS])
     except Exception:
@@ -94,15 +63,15 @@ def shown(value: Any) -> str:
 
 
 def clean(text: str) -> str:
-    """`text` with lone surrogates, which UTF-8 cannot hold, shown as escapes."""
+    """Return `text` with lone surrogates, which UTF-8 cannot hold, as escapes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class _Packer:
-    """One call of `pack`: knows where it is, so that an error can say it."""
+    """State of one call of `pack`, with the current path for errors."""
 
     def __init__(self, *, max_bytes: int, max_depth: int, keep_types: bool = False) -> None:
-        self._max_bytes, self._left, self._max_depth = max_bytes, max_bytes, max_depth
+        self._max_bytes, self._remaining, self._max_depth = max_bytes, max_bytes, max_depth
         self._keep_types = keep_types
         self._steps: list[Any] = []
         self._parents: list[int] = []
@@ -110,7 +79,7 @@ class _Packer:
 
     @property
     def path(self) -> str:
-        """Where the walk stands: `layers[3].weights`."""
+        """Path of the current value: `layers[3].weights`."""
         steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in self._steps]
         if len(steps) > _PATH_STEPS_MAX:
             steps = [*steps[: _PATH_STEPS_MAX // 2], "…", *steps[-_PATH_STEPS_MAX // 2 :]]
@@ -178,7 +147,7 @@ class _Packer:
         return packed
 
     def _key(self, key: Any) -> str:
-        """The key as text. Raises UnstorableValue for what JSON has no key for."""
+        """Return the key as text. Raises UnstorableValue if JSON has no such key."""
         if isinstance(key, Enum):
             key = key.value
         if isinstance(key, str):
@@ -203,29 +172,29 @@ class _Packer:
         return value
 
     def _spend(self, size: int) -> None:
-        self._left -= size
-        if self._left < 0:
+        self._remaining -= size
+        if self._remaining < 0:
             raise UnstorableValue(f"it is larger than {self._max_bytes:,} bytes as JSON", "", is_too_large=True)
 
     def _enter(self, value: Any) -> None:
-        """One level deeper; refuses to go too deep, or into what it is already in."""
+        """Descend one level. Raises if that is too deep, or a value contains itself."""
         if id(value) in self._parents:
             raise UnstorableValue("it contains itself")
         self._deepen(1)
         self._parents.append(id(value))
 
     def _deepen(self, levels: int) -> None:
-        """Count levels of JSON; a tag is a level too."""
+        """Add levels of JSON; a tag counts as one."""
         self._depth += levels
         if self._depth > self._max_depth:
             raise UnstorableValue(f"it is nested more than {self._max_depth} levels deep")
 
 
 class _LenientPacker(_Packer):
-    """Shows what cannot be stored, and goes on."""
+    """Packer that replaces values that cannot be stored by text, and continues."""
 
     def pack(self, value: Any) -> Any:
-        if self._left <= 0:
+        if self._remaining <= 0:
             return "…"
         steps, parents, depth = len(self._steps), len(self._parents), self._depth
         try:
@@ -233,12 +202,12 @@ class _LenientPacker(_Packer):
         except Exception as error:
             del self._steps[steps:], self._parents[parents:]
             self._depth = depth
-            if self._left <= 0:
+            if self._remaining <= 0:
                 return "…"
-            is_whole = isinstance(value, Mapping | list | tuple | set)  # its repr may be endless
+            is_whole = isinstance(value, Mapping | list | tuple | set)  # its repr may be very long
             reason = error.reason if isinstance(error, UnstorableValue) else type(error).__name__
             text = f"<{type(value).__name__}: {reason}>" if is_whole else shown(value)
-            self._left -= len(text)
+            self._remaining -= len(text)
             return text
 
     def _mapping(self, mapping: Mapping[Any, Any]) -> dict[str, Any]:
@@ -254,22 +223,22 @@ class _LenientPacker(_Packer):
         except Exception:
             return shown(key)
 
-    def _free(self, name: str, taken: Mapping[str, Any]) -> str:
-        """`name`, or if another key has it, the first of `name (2)`, `name (3)` … that none has."""
+    def _free(self, name: str, used: Mapping[str, Any]) -> str:
+        """Return `name`, or if it is used, the first unused of `name (2)`, `name (3)` …"""
         number, free = 1, name
-        while free in taken:
+        while free in used:
             number += 1
             free = f"{name} ({number})"
         return free
 
     def _text(self, value: str) -> Any:
-        self._left -= len(value) + 1
+        self._remaining -= len(value) + 1
         return clean(value)
 
 
 def _escaped(mapping: dict[str, Any]) -> dict[str, Any]:
-    """The mapping, told apart from a tag."""
-    if len(mapping) == 1 and _TAG.fullmatch(name := next(iter(mapping))):
+    """Escape a mapping that looks like a tag."""
+    if len(mapping) == 1 and TAG.fullmatch(name := next(iter(mapping))):
         return {f"${name}": mapping[name]}
     return mapping
 
@@ -279,7 +248,7 @@ def _is_plain_key(key: Any) -> bool:
 
 
 def _is_plain_text(text: str) -> bool:
-    """Whether every database keeps it: PostgreSQL refuses NUL, UTF-8 has no half of a surrogate pair."""
+    """Return whether every database stores it: PostgreSQL refuses NUL, UTF-8 has no half of a surrogate pair."""
     if "\0" in text:
         return False
     try:
@@ -295,7 +264,7 @@ def _packed_float(value: float) -> Any:
 
 
 def _in_order(values: Set[Any]) -> list[Any]:
-    """Elements in an order that is the same each time where they can be compared."""
+    """Return the elements, sorted if they can be compared."""
     try:
         return sorted(values)
     except TypeError:
@@ -303,7 +272,7 @@ def _in_order(values: Set[Any]) -> list[Any]:
 
 
 def _converted(value: Any) -> Any:
-    """What stands for an object that JSON has no type for. Raises UnstorableValue if nothing does."""
+    """Convert an object of a type that JSON lacks. Raises UnstorableValue if that is not possible."""
     if isinstance(value, Enum):
         return value.value
     for kind, plain in _PLAIN.items():
@@ -319,7 +288,7 @@ def _converted(value: Any) -> Any:
 
 
 def _from_array(value: Any) -> Any:
-    """What is like a NumPy, torch or pandas array or scalar as lists and numbers; None for anything else."""
+    """Convert arrays and scalars as of NumPy, torch or pandas to lists and numbers; return None for anything else."""
     if getattr(getattr(value, "dtype", None), "kind", "") in ("m", "M") and hasattr(value, "astype"):
         value = value.astype(str)  # dates and durations: in nanoseconds they would be bare integers
     for method in ("tolist", "item"):
@@ -329,7 +298,7 @@ def _from_array(value: Any) -> Any:
         plain = convert()
         if type(plain) is not type(value):
             return plain
-        if float(plain) == plain or plain != plain:  # noqa: PLR0124  # numpy.longdouble; NaN is the one unlike itself
+        if float(plain) == plain or plain != plain:  # noqa: PLR0124  # numpy.longdouble; NaN is unequal to itself
             return float(plain)
         raise UnstorableValue(f"{shown(value)} is more exact than a float")
     return None
@@ -341,46 +310,3 @@ def _without_form(value: Any) -> Any:
 
 def _name(kind: type) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _unpack(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_unpack(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if len(value) == 1:
-        (name, content), *_ = value.items()
-        if _TAG.fullmatch(name):
-            return _untagged(name, content)
-    return {name: _unpack(item) for name, item in value.items()}
-
-
-def _document(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_document(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if value.keys() == {"$float"}:
-        number = _unpack(value)
-        return number if isinstance(number, float) and math.isfinite(number) else value
-    return {name: _document(item) for name, item in value.items()}
-
-
-def _untagged(name: str, content: Any) -> Any:
-    if name.startswith("$$"):
-        return {name[1:]: _unpack(content)}
-    try:
-        return _READERS[name](content)
-    except (ValueError, TypeError):  # nothing that `pack` made
-        return {name: _unpack(content)}
-
-
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "$float": float,
-    "$text": lambda text: json.loads(f'"{text}"'),
-    "$tuple": lambda items: tuple(map(_unpack, items)),
-    "$set": lambda items: set(map(_unpack, items)),
-    "$frozenset": lambda items: frozenset(map(_unpack, items)),
-    "$bytes": base64.b64decode,
-    "$map": lambda pairs: {_unpack(key): _unpack(value) for key, value in pairs},
-}
