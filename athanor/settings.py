@@ -29,8 +29,7 @@ CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("ATHANOR_TRUSTED_ORIGINS", "")
 INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
-    # A child shows no pages, so it loads no admin modules.
-    "django.contrib.admin.apps.SimpleAdminConfig" if IS_CHILD else "django.contrib.admin",
+    "athanor.admin_app.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

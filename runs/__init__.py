@@ -1,4 +1,4 @@
-"""How experiments run: states, supervision, the lossless way of a line, the public verbs (`runs.services`)."""
+"""Execution of experiments: states, supervision, lossless logs, and the public API (`runs.services`)."""
 
 __version__ = "0.1.0"
 """Version of Athanor, as in pyproject.toml."""

@@ -1,4 +1,4 @@
-"""System checks of the settings' relations. Stable ids, each with a hint."""
+"""System checks of relations between settings."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A
 from runs.conf import runs_settings
 
 KILLING_S = 1.0
-"""Longest time that the end of all children of a worker may take."""
+"""Longest time that killing all children of a worker may take."""
 LATE_S = 5.0
-"""A lost run is noticed so long after its lease at the latest."""
+"""Longest time from the expiry of a lease to the recovery of its run."""
 
 
 @register()
 def lease_outlives_heartbeats(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:  # noqa: ARG001  # Django's signature
-    """A lease must survive two missed heartbeats and end after the moment at which its worker gives up."""
+    """Check that a lease survives two missed heartbeats, and leaves time to kill the children before it expires."""
     conf = runs_settings()
-    found: list[CheckMessage] = []
+    messages: list[CheckMessage] = []
     if conf.lease_s < conf.lease_margin_s + 2 * conf.heartbeat_s:
-        found.append(
+        messages.append(
             Error(
                 f"lease_s ({conf.lease_s:g}) is shorter than lease_margin_s plus two heartbeats"
                 f" ({conf.lease_margin_s + 2 * conf.heartbeat_s:g}): one slow renewal would end healthy runs.",
@@ -29,7 +29,7 @@ def lease_outlives_heartbeats(app_configs: Any, **kwargs: Any) -> list[CheckMess
             )
         )
     if conf.lease_margin_s < KILLING_S:
-        found.append(
+        messages.append(
             Error(
                 f"lease_margin_s ({conf.lease_margin_s:g}) is shorter than {KILLING_S:g} s: children of a worker that"
                 " could not renew would still be dying when another worker starts their runs.",
@@ -38,12 +38,12 @@ def lease_outlives_heartbeats(app_configs: Any, **kwargs: Any) -> list[CheckMess
             )
         )
     if conf.reconcile_every_s > LATE_S:
-        found.append(
+        messages.append(
             Warning(
-                f"reconcile_every_s ({conf.reconcile_every_s:g}) is longer than {LATE_S:g} s: runs whose host is gone"
-                f" say running for longer than their lease plus {LATE_S:g} s.",
+                f"reconcile_every_s ({conf.reconcile_every_s:g}) is longer than {LATE_S:g} s: runs of a lost host"
+                f" stay running for longer than their lease plus {LATE_S:g} s.",
                 hint="Lower ATHANOR_RUNS['reconcile_every_s'].",
                 id="runs.W001",
             )
         )
-    return found
+    return messages

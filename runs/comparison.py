@@ -50,13 +50,13 @@ class Verdict:
 
 
 def sections(runs: Sequence[Run]) -> list[Section]:
-    """Configuration, results, run, code, packages, place and times, in this order."""
+    """Configuration, logged values, run, code, packages, place and times, in this order."""
     attempts = newest_attempts(runs)
     provenance = [attempts[run.pk].provenance if run.pk in attempts else {} for run in runs]
     code = [{key: value for key, value in each.items() if key not in ("packages", "host")} for each in provenance]
     return [
         section("Configuration", [flat(masked(run.experiment, run.configuration)) for run in runs]),
-        section("Results", [results(run) for run in runs]),
+        section("Logged values", [results(run) for run in runs]),
         section("Run", [facts(run) for run in runs]),
         section("Code", code),
         section("Packages", [each.get("packages", {}) for each in provenance]),
@@ -87,7 +87,7 @@ def shown(value: Any) -> str:
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested groups as dotted keys; lists stay whole."""
+    """Flatten nested mappings to dotted keys. Lists stay whole."""
     flattened: dict[str, Any] = {}
     for key, item in value.items():
         name = f"{prefix}{key}"
@@ -186,7 +186,7 @@ def _comparable(experiment: str) -> Mapping[str, float]:
 
 
 def _causes(origin: Run, run: Run) -> str:
-    """Other differences, which may be the cause."""
+    """Name other differences, which may be the cause."""
     attempts = newest_attempts([origin, run])
     old, new = (attempts[each.pk].provenance if each.pk in attempts else {} for each in (origin, run))
     different = [label for name, label in _CAUSES.items() if old.get(name) != new.get(name)]

@@ -1,4 +1,4 @@
-"""What transactions do differently on PostgreSQL and SQLite."""
+"""Differences between transactions on PostgreSQL and SQLite."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from runs.write_gate import WriteGate
 BEGINS_TO_WRITE = ("BEGIN", "INSERT", "UPDATE", "DELETE")
 SQLITE_PATIENCE_S = 5.0
 TURN_MS = 50
-"""How long a writer asks for SQLite's lock before it lets renewals pass again."""
+"""Longest single wait of a writer for SQLite's lock. After it, the writer lets renewals pass again."""
 LOCK_NOT_AVAILABLE = "55P03"
-"""PostgreSQL's code of it."""
+"""PostgreSQL's SQLSTATE for a lock timeout."""
 
 
 def limit_lock_waits() -> None:
-    """Have the current transaction raise OperationalError when a lock takes longer than `lock_wait_s`.
+    """Make the current transaction raise OperationalError when it waits for a lock longer than `lock_wait_s`.
 
-    For threads that serve many runs: a row or table that somebody else has locked must not hold up all of them. SQLite
-    has one lock, with a time limit of its own.
+    For threads that serve many runs: one locked row or table must not block all of them. SQLite has one lock, with its
+    own time limit.
     """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
@@ -34,23 +34,23 @@ def limit_lock_waits() -> None:
 
 
 def has_many_writers() -> bool:
-    """Whether several transactions can write at once."""
+    """Return whether several transactions can write at once."""
     return connection.vendor != "sqlite"
 
 
 def close_connection() -> None:
-    """Close this thread's connection, which is opened again when it is needed."""
+    """Close this thread's connection. Django opens another when it is needed."""
     if not connection.in_atomic_block:
         connection.close()
 
 
 def is_lock_timeout(error: BaseException) -> bool:
-    """Whether a database error says that a lock was not granted in time, rather than that the database is away."""
+    """Return whether a database error is a lock timeout rather than an unavailable database."""
     return getattr(error.__cause__, "sqlstate", None) == LOCK_NOT_AVAILABLE
 
 
 def let_renewals_pass() -> None:
-    """Have every writer of this process wait for renewals of leases first, where the database has one writer."""
+    """Make writers of this process wait for renewals of leases if the database allows one writer only."""
     connection_created.connect(_install_gate, dispatch_uid="runs.write_gate")
 
 
@@ -71,7 +71,7 @@ def _in_turn(
     many: bool,
     context: dict[str, Any],
 ) -> Any:
-    """Run a statement; if it begins to write, try for the write lock in short turns, each after renewals."""
+    """Run a statement. One that begins a write tries repeatedly, and lets renewals pass before each try."""
     connection = context["connection"]
     if connection.in_atomic_block or not sql.startswith(BEGINS_TO_WRITE):
         return execute(sql, params, many, context)

@@ -1,7 +1,7 @@
-"""Deleting finished runs, with all that they left: lines, results, files, what is still buffered.
+"""Deletion of finished runs with their lines, results, files and buffered entries.
 
-A run may have millions of lines, so rows go by ranges of their primary key, each range in a transaction of its own. The
-run's row goes last: after a crash in the middle the run is still there, with less, and is deleted by asking again.
+A run may have millions of lines, so rows are deleted by ranges of their primary key, each in its own transaction. The
+run's row is deleted last: after a crash the run still exists, with fewer rows, and the deletion can be repeated.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from runs.lines.buffer import buffer
 from runs.models import Artifact, Attempt, Checkpoint, LogLine, Result, Run, Slot
 from runs.states import FINAL
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 CHUNK = 20_000
-"""Seqs of one transaction."""
+"""Number of seqs deleted in one transaction."""
 
 
 def erase(run_ids: Iterable[int]) -> int:
-    """Delete the runs among these that are final; returns how many. May be repeated. Blocks until all is gone."""
+    """Delete those of the runs that are final. Return how many. May be repeated. Blocks until done."""
     return sum(_erase(run_id) for run_id in run_ids)
 
 
@@ -48,9 +48,7 @@ def _erase(run_id: int) -> bool:
     try:
         buffer().discard(run_id)
     except BufferUnavailable as error:
-        log.warning(
-            "run %s is deleted; what Redis may still hold of it is dropped at its next flush: %s", run_id, error
-        )
+        logger.warning("Deleted run %s; the next flush removes its buffered entries from Redis: %s", run_id, error)
     return True
 
 
@@ -62,5 +60,5 @@ def _erase_output(model: type[LogLine] | type[Result], run_id: int, attempt: int
 
 
 def _raw_delete(rows: Any) -> int:
-    """DELETE without loading what is deleted, as the cascade would."""
+    """Delete without loading the rows, as the cascade would."""
     return int(rows._raw_delete(rows.db))

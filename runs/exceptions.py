@@ -1,4 +1,4 @@
-"""Every error of this app. The message says what happened, to which id, and what to do next."""
+"""Errors of this app. Each message says what happened, to which id, and what to do next."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import errno
 
 
 class RunsError(Exception):
-    """Base class; `str()` of it is fit for people."""
+    """Base class. `str()` of an error is a message for users."""
 
 
 class RunNotFound(RunsError):
     def __init__(self, run_id: object) -> None:
-        super().__init__(f"There is no run {run_id}. `list_runs` shows which there are.")
+        super().__init__(f"There is no run {run_id}. Use `list_runs` to list the runs.")
 
 
 class RunNotFinal(RunsError):
@@ -22,7 +22,7 @@ class RunNotFinal(RunsError):
 
 
 class LaunchRefused(RunsError):
-    """The run cannot be launched as asked. `problems` maps a field's dotted path to what is wrong with it."""
+    """A run cannot be launched as requested. `problems` maps the dotted path of a field to its problem."""
 
     def __init__(self, message: str, problems: dict[str, str] | None = None) -> None:
         super().__init__(message)
@@ -34,16 +34,16 @@ class TagsRefused(RunsError):
 
 
 class LaunchPostponed(LaunchRefused):
-    """Nobody can say right now whether it can be launched: experiments are still being loaded. Ask again later."""
+    """A launch cannot be validated yet, since the experiments are still being loaded. Try again later."""
 
 
 class ScheduleNotFound(RunsError):
     def __init__(self, name: object) -> None:
-        super().__init__(f"There is no schedule {name}. `list_schedules` shows which there are.")
+        super().__init__(f"There is no schedule {name}. Use `list_schedules` to list the schedules.")
 
 
 class ScheduleRefused(RunsError):
-    """The schedule cannot be as asked. `problems` maps a field's dotted path to what is wrong with it."""
+    """A schedule cannot be saved as requested. `problems` maps the dotted path of a field to its problem."""
 
     def __init__(self, message: str, problems: dict[str, str] | None = None) -> None:
         super().__init__(message)
@@ -51,17 +51,15 @@ class ScheduleRefused(RunsError):
 
 
 class BufferUnavailable(RunsError):
-    """Redis does not answer, is full or read-only. Whoever meets it waits and tries again; nothing is lost."""
+    """Redis does not respond, is full or read-only. The caller waits and tries again; nothing is lost."""
 
 
 class BufferFull(BufferUnavailable):
-    """A run's list in Redis is as long as it may be, until what is in it has been stored."""
+    """The Redis list of a run has reached its limit. It has room again after the next flush."""
 
 
 class SpawnFailed(RunsError):
-    """The child of a run could not be started. `fate` says for what, if that has nothing to do with the run itself: a
-    runs.forkserver.spec.Fate.
-    """
+    """A child could not be started. `fate`: an external cause (runs.forkserver.spec.Fate), empty if there is none."""
 
     def __init__(self, message: str, fate: str = "") -> None:
         super().__init__(message)
@@ -69,11 +67,11 @@ class SpawnFailed(RunsError):
 
 
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
-"""What the system says when open files, processes or memory are used up."""
+"""Error numbers for exhausted open files, processes or memory."""
 
 
 def is_exhaustion(error: BaseException) -> bool:
-    """Whether an error says that this process or machine has run out of something, which is not the fault of a run."""
+    """Return whether an error means that this process or machine has run out of a resource: no fault of the run."""
     if isinstance(error, SpawnFailed):
         return error.fate == "exhausted"
     if isinstance(error, RuntimeError):

@@ -1,4 +1,4 @@
-"""Folder of a run's files: its work folder, artifacts and stacks. Shared by all workers that share runs."""
+"""Paths of a run's files: its work folder, artifacts and stacks. All workers that share runs share them."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from pathlib import Path
 from runs.conf import runs_settings
 
 DEPTH_MAX = 3
-"""Deepest empty folder that is looked for: `artifacts/<attempt>` below the run's."""
+"""Depth of empty folders that are removed: `artifacts/<attempt>` below the run's."""
 
 
 def run_folder(run_id: int) -> Path:
-    """Where the files of a run are."""
+    """Return the folder of a run's files."""
     return runs_settings().var / "runs" / str(run_id)
 
 
 def stacks_file(folder: Path, attempt: int) -> Path:
-    """Where the child of an attempt writes the stacks of its threads."""
+    """Return the file to which the child of an attempt writes the stacks of its threads."""
     return folder / f"stacks-{attempt}.txt"
 
 
 def remove_if_empty(folder: Path, *, depth: int = 0) -> bool:
-    """Remove a run's folder if it holds no files but empty ones for stacks. False if it is kept.
+    """Remove the folder of a finished run if it has no files, except empty ones for stacks. False if it is kept.
 
-    For a run that has ended: nobody writes there any more. May be repeated.
+    May be repeated.
     """
     try:
         with os.scandir(folder) as entries:

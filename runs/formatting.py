@@ -36,6 +36,11 @@ def printable(text: str) -> str:
     return _COLOURS.sub("", text).translate(_CONTROLS)
 
 
+def via(name: str) -> str:
+    """Return the way by which a run was launched as people write it: admin, shell, Python, schedule."""
+    return "Python" if name == "python" else name
+
+
 def duration(seconds: float | None) -> str:
     """`0.42 s`, `12.3 s`, `4 min 05 s`, `3 h 07 min`, `2 d 04 h`; a dash for None."""
     if seconds is None or not math.isfinite(seconds):

@@ -25,14 +25,14 @@ class Inspection(TypedDict):
     at: str
     """ISO 8601, by the clock of the worker."""
     why: str
-    """"asked" or "stalled"."""
+    """`asked`, or the limit that was reached: `stalled`, `timeout` or `memory`."""
     stacks: str
     """Python stacks of all threads of the experiment's process, as faulthandler writes them; empty if it did not
     answer in time."""
     processes: list[ProcessRow]
     """Parents before children."""
     lines_emitted: int
-    """So far."""
+    """Number of lines until then."""
 
 
 def inspect(run_id: int, *, timeout_s: float = 5.0) -> Inspection | None:
@@ -49,7 +49,7 @@ def inspect(run_id: int, *, timeout_s: float = 5.0) -> Inspection | None:
     try:
         buffer().request_inspection(run_id)
     except BufferUnavailable as error:
-        logger.info("Run %s is inspected at its next heartbeat: %s", run_id, error)
+        logger.info("Run %s: its worker reads the request for a stack trace from the database: %s", run_id, error)
     attempts = Attempt.objects.filter(run_id=run_id, number=key.number)
     deadline, pause = time.monotonic() + timeout_s, threading.Event()
     while time.monotonic() < deadline:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from experiments import Experiment, catalog
 from experiments.catalog import Entry
-from experiments.exceptions import CatalogUnavailable, ExperimentsError, InvalidDefinition
+from experiments.exceptions import CatalogUnavailable, ExperimentsError, InvalidDefinition, plain_message
 from experiments.models import Instance
 from experiments.retry import attempts_at_most, retries_in_force
 from runs.conf import SYSTEM_QUEUE
@@ -26,12 +26,12 @@ NAME_MAX = 200
 QUEUE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 PRIORITIES = range(-32768, 32768)
 SEED_MAX = 2**31 - 1
-"""numpy, scikit-learn and torch all take a seed up to here."""
+"""Largest seed that numpy, scikit-learn and torch all accept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A launch with everything looked up and merged, to be validated and written."""
+    """Launch with all its values resolved and merged."""
 
     experiment: Entry
     instance: Instance | None
@@ -41,11 +41,11 @@ class Order:
     queue: str
     priority: int
     retries: dict[str, Any] = field(default_factory=dict)
-    """Kind of failure → policy; before `checked` only what the launch says."""
+    """Kind of failure → policy. Before `checked`, only the overrides of the launch."""
 
 
 def resolve(target: str | Instance | type[Experiment] | Entry) -> tuple[Entry, Instance | None]:
-    """The experiment, and the instance if one is meant; its name comes first. Raises LaunchRefused."""
+    """Return the experiment, and the instance if `target` names or is one. Raises LaunchRefused."""
     if isinstance(target, Instance):
         return find_experiment(target.experiment), target
     if isinstance(target, str):
@@ -55,7 +55,7 @@ def resolve(target: str | Instance | type[Experiment] | Entry) -> tuple[Entry, I
 
 
 def find_experiment(name: str) -> Entry:
-    """Raises LaunchRefused, LaunchPostponed."""
+    """Return the experiment with this name. Raises LaunchRefused or LaunchPostponed."""
     try:
         return catalog.current().get(name)
     except CatalogUnavailable as error:
@@ -75,7 +75,7 @@ def prepare(  # noqa: PLR0913  # as services.launch
     priority: int | None = None,
     retries: Mapping[str, Any] | None = None,
 ) -> Order:
-    """Lay what the launch says over what the instance and the experiment say, and check it; see `services.launch`.
+    """Override the values of the experiment and the instance with those of the launch; see `services.launch`.
 
     Raises LaunchRefused with all problems at once.
     """
@@ -90,7 +90,7 @@ def prepare(  # noqa: PLR0913  # as services.launch
         Order(
             experiment,
             instance,
-            configuration if is_whole else laid_over(instance.configuration, configuration),
+            configuration if is_whole else overlay(instance.configuration, configuration),
             {**instance.limits, **(limits or {})},
             list(dict.fromkeys([*instance.tags, *tags])),
             queue or instance.queue or experiment.queue,
@@ -100,12 +100,12 @@ def prepare(  # noqa: PLR0913  # as services.launch
     )
 
 
-def laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with the values of `over`; mappings in both are merged, anything else is replaced. Pure."""
     merged = dict(base)
     for name, value in over.items():
         below = merged.get(name)
-        merged[name] = laid_over(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        merged[name] = overlay(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 
@@ -127,7 +127,7 @@ def checked(order: Order) -> Order:
     except InvalidDefinition as error:
         raise refused(error.problems) from error
     except ValidationError as error:
-        raise refused({".".join(("limits", *map(str, e["loc"]))): e["msg"] for e in error.errors()}) from error
+        raise refused({".".join(("limits", *map(str, e["loc"]))): plain_message(e) for e in error.errors()}) from error
     return replace(
         order,
         configuration=definition.configuration,
@@ -144,7 +144,7 @@ def checked_retries(experiment: Entry, overrides: Mapping[str, Any]) -> dict[str
             experiment.retries, overrides, on_lost=experiment.on_lost, max_attempts=experiment.max_attempts
         )
     except ValidationError as error:
-        raise refused({".".join(("retries", *map(str, e["loc"]))): e["msg"] for e in error.errors()}) from error
+        raise refused({".".join(("retries", *map(str, e["loc"]))): plain_message(e) for e in error.errors()}) from error
 
 
 def check_name(name: str) -> str:

@@ -1,8 +1,8 @@
 """Policy for lost attempts: when the next one starts, and whether it has its worker to itself. Pure.
 
-A run that kills the process above it takes every run of that worker along. Whoever was lost in company is excused: the
-loss is not counted. Runs that are lost again and again in quick succession are suspects: each is tried after a pause
-that grows, on a worker that runs nothing else for a while. There a loss counts.
+A run that kills its worker's processes ends every run of that worker. A loss together with other runs is excused: it
+does not count. A run that is lost repeatedly in quick succession is a suspect: its next attempt starts after a growing
+pause, on a worker that executes nothing else for a while. There a loss counts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import takewhile
 from runs.conf import RunsSettings
 
 SUSPECT_LOSSES = 2
-"""A run is a suspect after so many quick losses in a row. One is an accident of the machine, as a rule."""
+"""Number of quick losses in a row that make a run a suspect. A single one is usually a failure of the machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,11 @@ class Caution:
 
     pause_s: float = 0.0
     alone_s: float | None = None
-    """How long its worker claims nothing else; None: it needs no worker of its own."""
+    """Seconds for which its worker claims no other run; None if it may share a worker."""
 
 
 def caution(durations: Sequence[float], conf: RunsSettings) -> Caution:
-    """Restrictions after these lost attempts in a row, the newest first; each is the time from its claim to its end."""
+    """Return the restrictions after losses in a row. `durations` are seconds from claim to end, newest first."""
     quick = list(takewhile(lambda duration: duration < conf.lost_quick_s, durations))
     if len(quick) < SUSPECT_LOSSES:
         return Caution()

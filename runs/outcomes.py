@@ -1,4 +1,4 @@
-"""Outcome of an attempt: what its supervisor, or reconcile, reports of its end, and what the database then stores."""
+"""Outcome of an attempt, as its supervisor or reconcile determines it and the database stores it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LastLine(TypedDict):
 
 
 class LimitReached(TypedDict):
-    """The limit that ended an attempt."""
+    """Limit that ended an attempt."""
 
     name: str
     """As in experiments.limits, or `start_timeout_s`."""
@@ -45,24 +45,24 @@ class FailureReport(TypedDict):
     exit_status: int | None
     signal: int | None
     peak_memory_bytes: int | None
-    """Of the whole process tree."""
+    """Peak of the whole process tree."""
     cpu_seconds: float | None
     limit: LimitReached | None
     asked_by: str
-    """Who or what asked for the end, if not the experiment itself."""
+    """Person or component that requested the end; empty if the experiment ended by itself."""
     started: bool
-    """Whether the experiment's own code was reached."""
+    """True if the experiment's own code was reached."""
     steps: list[str]
     """Steps taken to stop it, in order of force: interrupt, terminate, kill."""
     heartbeat_age_s: float | None
-    """Since its worker last renewed the lease."""
+    """Since the last renewal of its lease."""
     last_sign_age_s: float | None
     """Since the last line, result or progress."""
     last_line_age_s: float | None
     last_progress_age_s: float | None
     last_lines: list[LastLine]
     stacks: str
-    """Python stacks of all its threads, newest dump last; empty if none was taken."""
+    """Python stacks of all its threads, newest dump last; empty if there is none."""
     processes: list[ProcessRow]
     """Its process tree when it was last measured."""
 
@@ -79,7 +79,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an attempt ended, and the run if it has no other. `pending` is an attempt that was handed back."""
+    """End of an attempt, and of its run if that has no other attempt. `pending` means that the attempt was released."""
 
     status: Status
     failure_kind: FailureKind | None = None
@@ -92,7 +92,7 @@ class Outcome:
     excused: bool = False
     """A loss that does not count against the run."""
     retry_after_s: float = 0.0
-    """Pause that an attempt which was handed back asks for."""
+    """Pause before the next attempt, as a released attempt requested it."""
     totals: Totals | None = None
     report: FailureReport | None = None
 

@@ -1,6 +1,6 @@
-"""Whether a run has another attempt after one ended, and when. Reads the database; `runs.transitions` writes.
+"""Retry policy: decide whether a run has another attempt after one ended, and when it starts.
 
-The rules themselves are `choose` and `runs.losses`, which are pure.
+Reads the database; `runs.transitions` writes. The rules themselves are `choose` and `runs.losses`, which are pure.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
 logger = logging.getLogger(__name__)
 
 LOSSES_READ = 16
-"""Newest attempts that are looked at for losses in a row."""
+"""Number of newest attempts that are checked for losses in a row."""
 
 
 @dataclass(frozen=True, slots=True)
 class NextStep:
-    """How an attempt is stored, and whether its run has another."""
+    """Outcome to store for an attempt, and whether its run has another attempt."""
 
     outcome: Outcome
     again: bool
     pause_s: float = 0.0
-    """Before the next attempt."""
+    """Pause before the next attempt."""
     alone_s: float | None = None
     """Time that the next attempt has its worker to itself."""
 
@@ -43,7 +43,7 @@ class NextStep:
 
 
 def next_step(run: Run, key: AttemptKey, outcome: Outcome) -> NextStep:
-    """Choose what follows for `run` when its attempt ends like this."""
+    """Choose the next step of `run` when its attempt ends with `outcome`."""
     outcome = _limit_postponements(key, outcome)
     cancel_by = None if run.cancel_requested_at is None else run.cancel_requested_by
     policy, before = _policy(run, outcome.failure_kind), _failures(run, key, outcome)
@@ -52,17 +52,16 @@ def next_step(run: Run, key: AttemptKey, outcome: Outcome) -> NextStep:
 
 
 def choose(outcome: Outcome, cancel_by: str | None, policy: Retry, before: int, *, chance: float = 0.5) -> NextStep:
-    """Choose by the rules alone: `policy` is that of the failure kind, `before` the number of earlier attempts that
-    failed that way.
+    """Choose the next step. `policy` is that of the failure kind, `before` the number of earlier failures of that kind.
 
-    A run whose cancel was asked for (`cancel_by` is not None) has no further attempt: if it was handed back or lost it
-    is cancelled, and any other failure is its end.
+    A run with a cancel request (`cancel_by` is not None) has no further attempt: if it was released or lost it is
+    cancelled, and any other failure is final.
     """
-    handed_back = outcome.status == Status.PENDING
-    if cancel_by is not None and (handed_back or outcome.failure_kind == FailureKind.LOST):
+    is_released = outcome.status == Status.PENDING
+    if cancel_by is not None and (is_released or outcome.failure_kind == FailureKind.LOST):
         ended_by = f"Cancelled by {cancel_by}" if cancel_by else "Cancelled"
         return NextStep(replace(outcome, status=Status.CANCELLED, failure_kind=None, ended_by=ended_by), again=False)
-    if handed_back:
+    if is_released:
         return NextStep(outcome, again=True, pause_s=outcome.retry_after_s)
     if outcome.status == Status.FAILED and cancel_by is None and before < policy.times:
         return NextStep(outcome, again=True, pause_s=policy.pause_s(before + 1, chance))
@@ -70,36 +69,35 @@ def choose(outcome: Outcome, cancel_by: str | None, policy: Retry, before: int, 
 
 
 def _limit_postponements(key: AttemptKey, outcome: Outcome) -> Outcome:
-    """The outcome, or an error where an experiment asks for another attempt for ever. One that was handed back for
-    another's sake, as by a drain, says who ended it, and is not counted.
+    """Return the outcome, or a failure if the experiment called `ctx.retry_later` too often.
+
+    Releases for another reason, such as a drain, have `ended_by` set and do not count.
     """
     if outcome.status != Status.PENDING or outcome.ended_by:
         return outcome
     earlier = Attempt.objects.filter(run_id=key.run_id, number__lt=key.number, end=AttemptEnd.RELEASED, ended_by="")
     if (times := earlier.count()) < runs_settings().retry_later_max:
         return outcome
-    why = f"Asked to be retried later more than {times:,} times (retry_later_max): {outcome.error}"
-    return replace(outcome, status=Status.FAILED, failure_kind=FailureKind.ERROR, error=why)
+    error = f"Asked to be retried later more than {times:,} times (retry_later_max): {outcome.error}"
+    return replace(outcome, status=Status.FAILED, failure_kind=FailureKind.ERROR, error=error)
 
 
 def _policy(run: Run, kind: FailureKind | None) -> Retry:
-    """What was said of this kind at launch. What cannot be read, by whatever version or hand it was written, counts as
-    unsaid: a run that could not be settled would be stuck for ever.
-    """
-    said = run.retries.get(kind.value) if kind is not None and isinstance(run.retries, dict) else None
-    if isinstance(said, dict):
+    """Return the policy that was stored at launch. Ignore an invalid one: the run must be able to end."""
+    stored = run.retries.get(kind.value) if kind is not None and isinstance(run.retries, dict) else None
+    if isinstance(stored, dict):
         try:
-            return Retry.model_validate({name: said[name] for name in said if name in Retry.model_fields})
+            return Retry.model_validate({name: stored[name] for name in stored if name in Retry.model_fields})
         except ValueError as error:
-            logger.warning("Run %s: its retries after `%s` cannot be read: %s", run.pk, kind, error)
+            logger.warning("Run %s: ignoring its invalid retry policy for `%s`: %s", run.pk, kind, error)
     if kind == FailureKind.LOST and run.on_lost == "retry":
         return Retry(times=max(run.max_attempts - 1, 0))
     return Retry()
 
 
 def _failures(run: Run, key: AttemptKey, outcome: Outcome) -> int:
-    """Earlier attempts that failed that way and count. A loss that is excused counts for none, and the one after
-    `lost_excused_max` of them for all.
+    """Count the earlier attempts that failed with the same kind. Excused losses do not count, up to `lost_excused_max`
+    of them; a further one ends the run.
     """
     if outcome.failure_kind is None:
         return 0
@@ -110,7 +108,7 @@ def _failures(run: Run, key: AttemptKey, outcome: Outcome) -> int:
 
 
 def _caution(run: Run, outcome: Outcome) -> Caution:
-    """Restrictions on the next attempt after the last ones, this one included, were lost in a row."""
+    """Return the restrictions on the next attempt after losses in a row, this one included."""
     if outcome.failure_kind != FailureKind.LOST:
         return Caution()
     newest = Attempt.objects.filter(run=run).order_by("-number").annotate(now=Now())[:LOSSES_READ]

@@ -1,8 +1,8 @@
-"""The public API: launch, cancel, retry, rerun, tag and inspect runs; create, change and trigger schedules.
+"""Public API: launch, cancel, retry, rerun, tag and inspect runs; create, change and trigger schedules.
 
 The admin, the commands and Python all use it. Callers check permissions. Each function is one transaction: after a
-crash the change is there as a whole or not at all, and `runs.recovery.reconcile` finds a run whose wake-up was lost.
-Nothing here waits for a worker, except `inspect`.
+crash the change is stored as a whole or not at all, and `runs.recovery.reconcile` sends a wake-up that was lost. No
+function waits for a worker, except `inspect`.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Whereis:
-    """The worker and the process that execute a run."""
+    """Location of a run: the worker and the process that execute it."""
 
     worker: str
     host: str
     pid: int | None
-    """Of the worker."""
+    """Pid of the worker."""
     child_pid: int | None
     attempt: int
     since: datetime
@@ -109,8 +109,9 @@ def launch(  # noqa: PLR0913  # each argument is a column of the run
 
 
 def cancel(run_id: int, *, by: str) -> Status:
-    """Cancel a run. Returns its status: cancelled (it was pending), running (the request is stored, and its supervisor
-    stops it) or its earlier final status. May be repeated. Raises RunNotFound."""
+    """Cancel a run. Return its status: cancelled (it was pending), running (the request is stored, and its supervisor
+    stops it) or its earlier final status. May be repeated. Raises RunNotFound.
+    """
     status = transitions.request_cancel(run_id, by=by)
     if status is None:
         raise RunNotFound(run_id)
@@ -130,20 +131,20 @@ def rerun(run_id: int, *, by: AbstractBaseUser | None = None, via: str = "python
 
 
 def reproduce(run_id: int, *, by: AbstractBaseUser | None = None, via: str = "python") -> Run:
-    """Rerun, and compare: `runs.comparison.verdict` says whether the completed run has the same results."""
+    """Launch a finished run again from scratch, to compare its results with `runs.comparison.verdict`."""
     return _again(run_id, Origin.REPRODUCE, by=by, via=via)
 
 
 def tag(run_id: int, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> bool:
-    """Change the tags of a run; whether that changed anything. Raises RunNotFound or TagsRefused."""
+    """Change the tags of a run. Return whether they changed. Raises RunNotFound or TagsRefused."""
     with transaction.atomic():
         run = Run.objects.select_for_update(no_key=True).only("tags", "experiment").filter(pk=run_id).first()
         if run is None:
             raise RunNotFound(run_id)
-        gone = set(remove)
-        kept = [tag for tag in run.tags if tag not in gone]
+        removed = set(remove)
+        kept = [tag for tag in run.tags if tag not in removed]
         try:
-            added = [tag for tag in validate_tags(run.experiment, list(add)) if tag not in gone]
+            added = [tag for tag in validate_tags(run.experiment, list(add)) if tag not in removed]
             tags = validate_tags(run.experiment, [*kept, *added]) if added else kept
         except InvalidDefinition as error:
             raise TagsRefused("; ".join(f"{path}: {text}" for path, text in error.problems.items())) from error
@@ -175,7 +176,7 @@ def whereis(run_id: int) -> Whereis | None:
 
 
 def _leased(run_id: int) -> QuerySet[Attempt]:
-    return Attempt.objects.filter(run_id=run_id, finished_at=None, lease_expires_at__gt=Now())
+    return Attempt.objects.open().filter(run_id=run_id, lease_expires_at__gt=Now())
 
 
 def _create(order: launch_order.Order, **values: Any) -> Run:
@@ -188,7 +189,7 @@ def _create(order: launch_order.Order, **values: Any) -> Run:
 
 
 def _again(run_id: int, kind: Origin, *, by: AbstractBaseUser | None, via: str) -> Run:
-    """Make a new run from a final one. The configuration is validated: the experiment may have changed."""
+    """Launch a finished run again. Validates its configuration: the experiment may have changed."""
     old = Run.objects.select_related("instance").filter(pk=run_id).first()
     if old is None:
         raise RunNotFound(run_id)
@@ -219,8 +220,8 @@ def _copy_checkpoint(old: Run, new: Run) -> None:
 
 
 def _flag_cancel(run_id: int) -> None:
-    """Notify the supervisor at once. Without Redis its heartbeat reads the column a moment later."""
+    """Notify the supervisor through Redis. Without Redis, its worker reads the request from the database."""
     try:
         buffer().flag_cancel(run_id)
     except BufferUnavailable as error:
-        logger.warning("Run %s is cancelled at its next heartbeat: %s", run_id, error)
+        logger.warning("Run %s: its worker reads the cancel request from the database: %s", run_id, error)

@@ -1,4 +1,4 @@
-"""The closed sets that the whole app agrees on. Imports nothing of it."""
+"""Closed sets of values that the whole app uses. Imports no other module of it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FailureKind(TextChoices):
 
 
 class AttemptEnd(TextChoices):
-    """How one attempt ended. Those of a run's last attempt agree with the run's status."""
+    """End of an attempt. That of a run's last attempt agrees with the run's status."""
 
     COMPLETED = "completed", "Completed"
     FAILED = "failed", "Failed"
@@ -75,7 +75,7 @@ class ResultKind(TextChoices):
 
 
 class Origin(TextChoices):
-    """How a run relates to the run it was made from."""
+    """Relation of a run to the run that it was launched from."""
 
     RETRY = "retry", "Retry: resumes from the last checkpoint"
     RERUN = "rerun", "Rerun: starts from scratch"
@@ -135,7 +135,7 @@ class SlotKind(TextChoices):
 
 @dataclass(frozen=True, slots=True, order=True)
 class AttemptKey:
-    """One attempt at one run. Its number only grows: it is the fencing token that every write of an attempt carries."""
+    """Key of one attempt. Its number only grows: it is the fencing token that every write of an attempt carries."""
 
     run_id: int
     number: int

@@ -1,8 +1,8 @@
-"""Who may ask for SQLite's write lock first: renewals of leases, and then everybody else.
+"""Priority for renewals of leases at SQLite's write lock.
 
-SQLite has one writer and no queue: who asks most often gets the lock. While a renewal waits it holds a lock on a file
-beside the database, and other writers let it pass before each of their own tries, for a bounded time. A process that
-dies lets go of its locks, and without the file there is no order but nothing else changes.
+SQLite has one writer and no queue: the process that tries most often gets the lock. A renewal that waits holds a lock
+on a file beside the database, and other writers wait for that file before each try, for a bounded time. The kernel
+releases the locks of a process that dies. Without the file there is no priority, and nothing else changes.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 YIELD_MAX_S = 5.0
-"""Longest time that a writer lets renewals pass."""
-LOOK_EVERY_S = 0.003
+"""Longest time that a writer waits for renewals."""
+POLL_S = 0.003
 
 
 class WriteGate:
-    """Light and thread-safe."""
+    """The lock file of one database. Cheap to create; thread-safe."""
 
     def __init__(self, database: str) -> None:
         self._path = f"{database}-renewal"
@@ -27,18 +27,18 @@ class WriteGate:
 
     @contextmanager
     def first(self) -> Iterator[None]:
-        """Have other writers wait within the block."""
+        """Make other writers wait during the block."""
         fd = self._open()
-        with suppress(OSError, ValueError):  # there is no file
+        with suppress(OSError, ValueError):  # no file: no priority
             fcntl.flock(fd, fcntl.LOCK_SH)
         try:
             yield
         finally:
-            with suppress(OSError, ValueError):  # there is no file
+            with suppress(OSError, ValueError):  # no file: no priority
                 fcntl.flock(fd, fcntl.LOCK_UN)
 
     def wait(self) -> None:
-        """Let renewals pass. Call it before a transaction that writes."""
+        """Wait while a renewal is under way. Call it before a transaction that writes."""
         fd = self._open()
         deadline = time.monotonic() + YIELD_MAX_S
         while time.monotonic() < deadline:
@@ -46,7 +46,7 @@ class WriteGate:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 fcntl.flock(fd, fcntl.LOCK_UN)
             except BlockingIOError:
-                time.sleep(LOOK_EVERY_S)
+                time.sleep(POLL_S)
             except (OSError, ValueError):
                 return
             else:

@@ -150,7 +150,7 @@ class _Decoder:
         more = self._json(field, name + OPEN, name, dict(stored_values))
         if more is MISSING or isinstance(more, dict):
             return {} if more is MISSING else more
-        self.problems[name] = "Other keys must be a JSON object: { … }"
+        self.problems[name] = "Enter a JSON object: { … }"
         return {}
 
     def _was_sent(self, name: str) -> bool:

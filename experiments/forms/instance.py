@@ -42,6 +42,7 @@ class InstanceForm(EditableForm, _ModelForm):
         model = Instance
         widgets = {"description": UnfoldAdminTextareaWidget(attrs={"rows": 2})}
         fields = ("experiment", "name", "description", "tags", "configuration", "limits", "queue", "priority")
+        error_messages = {"name": {"invalid": "Letters, digits, - and _ only."}}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -125,7 +125,7 @@ class Drawer:
     def _json(self, node: Node, name: str) -> None:
         text = self._last(name)
         if node.field.kind != Kind.JSON:
-            node.notes.append("Shown as JSON: its field cannot show this value.")
+            node.notes.append("Shown as JSON, since the form field cannot show this value.")
         node.control = self._draw(node, area(text, is_code=True), text, name)
 
     def _leaf(self, node: Node) -> None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from experiments import catalog
 from experiments.catalog import Entry
-from experiments.exceptions import InvalidDefinition
+from experiments.exceptions import InvalidDefinition, plain_message
 from experiments.forms.encoding import concealed
 from experiments.forms.fields import MISSING, Kind
 from experiments.forms.fields import Field as FormField
@@ -160,11 +160,11 @@ def _checked_rules(experiment: Entry, entered: Any) -> dict[str, Any]:
     try:
         rules = _Rules.model_validate(entered).rules
     except ValidationError as error:
-        problems = {".".join(("retries", *map(str, one["loc"]))): one["msg"] for one in error.errors()}
+        problems = {".".join(("retries", *map(str, one["loc"]))): plain_message(one) for one in error.errors()}
         raise InvalidDefinition(experiment.name, problems) from error
     kinds = [rule.kind for rule in rules]
     if duplicates := {
-        f"retries.rules.{n}.kind": "This kind has a rule already." for n, k in enumerate(kinds) if k in kinds[:n]
+        f"retries.rules.{n}.kind": "This kind already has a rule." for n, k in enumerate(kinds) if k in kinds[:n]
     }:
         raise InvalidDefinition(experiment.name, duplicates)
     return {rule.kind: rule.model_dump(exclude={"kind"}) for rule in rules}

@@ -92,9 +92,11 @@ def inspect(request: HttpRequest, run_id: int, timeout_s: float) -> None:
     found = services.inspect(run_id, timeout_s=timeout_s)
     note(request, run_id, "Stack trace requested")
     if found is None:
-        messages.warning(request, f"Run {run_id} is not being executed, or its worker did not respond in time.")
+        messages.warning(
+            request, f"No stack trace of run {run_id}: it is not running, or its worker did not respond in time."
+        )
     else:
-        messages.success(request, f"Stack trace of run {run_id} captured; see its newest attempt.")
+        messages.success(request, f"Captured the stack trace of run {run_id}. See its newest attempt.")
 
 
 def tag(request: HttpRequest, run_ids: Iterable[int], text: str) -> Outcome:

@@ -49,9 +49,9 @@ def located(row: Artifact) -> Path:
     try:
         path = (folder / row.path).resolve(strict=True)
     except (OSError, ValueError) as error:
-        raise Http404(f"The file of artifact {row.name!r} is gone.") from error
+        raise Http404(f"The file of artifact {row.name!r} no longer exists.") from error
     if not path.is_relative_to(folder) or not path.is_file():
-        raise Http404(f"Artifact {row.name!r} is no file of its run.")
+        raise Http404(f"Artifact {row.name!r} is not a file of its run.")
     return path
 
 
@@ -64,7 +64,7 @@ async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
 def lines(request: HttpRequest, run: Run, form: str, wanted: Wanted) -> HttpResponseBase:
     """All lines as a file, `txt` or `jsonl`, page by page: its size does not matter to the server."""
     if form not in WRITERS:
-        raise Http404(f"Lines are given as {' or '.join(WRITERS)}, not as {form}.")
+        raise Http404(f"Unknown format {form}. Use {' or '.join(WRITERS)}.")
     write, content_type = WRITERS[form]
     pieces: Any = _written(run.pk, wanted, write)
     if isinstance(request, ASGIRequest):

@@ -32,6 +32,6 @@ class LaunchableInstanceAdmin(LogsWhere, InstanceAdmin):
     def launch(self, request: HttpRequest, object_id: int) -> HttpResponse:
         return HttpResponseRedirect(reverse("admin:runs_run_launch") + f"?instance={object_id}")
 
-    @action(description="Its runs", permissions=["view_runs"], icon="list")
+    @action(description="Show runs", permissions=["view_runs"], icon="list")
     def runs_of_it(self, request: HttpRequest, object_id: int) -> HttpResponse:
         return HttpResponseRedirect(reverse("admin:runs_run_changelist") + f"?instance={object_id}")

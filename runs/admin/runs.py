@@ -168,7 +168,11 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
 
     @display(description="Launched by")
     def by(self, run: Run) -> str:
-        return run.launched_by.get_username() if run.launched_by else run.launched_via or formatting.NOTHING
+        return (
+            run.launched_by.get_username()
+            if run.launched_by
+            else formatting.via(run.launched_via) or formatting.NOTHING
+        )
 
     @display(description="Launched", ordering="id")
     def launched(self, run: Run) -> str:

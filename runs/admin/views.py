@@ -96,7 +96,7 @@ class RunPages:
         try:
             seen = following.read(request.GET.get("seen", "").partition("/")[0])
         except ValueError:
-            return JsonResponse({"error": "`seen` must be attempt:seq, comma separated"}, status=400)
+            return JsonResponse({"error": "Invalid `seen`. Use attempt:seq, separated by commas."}, status=400)
         known = frozenset(request.GET.get("known", "").split(","))
         limit = 0 if request.GET.get("only") == "parts" else live.LOOK_LINES
         return JsonResponse(live.look(request, run, log_view.asked(request.GET, run), seen, known, limit))

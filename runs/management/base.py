@@ -121,7 +121,7 @@ def database_trouble(error: DatabaseError) -> str:
     if connection.vendor == "sqlite" and not Path(connection.settings_dict["NAME"]).exists():
         return (
             f"There is no database at {connection.settings_dict['NAME']}. Start everything with `./manage.py up`,"
-            " or set ATHANOR_VAR to the folder of the stack that you mean."
+            " or set ATHANOR_VAR to the folder of another stack."
         )
     return f"The database ({connection.vendor}, see ATHANOR_DATABASE_URL) refused the request: {text}"
 

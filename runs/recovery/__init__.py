@@ -1,1 +1,1 @@
-"""Recovery: runs whose worker vanished, processes that it left behind, and the report of each failure."""
+"""Recovery of lost runs, orphan processes, and failure reports."""

@@ -1,7 +1,7 @@
-"""Failure report: one record of what was known when an attempt did not complete, and its description. Pure but for
-the file of the stacks.
+"""Failure reports: parts of a report on an attempt that did not complete, and its description in sentences.
 
-Written by the attempt's supervisor, or, if that vanished with its worker, by reconcile, which knows less.
+The attempt's supervisor writes the report or, if that was lost with its worker, reconcile, which has less information.
+Pure except for reading the file of the stacks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _STEPS = {"interrupt": "was interrupted", "terminate": "received SIGTERM", "kill
 
 
 def last_lines(lines: Iterable[Line]) -> list[LastLine]:
-    """Lines as they are kept with an attempt."""
+    """Convert lines to the form that is stored with an attempt."""
     return [
         {
             "seq": line.seq,
@@ -38,7 +38,7 @@ def last_lines(lines: Iterable[Line]) -> list[LastLine]:
 
 
 def stacks(file: Path) -> str:
-    """The newest part of the stacks that faulthandler wrote; empty if there are none, or none that this host sees."""
+    """Read the newest part of the stacks that faulthandler wrote. Empty if this host has no such file."""
     with suppress(OSError), _open_regular(file) as opened:
         opened.seek(max(os.fstat(opened.fileno()).st_size - 4 * STACKS_MAX_CHARS, 0))
         return _text(opened)[-STACKS_MAX_CHARS:]
@@ -46,7 +46,7 @@ def stacks(file: Path) -> str:
 
 
 def stacks_after(file: Path, size: int) -> str:
-    """What was added to the file since it had this size."""
+    """Read the part of the file after its first `size` bytes."""
     with suppress(OSError), _open_regular(file) as opened:
         opened.seek(size)
         return _text(opened)[:STACKS_MAX_CHARS]
@@ -54,8 +54,8 @@ def stacks_after(file: Path, size: int) -> str:
 
 
 def _open_regular(file: Path) -> BinaryIO:
-    """Open a file for reading. The experiment may have put anything in its place, as a pipe that nobody writes to.
-    Raises OSError for what is no regular file.
+    """Open a file for reading. Raises OSError unless it is a regular file: the experiment may have replaced it, e.g. by
+    a pipe without a writer.
     """
     opened = os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
@@ -68,8 +68,8 @@ def _text(opened: BinaryIO) -> str:
     return opened.read(4 * STACKS_MAX_CHARS).decode(errors="replace").replace("\0", "␀")
 
 
-def words(report: dict[str, Any]) -> Iterator[str]:
-    """Describe a report in sentences. Reports of older versions are described as far as they go."""
+def sentences(report: dict[str, Any]) -> Iterator[str]:
+    """Describe a report in sentences. Reports of other versions may lack keys."""
     value_of = report.get
     if limit := value_of("limit"):
         value = limit["value"]
@@ -87,15 +87,15 @@ def words(report: dict[str, Any]) -> Iterator[str]:
         "sign of life": value_of("last_sign_age_s"),
         "heartbeat of the worker": value_of("heartbeat_age_s"),
     }
-    if known := [f"last {what} {formatting.duration(age)} earlier" for what, age in ages.items() if age is not None]:
-        yield f"Before it ended: {', '.join(known)}."
+    if events := [f"last {what} {formatting.duration(age)} earlier" for what, age in ages.items() if age is not None]:
+        yield f"Before it ended: {', '.join(events)}."
     if "reconcile" in (value_of("written_by"), value_of("witness")):
         yield "The worker was lost. This report was made from the database and the run's folder."
 
 
-def processes(found: Iterable[ProcessRow]) -> Iterator[str]:
-    """A process tree, one line each, children below their parents."""
-    rows = list(found)
+def processes(tree: Iterable[ProcessRow]) -> Iterator[str]:
+    """Format a process tree, one line for each process, children below their parents."""
+    rows = list(tree)
     pids = {row["pid"] for row in rows}
     depth: dict[int, int] = {}
     for row in rows:

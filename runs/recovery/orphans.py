@@ -1,8 +1,8 @@
-"""Orphan processes: those that outlived their worker on this machine. They are found by their mark, and killed.
+"""Orphan processes: those that outlived their worker on this machine. They are identified by their mark, and killed.
 
-Worker, fork server and keeper each end what another of them leaves when it is killed. When all are killed at once, the
-sub-processes of an experiment live on without a parent of ours. Processes of living workers, of other users, and
-of other containers are left alone.
+If the worker, the fork server or the keeper is killed, the others kill its processes. If all three are killed at once,
+sub-processes of experiments survive without a parent of ours. Processes of live workers, of other users, and of other
+containers are left alone.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from runs.forkserver.marks import SERVER_MARK, ServerMark
 logger = logging.getLogger(__name__)
 
 PATIENCE_S = 0.3
-"""Time for a fork server whose worker is gone to end its own processes, before this module does."""
+"""Time for a fork server whose worker has ended to kill its own processes, before this module does."""
 LIMIT_S = 3.0
-"""Longest time to try; a process that waits for a dead disk cannot be killed."""
+"""Longest time for all of them to exit. A process that waits for a dead disk cannot be killed."""
 POLL_S = 0.02
 
 
 class OrphansAlive(Exception):
-    """Some processes of a dead worker are still there."""
+    """Some processes of a dead worker cannot be killed."""
 
 
 def kill_orphans(patience_s: float = PATIENCE_S, limit_s: float = LIMIT_S) -> int:
-    """Kill every process whose worker is gone, until none is left; returns how many it had to kill.
+    """Kill every process whose worker has ended, until none is left. Return how many it killed.
 
-    Raises OrphansAlive after `limit_s`: their runs must not start again yet. Safe to call from several processes at
-    once.
+    Raises OrphansAlive after `limit_s`: the runs of these processes must not start again yet. Several processes may
+    call it at once.
     """
     killed: set[int] = set()
     began = time.monotonic()
@@ -50,23 +50,23 @@ def kill_orphans(patience_s: float = PATIENCE_S, limit_s: float = LIMIT_S) -> in
 
 
 def orphan_processes() -> list[psutil.Process]:
-    """Living processes of this machine that descend from a fork server whose worker is gone."""
-    gone: dict[ServerMark, bool] = {}
+    """Return the live processes of this machine that descend from a fork server of an ended worker."""
+    ended: dict[ServerMark, bool] = {}
     orphans = []
     for process, text in process_tree.with_variable(SERVER_MARK):
         mark = ServerMark.parsed(text)
         if mark is None or mark.boot_id != machine.boot_id():
             continue
-        if mark not in gone:
-            gone[mark] = machine.is_gone(machine.host(), mark.boot_id, mark.worker_pid, mark.worker_started)
-        if gone[mark]:
+        if mark not in ended:
+            ended[mark] = machine.is_gone(machine.host(), mark.boot_id, mark.worker_pid, mark.worker_started)
+        if ended[mark]:
             orphans.append(process)
     return orphans
 
 
 def _kill(processes: list[psutil.Process], *, spare_keepers: bool) -> set[int]:
-    """Kill processes; with `spare_keepers` not those at the top, since a keeper also ends processes without a mark. A
-    spared one is continued, in case it was stopped.
+    """Kill processes. With `spare_keepers`, spare those at the top: a keeper also kills processes without a mark. A
+    spared process is continued, in case it was stopped.
     """
     pids = {process.pid for process in processes}
     killed = set()

@@ -1,6 +1,6 @@
-"""Celery's stored results of supervising tasks: removed after a while, in bounded steps.
+"""Removal of old task results that Celery has stored, in bounded steps.
 
-Celery's own clean-up deletes everything that is old in one transaction. What a run is, its own rows say.
+Celery's own clean-up deletes all old results in one transaction. Runs do not need them: their own rows have the state.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ logger = logging.getLogger(__name__)
 
 
 def remove_old() -> int:
-    """Remove one batch of results that are older than `task_results_keep_days`; returns how many. May be repeated.
+    """Remove one batch of results that are older than `task_results_keep_days`. Return how many. May be repeated.
 
-    Raises django's database errors if the database is away.
+    Raises Django's database errors if the database is unavailable.
     """
     conf = runs_settings()
     old = TaskResult.objects.filter(date_done__lt=Now() - timedelta(days=conf.task_results_keep_days))

@@ -18,6 +18,7 @@ from celery.signals import worker_shutting_down
 from runs.conf import SYSTEM_QUEUE, runs_settings
 from runs.worker import capacity
 from runs.worker.runtime import Runtime, set_runtime
+from runs.worker.slot_wakeup import WakeupStep
 from runs.worker.watchdog import STALLED_STATUS, Watchdog, sample
 
 logger = logging.getLogger(__name__)
@@ -128,3 +129,4 @@ def _end_stalled() -> None:
 def install(app: Celery) -> None:
     """Give every worker of `app` the step that it needs."""
     app.steps["worker"].update((RunsStep, SystemStep))
+    app.steps["consumer"].add(WakeupStep)

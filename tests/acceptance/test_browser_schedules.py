@@ -57,7 +57,7 @@ def save(page: Page) -> None:
 
 def said(page: Page, field: str) -> Locator:
     """What the form says at a field, as one types."""
-    return page.locator(f".field-{field} .sched-said")
+    return page.locator(f".field-{field} .sched-note")
 
 
 def shown(moment: datetime, zone: ZoneInfo) -> str:

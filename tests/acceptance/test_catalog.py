@@ -149,7 +149,7 @@ def test_an_endless_import_that_a_schedule_launches_stops_no_other_schedule(
         timeout_s=40,
         what="the endless import to be refused",
     )
-    run = ended(services.launch("good"))
+    run = ended(services.launch("good"), timeout_s=90)
 
     assert run.status == Status.COMPLETED
     slots = list(good.slots.order_by("slot").values_list("state", "slot"))

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from runs.models import Pulse
-from runs.recovery.reconcile import SWEPT
+from runs.recovery.reconcile import LAST_SWEEP
 from runs.worker.watchdog import STALLED_STATUS
 from tests.recovery import PATIENCE_S
 from tests.stack import Stack
@@ -39,4 +39,4 @@ def test_a_system_worker_that_takes_no_work_ends_itself(own_stack: Stack, tmp_pa
 def _ticks_are_taken() -> None:
     """Wait for a sweep that is not the one that a worker does at its start."""
     later = timezone.now() + timedelta(seconds=4)
-    wait_until(lambda: Pulse.objects.filter(name=SWEPT, at__gt=later).exists(), timeout_s=PATIENCE_S, what="ticks")
+    wait_until(lambda: Pulse.objects.filter(name=LAST_SWEEP, at__gt=later).exists(), timeout_s=PATIENCE_S, what="ticks")

@@ -53,7 +53,7 @@ def release(attempt: Attempt) -> None:
 
 
 def reconcile(attempt: Attempt) -> None:
-    assert recover().settled.keys() == {attempt.key}
+    assert recover().ended.keys() == {attempt.key}
 
 
 def locked_tables(queries: list[dict[str, str]]) -> list[str]:
@@ -114,10 +114,10 @@ def test_a_locked_attempt_holds_up_neither_the_flush_nor_the_recovery_of_others(
         buffer.push(attempt.key, Stream.LINES, after=0, entries=[b'%d:1:[1.5,20,"log","a",null]' % attempt.number])
     with lock_row(blocked):
         assert flush_all(10).failed.keys() == {blocked.run_id}
-        assert recover().settled.keys() == {free.key}
+        assert recover().ended.keys() == {free.key}
         assert LogLine.objects.filter(run=free.run).count() == 1
     assert flush_all(10).failed == {}
-    assert recover().settled.keys() == {blocked.key}
+    assert recover().ended.keys() == {blocked.key}
 
 
 @pytest.mark.django_db(transaction=True)

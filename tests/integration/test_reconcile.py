@@ -1,4 +1,4 @@
-"""The reconciler on real rows: lost attempts, dead workers, vanished wake-ups."""
+"""The reconciler on real rows: lost attempts, dead workers, missing wake-ups."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from runs.lines.store import store_entries
 from runs.models import Attempt, Pulse, Run, Worker
 from runs.outcomes import Outcome
 from runs.recovery import reconcile
-from runs.recovery.reconcile import JUDGING, SWEPT, recover
+from runs.recovery.reconcile import LAST_SWEEP, LEASES_VALID_FROM, recover
 from runs.states import AttemptKey
 from runs.transitions import EndResult
 from tests.factories import make_attempt, make_run, make_worker
@@ -73,9 +73,9 @@ def states(attempt: Attempt) -> tuple[str, str, str]:
 
 def test_an_expired_lease_gives_the_run_back_for_its_next_attempt() -> None:
     attempt = make_attempt(lease_s=EXPIRED)
-    assert recover().settled == {attempt.key: EndResult.AGAIN}
+    assert recover().ended == {attempt.key: EndResult.AGAIN}
     assert states(attempt) == ("pending", "", "lost")
-    assert "vanished" in attempt.error
+    assert "was lost" in attempt.error
     assert attempt.ended_by == "reconcile"
     assert make_attempt(attempt.run).number == 2
 
@@ -84,57 +84,57 @@ def test_a_running_row_without_an_open_attempt_comes_to_an_end() -> None:
     gone, executed, due = make_attempt(), make_attempt().run, make_run()
     gone.delete()
     recover()
-    forsaken = Run.objects.get(pk=gone.run_id)
-    assert (forsaken.status, forsaken.failure_kind) == ("failed", "lost")
-    assert "no attempt of it was open" in forsaken.error
-    assert forsaken.finished_at is not None
+    orphaned = Run.objects.get(pk=gone.run_id)
+    assert (orphaned.status, orphaned.failure_kind) == ("failed", "lost")
+    assert "without an open attempt" in orphaned.error
+    assert orphaned.finished_at is not None
     assert [Run.objects.get(pk=run.pk).status for run in (executed, due)] == ["running", "pending"]
 
 
 def test_a_lease_in_force_is_left_alone() -> None:
     attempt = make_attempt()
-    assert recover().settled == {}
+    assert recover().ended == {}
     assert states(attempt) == ("running", "", "")
 
 
 @pytest.mark.parametrize("values", [{"on_lost": "fail"}, {"max_attempts": 1}])
 def test_a_run_that_may_not_be_tried_again_fails_as_lost(values: dict[str, Any]) -> None:
     attempt = make_attempt(make_run(**values), lease_s=EXPIRED)
-    assert recover().settled == {attempt.key: EndResult.FINAL}
+    assert recover().ended == {attempt.key: EndResult.FINAL}
     assert states(attempt) == ("failed", "lost", "lost")
 
 
 def test_a_lost_run_whose_cancel_was_asked_for_is_cancelled() -> None:
     attempt = make_attempt(lease_s=EXPIRED)
     transitions.request_cancel(attempt.run_id, by="ann")
-    assert recover().settled == {attempt.key: EndResult.FINAL}
+    assert recover().ended == {attempt.key: EndResult.FINAL}
     assert states(attempt) == ("cancelled", "", "cancelled")
     assert attempt.ended_by == "Cancelled by ann"
 
 
 def test_a_dead_worker_of_this_host_is_noticed_at_once(dead: Worker) -> None:
     attempt = make_attempt(worker=dead, lease_s=3600)
-    assert recover().settled == {attempt.key: EndResult.AGAIN}
+    assert recover().ended == {attempt.key: EndResult.AGAIN}
     dead.refresh_from_db()
     assert dead.stopped_at is not None
 
 
 def test_a_living_worker_of_this_host_is_left_alone() -> None:
     attempt = make_attempt(worker=local_worker(os.getpid()), lease_s=3600)
-    assert recover().settled == {}
+    assert recover().ended == {}
     assert states(attempt)[0] == "running"
 
 
 def test_after_an_outage_leases_are_not_judged_for_the_time_of_one(dead: Worker) -> None:
     stale, killed = make_attempt(lease_s=EXPIRED), make_attempt(worker=dead, lease_s=EXPIRED)
-    Pulse.objects.create(name=SWEPT, at=Now() - timedelta(minutes=1))
+    Pulse.objects.create(name=LAST_SWEEP, at=Now() - timedelta(minutes=1))
     for _ in range(2):
         report = recover()
         assert not report.by_lease
     assert states(stale)[0] == "running"
     assert states(killed)[0] == "pending", "a dead process needs no lease to be dead"
-    Pulse.objects.filter(name=JUDGING).update(at=Now() - timedelta(seconds=1))
-    assert recover().settled == {stale.key: EndResult.AGAIN}
+    Pulse.objects.filter(name=LEASES_VALID_FROM).update(at=Now() - timedelta(seconds=1))
+    assert recover().ended == {stale.key: EndResult.AGAIN}
 
 
 def test_a_renewal_between_the_look_and_the_verdict_saves_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ def test_a_renewal_between_the_look_and_the_verdict_saves_the_attempt(monkeypatc
         return True
 
     monkeypatch.setattr(reconcile, "is_lost", renew_first)
-    assert recover().settled == {}
+    assert recover().ended == {}
     assert states(attempt) == ("running", "", "")
 
 
@@ -161,13 +161,13 @@ def test_one_bad_row_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconcile, "end_attempt", end_attempt)
     report = recover()
     assert report.failed == {f"attempt {bad.key}": "a bug"}
-    assert report.settled == {good.key: EndResult.AGAIN}
+    assert report.ended == {good.key: EndResult.AGAIN}
 
 
 @pytest.mark.parametrize("retries", [{"lost": {"times": "many"}}, {"lost": None}, {"lost": {"times": -1}}, ["lost"]])
 def test_a_run_whose_retries_cannot_be_read_is_not_stuck(retries: Any) -> None:
     attempt = make_attempt(make_run(retries=retries, max_attempts=2), lease_s=EXPIRED)
-    assert recover().settled == {attempt.key: EndResult.AGAIN}
+    assert recover().ended == {attempt.key: EndResult.AGAIN}
 
 
 def test_a_worker_whose_process_cannot_be_looked_at_is_judged_by_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,7 @@ def test_a_worker_whose_process_cannot_be_looked_at_is_judged_by_its_lease(monke
         raise PermissionError("no such look")
 
     monkeypatch.setattr(machine, "is_gone", forbidden)
-    assert recover().settled == {stale.key: EndResult.AGAIN}
+    assert recover().ended == {stale.key: EndResult.AGAIN}
     assert states(held)[0] == "running"
 
 
@@ -193,9 +193,9 @@ def test_orphans_that_cannot_be_looked_for_hold_up_only_their_own_runs(
     monkeypatch.setattr(reconcile, "kill_orphans", broken)
     report = recover()
     assert report.failed == {"orphans": "no process table"}
-    assert report.settled == {stale.key: EndResult.AGAIN}
+    assert report.ended == {stale.key: EndResult.AGAIN}
     monkeypatch.undo()
-    assert recover().settled == {killed.key: EndResult.AGAIN}
+    assert recover().ended == {killed.key: EndResult.AGAIN}
 
 
 def test_an_outage_in_the_middle_of_a_sweep_judges_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,15 +204,15 @@ def test_an_outage_in_the_middle_of_a_sweep_judges_nobody(monkeypatch: pytest.Mo
     real = reconcile._open_attempts
 
     def wait_for_the_database() -> Any:
-        Pulse.objects.filter(name=SWEPT).update(at=Now() - timedelta(minutes=1))
+        Pulse.objects.filter(name=LAST_SWEEP).update(at=Now() - timedelta(minutes=1))
         return real()
 
     monkeypatch.setattr(reconcile, "_open_attempts", wait_for_the_database)
-    assert recover().settled == {}
+    assert recover().ended == {}
     assert states(stale)[0] == "running"
 
 
-def test_a_vanished_worker_leaves_a_certificate_of_what_is_known() -> None:
+def test_a_lost_worker_leaves_a_failure_report() -> None:
     attempt = make_attempt(lease_s=EXPIRED)
     store_entries(attempt.run_id, [b'1:1:[1.5,20,"log","its last word",null]'], [])
     recover()
@@ -259,7 +259,7 @@ def test_a_broker_that_is_away_is_reported_and_stops_nothing(monkeypatch: pytest
     monkeypatch.setattr(wake, "waiting", away)
     report = reconcile.reconcile()
     assert report.failed == {"queue runs": "the broker is away"}
-    assert report.settled == {attempt.key: EndResult.AGAIN}
+    assert report.ended == {attempt.key: EndResult.AGAIN}
 
 
 def test_wake_ups_are_counted_in_the_real_queue(redis_url: str) -> None:
@@ -284,4 +284,4 @@ def test_two_reconcilers_at_once_end_each_attempt_once() -> None:
         thread.start()
     wait_until(lambda: not any(thread.is_alive() for thread in sweepers), timeout_s=30, what="the sweeps")
     assert not any(report.failed for report in reports)
-    assert sorted(key for report in reports for key in report.settled) == sorted(a.key for a in attempts)
+    assert sorted(key for report in reports for key in report.ended) == sorted(a.key for a in attempts)

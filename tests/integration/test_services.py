@@ -120,7 +120,7 @@ def test_a_launch_is_laid_over_its_instance_and_the_instance_over_the_experiment
 def test_mappings_of_a_configuration_are_merged_and_everything_else_is_replaced() -> None:
     base = {"optimizer": {"name": "sgd", "rate": 0.1}, "layers": [1, 2]}
     over = {"optimizer": {"rate": 0.5}, "layers": [3]}
-    assert launch_order.laid_over(base, over) == {"optimizer": {"name": "sgd", "rate": 0.5}, "layers": [3]}
+    assert launch_order.overlay(base, over) == {"optimizer": {"name": "sgd", "rate": 0.5}, "layers": [3]}
 
 
 def test_editing_an_instance_leaves_its_runs_as_they_were() -> None:

@@ -37,8 +37,6 @@ def whole() -> Evidence:
     run.summary = expected(5, STEPS)
     counts = {"lines_min": 3, "lines_max": 3, "results_min": 3, "results_max": 3}
     execution = Execution(1, begun_at=[10.0], last_at=12.0, kept=3, **counts)
-        1, begun_at=[10.0], last_at=12.0, lines_min=3, lines_max=3, results_min=3, results_max=3, kept=3
-    )
     stored: dict[str, Any] = {"lines_stored": [[1, 3]], "results_stored": [[1, 3]]}
     points: list[tuple[int, int | None]] = [(seq, seq - 1) for seq in range(1, STEPS + 1)]
     return Evidence(run, [attempt(1, emitted=3, **stored)], {1: execution}, {1: lines(1, 2, 3)}, {1: points})

@@ -1,4 +1,4 @@
-"""The documents: short lines, paths and commands that exist, and the project's own words."""
+"""Documents, templates, styles and scripts: short lines, paths and commands that exist, the words of the glossary."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.core.management import get_commands
 ROOT = Path(__file__).parents[2]
 TRACKED = [
     ROOT / name for name in subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md", "*.html"],
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md", "*.html", "*.css", "*.js"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout.split()
 ]  # fmt: skip
@@ -31,7 +31,7 @@ def ids(paths: list[Path]) -> list[str]:
     return [str(path.relative_to(ROOT)) for path in paths]
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=ids(DOCUMENTS))
+@pytest.mark.parametrize("path", TRACKED, ids=ids(TRACKED))
 def test_lines_have_at_most_120_characters(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
     assert [number for number, line in enumerate(lines, 1) if len(line) > 120] == []
@@ -51,6 +51,6 @@ def test_commands_that_documents_name_exist(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", TRACKED, ids=ids(TRACKED))
-def test_documents_and_templates_use_the_words_of_the_glossary(path: Path) -> None:
+def test_files_use_the_words_of_the_glossary(path: Path) -> None:
     text = " ".join(path.read_text(encoding="utf-8").lower().split())
     assert [words for words in OLD_WORDS if words in text] == []

@@ -44,7 +44,7 @@ def test_a_run_that_met_its_limit_says_which(tmp_path: Path) -> None:
     assert (found["last_sign_age_s"], found["heartbeat_age_s"], found["last_progress_age_s"]) == (1.235, 0.5, None)
     assert [line["message"] for line in found["last_lines"]] == ["its last word"]
     assert "hang" in found["stacks"]
-    told = " ".join(failure_report.words(dict(found)))
+    told = " ".join(failure_report.sentences(dict(found)))
     assert "timeout_s of 5.0 s" in told
     assert "was killed" in told
     assert "last log line 2.0 s" in told
@@ -63,8 +63,8 @@ def test_a_run_that_ended_well_needs_none(tmp_path: Path) -> None:
 
 
 def test_certificates_of_other_versions_are_told_as_far_as_they_go() -> None:
-    assert list(failure_report.words({})) == []
-    assert list(failure_report.words({"of_tomorrow": 1, "steps": ["kill"]})) == ["The process was killed."]
+    assert list(failure_report.sentences({})) == []
+    assert list(failure_report.sentences({"of_tomorrow": 1, "steps": ["kill"]})) == ["The process was killed."]
 
 
 def test_a_process_tree_is_told_by_its_shape() -> None:

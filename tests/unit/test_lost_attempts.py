@@ -16,7 +16,7 @@ from tests.waiting import wait_until
 
 NO_PID = 2**22 + 1
 """Above the highest pid of Linux."""
-EXPIRED = OpenAttempt(key=AttemptKey(1, 1), worker="runs@here (pid 1)", process_gone=False, lease_expired=True)
+EXPIRED = OpenAttempt(key=AttemptKey(1, 1), worker="runs@here (pid 1)", process_ended=False, lease_expired=True)
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,8 @@ EXPIRED = OpenAttempt(key=AttemptKey(1, 1), worker="runs@here (pid 1)", process_
         ({}, True, True),
         ({}, False, False),
         ({"lease_expired": False}, True, False),
-        ({"lease_expired": False, "process_gone": True}, True, True),
-        ({"lease_expired": False, "process_gone": True}, False, True),
+        ({"lease_expired": False, "process_ended": True}, True, True),
+        ({"lease_expired": False, "process_ended": True}, False, True),
     ],
 )
 def test_an_attempt_is_lost_by_its_worker_or_its_lease(known: dict[str, Any], by_lease: bool, expected: bool) -> None:

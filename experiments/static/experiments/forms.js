@@ -1,5 +1,5 @@
-// Items of lists without a round trip, the choice of an experiment as one types, and the way to problems.
-// Without this script the same buttons send the form, and the server answers with the changed one.
+// Edit lists without a round trip, filter experiments while typing, and link problems to their fields.
+// Without this script the same buttons submit the form, and the server answers with the changed one.
 
 let added = 0;
 
@@ -8,7 +8,7 @@ function add(list) {
     const template = list.querySelector(":scope > template");
     const toggle = list.querySelector(":scope > legend input[type=checkbox]");
     if (toggle) toggle.checked = true;
-    // Our own markup: only the id of the new item is put into it.
+    // The server's own markup, with the id of the new item in it.
     const holder = document.createElement("template");
     holder.innerHTML = template.innerHTML.replaceAll(list.dataset.placeholder, `n${Date.now().toString(36)}${added++}`);
     rows.append(holder.content);
@@ -27,17 +27,19 @@ function move(row, where) {
         if (where === "up") other.before(row); else other.after(row);
         const button = row.querySelector(`:scope > .af-moves [data-move=${where}]`);
         const isVisible = where === "up" ? row.previousElementSibling : row.nextElementSibling;
-        (isVisible ? button : row.querySelector(`:scope > .af-moves [data-move=${where === "up" ? "down" : "up"}]`)).focus();
+        const opposite = where === "up" ? "down" : "up";
+        (isVisible ? button : row.querySelector(`:scope > .af-moves [data-move=${opposite}]`)).focus();
     }
     renumber(list);
     list.closest("form")?.dispatchEvent(new Event("change", { bubbles: true }));
 }
 
-// "Layers 3" is the title of the third item, also after it was moved.
+// "Layers 3" is the title of the third item, also after a move.
 function renumber(list) {
     const title = list.querySelector(":scope > legend > span").textContent;
     [...list.querySelectorAll(":scope > .af-body > .af-rows > .af-row")].forEach((row, index) => {
-        const name = row.querySelector(":scope > .af-item > fieldset > legend > span, :scope > .af-item > .af-field > label");
+        const item = row.querySelector(":scope > .af-item");
+        const name = item.querySelector(":scope > fieldset > legend > span, :scope > .af-field > label");
         if (name) name.textContent = `${title} ${index + 1}`;
         for (const button of row.querySelectorAll(":scope > .af-moves button")) {
             const verb = button.dataset.move === "remove" ? "Remove" : "Move";
@@ -55,13 +57,13 @@ document.addEventListener("click", (event) => {
     if (adds) add(adds.closest("[data-list]")); else move(moves.closest(".af-row"), moves.dataset.move);
 });
 
-// Another experiment: the server draws its form, and keeps what both know.
+// Another experiment: the server renders its form, and keeps the values of fields that both have.
 for (const button of document.querySelectorAll("[data-show]")) {
     button.hidden = true;
     button.parentElement.querySelector("select")?.addEventListener("change", () => button.form.requestSubmit(button));
 }
 
-// The link of a problem goes to the input itself, wherever it is folded away.
+// The link of a problem goes to the input itself, and unfolds what hides it.
 document.addEventListener("click", (event) => {
     const link = event.target.closest(".af-summary a");
     const target = link && document.getElementById(decodeURIComponent(link.hash.slice(1)));
@@ -72,7 +74,7 @@ document.addEventListener("click", (event) => {
     target.scrollIntoView({ block: "center" });
 });
 
-// The first problem has the focus, as soon as the admin shows the page at all.
+// Focus the first problem as soon as the admin shows the page.
 function focusFirst() {
     if (document.documentElement.hasAttribute("x-cloak")) return requestAnimationFrame(focusFirst);
     const first = ["[aria-invalid=true], .af-group.af-wrong", ".af-summary[tabindex]", "[autofocus]"];
@@ -96,6 +98,8 @@ for (const input of document.querySelectorAll("[data-filter]")) {
         if (only && !second) { event.preventDefault(); location.assign(only.querySelector("a").href); }
     });
     document.addEventListener("keydown", (event) => {
-        if (event.key === "/" && !/^(input|textarea|select)$/i.test(event.target.tagName)) { event.preventDefault(); input.focus(); }
+        if (event.key !== "/" || /^(input|textarea|select)$/i.test(event.target.tagName)) return;
+        event.preventDefault();
+        input.focus();
     });
 }

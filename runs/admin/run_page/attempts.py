@@ -95,7 +95,7 @@ def attempt_view(run: Run, attempt: Attempt, task: TaskResult | None) -> Attempt
             for name, version in attempt.provenance.get("packages", {}).items()
         ),
         report=formatting.pretty(attempt.certificate) if attempt.certificate else "",
-        report_sentences=[formatting.printable(word) for word in failure_report.words(attempt.certificate or {})],
+        report_sentences=[*map(formatting.printable, failure_report.sentences(attempt.certificate or {}))],
         last_lines=[
             formatting.printable(f"{formatting.clock(line['time'])} {line['message']}")
             for line in (attempt.certificate or {}).get("last_lines", [])
@@ -168,7 +168,7 @@ def steps(run: Run, attempt: Attempt) -> list[Step]:
         ("Claimed by the worker", attempt.claimed_at),
         ("Experiment started", attempt.started_at),
         ("Cancel requested", cancel_at if during else None),
-        ("Cancel seen by the experiment", attempt.cancel_seen_at),
+        ("Cancel received by the experiment", attempt.cancel_seen_at),
         ("Interrupted", attempt.interrupted_at),
         ("SIGTERM", attempt.terminated_at),
         ("SIGKILL", attempt.killed_at),

@@ -26,7 +26,7 @@ from experiments.models import Instance
 from runs import parsing
 from runs.admin.ids import row_id
 from runs.exceptions import LaunchRefused
-from runs.launch_order import laid_over
+from runs.launch_order import overlay
 from runs.models import Schedule
 from runs.models.schedule import local_zone
 from runs.schedules.service import check
@@ -174,6 +174,7 @@ class ScheduleForm(EditableForm, _ModelForm):
     class Meta:
         model = Schedule
         help_texts = {"name": "Letters, digits, - and _ only. Commands use this name."}
+        error_messages = {"name": {"invalid": "Letters, digits, - and _ only."}}
         widgets = {"description": UnfoldAdminTextareaWidget(attrs={"rows": 2})}
         fields = (
             "name", "description", "instance", "experiment", "configuration", "kind", "cron", "every_s", "dates",
@@ -211,7 +212,7 @@ class ScheduleForm(EditableForm, _ModelForm):
         own = dict(schedule.configuration) if is_stored else {}
         stored: Any = own if is_stored else MISSING
         if target.instance:
-            stored = laid_over(target.instance.configuration, own)
+            stored = overlay(target.instance.configuration, own)
         source = replace(configuration_source(entry, stored, name=target.experiment), of=target.mark)
         if not target.experiment:
             source = replace(source, root=FormField("", Kind.GROUP, required=True))
@@ -267,7 +268,7 @@ class ScheduleForm(EditableForm, _ModelForm):
     def _overrides(self, configuration: dict[str, Any]) -> dict[str, Any]:
         """What is not as the instance or the experiment has it: only that is stored, so that the rest follows them."""
         different = difference(configuration, self.base)
-        if self.target.instance and laid_over(self.base, different) != configuration:
+        if self.target.instance and overlay(self.base, different) != configuration:
             self.add_error(
                 "configuration", "A schedule cannot remove entries of its instance. Change the instance instead."
             )

@@ -57,7 +57,7 @@ def typed(said: dict[str, str]) -> dict[str, Any]:
     zone = find_zone(said.get("time_zone", ""))
     kind = said.get("kind", "")
     if kind not in TimetableKind.values:
-        raise TimetableError("kind", f"There is no kind {kind[:20]!r}; it is {', '.join(TimetableKind.values)}.")
+        raise TimetableError("kind", f"Invalid kind {kind[:20]!r}. Use {', '.join(TimetableKind.values)}.")
     return {
         "kind": TimetableKind(kind),
         "cron": said.get("cron", "")[:200] if kind == TimetableKind.CRON else "",

@@ -1,4 +1,4 @@
-"""The admin of schedules. Everything that changes one goes through `services`, which keeps the ledger true."""
+"""Admin of schedules. Every change goes through `services`, which keeps the history complete."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransaction
             )
         return HttpResponseRedirect(schedule.get_absolute_url())
 
-    # Deleting, without loading the ledger
+    # Deleting, without loading the history
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest

@@ -51,7 +51,7 @@ list_experiments --json
             if problem.is_notice:
                 self.stderr.write(f"\nNote: {problem.where}\n{problem.reason}")
             else:
-                self.stderr.write(f"\nBroken: {problem.where}: {problem.reason}\n{problem.traceback}")
+                self.stderr.write(f"\nCannot load {problem.where}: {problem.reason}\n{problem.traceback}")
         return Exit.OK
 
 

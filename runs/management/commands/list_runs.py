@@ -76,7 +76,7 @@ def nothing(options: dict[str, Any]) -> str:
     names = ("status", "experiment", "instance", "tags", "search", "before")
     if any(options[name] for name in names):
         return "No runs match."
-    return "There are no runs yet. Launch one with `launch_run EXPERIMENT`; `list_experiments` shows what there is."
+    return "There are no runs yet. Launch one with `launch_run EXPERIMENT`; `list_experiments` lists the experiments."
 
 
 def row(run: Run) -> tuple[object, ...]:

@@ -47,7 +47,7 @@ list_schedules --json | jq '.[] | select(.trouble != "") | .name'
 
 def row(schedule: Schedule, week: serializers.Week) -> tuple[object, ...]:
     fires = serializers.next_fires(schedule, 1)
-    upcoming = formatting.age(fires[0].due_at, timezone.now()) if fires else "no more"
+    upcoming = formatting.age(fires[0].due_at, timezone.now()) if fires else "none"
     return (
         schedule.name,
         schedule.target,

@@ -30,7 +30,7 @@ schedule_run digits --name digits --cron "0 4 * * *" --change
         parser.add_argument(
             "target",
             metavar="EXPERIMENT-OR-INSTANCE",
-            help="name; an instance wins over an experiment of the same name",
+            help="name of an instance or experiment; if both exist, the instance is used",
         )
         parser.add_argument("--name", help="name of the schedule; default: the name of what it launches")
         parser.add_argument(
@@ -64,7 +64,7 @@ schedule_run digits --name digits --cron "0 4 * * *" --change
         if old is not None and not options["change"]:
             raise WrongUse(f"A schedule named {name} already exists. Use --change to change it, or another --name.")
         if old is None and options["change"]:
-            raise WrongUse(f"There is no schedule {name} to change. `list_schedules` shows which there are.")
+            raise WrongUse(f"There is no schedule {name} to change. Use `list_schedules` to list the schedules.")
         if old is not None:
             schedule = services.change_schedule(old.pk, owner=owner, **values)
         else:

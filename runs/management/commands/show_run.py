@@ -54,7 +54,7 @@ def details(run: RunDocument) -> Iterator[str]:
     """Format the document as lines of text."""
     yield f"  experiment     {run['experiment']}" + (f" (instance {run['instance']})" if run["instance"] else "")
     by = f" by {run['launched_by']}" if run["launched_by"] else ""
-    yield f"  launched       {run['created_at']}{by} from {run['launched_via']}"
+    yield f"  launched       {run['created_at']}{by} from {formatting.via(run['launched_via'])}"
     if run["slot"]:
         yield f"  scheduled for  {run['slot']}" + (f" by schedule {run['schedule']}" if run["schedule"] else "")
     yield f"  configuration  {compact(run['configuration'])}"
@@ -95,7 +95,7 @@ def attempt_details(attempt: AttemptDocument) -> Iterator[str]:
 
 def certificate_details(certificate: dict[str, Any]) -> Iterator[str]:
     """Format a failure report: sentences, the last log lines, processes and stack traces."""
-    yield from (f"    {word}" for word in failure_report.words(certificate))
+    yield from (f"    {sentence}" for sentence in failure_report.sentences(certificate))
     if lines := certificate.get("last_lines"):
         yield "    last log lines:"
         yield from (f"      {line['seq']:>6}  {line['message']}" for line in lines[-SHOWN_LINES:])
@@ -111,7 +111,7 @@ def whereabouts(run: RunDocument, answered: bool) -> Iterator[str]:
     """Format the newest stack traces, and say if they are not current."""
     seen = [attempt["inspection"] for attempt in run["attempts"] if attempt["inspection"]]
     if not answered:
-        yield f"No stack trace of run {run['id']}: it is not running, or its worker does not answer."
+        yield f"No stack trace of run {run['id']}: it is not running, or its worker did not respond in time."
     if seen:
         yield f"Stack trace captured at {seen[-1]['at']} ({seen[-1]['why']}):"
         yield from (f"  {line}" for line in failure_report.processes(seen[-1]["processes"]))

@@ -1,19 +1,27 @@
-// Curves as charts (Chart.js comes with the admin): one by one or together, smoothed, on a log scale, over steps or time.
-const COLOURS = ["#2563eb", "#ea580c", "#16a34a", "#9333ea", "#dc2626", "#0891b2", "#ca8a04", "#db2777", "#6366f1", "#65a30d"];
+// Charts of metrics with Chart.js, which comes with the admin: one by one or together, smoothed, on a log scale,
+// over steps or time.
+const COLOURS = [
+  "#2563eb", "#ea580c", "#16a34a", "#9333ea", "#dc2626", "#0891b2", "#ca8a04", "#db2777", "#6366f1", "#65a30d",
+];
 const POINTS_MAX = 2000;
 const DRAW_MS = 250;
 
+function lesser(one, two) {
+  if (one === null) return two;
+  return two === null ? one : Math.min(one, two);
+}
+
 // Half as many points, each with the lowest and the highest of two: no spike is lost.
-const least = (values) => values.reduce((one, two) => (one === null ? two : two === null ? one : Math.min(one, two)), null);
+const least = (values) => values.reduce(lesser, null);
 function halved(points) {
-  const found = [];
+  const half = [];
   for (let at = 0; at < points.length; at += 2) {
     const [one, two = points[at]] = points.slice(at, at + 2);
     const high = least([one[4], two[4]].map((value) => (value === null ? null : -value)));
     const gaps = at + 1 < points.length ? one[5] + two[5] : one[5];
-    found.push([two[0], two[1], two[2], least([one[3], two[3]]), high === null ? null : -high, gaps]);
+    half.push([two[0], two[1], two[2], least([one[3], two[3]]), high === null ? null : -high, gaps]);
   }
-  return found;
+  return half;
 }
 
 export class Charts {
@@ -35,9 +43,9 @@ export class Charts {
   async load() {
     if (!this.box || !window.Chart) return;
     try {
-      const answer = await fetch(this.box.dataset.charts, { redirect: "error" });
-      const found = await answer.json();
-      this.curves = new Map(found.curves.map((curve) => [`${curve.run || ""} ${curve.key}`.trim(), curve]));
+      const response = await fetch(this.box.dataset.charts, { redirect: "error" });
+      const { curves } = await response.json();
+      this.curves = new Map(curves.map((curve) => [`${curve.run || ""} ${curve.key}`.trim(), curve]));
       this.draw();
     } catch { /* the plain charts stay */ }
   }
@@ -48,7 +56,7 @@ export class Charts {
       if (kind !== "metric") continue;
       const curve = this.curves.get(key) || { key, points: [] };
       const last = curve.points.at(-1);
-      if (last && last[1] >= time && last[0] >= (step ?? 0)) continue; // it came with what was loaded
+      if (last && last[1] >= time && last[0] >= (step ?? 0)) continue; // already loaded
       curve.points.push([step ?? curve.points.length, time, number, number, number, number === null ? 1 : 0]);
       if (curve.points.length > POINTS_MAX) curve.points = halved(curve.points);
       this.curves.set(key, curve);
@@ -76,7 +84,10 @@ export class Charts {
       return { x: this.set.axis === "time" ? time - first : step, y: value === null ? null : mean / weight };
     });
     const colour = COLOURS[index % COLOURS.length];
-    const line = { label, data, borderColor: colour, backgroundColor: colour, borderWidth: 1.75, pointRadius: data.length === 1 ? 3 : 0, pointHitRadius: 8 };
+    const line = {
+      label, data, borderColor: colour, backgroundColor: colour, borderWidth: 1.75,
+      pointRadius: data.length === 1 ? 3 : 0, pointHitRadius: 8,
+    };
     const band = (which) => data.map(({ x }, at) => ({ x, y: points[at][which] ?? null }));
     const plain = { borderWidth: 0, pointRadius: 0, pointHitRadius: 0, backgroundColor: `${colour}33`, isExtra: true };
     const hasBand = points.some(([, , , low, high]) => low !== high);
@@ -86,12 +97,16 @@ export class Charts {
       line,
       { ...plain, label: `${label} highest`, data: hasBand ? band(4) : [], fill: "+1" },
       { ...plain, label: `${label} lowest`, data: hasBand ? band(3) : [] },
-      { ...plain, label: `${label} NaN or infinite`, data: gaps, showLine: false, pointRadius: 5, pointStyle: "crossRot", borderWidth: 2, borderColor: "#dc2626", pointHitRadius: 8 },
+      {
+        ...plain, label: `${label} NaN or infinite`, data: gaps, showLine: false, pointRadius: 5,
+        pointStyle: "crossRot", borderWidth: 2, borderColor: "#dc2626", pointHitRadius: 8,
+      },
     ];
   }
 
   nonfinite(key) {
-    const count = [...this.curves.values()].filter((curve) => curve.key === key).flatMap((curve) => curve.points).reduce((sum, point) => sum + (point[5] || 0), 0);
+    const points = [...this.curves.values()].filter((curve) => curve.key === key).flatMap((curve) => curve.points);
+    const count = points.reduce((sum, point) => sum + (point[5] || 0), 0);
     return count ? ` (${count.toLocaleString("en")} value${count === 1 ? " is" : "s are"} NaN or infinite)` : "";
   }
 
@@ -101,14 +116,24 @@ export class Charts {
     this.box.hidden = !groups.size;
     document.querySelectorAll("[data-plain-charts]").forEach((plain) => { plain.hidden = groups.size > 0; });
     for (const [name, chart] of this.charts) {
-      if (anew || !groups.has(name)) { chart.canvas.closest("figure").remove(); chart.destroy(); this.charts.delete(name); }
+      if (!anew && groups.has(name)) continue;
+      chart.canvas.closest("figure").remove();
+      chart.destroy();
+      this.charts.delete(name);
     }
     for (const [name, curves] of groups) {
       const datasets = curves.flatMap((curve, index) => this.data(curve, index));
       const chart = this.charts.get(name);
-      if (chart) { chart.data.datasets.forEach((set, index) => Object.assign(set, datasets[index])); chart.data.datasets.push(...datasets.slice(chart.data.datasets.length)); chart.options.plugins.title.text = name + this.nonfinite(name); chart.update("none"); }
+      if (chart) this.update(name, chart, datasets);
       else this.charts.set(name, this.make(name, datasets));
     }
+  }
+
+  update(name, chart, datasets) {
+    chart.data.datasets.forEach((set, index) => Object.assign(set, datasets[index]));
+    chart.data.datasets.push(...datasets.slice(chart.data.datasets.length));
+    chart.options.plugins.title.text = name + this.nonfinite(name);
+    chart.update("none");
   }
 
   make(name, datasets) {
@@ -128,8 +153,20 @@ export class Charts {
       options: {
         animation: false, maintainAspectRatio: false, parsing: false, normalized: true, spanGaps: false,
         interaction: { mode: "nearest", axis: "x", intersect: false },
-        scales: { x: { type: "linear", ...axis, title: { display: this.set.axis === "time", text: "seconds", color: quiet } }, y: { type: this.set.log ? "logarithmic" : "linear", ...axis } },
-        plugins: { legend: { display: datasets.filter((set) => !set.isExtra).length > 1, labels: { color: quiet, boxWidth: 12, boxHeight: 2, filter: ({ datasetIndex }) => !datasets[datasetIndex].isExtra } }, title: { display: Boolean(name), text: name + this.nonfinite(name), align: "start", color: quiet } },
+        scales: {
+          x: { type: "linear", ...axis, title: { display: this.set.axis === "time", text: "seconds", color: quiet } },
+          y: { type: this.set.log ? "logarithmic" : "linear", ...axis },
+        },
+        plugins: {
+          legend: {
+            display: datasets.filter((set) => !set.isExtra).length > 1,
+            labels: {
+              color: quiet, boxWidth: 12, boxHeight: 2,
+              filter: ({ datasetIndex }) => !datasets[datasetIndex].isExtra,
+            },
+          },
+          title: { display: Boolean(name), text: name + this.nonfinite(name), align: "start", color: quiet },
+        },
       },
     });
   }

@@ -1,4 +1,4 @@
-// The lines of a run's page: a window of a few thousand onto what may be millions.
+// Log lines of a run's page: a window of a few thousand onto what may be millions.
 const LINES_MAX = 3000;
 const NEAR_PX = 400;
 const AT_END_PX = 40;
@@ -21,7 +21,7 @@ export class Lines {
     this.button.hidden = this.wrap.hidden = false;
     if (this.following && !location.hash.startsWith("#L")) this.toEnd();
     this.listen();
-    this.tell();
+    this.showState();
   }
 
   get end() { return this.at.split("/")[0]; }
@@ -38,7 +38,9 @@ export class Lines {
       const link = event.target.closest("[data-place]");
       if (!link) return;
       event.preventDefault();
-      link.dataset.place === "newest" ? this.follow() : this.go(link.dataset.place === "first" ? this.with({ after: "1.0" }) : this.links[link.dataset.place]);
+      const place = link.dataset.place;
+      if (place === "newest") this.follow();
+      else this.go(place === "first" ? this.with({ after: "1.0" }) : this.links[place]);
     });
     this.form.addEventListener("submit", (event) => { event.preventDefault(); this.filter(); });
     this.form.addEventListener("change", (event) => { if (event.target.tagName === "SELECT") this.filter(); });
@@ -60,69 +62,71 @@ export class Lines {
     return go ? this.go(this.with({ go })) : this.follow();
   }
 
-  // Only the latest question counts: an earlier one that is still unanswered is given up.
+  // Only the latest request counts: an earlier one that is still unanswered is aborted.
   async fetch(query) {
     this.asking?.abort();
     const asking = (this.asking = new AbortController());
     this.busy = true;
     try {
-      const answer = await fetch(new URL(`../lines/${query}`, location.href), { redirect: "error", signal: asking.signal });
-      if (!answer.ok) throw new Error(answer.statusText);
-      const found = await answer.json();
-      return this.asking === asking ? found : undefined;
+      const url = new URL(`../lines/${query}`, location.href);
+      const response = await fetch(url, { redirect: "error", signal: asking.signal });
+      if (!response.ok) throw new Error(response.statusText);
+      const page = await response.json();
+      return this.asking === asking ? page : undefined;
     } catch {
-      if (this.asking === asking) this.say("The server is not responding.", "lost");
+      if (this.asking === asking) this.announce("The server is not responding.", "lost");
     } finally {
       if (this.asking === asking) this.busy = false;
     }
   }
 
-  // Another place: the list is made anew from it.
+  // Show the lines from another place.
   async go(query) {
-    const found = await this.fetch(query);
-    if (!found) return;
-    if (found.problem) return this.warn(found.problem); // the page stays where it is
-    this.list.innerHTML = found.html; // rendered and escaped by the server
+    const page = await this.fetch(query);
+    if (!page) return;
+    if (page.problem) return this.warn(page.problem); // the page stays where it is
+    this.list.innerHTML = page.html; // rendered and escaped by the server
     this.attached = this.following = false;
-    this.links = found.links;
-    this.shown(found);
-    history.replaceState(null, "", query + (found.target ? `#L${found.target}` : ""));
-    const target = found.target && document.getElementById(`L${found.target}`);
-    target ? target.scrollIntoView({ block: "center" }) : (this.list.scrollTop = query.includes("before=") ? this.list.scrollHeight : 0);
+    this.links = page.links;
+    this.shown(page);
+    history.replaceState(null, "", query + (page.target ? `#L${page.target}` : ""));
+    const target = page.target && document.getElementById(`L${page.target}`);
+    if (target) target.scrollIntoView({ block: "center" });
+    else this.list.scrollTop = query.includes("before=") ? this.list.scrollHeight : 0;
     this.reopen();
   }
 
-  // The newest lines, and those that come.
+  // Show the newest lines, and those that arrive.
   async follow() {
-    const found = await this.fetch(this.query);
-    if (!found) return;
-    this.list.innerHTML = found.html;
-    this.at = `${found.lines}/${this.at.split("/")[1] || ""}`;
-    this.links = found.links;
+    const page = await this.fetch(this.query);
+    if (!page) return;
+    this.list.innerHTML = page.html;
+    this.at = `${page.lines}/${this.at.split("/")[1] || ""}`;
+    this.links = page.links;
     this.attached = this.following = true;
     this.missed = 0;
-    this.shown(found);
+    this.shown(page);
     history.replaceState(null, "", this.query === "?" ? location.pathname : this.query);
     this.toEnd();
     this.reopen();
   }
 
   toggle() {
-    if (this.following) { this.following = false; return this.tell(); }
+    if (this.following) { this.following = false; return this.showState(); }
     if (!this.attached) return this.follow();
     this.following = true;
     this.toEnd();
-    this.tell();
+    this.showState();
   }
 
-  shown(found) {
+  shown(page) {
     const empty = this.page.querySelector("[data-empty]");
-    empty.textContent = found.empty;
+    empty.textContent = page.empty;
     empty.hidden = this.list.childElementCount > 0;
-    this.page.querySelector("[data-matches]").textContent = found.matches;
-    this.warn(found.problem || found.notice);
+    this.page.querySelector("[data-matches]").textContent = page.matches;
+    this.warn(page.problem || page.notice);
     for (const name of ["older", "newer"]) this.page.querySelector(`[data-place="${name}"]`).hidden = !this.links[name];
-    this.tell();
+    this.showState();
   }
 
   warn(text) {
@@ -133,10 +137,12 @@ export class Lines {
   countMatches(count) {
     const node = this.page.querySelector("[data-matches]");
     const total = node.textContent && Number(node.textContent.replace(/[^0-9]/g, "")) + count;
-    if (total) node.textContent = node.textContent.replace(/[0-9][0-9,]*.*/, `${total.toLocaleString("en")} matching line${total === 1 ? "" : "s"}`);
+    if (!total) return;
+    const text = `${total.toLocaleString("en")} matching line${total === 1 ? "" : "s"}`;
+    node.textContent = node.textContent.replace(/[0-9][0-9,]*.*/, text);
   }
 
-  // New lines of the stream, each put where it belongs; one that is there already is not put twice.
+  // Insert new lines of the stream in order, each once.
   add(html) {
     const box = document.createElement("template");
     box.innerHTML = html;
@@ -152,11 +158,12 @@ export class Lines {
       if (this.following) this.toEnd();
       this.page.querySelector("[data-empty]").hidden = true;
     }
-    this.tell();
+    this.showState();
   }
 
   place(row) {
-    const after = (other) => Number(other.dataset.attempt) - Number(row.dataset.attempt) || Number(other.dataset.seq) - Number(row.dataset.seq);
+    const difference = (other, name) => Number(other.dataset[name]) - Number(row.dataset[name]);
+    const after = (other) => difference(other, "attempt") || difference(other, "seq");
     let before = this.list.lastElementChild;
     while (before && after(before) > 0) before = before.previousElementSibling;
     before ? before.after(row) : this.list.prepend(row);
@@ -175,7 +182,7 @@ export class Lines {
     if (this.attached && this.following !== below < AT_END_PX && !this.busy) {
       this.following = below < AT_END_PX;
       if (this.following) this.missed = 0;
-      this.tell();
+      this.showState();
     }
     if (this.busy) return;
     if (scrollTop < NEAR_PX && this.links.older && !this.following) return this.extend("older");
@@ -183,19 +190,22 @@ export class Lines {
   }
 
   async extend(way) {
-    const found = await this.fetch(this.links[way]);
-    if (!found) return;
+    const page = await this.fetch(this.links[way]);
+    if (!page) return;
     const { scrollTop, scrollHeight } = this.list;
-    this.list.insertAdjacentHTML(way === "older" ? "afterbegin" : "beforeend", found.html);
-    this.links[way] = found.links[way] || "";
+    this.list.insertAdjacentHTML(way === "older" ? "afterbegin" : "beforeend", page.html);
+    this.links[way] = page.links[way] || "";
     if (way === "older") {
       this.list.scrollTop = scrollTop + this.list.scrollHeight - scrollHeight;
-      if (this.list.childElementCount > LINES_MAX) { this.trim("lastElementChild", "newer", "after"); this.attached = false; }
+      if (this.list.childElementCount > LINES_MAX) {
+        this.trim("lastElementChild", "newer", "after");
+        this.attached = false;
+      }
     } else {
       this.trim("firstElementChild", "older", "before");
       this.list.scrollTop = scrollTop + this.list.scrollHeight - scrollHeight - (this.list.scrollHeight - scrollHeight);
     }
-    this.shown(found);
+    this.shown(page);
   }
 
   toEnd() {
@@ -203,26 +213,26 @@ export class Lines {
     this.bottom = this.list.scrollTop;
   }
 
-  // Whether somebody has scrolled up since, also if the event of it is still to come: new lines must not pull them back.
+  // True once somebody has scrolled up, even if the scroll event is still pending: new lines must not pull them back.
   movedUp() {
     const { scrollTop, scrollHeight, clientHeight } = this.list;
     return this.following && scrollTop < this.bottom && scrollHeight - scrollTop - clientHeight >= AT_END_PX;
   }
 
-  tell() {
+  showState() {
     this.button.setAttribute("aria-pressed", this.following);
     const missed = this.missed && !this.following ? ` (${this.missed.toLocaleString("en")} new)` : "";
     this.button.textContent = this.following ? "Following" : `Follow${missed}`;
     this.button.dataset.is = this.state || "";
   }
 
-  // Said once, for all and for those who listen.
-  say(text, state) {
+  // Show the state of the connection, and announce it to screen readers.
+  announce(text, state) {
     this.state = state;
-    this.page.querySelector("[data-said]").textContent = text;
+    this.page.querySelector("[data-announcement]").textContent = text;
     if (state === "lost") this.warn(text);
     else if (this.wasLost) this.warn("");
     this.wasLost = state === "lost";
-    this.tell();
+    this.showState();
   }
 }

@@ -1,4 +1,4 @@
-// Parts of a page that the server renders anew every few seconds while somebody looks.
+// Reload parts of a page every few seconds while the page is visible.
 const EVERY_MS = 3000;
 
 async function refresh(node) {
@@ -9,7 +9,7 @@ async function refresh(node) {
       const html = await answer.text();
       if (html !== node.shown) node.innerHTML = node.shown = html; // of the template that made the page
     }
-  } catch { /* the next one may come through */ }
+  } catch { /* the next request may succeed */ }
 }
 
 for (const node of document.querySelectorAll("[data-refresh]")) setInterval(() => refresh(node), EVERY_MS);

@@ -1,5 +1,5 @@
-// An open run page, kept true by a stream of events; where there is none, by asking again and again.
-// A lost connection goes on from the id of the last event: nothing is shown twice or left out.
+// Keep an open run page up to date: from a stream of events, or by polling where there is none.
+// A lost connection resumes at the id of the last event: nothing is shown twice or left out.
 import { Lines } from "./lines.js";
 import { Charts } from "./charts.js";
 
@@ -15,28 +15,31 @@ const lines = new Lines(page, () => open());
 let stream, timer, token, failures = 0, ended = !page.dataset.live;
 
 function url(name, extra) {
-  const found = new URL(`../${name}/`, location.href);
-  found.search = lines.query;
-  for (const [key, value] of Object.entries(extra)) found.searchParams.set(key, value);
-  return found;
+  const address = new URL(`../${name}/`, location.href);
+  address.search = lines.query;
+  for (const [key, value] of Object.entries(extra)) address.searchParams.set(key, value);
+  return address;
 }
 
-// Parts are HTML of the server, by the templates that made the page.
+// Parts are HTML of the server, from the same templates as the page.
 async function fetchParts(only = "parts") {
   const known = [...page.querySelectorAll("[data-part]")].map((node) => node.dataset.token).join(",");
-  const answer = await fetch(url("live", { seen: lines.end, known, only }), { headers: { Accept: "application/json" }, redirect: "error" });
+  const address = url("live", { seen: lines.end, known, only });
+  const answer = await fetch(address, { headers: { Accept: "application/json" }, redirect: "error" });
   if (answer.status === 403 || answer.status === 404) location.reload();
   if (!answer.ok) throw new Error(answer.statusText);
-  const found = await answer.json();
-  for (const [name, { html, token: mark }] of Object.entries(found.parts)) {
+  const news = await answer.json();
+  for (const [name, { html, token: mark }] of Object.entries(news.parts)) {
     const node = part(name);
     const opened = [...node.querySelectorAll("details")].map((details) => details.open);
     node.innerHTML = html;
     node.dataset.token = mark;
-    node.querySelectorAll("details").forEach((details, index) => { if (index < opened.length) details.open = opened[index]; });
+    [...node.querySelectorAll("details")].slice(0, opened.length).forEach((details, index) => {
+      details.open = opened[index];
+    });
   }
-  if (found.parts.outcome) charts.load();
-  return found;
+  if (news.parts.outcome) charts.load();
+  return news;
 }
 
 function show(state) {
@@ -69,27 +72,27 @@ function open() {
     stream.close();
     await fetchParts().catch(() => {});
     charts.load();
-    lines.say("The run has ended.", "ended");
+    lines.announce("The run has ended.", "ended");
   });
-  stream.onopen = () => { failures = 0; lines.say("", "live"); };
+  stream.onopen = () => { failures = 0; lines.announce("", "live"); };
   stream.onerror = () => {
-    lines.say("Connection lost. Reconnecting…", "lost");
+    lines.announce("Connection lost. Reconnecting…", "lost");
     if (stream.readyState === EventSource.CLOSED) timer = setTimeout(poll, POLL_MS);
   };
 }
 
-// Without a stream: the same lines and parts, asked for; every while the stream is tried again.
+// Without a stream: poll for the same lines and parts, and try the stream again from time to time.
 async function poll(since = Date.now()) {
   try {
-    const found = await fetchParts("all");
-    lines.add(found.lines);
-    lines.at = `${found.seen}/${lines.at.split("/")[1] || ""}`;
+    const news = await fetchParts("all");
+    lines.add(news.lines);
+    lines.at = `${news.seen}/${lines.at.split("/")[1] || ""}`;
     failures = 0;
-    if (found.done && !found.more) { ended = true; return lines.say("The run has ended.", "ended"); }
-    lines.say("", "live");
+    if (news.done && !news.more) { ended = true; return lines.announce("The run has ended.", "ended"); }
+    lines.announce("", "live");
   } catch {
     failures += 1;
-    lines.say("Connection lost. Reconnecting…", "lost");
+    lines.announce("Connection lost. Reconnecting…", "lost");
   }
   if (!failures && Date.now() - since > STREAM_AGAIN_MS) return open();
   timer = setTimeout(poll, Math.min(POLL_MAX_MS, POLL_MS * 2 ** failures), since);
@@ -116,7 +119,8 @@ const help = page.querySelector("[data-help]");
 help.hidden = false;
 help.addEventListener("click", keys["?"]);
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog[open]")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, select, textarea, dialog[open]")) return;
   const act = keys[event.key];
   if (act) { event.preventDefault(); act(); }
 });
@@ -125,4 +129,4 @@ window.addEventListener("pageshow", (event) => { if (event.persisted) location.r
 setInterval(countDown, 250);
 charts.load();
 open();
-if (ended) lines.say("", "ended");
+if (ended) lines.announce("", "ended");

@@ -1,7 +1,9 @@
-// Times by the reader's clock, a page that keeps itself true, and a timetable in words as one types it.
+// Times in the reader's time zone, a page that updates itself, and a description of a timetable while it is typed.
 const EVERY_MS = 5000;
 const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
-const parts = { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+const parts = {
+  weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23",
+};
 
 function local(moment) {
   const date = new Date(moment);
@@ -19,7 +21,7 @@ function showTimes(root) {
   for (const head of root.querySelectorAll("[data-zone]")) head.textContent = `${here} (yours)`;
 }
 
-// The page as the server makes it now; parts that have changed are replaced, but for one that somebody is in.
+// Replace the parts of the page that have changed, except one that has the focus.
 async function renew() {
   const answer = await fetch(`${location.pathname}?bare`, { redirect: "error" });
   if (!answer.ok) return;
@@ -28,26 +30,27 @@ async function renew() {
     const now = news.getElementById(part.id);
     if (!now || part.contains(document.activeElement)) continue;
     showTimes(now);
-    if (part.innerHTML !== now.innerHTML) part.innerHTML = now.innerHTML; // of the template that made the page
+    if (part.innerHTML !== now.innerHTML) part.innerHTML = now.innerHTML; // from the template that made the page
   }
 }
 
 const FIELDS = ["name", "kind", "cron", "every_s", "dates", "time_zone", "starts_at", "ends_at", "jitter_s"];
 const MAIN = { cron: "cron", interval: "every_s", dates: "dates" };
 const NONE_LEFT = "None: all scheduled times are past.";
-const made = (tag, text, name = "") => Object.assign(document.createElement(tag), { textContent: text, className: name });
+const made = (tag, textContent, className = "") =>
+  Object.assign(document.createElement(tag), { textContent, className });
 
-// A line at a field: what its timetable is in words, or what is wrong.
-function say(field, text, isWrong) {
-  document.querySelector(".sched-said")?.remove();
+// Show below a field the description of its timetable, or what is wrong with it.
+function annotate(field, text, isWrong) {
+  document.querySelector(".sched-note")?.remove();
   for (const input of document.querySelectorAll("[data-wrong]")) {
     input.removeAttribute("aria-invalid");
     delete input.dataset.wrong;
   }
   const input = document.getElementById(`id_${field}`);
   const row = input?.closest(`.field-${field}`);
-  if (!row || !text || (isWrong && row.textContent.includes(text))) return; // the server has said so already
-  const line = made("p", text, isWrong ? "sched-said sched-wrong" : "sched-said");
+  if (!row || !text || (isWrong && row.textContent.includes(text))) return; // the server shows it already
+  const line = made("p", text, isWrong ? "sched-note sched-wrong" : "sched-note");
   line.setAttribute("aria-live", "polite");
   input.after(line);
   if (isWrong) input.setAttribute("aria-invalid", (input.dataset.wrong = "true"));
@@ -57,7 +60,7 @@ function follow(box) {
   const inputs = FIELDS.map((name) => document.getElementById(`id_${name}`)).filter(Boolean);
   const part = (name) => box.querySelector(`[data-${name}]`);
   const main = () => document.getElementById(`id_${MAIN[document.getElementById("id_kind")?.value]}`);
-  let asked = 0;
+  let latest = 0;
   let timer;
 
   function fires(answer) {
@@ -70,13 +73,13 @@ function follow(box) {
     part("fires").replaceChildren(...(rows.length ? rows : [made("tr", NONE_LEFT)]));
   }
 
-  function tell(answer) {
+  function render(answer) {
     part("ahead").hidden = !answer.words;
     part("words").textContent = answer.words || "Enter a valid schedule";
     part("problem").hidden = !answer.problem;
     part("problem").textContent = answer.problem || "";
-    if (answer.problem) return say(answer.field, answer.problem, true);
-    say(main()?.name, answer.words, false);
+    if (answer.problem) return annotate(answer.field, answer.problem, true);
+    annotate(main()?.name, answer.words, false);
     if (!answer.words) return;
     fires(answer);
     part("slots").replaceChildren(...answer.slots.map((slot) => made("li", slot)));
@@ -84,15 +87,15 @@ function follow(box) {
   }
 
   async function ask() {
-    const mine = ++asked;
-    if (!main()?.value.trim()) return tell({});
+    const mine = ++latest;
+    if (!main()?.value.trim()) return render({});
     const query = new URLSearchParams([["key", box.dataset.key], ...inputs.map((input) => [input.name, input.value])]);
     try {
       const response = await fetch(`${box.dataset.preview}?${query}`, { headers: { Accept: "application/json" } });
       const answer = await response.json();
-      if (mine === asked) tell(answer);
+      if (mine === latest) render(answer);
     } catch {
-      if (mine === asked) tell({ problem: "The server is not responding." });
+      if (mine === latest) render({ problem: "The server is not responding." });
     }
   }
 
@@ -120,7 +123,9 @@ function follow(box) {
 function start() {
   showTimes(document);
   if (document.querySelector("[data-live]")) {
-    setInterval(() => { if (!document.hidden) renew().catch(() => { /* the next one may come through */ }); }, EVERY_MS);
+    setInterval(() => {
+      if (!document.hidden) renew().catch(() => { /* the next request may succeed */ });
+    }, EVERY_MS);
   }
   const box = document.querySelector("[data-preview]");
   if (!box) return;

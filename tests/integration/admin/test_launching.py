@@ -149,7 +149,7 @@ def test_rules_of_retries_are_a_list_as_well(operator: Client) -> None:
     answer = fill(operator, LAYERED, **{"!do": "add retries.rules"})
     answer = send(operator, LAYERED, sent_of(answer.content), **{"!do": "add retries.rules"})
     answer = send(operator, LAYERED, sent_of(answer.content))
-    assert "This kind has a rule already." in at(answer, "retries.rules.n1.kind")
+    assert "This kind already has a rule." in at(answer, "retries.rules.n1.kind")
     again = {"retries.rules.n1.kind": "crashed", "retries.rules.n1.times": "7"}
     send(operator, LAYERED, sent_of(answer.content), **again)
     assert Run.objects.get().retries["crashed"]["times"] == 7
@@ -225,7 +225,9 @@ def test_an_instance_is_launched_with_its_secrets_unless_it_was_changed_meanwhil
     assert "hush" not in text(page)
     instance.description = "newer"
     instance.save()
-    assert "Somebody has changed it" in str(send(operator, url, sent_of(page.content)).context["form"].errors)
+    assert "It was changed after you opened this page" in str(
+        send(operator, url, sent_of(page.content)).context["form"].errors
+    )
     fill(operator, url, configuration__epochs="4")
     run = Run.objects.get()
     assert (run.instance, run.tags, run.configuration) == (instance, ["t"], layered(token="hush", epochs=4))
