@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from runs.folders import stacks_file
 from runs.forkserver.client import Child, ChildSpec, Exit, ForkServer
 from runs.lines.folding import Folding
 from runs.lines.records import LINE, TEXT, End
@@ -32,14 +33,16 @@ _numbers = itertools.count(1)
 def spec(
     folder: Path, experiment: str = "probe", *, restored: dict[str, Any] | None = None, **configuration: Any
 ) -> ChildSpec:
+    key = AttemptKey(next(_numbers), 1)
     return ChildSpec(
-        key=AttemptKey(next(_numbers), 1),
+        key=key,
         experiment=experiment,
         configuration=configuration,
         limits={},
         seed=42,
         slot="2026-01-02T03:04:05+00:00",
         folder=folder / "run",
+        stacks_path=stacks_file(folder / "run", key.number),
         restored=restored,
         line_max_bytes=256 * 1024,
         record_max_bytes=2 * 1024 * 1024,
