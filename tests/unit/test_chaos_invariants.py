@@ -35,7 +35,7 @@ def whole() -> Evidence:
     """Of a run that went as it should: three steps, one line each, in one attempt."""
     run = Run(pk=1, status=Status.COMPLETED, seed=5, attempt=1, configuration={"steps": STEPS})
     run.summary = expected(5, STEPS)
-    counts = {"lines_min": 3, "lines_max": 3, "results_min": 3, "results_max": 3}
+    counts: dict[str, Any] = {"lines_min": 3, "lines_max": 3, "results_min": 3, "results_max": 3}
     execution = Execution(1, begun_at=[10.0], last_at=12.0, kept=3, **counts)
     stored: dict[str, Any] = {"lines_stored": [[1, 3]], "results_stored": [[1, 3]]}
     points: list[tuple[int, int | None]] = [(seq, seq - 1) for seq in range(1, STEPS + 1)]
