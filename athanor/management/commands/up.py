@@ -91,7 +91,7 @@ class Command(RunsCommand):
         elif now["up"]:
             self.print(f"Up since {now['since']}, process {now['pid']}: {now['url']}/\n")
             rows = (
-                (p["role"], p["pid"], p["state"], p["since"][:19], p["restarts"], p["log_file"])
+                (p["role"], p["pid"] or "-", p["state"], p["since"][:19], p["restarts"], p["log_file"])
                 for p in now["processes"]
             )
             self.print(table(rows, ("role", "pid", "state", "since", "restarts", "log file")))
