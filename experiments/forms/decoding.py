@@ -35,7 +35,7 @@ from experiments.validation import unmasked
 Sent = Mapping[str, Sequence[str]]
 """Name of an input → its values."""
 
-TYPE_AGAIN = "Type it again: secrets are not sent back to the browser. Or check the box below to discard it."
+TYPE_AGAIN = "Enter it again: secrets are not sent back to the browser. Or check the box below to discard it."
 JSON_MAX_CHARS = 1_000_000
 
 

@@ -59,7 +59,7 @@ class InstanceForm(EditableForm, _ModelForm):
         if "experiment" in self.fields:
             self.fields["experiment"].choices = choices(self.instance.experiment)  # type: ignore[attr-defined]
         if experiment and "queue" in self.fields:
-            self.fields["queue"].widget.attrs["placeholder"] = f"{experiment.queue}, as declared"
+            self.fields["queue"].widget.attrs["placeholder"] = f"{experiment.queue} (default)"
 
     def _generate_configuration(self, name: str, experiment: Entry | None) -> None:
         """Add the configuration field, without stored values of another experiment: secrets must not move to it."""

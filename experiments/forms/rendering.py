@@ -151,7 +151,7 @@ class Drawer:
         was_typed = self._last(node.name) != "" or self._last(node.name + AGAIN) == "on"
         if was_typed:
             node.hidden.append((node.name + AGAIN, "on"))
-            node.notes.append("Type it again: secrets are not sent back to the browser.")
+            node.notes.append("Enter it again: secrets are not sent back to the browser.")
             node.extras.append((node.name + KEEP, f"Use {fallback} instead", self._last(node.name + KEEP) == "on"))
         if node.field.nullable and is_stored:
             node.extras.append((node.name + CLEAR, "Remove it", self._last(node.name + CLEAR) == "on"))

@@ -95,7 +95,7 @@ def _limit(name: str, info: Any, declared: Any) -> FormField:
         title=title,
         description=info.description or "",
         hints=("as 512M, 4G" if is_size else "as 90s, 10m, 2h", *([f"or {NO_LIMIT}"] if info.default is None else [])),
-        placeholder=f"{_limit_text(name, declared) if declared is not None else NO_LIMIT}, as declared",
+        placeholder=f"{_limit_text(name, declared) if declared is not None else NO_LIMIT} (default)",
         default="",
     )
 
@@ -130,10 +130,10 @@ def _read_limit(name: str, text: str) -> float | None:
 
 
 class RetryRule(Retry):
-    """A rule replaces the declared policy for its kind of failure."""
+    """Rule of the form: it replaces the declared policy for its failure kind."""
 
-    kind: RetriedKind = Field("error", title="After a failure of the kind")
-    times: int = Field(1, ge=0, le=1000, title="Times", description="More attempts after failures of this kind")
+    kind: RetriedKind = Field("error", title="Failure kind")
+    times: int = Field(1, ge=0, le=1000, title="Times", description="Further attempts after failures of this kind")
 
 
 class _Rules(BaseModel):
@@ -144,7 +144,7 @@ def retries_source(experiment: Entry, initial: Mapping[str, Any]) -> Source:
     """Return the source of retries as a list of rules; `initial`: failure kind → policy of the launch."""
     declared = retries_in_force(experiment.retries, on_lost=experiment.on_lost, max_attempts=experiment.max_attempts)
     root = describe_form(_Rules)
-    help_text = f"As declared: {_retries_text(declared)}. {RetryRule.__doc__}"
+    help_text = f"Default: {_retries_text(declared)}. A rule replaces the default for its failure kind."
     root = replace(root, fields=(replace(root.fields[0], description=help_text),))
     rules = [{"kind": kind, **policy} for kind, policy in initial.items() if policy != declared.get(kind)]
     return Source(root, {"rules": rules}, lambda entered: _checked_rules(experiment, entered))

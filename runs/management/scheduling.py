@@ -135,7 +135,7 @@ def screen(schedule: Schedule, now: datetime, *, slots: int = 0) -> Iterator[str
         local = fire.due_at.astimezone(zone)
         yield f"  next           {local:%a %Y-%m-%d %H:%M:%S %Z} ({formatting.age(fire.due_at, now)})"
     if not fires:
-        yield "  next           none: all its scheduled times are in the past"
+        yield "  next           none: all scheduled times have passed"
     for row in serializers.last_slots(schedule, slots):
         yield f"  {row_line(row)}"
 

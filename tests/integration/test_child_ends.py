@@ -236,3 +236,20 @@ def test_a_wait_ends_early_when_the_run_is_stopped(
     server.stop()
     assert heard.end == {"outcome": "returned"}
     assert "stopped 1 thread (uploader)" in heard.lines("system")[-1]
+
+
+def test_an_interpreter_that_hangs_at_its_end_is_ended_and_its_stacks_are_kept(
+    impatient: ForkServer, tmp_path: Path
+) -> None:
+    """No thread can run `check`, since C code holds the interpreter's lock: faulthandler's timer ends the process."""
+    about = spec(tmp_path, "hanging", hard_limit_extra_s=0.5)
+    heard = run(impatient, about)
+
+    stacks = about.stacks_path.read_text()
+    assert stacks.startswith("Timeout (0:00:02.500000)!\n")
+    assert " in hang_in_c\n" in stacks
+    assert " in finalize\n" in stacks
+    assert heard.lines("log") == ["returning"]
+    assert heard.lines("system") == []
+    assert heard.end is None
+    assert (heard.exit.status, heard.exit.signal) == (1, None)

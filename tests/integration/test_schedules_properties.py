@@ -65,7 +65,7 @@ class Beats(RuleBasedStateMachine):
     def beat(self) -> None:
         tick()
 
-    @rule(where=st.sampled_from(["save_schedules", "settled_already", "decide"]))
+    @rule(where=st.sampled_from(["save_schedules", "settled_slots", "decide"]))
     def a_beat_crashes(self, where: str) -> None:
         with patch.object(apply, where, side_effect=DatabaseError("killed")):
             tick()

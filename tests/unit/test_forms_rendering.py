@@ -84,7 +84,7 @@ def test_no_secret_is_shown_neither_stored_nor_typed() -> None:
     typed = {name: ["hush"] for name in (f"{NAME}.secret", f"{NAME}.password", f"{NAME}.layers.0.key")}
     page = form_of(configuration, {**encode(ROOT, configuration, NAME), **typed, f"{NAME}.epochs": ["0"]})
     assert "hush" not in page
-    assert page.count("Type it again: secrets are not sent back") == 3
+    assert page.count("Enter it again: secrets are not sent back") == 3
 
 
 def test_a_configuration_that_no_longer_fits_shows_no_secret_either() -> None:

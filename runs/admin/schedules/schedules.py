@@ -188,7 +188,8 @@ class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransaction
         schedule.refresh_from_db()
         if not serializers.next_fires(schedule, 1):
             messages.warning(
-                request, "It will not launch anything: all scheduled times are past. A backfill can still launch them."
+                request,
+                "It will not launch anything: all scheduled times have passed. A backfill can still launch them.",
             )
         return HttpResponseRedirect(schedule.get_absolute_url())
 

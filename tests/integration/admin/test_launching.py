@@ -70,7 +70,7 @@ def test_the_form_shows_defaults_help_and_bounds(operator: Client) -> None:
     assert sent_of(page.content)["configuration.layers.1.units"] == ["16"]
     assert re.search(r'Over the data <span class="af-hints">1 to 100 · default 3<', at(page, "configuration.epochs"))
     assert 'aria-describedby="id_configuration.epochs-help"' in at(page, "configuration.epochs")
-    assert "As declared: lost 2 times, error 1 time. A rule replaces" in text(page)
+    assert "Default: lost 2 times, error 1 time. A rule replaces" in text(page)
 
 
 def test_an_untouched_form_launches_the_defaults(operator: Client) -> None:
@@ -238,9 +238,9 @@ def test_secrets_never_come_back_not_even_those_just_typed(operator: Client) -> 
     answer = fill(operator, LAYERED, **typed)
     assert answer.status_code == 422
     assert "hush" not in text(answer)
-    assert "Type it again" in at(answer, "configuration.token")
+    assert "Enter it again" in at(answer, "configuration.token")
     again = send(operator, LAYERED, sent_of(answer.content), configuration__epochs="1")
-    assert "Type it again" in at(again, "configuration.layers.0.key")
+    assert "Enter it again" in at(again, "configuration.layers.0.key")
     assert not Run.objects.exists()
 
 
