@@ -1,4 +1,4 @@
-"""The admin of schedules: the list, a schedule's page, its form and who may do what."""
+"""Admin of schedules: the list, a schedule's page, its form and permissions."""
 
 from __future__ import annotations
 
