@@ -1,8 +1,8 @@
 """Launch page: choose an experiment, fill in its form, launch it or save it as an instance.
 
 `?experiment=NAME`, `?instance=ID` or `?run=ID` (again, with changes) selects what to launch. The rest of the query
-fills in the form: `epochs=3&optimizer.rate=0.1`. A key belongs to the configuration if that has a field of this name, or else
-to the launch (`name`, `tags`, `queue`, `priority`, `seed`). Prefixes make it explicit: `launch.seed`,
+fills in the form: `epochs=3&optimizer.rate=0.1`. A key belongs to the configuration if that has a field of this name,
+or else to the launch (`name`, `tags`, `queue`, `priority`, `seed`). Prefixes make it explicit: `launch.seed`,
 `limits.timeout_s`, `configuration.name`.
 """
 
