@@ -1,4 +1,4 @@
-"""The list at a million runs and the page of a run of ten million lines: time at the server, and number of queries.
+"""Benchmark of the list at a million runs and the page of a run of ten million lines: server time and queries.
 
 Run it from the root: `python -m benchmarks.big_lists [runs] [lines] [--database=postgresql]`. On SQLite or a
 PostgreSQL of its own in a folder that is thrown away, or on the database that BENCH_DATABASE_URL names (an empty one).
@@ -55,7 +55,7 @@ def main() -> None:
 
 @contextmanager
 def database(kind: str, folder: Path) -> Iterator[str]:
-    """The URL of an empty one."""
+    """Yield the URL of an empty database."""
     if given := os.environ.get("BENCH_DATABASE_URL"):
         yield given
     elif kind == "sqlite":

@@ -1,4 +1,4 @@
-"""Whether many healthy runs on one worker keep their leases: RUNS runs at once, each with LINES_A_SECOND short lines.
+"""Benchmark of RUNS concurrent runs on one worker, each with LINES_A_SECOND short lines: do they keep their leases?
 
 `python -m benchmarks.many_runs [sqlite|postgresql]` prints how many completed, in how many attempts, and the worst age
 of the worker's heartbeat. Everything is allowed to be slow; no run may be lost.

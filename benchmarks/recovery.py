@@ -1,4 +1,4 @@
-"""How long a run stands still when its worker is killed: from `kill -9` to the next attempt's first line.
+"""Benchmark of recovery: seconds from `kill -9` of a worker to the first line of the next attempt.
 
 Prints one line for each way to recover, the median and the worst of ROUNDS:
 

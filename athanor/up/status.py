@@ -48,7 +48,7 @@ class GroupStatus(TypedDict):
 
 
 class AlreadyUp(Exception):
-    """Another group holds the lock of this folder."""
+    """Raised if another group holds the lock of this folder."""
 
 
 @dataclass

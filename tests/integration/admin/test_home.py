@@ -1,4 +1,4 @@
-"""The home page: a flood of failures hides nothing, and remedies are readable and harmless."""
+"""Home page: many failures hide nothing, and remedies are readable and harmless."""
 
 from __future__ import annotations
 
