@@ -162,7 +162,7 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
             formatting.percent(fraction),
         )
 
-    @display(description="Took")
+    @display(description="Duration")
     def took(self, run: Run) -> str:
         return formatting.duration(formatting.between(run.started_at, run.finished_at or timezone.now()))
 
