@@ -41,7 +41,7 @@ JSON_MAX_CHARS = 1_000_000
 
 @dataclass
 class Decoded:
-    """The decoded configuration, and problems with what could not be read."""
+    """Decoded configuration, and problems with values that could not be read."""
 
     configuration: Any = None
     problems: dict[str, str] = dataclasses.field(default_factory=dict)

@@ -56,12 +56,12 @@ def save(page: Page) -> None:
 
 
 def said(page: Page, field: str) -> Locator:
-    """What the form says at a field, as one types."""
+    """Return the form's text at a field while typing."""
     return page.locator(f".field-{field} .sched-note")
 
 
 def shown(moment: datetime, zone: ZoneInfo) -> str:
-    """As pages write a moment: `Sat 28 Nov 02:30`; with the year if it is another one."""
+    """Format a time as pages do: `Sat 28 Nov 02:30`, with the year unless it is the current one."""
     local = moment.astimezone(zone)
     year = f" {local.year}" if local.year != datetime.now(zone).year else ""
     return f"{local:%a %-d %b}{year} {local:%H:%M}"

@@ -136,7 +136,7 @@ class Heard:
         return self.end.get("summary")
 
     def tree(self) -> list[psutil.Process]:
-        """The processes below the child, now."""
+        """Return the processes below the child, now."""
         with suppress(psutil.NoSuchProcess):
             return psutil.Process(self.child.pid).children(recursive=True)
         return []
@@ -173,7 +173,7 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 def unread_bytes(fd: int) -> int:
-    """How much waits in a pipe."""
+    """Return the number of unread bytes in a pipe."""
     return array.array("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0]
 
 

@@ -1,4 +1,4 @@
-"""The group behind `up`, on small shell commands: real processes, real signals."""
+"""Group behind `up`, with small shell commands: real processes, real signals."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Running:
         return self
 
     def of(self, role: str) -> dict[str, Any]:
-        """What the status says of a role."""
+        """Return the status of a role."""
         entries = [entry for entry in status.current(self.files)["processes"] if entry["role"] == role]
         return dict(entries[0]) if entries else {}
 

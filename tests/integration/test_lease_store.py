@@ -1,4 +1,4 @@
-"""The renewal of leases in the real database: which attempts it renews, and that it waits for nobody."""
+"""Renewal of leases in the real database: renewed attempts, and that it never waits."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def key(attempt: Attempt) -> tuple[int, int]:
 
 
 def left(attempt: Attempt) -> timedelta:
-    """How long its lease still lasts."""
+    """Return the remaining seconds of its lease."""
     attempt.refresh_from_db()
     return attempt.lease_expires_at - timezone.now()
 

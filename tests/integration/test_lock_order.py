@@ -1,4 +1,4 @@
-"""The order in which transactions lock a run and its attempts, and what a held lock holds up."""
+"""Order in which transactions lock a run and its attempts, and statements that a held lock blocks."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def reconcile(attempt: Attempt) -> None:
 
 
 def locked_tables(queries: list[dict[str, str]]) -> list[str]:
-    """The tables of runs and attempts in the order in which their rows are locked."""
+    """Return the tables of runs and attempts in the order in which their rows are locked."""
     found = [(LOCKS.match(query["sql"]), query["sql"]) for query in queries]
     return [match[1] for match, sql in found if match and (sql[0] != "S" or "UPDATE" in sql.rpartition("FOR ")[2])]
 

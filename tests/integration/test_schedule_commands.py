@@ -1,4 +1,4 @@
-"""The commands of schedules: what they answer, and their exit codes."""
+"""Commands of schedules: their output and exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pure parts of chaos: the plan, what journals tell, what samples tell, what protections may be switched off."""
+"""Pure parts of chaos: plan, journals, samples, and the protections that can be disabled."""
 
 from __future__ import annotations
 

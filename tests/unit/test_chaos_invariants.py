@@ -1,4 +1,4 @@
-"""What breaks each invariant of one run, and what does not."""
+"""Failures of each invariant of one run, and harmless differences."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def attempt(
 
 @pytest.fixture
 def whole() -> Evidence:
-    """Of a run that went as it should: three steps, one line each, in one attempt."""
+    """Return the evidence of a correct run: three steps, one line each, in one attempt."""
     run = Run(pk=1, status=Status.COMPLETED, seed=5, attempt=1, configuration={"steps": STEPS})
     run.summary = expected(5, STEPS)
     counts: dict[str, Any] = {"lines_min": 3, "lines_max": 3, "results_min": 3, "results_max": 3}

@@ -1,4 +1,4 @@
-"""The experiment's context: every verb becomes whole frames on a pipe, whatever it is given."""
+"""Context of an experiment: every call becomes whole frames on a pipe, for any argument."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Ends:
         self.raw = b""
 
     def records(self, kinds: str = "LRPCASHE") -> list[Any]:
-        """What the worker has heard since it last asked: payloads of these kinds."""
+        """Return the payloads of these kinds that the worker received since the last call."""
         with suppress(BlockingIOError):
             data = os.read(self.read_fd, 1 << 20)
             self.raw += data

@@ -1,4 +1,4 @@
-"""The death certificate: what is kept, and how it is told."""
+"""Failure report: its content and its texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How things are said."""
+"""Formats of values for people."""
 
 from __future__ import annotations
 

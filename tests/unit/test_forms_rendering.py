@@ -1,4 +1,4 @@
-"""What a page shows of a configuration and of its errors."""
+"""Rendering of a configuration and its errors on a page."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ ROOT = root()
 
 @pytest.fixture(autouse=True)
 def _registered() -> Iterator[None]:
-    """The experiment of these tests is the only one."""
+    """Register only the experiment of these tests."""
     registry.install(registry.Registry({Demo.name: Demo}, []))
     yield
     registry.forget()
 
 
 def form_of(configuration: Any, sent: Data | None = None) -> str:
-    """The generated form, as first shown or as shown again after it was `sent`."""
+    """Return the generated form, as first shown or as shown again after it was `sent`."""
     field = GeneratedField(configuration_source(describe_one(Demo), configuration), NAME)
     value: Any = field.source.shown
     if sent is not None:

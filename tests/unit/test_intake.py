@@ -1,4 +1,4 @@
-"""What comes through the pipes: in the order in which it was written, and nothing hostile stops the supervisor."""
+"""Input from the pipes: in the order of writing, and no hostile input stops the supervisor."""
 
 from __future__ import annotations
 

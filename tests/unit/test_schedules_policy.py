@@ -27,7 +27,7 @@ def plan(
     waiting_max: int = 3,
     **facts: Any,
 ) -> Plan:
-    """The plan for slots that were due so many seconds ago."""
+    """Return the plan for slots that were due that many seconds ago."""
     policy = Policy(overlap, catch_up, timedelta(hours=1), timedelta(seconds=30), waiting_max)
     return decide(ScheduleSnapshot(policy=policy, now=NOW, due=[due(each) for each in ago_s], **facts))
 

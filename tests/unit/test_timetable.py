@@ -37,7 +37,7 @@ def at(text: str, zone: str = "UTC") -> datetime:
 
 
 def local(timetable: Timetable, after: str, count: int) -> list[str]:
-    """The next slots after a wall-clock time, as the wall clock shows them, with its offset."""
+    """Return the next slots after a wall-clock time, as wall-clock times with their offset."""
     zone = ZoneInfo(timetable.time_zone)
     slots = islice(timetable.slots(at(after, timetable.time_zone)), count)
     return [slot.astimezone(zone).strftime("%m-%d %H:%M%z") for slot in slots]

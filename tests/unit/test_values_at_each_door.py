@@ -56,7 +56,7 @@ class Score(BaseModel):
 
 
 class Tensor:
-    """As a torch tensor looks from outside."""
+    """Stand in for a torch tensor."""
 
     def __init__(self, value: Any) -> None:
         self._value = value
@@ -97,14 +97,14 @@ def shared(times: int) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Refused:
-    """The call raises, with this text in its message."""
+    """Expect that the call raises, with this text in its message."""
 
     text: str
 
 
 @dataclasses.dataclass
 class Case:
-    """What the doors for values give back: `...` is the value itself."""
+    """Expected value of each call: `...` is the value itself."""
 
     value: Any
     result: Any = ...
@@ -164,7 +164,7 @@ CASES = {
 
 
 class Doors:
-    """The two contexts, and what the supervisor reads."""
+    """Both contexts, and the records that the supervisor reads."""
 
     def __init__(self, folder: Path) -> None:
         self._read, self._write = os.pipe()

@@ -58,8 +58,11 @@ class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransaction
     actions = ("pause_all", "resume_all")
     fieldsets = (
         (None, {"fields": ("name", "description")}),
-        ("What", {"fields": ("instance", "experiment", "configuration")}),
-        ("When", {"fields": ("kind", "cron", "every_s", "dates", "time_zone", "starts_at", "ends_at", "jitter_s")}),
+        ("Launches", {"fields": ("instance", "experiment", "configuration")}),
+        (
+            "Timetable",
+            {"fields": ("kind", "cron", "every_s", "dates", "time_zone", "starts_at", "ends_at", "jitter_s")},
+        ),
         (
             "Overlap and missed runs",
             {"fields": ("overlap", "catch_up", "catch_up_window_s", "pause_after_failures")},
@@ -125,7 +128,7 @@ class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransaction
     def launches(self, schedule: Schedule) -> str:
         return schedule.target
 
-    @display(description="When")
+    @display(description="Timetable")
     def when(self, schedule: Schedule) -> str:
         return serializers.words(schedule)
 

@@ -54,7 +54,8 @@ list_runs --search nightly
         elif runs:
             self.print(
                 table(
-                    (row(run) for run in runs), ("ID", "STATUS", "EXPERIMENT", "NAME", "PROGRESS", "TOOK", "LAUNCHED")
+                    (row(run) for run in runs),
+                    ("ID", "STATUS", "EXPERIMENT", "NAME", "PROGRESS", "DURATION", "LAUNCHED"),
                 )
             )
             self.print(footer(matches, runs))

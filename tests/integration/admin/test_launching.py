@@ -1,4 +1,4 @@
-"""The launch page as people use it: choosing, the generated form, errors at their fields, what is launched or saved."""
+"""Launch page: choosing, the generated form, errors at their fields, launched and saved values."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def text(answer: Any) -> str:
 
 
 def at(answer: Any, name: str) -> str:
-    """The markup of one field of the configuration, up to the next."""
+    """Return the markup of one field of the configuration, up to the next."""
     page = text(answer)
     begin = page.index(f'for="id_{name}"')
     return page[begin : page.find("<label for=", begin + 10)]

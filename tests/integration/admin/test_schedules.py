@@ -1,4 +1,4 @@
-"""The admin of schedules: the list, a schedule's page, its form and who may do what."""
+"""Admin of schedules: the list, a schedule's page, its form and permissions."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_page_shows_each_slot_as_a_mark_its_next_fires_and_the_next_change_of_
     page = text(viewer.get(url("page", schedule)))
     assert page.count('class="sched-mark sched-missed"') >= 2
     assert "sched-completed sched-caught-up" in page
-    assert page.count("<tr><td>") == 10
+    assert len(re.findall(r"<tr>\s*<td>", page)) == 10
     assert "the clocks go" in page
     assert "Durations" in page
 
@@ -180,7 +180,7 @@ def test_made_in_the_form_it_launches_in_the_name_of_who_made_it(operator: Clien
         ({"catch_up_window_s": "99999999d"}, "catch_up_window_s", "a window of 0s to 366d"),
         ({"pause_after_failures": "-1"}, "pause_after_failures", "greater than or equal to 0"),
         ({"priority": "99999"}, "priority", "32767"),
-        ({"name": "a b"}, "name", "letters, numbers, underscores or hyphens"),
+        ({"name": "a b"}, "name", "Letters, digits, - and _ only"),
     ],
 )
 def test_what_is_wrong_stands_at_its_field_alone_and_once(
