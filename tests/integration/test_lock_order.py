@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,6 +22,7 @@ from runs.recovery.reconcile import recover
 from runs.states import FailureKind, Status
 from runs.supervisor.recorder import Callbacks, RunRecords
 from tests.factories import make_attempt
+from tests.locking import locked
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
@@ -77,28 +77,6 @@ def test_a_run_is_locked_before_its_attempts_are_deleted() -> None:
     with CaptureQueriesContext(connection) as captured:
         assert deletion.erase([attempt.run_id]) == 1
     assert locked_tables(captured.captured_queries)[:2] == ["runs_run", "runs_attempt"]
-
-
-@contextmanager
-def locked(sql: str, *values: int) -> Iterator[None]:
-    """Hold a lock of PostgreSQL from another connection."""
-    begun, done = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(sql, values)
-            begun.set()
-            done.wait(30)
-        connection.close()
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    wait_until(begun.is_set, timeout_s=10, what="the lock")
-    try:
-        yield
-    finally:
-        done.set()
-        holder.join()
 
 
 def lock_row(attempt: Attempt) -> Any:
