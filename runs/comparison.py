@@ -28,7 +28,7 @@ _CAUSES = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One property of all runs."""
+    """One property of the compared runs."""
 
     name: str
     values: list[str]

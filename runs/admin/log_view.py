@@ -33,7 +33,7 @@ class LinesAsked:
     before: Place | None = None
     around: Place | None = None
     problem: str = ""
-    """What is wrong with the query, for people; the rest of it is used."""
+    """Problem of the query, for people; the valid rest of it is used."""
 
     @property
     def follows(self) -> bool:
@@ -46,7 +46,7 @@ class LinesAsked:
         return {name: value for name, value in values.items() if value}
 
     def query(self, **place: str) -> str:
-        """The query string of another place with the same filter."""
+        """Return the query string of another place with the same filter."""
         return "?" + urlencode({**self.filter, **place})
 
 
@@ -76,7 +76,7 @@ class LinesPage:
 
 
 def asked(query: QueryDict, run: Run) -> LinesAsked:
-    """Read the query. A part that makes no sense is named in `problem` and left out, so that no link breaks a page."""
+    """Parse the query. An invalid part is named in `problem` and ignored, so that no link breaks a page."""
     given = {name: query.get(name, "").replace("\0", "")[:TEXT_MAX] for name in ("level", "source", "text", *PLACES)}
     level, source = _level(given["level"]), _source(given["source"])
     wanted = Wanted(level=level or 0, source=source or "", text=given["text"])
@@ -95,7 +95,7 @@ def asked(query: QueryDict, run: Run) -> LinesAsked:
 
 
 def read(run_id: int, asked: LinesAsked) -> LinesPage:
-    """The page of lines that the query selects."""
+    """Read the lines that the query selects."""
     budget_s = runs_settings().search_s
     if asked.around and not reading.after(run_id, Place(asked.around.attempt, asked.around.seq - 1), limit=1):
         asked = replace(asked, around=None, problem=_no_such_line(run_id, asked.around))
@@ -129,7 +129,7 @@ def _matches(run_id: int, asked: LinesAsked, budget_s: float) -> str:
 
 
 def _end(seen: Mapping[int, int]) -> Place | None:
-    """The place after everything that is stored without a gap: the stream sends what follows."""
+    """Return the place after everything that is stored without a gap. The stream sends what follows."""
     stored = [(attempt, seq) for attempt, seq in seen.items() if seq]
     return Place(max(stored)[0], max(stored)[1] + 1) if stored else None
 
@@ -158,7 +158,7 @@ def _links(run_id: int, asked: LinesAsked, found: Found) -> dict[str, str]:
 
 
 def _jump(text: str, run: Run) -> tuple[Place | None, str]:
-    """The place that somebody typed in, or what is wrong with it."""
+    """Parse an entered place. Returns it, or an error message."""
     if ":" not in text:
         place = _place(text.replace(",", ""))
         return place, "" if place else _invalid(text)

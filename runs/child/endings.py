@@ -104,7 +104,7 @@ def _traceback(error: BaseException, own_files: Collection[str]) -> str:
         return describe(error)
     if len(text) > TRACEBACK_MAX_CHARS:
         half = TRACEBACK_MAX_CHARS // 2
-        text = f"{text[:half]}\n … [truncated, {len(text)} characters in all] … \n{text[-half:]}"
+        text = f"{text[:half]}\n … [cut, {len(text)} characters in all] … \n{text[-half:]}"
     return text
 
 

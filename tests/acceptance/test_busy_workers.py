@@ -16,7 +16,7 @@ from django.db import connection, transaction
 
 from runs import wake
 from runs.models import Attempt
-from tests.locking import locked
+from tests.locks import lock_held
 from tests.meddling.apps import STARVED_S
 from tests.recovery import LEASE_S, Team, attempts, ends, is_whole, under_way
 from tests.stack import ended, frozen
@@ -71,8 +71,9 @@ def test_a_frozen_worker_is_not_renewed(team: Team) -> None:
 
 
 def runs_locked() -> AbstractContextManager[None]:
-    """Keep everybody from claiming a run: lock its table, and on SQLite everything."""
-    return locked("LOCK TABLE runs_run IN ACCESS EXCLUSIVE MODE" if connection.vendor == "postgresql" else "")
+    """Nobody can claim a run within the block: its table is locked, and on SQLite everything is."""
+    is_postgres = connection.vendor == "postgresql"
+    return lock_held("LOCK TABLE runs_run IN ACCESS EXCLUSIVE MODE" if is_postgres else "")
 
 
 def test_a_slow_database_is_no_stalled_consumer(team: Team) -> None:

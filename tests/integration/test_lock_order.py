@@ -22,7 +22,7 @@ from runs.recovery.reconcile import recover
 from runs.states import FailureKind, Status
 from runs.supervisor.recorder import Callbacks, RunRecords
 from tests.factories import make_attempt
-from tests.locking import locked
+from tests.locks import lock_held
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
@@ -80,7 +80,7 @@ def test_a_run_is_locked_before_its_attempts_are_deleted() -> None:
 
 
 def lock_row(attempt: Attempt) -> Any:
-    return locked("SELECT 1 FROM runs_attempt WHERE id = %s FOR UPDATE", attempt.pk)
+    return lock_held("SELECT 1 FROM runs_attempt WHERE id = %s FOR UPDATE", attempt.pk)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -103,7 +103,7 @@ def test_a_locked_attempt_holds_up_neither_the_flush_nor_the_recovery_of_others(
 def test_lines_that_wait_for_their_table_hold_no_attempt() -> None:
     """A renewal of the lease takes the attempt's row meanwhile."""
     attempt = make_attempt()
-    with locked("LOCK TABLE runs_logline IN ACCESS EXCLUSIVE MODE"):
+    with lock_held("LOCK TABLE runs_logline IN ACCESS EXCLUSIVE MODE"):
         writer = threading.Thread(target=_store_apart, args=(attempt,))
         writer.start()
         wait_until(_somebody_waits, timeout_s=10, what="the writer to wait")

@@ -139,7 +139,7 @@ def launched(command: RunsCommand, run: Run, options: dict[str, Any]) -> Exit:
 
 
 def _where(run: Run) -> str:
-    """The address of its page, or the command that follows it where no address is known."""
+    """Return the address of its page, or the command that follows it if there is no address."""
     if settings.SITE_URL:
         return f": {settings.SITE_URL}{reverse('admin:runs_run_change', args=[run.pk])}"
     return f". Follow it with `tail_run {run.pk} --follow`."

@@ -65,7 +65,7 @@ list_runs --search nightly
 
 
 def footer(matches: QuerySet[Run], shown: list[Run]) -> str:
-    """`20 of 39 runs. Next page: --before 19`; counts COUNTED_MAX runs at most."""
+    """Format as `20 of 39 runs. Next page: --before 19`; counts COUNTED_MAX runs at most."""
     count = matches.order_by()[: COUNTED_MAX + 1].count()
     total = f"more than {COUNTED_MAX:,}" if count > COUNTED_MAX else f"{count:,}"
     if count == len(shown):

@@ -82,8 +82,8 @@ schedule_run digits --name digits --cron "0 4 * * *" --change
             values["configuration"] = parsing.configuration(
                 options["config"], options["assignments"], parsing.config_of(options["target"])
             )
-        if (said := limits(options)) or not options["change"]:
-            values["limits"] = said
+        if (given := limits(options)) or not options["change"]:
+            values["limits"] = given
         return values
 
     def _print_schedule(self, schedule: Schedule, options: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Locks of the database that tests hold in another connection."""
+"""Locks of the database that another connection holds."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from django.db import connection, transaction
 
 from tests.waiting import wait_until
 
+HOLD_S = 60
+
 
 @contextmanager
-def locked(sql: str = "", *values: int) -> Iterator[None]:
-    """Hold a transaction with this statement in another connection; without one, only the transaction (for SQLite)."""
+def lock_held(sql: str = "", *values: int) -> Iterator[None]:
+    """Hold a transaction on another connection during the block, at most HOLD_S, with the locks that `sql` takes."""
     begun, done = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -21,7 +23,7 @@ def locked(sql: str = "", *values: int) -> Iterator[None]:
             if sql:
                 cursor.execute(sql, values or None)
             begun.set()
-            done.wait(60)
+            done.wait(HOLD_S)
         connection.close()
 
     holder = threading.Thread(target=hold)
