@@ -21,7 +21,7 @@ from runs.lines.records import End
 
 ERROR_MAX_CHARS = 4_000
 TRACEBACK_MAX_CHARS = 200_000
-"""Of a longer traceback, the beginning and the end are kept."""
+"""Longest traceback. The beginning and the end are kept of a longer one."""
 
 
 def of_value(value: object, *, summary_max_bytes: int) -> End:

@@ -35,7 +35,7 @@ _NOTHING = bytes(4)
 
 
 class PipeClosed(RunsError):
-    """The records pipe is broken."""
+    """Raised if the records pipe is broken."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(

@@ -90,7 +90,7 @@ class Child:
 
 
 class ForkServer:
-    """The fork server of this worker process; the next spawn replaces one that has died. Thread-safe.
+    """Fork server of this worker process; the next spawn replaces one that has died. Thread-safe.
 
     A thread that lives as long as the worker starts it, since the kernel's parent-death signal is bound to the thread
     that forked. The same thread reads the server's answers and calls every `on_exit`.

@@ -60,13 +60,13 @@ class Stop(msgspec.Struct, tag="stop"):
 
 
 class Ready(msgspec.Struct, tag="ready"):
-    """The server has loaded everything."""
+    """Report that the server has loaded everything."""
 
     pid: int
 
 
 class Broken(msgspec.Struct, tag="broken"):
-    """The server failed to load, and exits."""
+    """Report that the server failed to load, and exits."""
 
     traceback: str
 

@@ -40,9 +40,9 @@ class Fate(StrEnum):
     LEASE = "lease"
     """Its worker did not renew the lease in time, or no longer holds it."""
     SERVER = "server"
-    """The fork server was killed or stopped."""
+    """Its fork server was killed or stopped."""
     EXHAUSTED = "exhausted"
-    """The child was not started: the machine had no free open files, processes or memory."""
+    """It was not started: the machine had no free open files, processes or memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ def _begin_anew(locked: LockedSchedule) -> None:
 def _refuse_if_blocked(locked: LockedSchedule) -> None:
     """Refuse a change that would lose due slots of the old timetable."""
     if locked.is_blocked:
-        raise ScheduleRefused(f"{locked.refusal} Schedule {locked.schedule.name} has a run that is due.")
+        raise ScheduleRefused(f"{locked.refusal} Scheduled times of schedule {locked.schedule.name} are due.")
 
 
 def check(schedule: Schedule) -> None:

@@ -20,7 +20,7 @@ class Observation:
     exit: Exit | None
     """None if no child was started."""
     end: End | None
-    """The child's report of its end, if it sent one."""
+    """Child's report of its end, if it sent one."""
     started: bool
     """True if the experiment's own code was reached."""
     end_refusal: str = ""

@@ -29,7 +29,7 @@ DJANGO_OPTIONS = frozenset({"pool", "isolation_level", "assume_role", "server_si
 
 
 class Unavailable(Exception):
-    """The database does not respond, or its lock is not available."""
+    """Raised if the database does not respond, or its lock is not available."""
 
 
 @dataclass(frozen=True, slots=True)
