@@ -21,7 +21,6 @@ from athanor.chaos.plan import Planned, planned
 from athanor.chaos.slots import CampaignSchedules
 from athanor.chaos.stage import NoTarget, Stage
 from athanor.up import status
-from athanor.up.process import State
 from runs.conf import runs_settings
 from runs.models import Attempt, LogLine
 
@@ -177,8 +176,7 @@ class Campaign:
         self._outcome.calm_s = time.monotonic() - began
 
     def _is_whole(self) -> bool:
-        now = status.current(status.Files(self._stage.var))
-        return now["up"] and all(entry["state"] == State.RUNNING for entry in now["processes"])
+        return status.all_running(status.Files(self._stage.var))
 
     def _wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s

@@ -22,7 +22,7 @@ import psutil
 from athanor.embedded.postgres import PostgresServer
 from athanor.embedded.server import free_port
 from athanor.up import status
-from athanor.up.process import PARENT_DEATH, Role, State, last_lines, wait_gone
+from athanor.up.process import PARENT_DEATH, Role, last_lines, wait_gone
 
 BASE = Path(__file__).resolve().parent.parent.parent
 DATABASE = "athanor"
@@ -117,8 +117,7 @@ class Place:
             time.sleep(0.1)
 
     def _is_up(self) -> bool:
-        now = status.current(status.Files(self.folder / "var"))
-        return now["up"] and all(entry["state"] == State.RUNNING for entry in now["processes"])
+        return status.all_running(status.Files(self.folder / "var"))
 
     def start_beside(self, role: Role) -> subprocess.Popen[bytes]:
         """Start a process outside of the group. It does not outlive the process that created the stack."""

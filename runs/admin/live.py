@@ -11,7 +11,7 @@ from django.template.loader import render_to_string
 
 from runs import comparison
 from runs.admin import permissions
-from runs.admin.log_view import LinesAsked
+from runs.admin.log_view import LinesQuery
 from runs.admin.run_page.about import facts
 from runs.admin.run_page.attempts import attempt_views
 from runs.admin.run_page.head import head, ways_to_launch_again
@@ -86,13 +86,13 @@ def _head(request: HttpRequest, run: Run, attempts: Sequence[Attempt]) -> dict[s
 
 
 def look(
-    request: HttpRequest, run: Run, asked: LinesAsked, seen: dict[int, int], known: frozenset[str], limit: int
+    request: HttpRequest, run: Run, query: LinesQuery, seen: dict[int, int], known: frozenset[str], limit: int
 ) -> Look:
     """Return lines after `seen` and parts not in `known`. Lines are for pages without a stream of events."""
-    follower = Follower(run.pk, seen=seen, wanted=asked.wanted)
+    follower = Follower(run.pk, seen=seen, wanted=query.wanted)
     read = follower.read(limit=limit) if limit else Read([], complete=False)
     return {
-        "lines": "".join(line_html(line, asked.wanted.text) for line in read.lines),
+        "lines": "".join(line_html(line, query.wanted.text) for line in read.lines),
         "seen": following.write(follower.seen),
         "more": len(read.lines) == limit,
         "done": run.is_final and read.complete,

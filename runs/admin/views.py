@@ -62,10 +62,10 @@ class RunPages:
             raise PermissionDenied
         run = self.visible(request, row_id(object_id) or 0)
         attempts = live.attempts_of(run)
-        asked = log_view.asked(request.GET, run)
+        query = log_view.parse(request.GET, run)
         results = dict(following.marks(run.pk, curves.Follower.column).upto)  # before the results are read
         parts = live.parts(request, run, attempts)
-        shown = log_view.read(run.pk, asked)
+        shown = log_view.read(run.pk, query)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -79,7 +79,7 @@ class RunPages:
             "at": f"{following.write(shown.seen)}/{following.write(results)}",
             "is_live": not (run.is_final and is_all_stored(attempts)),
             "levels": [level.label for level in LEVELS],
-            "level": formatting.level_name(asked.wanted.level) if asked.wanted.level else "",
+            "level": formatting.level_name(query.wanted.level) if query.wanted.level else "",
             "sources": Source.choices,
             "limits": about.limits(run),
             "configuration": about.configuration(run),
@@ -99,21 +99,21 @@ class RunPages:
             return JsonResponse({"error": "Invalid `seen`. Use attempt:seq, separated by commas."}, status=400)
         known = frozenset(request.GET.get("known", "").split(","))
         limit = 0 if request.GET.get("only") == "parts" else live.LOOK_LINES
-        return JsonResponse(live.look(request, run, log_view.asked(request.GET, run), seen, known, limit))
+        return JsonResponse(live.look(request, run, log_view.parse(request.GET, run), seen, known, limit))
 
     def lines_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
         """Answer an open page with lines from any place."""
         run = self.visible(request, run_id)
-        lines_page = log_view.read(run.pk, log_view.asked(request.GET, run))
+        lines_page = log_view.read(run.pk, log_view.parse(request.GET, run))
         ends = [f"{line.attempt}.{line.seq}" for line in (*lines_page.lines[:1], *lines_page.lines[-1:])]
-        around = lines_page.asked.around
+        around = lines_page.query.around
         return JsonResponse(
             {
                 "html": lines_page.html,
                 "ends": ends,
                 "links": lines_page.links,
                 "notice": lines_page.notice,
-                "problem": lines_page.asked.problem,
+                "problem": lines_page.query.problem,
                 "matches": lines_page.matches,
                 "empty": lines_page.empty(is_final=run.is_final),
                 "target": str(around) if around else "",
@@ -131,7 +131,7 @@ class RunPages:
     def download_view(self, request: HttpRequest, run_id: int, form: str) -> HttpResponseBase:
         """Send all matching lines as text or JSON lines."""
         run = self.visible(request, run_id)
-        return downloads.lines(request, run, form, log_view.asked(request.GET, run).wanted)
+        return downloads.lines(request, run, form, log_view.parse(request.GET, run).wanted)
 
     def line_view(self, request: HttpRequest, run_id: int, attempt: int, seq: int) -> HttpResponse:
         self.visible(request, run_id)

@@ -79,7 +79,7 @@ def change(schedule_id: int, *, owner: Any = None, **values: Any) -> Schedule:
             if basis_of(schedule) != basis_of(requested):
                 raise ScheduleRefused(f"Schedule {schedule.name} was changed by somebody else. Reload and try again.")
             if is_other_time:
-                _begin_anew(locked)
+                _restart_timetable(locked)
             schedule.save()
     return schedule
 
@@ -93,7 +93,7 @@ def _assigned(schedule: Schedule, values: Mapping[str, Any], owner: Any) -> Sche
     return schedule
 
 
-def _begin_anew(locked: LockedSchedule) -> None:
+def _restart_timetable(locked: LockedSchedule) -> None:
     """Start a new timetable from this moment."""
     schedule = locked.schedule
     schedule.planned_at = schedule.cursor = max(locked.now, schedule.cursor)
@@ -105,7 +105,7 @@ def _begin_anew(locked: LockedSchedule) -> None:
 def _refuse_if_blocked(locked: LockedSchedule) -> None:
     """Refuse a change that would lose due slots of the old timetable."""
     if locked.is_blocked:
-        raise ScheduleRefused(f"{locked.refusal} Schedule {locked.schedule.name} has a run that is due.")
+        raise ScheduleRefused(f"{locked.refusal} Scheduled times of schedule {locked.schedule.name} are due.")
 
 
 def check(schedule: Schedule) -> None:

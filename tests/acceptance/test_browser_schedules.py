@@ -177,7 +177,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 
 
 def enter(schedule: Schedule, rows: list[dict[str, Any]], **each: Any) -> None:
-    """Rows of the ledger, the last of them an hour ago, hour by hour."""
+    """Rows of the history, the last of them an hour ago, hour by hour."""
     first = database_now().replace(microsecond=0) - timedelta(hours=len(rows))
     slots = [first + timedelta(hours=number) for number in range(len(rows))]
     Slot.objects.bulk_create(

@@ -162,7 +162,7 @@ def test_made_in_the_form_it_launches_in_the_name_of_who_made_it(operator: Clien
     ("said", "field", "complaint"),
     [
         ({"cron": "61 * * * *"}, "cron", "Invalid minute '61'. Use 0 to 59"),
-        ({"cron": ""}, "cron", "as 30 2 * * MON-FRI"),
+        ({"cron": ""}, "cron", "for example 30 2 * * MON-FRI"),
         ({"time_zone": "Europe/Berln"}, "time_zone", "did you mean Europe/Berlin"),
         ({"experiment": ""}, "experiment", "Choose either an instance or an experiment"),
         ({"kind": "interval", "every_s": "soon"}, "every_s", "Invalid duration"),
@@ -170,7 +170,7 @@ def test_made_in_the_form_it_launches_in_the_name_of_who_made_it(operator: Clien
         ({"kind": "interval", "every_s": "9" * 400}, "every_s", "Invalid duration"),
         ({"kind": "interval", "every_s": "0"}, "every_s", "The interval must be 1s to 366d"),
         ({"kind": "dates", "dates": "someday"}, "dates", "Invalid date"),
-        ({"kind": "dates"}, "dates", "one to a line, as 2026-03-29 02:30"),
+        ({"kind": "dates"}, "dates", "one per line, as 2026-03-29 02:30"),
         ({"starts_at": "soon"}, "starts_at", "Use 2026-03-29 02:30"),
         ({"starts_at": "2026-05-01", "ends_at": "2026-04-01"}, "ends_at", "The end is before the start"),
         ({"ends_at": "0001-01-01"}, "ends_at", "The year must be from 1900"),
@@ -211,7 +211,7 @@ def test_one_that_will_never_fire_is_said_to_be_so(operator: Client) -> None:
     assert "It will not launch anything" in text(operator.post(url("add"), said, follow=True))
 
 
-def test_it_is_deleted_with_its_ledger_and_without_loading_it_and_its_runs_are_kept(
+def test_it_is_deleted_with_its_history_and_without_loading_it_and_its_runs_are_kept(
     as_user: Callable[..., Client], django_assert_max_num_queries: Any
 ) -> None:
     client = as_user(*VIEWER, "runs.delete_schedule")
@@ -227,7 +227,7 @@ def test_it_is_deleted_with_its_ledger_and_without_loading_it_and_its_runs_are_k
     assert Run.objects.get().schedule is None
 
 
-def test_changed_in_the_form_it_keeps_its_ledger_and_counts_from_now(operator: Client) -> None:
+def test_changed_in_the_form_it_keeps_its_history_and_counts_from_now(operator: Client) -> None:
     schedule = aged(make_schedule("nightly"), seconds=70)
     operator.post(url("change", schedule), FORM)
     schedule.refresh_from_db()
