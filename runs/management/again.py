@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from runs.management.base import Exit, RunsCommand, add_json
+from runs.management.base import Exit, RunsCommand, add_json, add_watch
 from runs.management.commands.launch_run import launched
 from runs.models import Run
 
@@ -16,11 +16,7 @@ class AgainCommand(RunsCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("run", metavar="ID", type=int, help="a finished run")
-        parser.add_argument(
-            "--watch",
-            action="store_true",
-            help="show progress and log lines until the run ends; the exit code says how it ended",
-        )
+        add_watch(parser)
         add_json(parser)
 
     def answer(self, options: dict[str, Any]) -> Exit:

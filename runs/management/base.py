@@ -145,6 +145,14 @@ def exit_of(status: Status) -> Exit:
     return {Status.FAILED: Exit.FAILED, Status.CANCELLED: Exit.CANCELLED}.get(status, Exit.OK)
 
 
+def add_watch(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="show progress and log lines until the run ends; the exit code says how it ended",
+    )
+
+
 def add_json(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 

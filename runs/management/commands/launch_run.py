@@ -12,7 +12,7 @@ from django.urls import reverse
 from experiments import typed_text
 from experiments.limits import Limits
 from runs import formatting, parsing, services
-from runs.management.base import Exit, RunsCommand, add_json, find_run
+from runs.management.base import Exit, RunsCommand, add_json, add_watch, find_run
 from runs.management.screens import end_lines
 from runs.management.watching import watch
 from runs.models import Run
@@ -62,11 +62,7 @@ launch_run digits --config digits.toml --name nightly --tag baseline --json
         parser.add_argument("--seed", type=int, help="random seed, a whole number; default: chosen at random")
         parser.add_argument("--queue", help="queue of the workers that may run it")
         parser.add_argument("--priority", type=int, help="higher numbers run first")
-        parser.add_argument(
-            "--watch",
-            action="store_true",
-            help="show progress and log lines until the run ends; the exit code says how it ended",
-        )
+        add_watch(parser)
         add_json(parser)
 
     def answer(self, options: dict[str, Any]) -> Exit:
