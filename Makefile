@@ -1,4 +1,4 @@
-# Everything is done by these few words; `make help` explains them. Needs Python 3.11 to 3.13 and nothing else.
+# Commands of the project; `make help` lists them. Requires only Python 3.11 to 3.13.
 
 VENV ?= .venv
 PYTHON ?=
@@ -29,14 +29,14 @@ help: ## Show this list
 run: $(VENV)/.installed ## Start everything on this machine and show a first experiment
 	@$(BIN)/python manage.py up --host $(HOST) --port $(PORT) $(ARGS)
 
-install: $(VENV)/.installed ## Make the environment with the pinned requirements
+install: $(VENV)/.installed ## Create the environment with the pinned requirements
 
-test: $(VENV)/.installed-dev ## Run the tests, on SQLite and, where one can be started, on PostgreSQL (some 15 minutes)
+test: $(VENV)/.installed-dev ## Run the tests on SQLite and, if available, on PostgreSQL (about 15 minutes)
 	$(PYTEST) $(ARGS)
 	$(PYTEST) --database=postgresql tests/integration $(RECOVERY_ON_POSTGRESQL) $(ARGS)
 	@$(MAKE) --no-print-directory test-pythons
 
-test-pythons: $(VENV)/.installed-dev ## Of those, what a run may do, on the oldest and the newest supported Python
+test-pythons: $(VENV)/.installed-dev ## Run only the tests of what a run may do, on the oldest and newest supported Python
 	@for version in $(PYTHONS); do \
 	    [ "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')" != "$$version" ] || continue; \
 	    if python=$$(.ci/find-python "$$version"); then \
@@ -48,7 +48,7 @@ test-pythons: $(VENV)/.installed-dev ## Of those, what a run may do, on the olde
 test-on-this-python: $(VENV)/.installed-dev
 	$(PYTEST) $(ON_EVERY_PYTHON) $(ARGS)
 
-test-recovery: $(VENV)/.installed-dev ## Of those, the tests that kill, freeze and starve a whole stack
+test-recovery: $(VENV)/.installed-dev ## Run only the tests that kill, freeze and starve a whole stack
 	$(PYTEST) $(RECOVERY) $(ARGS)
 	$(PYTEST) --database=postgresql $(RECOVERY_ON_POSTGRESQL) $(ARGS)
 
@@ -60,35 +60,35 @@ check: $(VENV)/.installed-dev ## Lint, types, import rules, Django's checks, mis
 	ATHANOR_VAR=$(CURDIR)/$(VENV)/check $(BIN)/python manage.py check --fail-level WARNING
 	ATHANOR_VAR=$(CURDIR)/$(VENV)/check $(BIN)/python manage.py makemigrations --check --dry-run
 
-lock: ## Pin the requirements anew, with hashes, from the .in files (needs uv)
+lock: ## Pin the requirements again, with hashes, from the .in files (needs uv)
 	$(LOCK) --upgrade requirements.in -o requirements.txt
 	$(LOCK) --upgrade requirements-examples.in -o requirements-examples.txt
 	$(LOCK) --upgrade requirements-dev.in -o requirements-dev.txt
 
-bench: $(VENV)/.installed-dev ## Measure what the README's figures say
+bench: $(VENV)/.installed-dev ## Measure the README's figures
 	@set -e; for script in $$(grep -l __main__ benchmarks/*.py); do \
 	    echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py); \
 	done
 
-screenshots: $(VENV)/.installed-dev ## Make the documents' pictures anew from real runs (needs chromium)
+screenshots: $(VENV)/.installed-dev ## Take the documents' screenshots again from real runs (needs chromium)
 	$(BIN)/python docs/images/refresh.py
 
-clean: ## Remove the environment and all caches; data in var/ is kept
+clean: ## Remove the environment and all caches; keep data in var/
 	rm -rf $(VENV) $(PYTHONS:%=$(VENV)-%) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:
-	@[ -w . ] || { echo "make: the folder $(CURDIR) cannot be written to; clone Athanor into one that can." >&2; exit 2; }
+	@[ -w . ] || { echo "make: cannot write to $(CURDIR). Clone Athanor into a writable folder." >&2; exit 2; }
 	@for python in $(PYTHON) python3.13 python3.12 python3.11 python3 python; do \
 	    "$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null || continue; \
 	    "$$python" -c 'import ensurepip, venv' 2>/dev/null || { without=$$python; continue; }; \
-	    echo "Making the environment $(VENV) with $$("$$python" --version)."; \
+	    echo "Creating the environment $(VENV) with $$("$$python" --version)."; \
 	    "$$python" -m venv $(VENV) && touch $@ && exit 0; \
 	done; \
 	if [ -n "$$without" ]; then \
-	    echo "make: $$without cannot make environments; install its venv module (Debian, Ubuntu: apt install $$without-venv)." >&2; \
+	    echo "make: $$without cannot create environments. Install its venv module (Debian, Ubuntu: apt install $$without-venv)." >&2; \
 	else \
-	    echo "make: no Python 3.11, 3.12 or 3.13 on PATH; install one, or name it: make run PYTHON=/path/to/python3.12" >&2; \
+	    echo "make: no Python 3.11, 3.12 or 3.13 on PATH. Install one, or set it: make run PYTHON=/path/to/python3.12" >&2; \
 	fi; exit 2
 
 $(VENV)/.installed: $(VENV)/.made requirements.txt requirements-examples.txt
@@ -97,6 +97,6 @@ $(VENV)/.installed: $(VENV)/.made requirements.txt requirements-examples.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
-	@echo "Installing what the tests need besides."
+	@echo "Installing the requirements of the tests."
 	@$(PIP) -r requirements.txt -r requirements-examples.txt -r requirements-dev.txt
 	@touch $@

@@ -30,14 +30,14 @@ def main() -> None:
 
 
 def _use_the_environment_of_this_folder() -> None:
-    """Start again with the Python of `make install`, if this one is another: no environment needs to be activated."""
+    """Restart with the Python of `make install`, unless it is this one: no environment needs to be activated."""
     python = BASE / ".venv" / "bin" / "python"
     if python.exists() and Path(sys.prefix) != BASE / ".venv":
-        os.execv(python, [str(python), str(BASE / "manage.py"), *sys.argv[1:]])  # noqa: S606  # our own program
+        os.execv(python, [str(python), str(BASE / "manage.py"), *sys.argv[1:]])  # noqa: S606  # Athanor's own program
 
 
 def _join_the_running_stack() -> None:
-    """Take over the variables of the stack that is up, where this shell does not set them."""
+    """Adopt the variables of the running stack that this shell does not set."""
     from athanor import running_stack
 
     try:

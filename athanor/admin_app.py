@@ -1,4 +1,4 @@
-"""The admin's app without its autodiscovery: only a process that shows pages loads the admin modules, with its URLs.
+"""App of the admin without its autodiscovery: only a process that shows pages loads the admin modules, with its URLs.
 
 Workers, beat, commands and children start faster for it, and need less memory.
 """

@@ -1,6 +1,6 @@
-"""The web application: Django, with what Django is not made for in front of it.
+"""Web application: Django, and in front of it the routes that must be asynchronous.
 
-Routes here are Starlette's: asynchronous to the end, without Django's middleware, sessions or a thread of their own.
+These routes are Starlette's: they use no Django middleware, no sessions and no thread per request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "athanor.settings")
 django_application = get_asgi_application()
 catalog.use_process()
 
-# After Django is set up, since they import what needs it.
+# Imported after Django is set up, since these modules need it.
 from starlette.applications import Starlette  # noqa: E402
 from starlette.routing import BaseRoute, Mount, Route  # noqa: E402
 from starlette.types import ASGIApp  # noqa: E402
@@ -33,7 +33,7 @@ hub = Hub()
 
 @asynccontextmanager
 async def lifespan(_: Starlette) -> AsyncIterator[None]:
-    """Everything that lives as long as the server."""
+    """Start and stop what lives as long as the server."""
     catalog.warm_up()
     yield
     await hub.close()
@@ -44,7 +44,7 @@ routes: list[BaseRoute] = [
     Route("/favicon.ico", icon.favicon),
     Route("/admin/runs/run/{run_id:int}/stream/", Streams(hub)),
     Mount("/static", static.AppStaticFiles()),
-    Mount("/", cast(ASGIApp, django_application)),  # everything else; so it stays last
+    Mount("/", cast(ASGIApp, django_application)),  # matches every path, so it must be last
 ]
 
 application = Starlette(routes=routes, lifespan=lifespan)

@@ -1,7 +1,7 @@
-"""The scheduler of the beat: ticks by the monotonic clock, and no more of them than the system workers consume.
+"""Beat scheduler: sends ticks by the monotonic clock, and no more than the system workers consume.
 
-Celery's own goes by the wall clock: when that is set back by an hour, nothing is sent for an hour. And its way to keep
-messages from piling up, an expiry, compares the clocks of two machines: a worker whose clock is ahead drops every tick.
+Celery's own scheduler uses the wall clock: if that is set back by an hour, it sends nothing for an hour. Its means
+against a growing queue, message expiry, compares clocks of two machines: a worker with a fast clock drops all ticks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from redis import RedisError
 from runs.wake import waiting
 
 TICKS_MAX = 30
-"""Most ticks that wait for a system worker. Each may be left out: the next one does its work."""
+"""Maximum number of ticks in the queue. A skipped tick does no harm: the next one does its work."""
 
 
 class Scheduler(CelerysScheduler):  # type: ignore[misc]  # celery is untyped
@@ -28,7 +28,7 @@ class Scheduler(CelerysScheduler):  # type: ignore[misc]  # celery is untyped
         super().__init__(*args, **kwargs)
 
     def is_due(self, entry: Any) -> Any:
-        """Whether an entry is due, and in how many seconds it is due again."""
+        """Return whether an entry is due, and the seconds until it is due again."""
         now, period = time.monotonic(), entry.schedule.run_every.total_seconds()
         due_at = self._due_at.setdefault(entry.name, now)
         if now < due_at:
@@ -37,11 +37,11 @@ class Scheduler(CelerysScheduler):  # type: ignore[misc]  # celery is untyped
         return schedstate(True, self._due_at[entry.name] - now)
 
     def _when(self, entry: Any, next_time_to_run: Any, **_: Any) -> float:  # noqa: ARG002  # as Celery's
-        """The place of an entry in the heap."""
+        """Return the sort key of an entry in the heap."""
         return time.monotonic() + float(self.adjust(next_time_to_run) or 0.0)
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
-        """Send a tick, unless many wait already."""
+        """Send a tick, unless too many are in the queue."""
         if not self._is_backed_up(entry.options["queue"]):
             super().apply_entry(entry, producer=producer)
 
@@ -49,4 +49,4 @@ class Scheduler(CelerysScheduler):  # type: ignore[misc]  # celery is untyped
         try:
             return waiting(queue) >= TICKS_MAX
         except (KombuError, RedisError, OSError):
-            return False  # sending it will report what is wrong
+            return False  # sending the tick reports the error

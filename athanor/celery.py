@@ -1,7 +1,7 @@
-"""The Celery application: `celery -A athanor worker|beat`. What differs from Celery's defaults says why.
+"""Celery application: `celery -A athanor worker|beat`. Comments give the reason for each changed default.
 
-A message is a hint, for runs live in the database: messages are acknowledged before they are worked on, none is fetched
-ahead, none is retried or delayed by Celery. Losing one or getting it twice costs nothing (runs.recovery.reconcile).
+A message is only a hint, since runs are in the database: messages are acknowledged before they are processed, none is
+prefetched, none is retried or delayed by Celery. Lost and duplicate messages do no harm (runs.recovery.reconcile).
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from runs.conf import SYSTEM_QUEUE, RunsSettings, runs_settings
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "athanor.settings")
 
 TRANSPORT_OPTIONS: dict[str, Any] = {
-    # Without time-outs a half-open connection hangs workers, beat and publishers for ever.
+    # Without time-outs a half-open connection blocks workers, beat and publishers forever.
     "socket_timeout": 5,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
     "health_check_interval": 5,
-    # Never longer: the shortest of all programs on one Redis wins. Nothing of ours stays unacknowledged.
+    # Not longer: the shortest value of all programs on one Redis applies. Athanor leaves no message unacknowledged.
     "visibility_timeout": 3600,
-    # Lets a Redis be shared with other programs.
+    # Allows other programs to use the same Redis.
     "global_keyprefix": databases.BROKER_KEY_PREFIX,
 }
 
 EARLY_ACKNOWLEDGEMENT: dict[str, Any] = {
-    # Late acknowledgement plus a lost connection runs a task twice, or stops a worker's consumer for good.
+    # With late acknowledgement, a lost connection runs a task twice or stops a worker's consumer permanently.
     "task_acks_late": False,
     "task_reject_on_worker_lost": False,
     "worker_cancel_long_running_tasks_on_connection_loss": False,
-    # A fetched message that waits is unacknowledged, and hidden from other workers.
+    # A prefetched message is unacknowledged, and hidden from other workers.
     "worker_disable_prefetch": True,
     "worker_prefetch_multiplier": 1,
 }
@@ -47,16 +47,16 @@ RECONNECT: dict[str, Any] = {
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,
     "broker_channel_error_retry": True,
-    # A publisher is somebody who waits for a page: give up within a second, reconcile sends again.
+    # Publishers are page requests: give up within a second, reconcile sends again.
     "task_publish_retry_policy": {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2},
 }
 
 QUIET: dict[str, Any] = {
-    # Chatter between workers that nothing here listens to.
+    # Messages between workers that Athanor does not use.
     "worker_enable_remote_control": False,
     "worker_send_task_events": False,
     "task_send_sent_event": False,
-    # Django's LOGGING is the one place for logs; user code's output is captured in its child.
+    # Django's LOGGING configures all logs; output of experiments is captured in their child.
     "worker_redirect_stdouts": False,
 }
 
@@ -78,7 +78,7 @@ JSON_ONLY: dict[str, Any] = {
 
 
 def beat_schedule(conf: RunsSettings) -> dict[str, dict[str, Any]]:
-    """The periodic tasks, see athanor.beat. No tick has an expiry: it would compare the clocks of two machines."""
+    """Return the periodic tasks, see athanor.beat. Ticks have no expiry: it would compare clocks of two machines."""
     periods = {
         "runs.tasks.flush": conf.flush_every_s,
         "runs.tasks.reconcile": conf.reconcile_every_s,
@@ -100,7 +100,7 @@ app.conf.update(
     broker_transport_options=TRANSPORT_OPTIONS,
     task_default_queue=SYSTEM_QUEUE,
     beat_schedule=beat_schedule(runs_settings()),
-    # Intervals need no memory of earlier ticks, and a file that is never written cannot be torn.
+    # Intervals need no record of earlier ticks, so there is no file that a crash could corrupt.
     beat_scheduler="athanor.beat:Scheduler",
     timezone="UTC",
     **EARLY_ACKNOWLEDGEMENT,
@@ -113,11 +113,11 @@ app.autodiscover_tasks()
 
 
 def _leave_logging_to_django(**_: Any) -> None:
-    """That a receiver exists is what keeps Celery from replacing Django's handlers."""
+    """Do nothing: a connected receiver keeps Celery from replacing Django's log handlers."""
 
 
 def _install_supervision(**_: Any) -> None:
-    """Add the steps that start and stop supervision: by now Django is set up, and the steps are not yet read."""
+    """Add the steps that start and stop supervision, after Django's setup and before Celery reads its steps."""
     from experiments import checks
     from runs.worker import steps
 
@@ -126,7 +126,7 @@ def _install_supervision(**_: Any) -> None:
 
 
 def _import_no_experiments(**_: Any) -> None:
-    """Leave the code of authors to the catalog process, from the first step of a worker or beat."""
+    """Load experiments in the catalog process only, from the first step of a worker or beat."""
     from experiments import catalog
 
     catalog.use_process()

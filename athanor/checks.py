@@ -11,12 +11,12 @@ from athanor.environment import unknown_names
 
 
 @checks.register()
-def environment_is_known(**_: Any) -> list[checks.CheckMessage]:
-    """athanor.W001: a misspelt variable is otherwise a setting that silently does nothing."""
+def check_environment_names(**_: Any) -> list[checks.CheckMessage]:
+    """Return athanor.W001 for each misspelt variable, which would otherwise have no effect."""
     return [
         checks.Warning(
-            f"The environment variable {name} is read nowhere.",
-            hint=f"Did you mean {near}?" if near else "See .env.example for those that are.",
+            f"The environment variable {name} is not used.",
+            hint=f"Did you mean {near}?" if near else "See .env.example for all names.",
             id="athanor.W001",
         )
         for name, near in unknown_names(os.environ).items()

@@ -1,6 +1,6 @@
-"""Where the database, Redis and the secret key of this place are: from the environment, or else in the var folder.
+"""Addresses of the database and Redis, and the secret key: from the environment, or else in the var folder.
 
-Pure but for the file of the key.
+Pure, except for the file of the key.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 BROKER_KEY_PREFIX = "athanor:broker:"
-"""Before every key of Celery's in Redis, so that a queue of any name never meets a key of runs.lines.buffer."""
+"""Prefix of all Celery keys in Redis, so that no queue name collides with a key of runs.lines.buffer."""
 
 SOCKET_PATH_MAX_BYTES = 100
-"""The kernel takes 107 bytes on Linux, 103 on macOS."""
+"""Limit for socket paths; the kernel accepts 107 bytes on Linux, 103 on macOS."""
 
 SQLITE_OPTIONS = {
     "transaction_mode": "IMMEDIATE",
@@ -36,13 +36,13 @@ POSTGRESQL_OPTIONS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 8000,
 }
-"""Seconds; the last one in milliseconds. A server that vanished is noticed within a lease, not after the
-quarter of an hour that TCP takes by itself. libpq ignores all but the first on a unix socket.
+"""Seconds; the last one in milliseconds. A vanished server is noticed within a lease; TCP alone takes a
+quarter of an hour. On a unix socket libpq ignores all but the first.
 """
 
 
 def configuration(var: Path, environ: Mapping[str, str], *, is_child: bool = False) -> dict[str, Any]:
-    """Django's description of the database named by ATHANOR_DATABASE_URL; SQLite in `var` without one."""
+    """Return Django's configuration of the database at ATHANOR_DATABASE_URL; without one, SQLite in `var`."""
     if is_child:
         return {"ENGINE": "athanor.no_database"}
     url = environ.get("ATHANOR_DATABASE_URL", "")
@@ -71,34 +71,34 @@ def configuration(var: Path, environ: Mapping[str, str], *, is_child: bool = Fal
 
 
 def redis_url(var: Path, environ: Mapping[str, str]) -> str:
-    """URL of Redis for redis-py: ATHANOR_REDIS_URL, or else the socket of the embedded server of `var`."""
+    """Return the URL of Redis for redis-py: ATHANOR_REDIS_URL, or the socket of the embedded server of `var`."""
     return environ.get("ATHANOR_REDIS_URL") or f"unix://{quote(str(redis_socket(var)))}"
 
 
 def redis_socket(var: Path) -> Path:
-    """Where the embedded Redis of `var` listens: in `var`, or in /tmp if that path is too long for a socket."""
+    """Return the socket of the embedded Redis of `var`: in `var`, or in /tmp if that path is too long for a socket."""
     socket = var / "redis.sock"
     if len(os.fsencode(socket)) <= SOCKET_PATH_MAX_BYTES:
         return socket
     name = hashlib.sha256(os.fsencode(var)).hexdigest()[:16]
-    return Path("/tmp") / f"athanor-{os.getuid()}-{name}" / "redis.sock"  # noqa: S108  # in a folder of our own, see athanor.embedded
+    return Path("/tmp") / f"athanor-{os.getuid()}-{name}" / "redis.sock"  # noqa: S108  # in a private folder, see athanor.embedded
 
 
 def broker_url(redis_url: str) -> str:
-    """The same Redis in Celery's spelling: `unix:///path?db=1` becomes `redis+socket:///path?virtual_host=1`."""
+    """Convert a Redis URL for Celery: `unix:///path?db=1` becomes `redis+socket:///path?virtual_host=1`."""
     parts = urlsplit(redis_url)
     query = dict(parse_qsl(parts.query))
     if parts.scheme == "unix":
         at = f"{parts.netloc}/" if parts.netloc else "/"
         return f"redis+socket://{at}{parts.path.lstrip('/')}?virtual_host={query.get('db', '0')}"
     if parts.scheme == "rediss" and not any(name.startswith("ssl_") for name in query):
-        # Without an ssl option kombu would speak in clear to a TLS port.
+        # Without an ssl option kombu would not encrypt its connection to a TLS port.
         return redis_url + ("&" if parts.query else "?") + "ssl_cert_reqs=required"
     return redis_url
 
 
 def secret_key(var: Path, environ: Mapping[str, str], *, is_child: bool = False) -> str:
-    """ATHANOR_SECRET_KEY, or else a key that is made once and kept in `var`, readable by its owner only."""
+    """Return ATHANOR_SECRET_KEY, or a key that is generated once and stored in `var`, readable by its owner only."""
     if is_child:
         return secrets.token_urlsafe(50)
     if key := environ.get("ATHANOR_SECRET_KEY"):
@@ -110,13 +110,13 @@ def secret_key(var: Path, environ: Mapping[str, str], *, is_child: bool = False)
         return path.read_text()
     except OSError as error:
         raise ImproperlyConfigured(
-            f"No secret key can be kept in {var} ({error.strerror}). Make the folder writable, set ATHANOR_VAR to one"
-            " that is, or set ATHANOR_SECRET_KEY."
+            f"Cannot store the secret key in {var}: {error.strerror}. Make the folder writable, set ATHANOR_VAR to"
+            " another folder, or set ATHANOR_SECRET_KEY."
         ) from error
 
 
 def _make_secret_key(path: Path) -> None:
-    """Write a new key whole or not at all, so that of two processes that start at once both read the same one."""
+    """Write a new key atomically, so that two processes that start at the same time read the same one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     draft.touch(mode=0o600)

@@ -1,4 +1,4 @@
-"""The names of all environment variables that Athanor reads. What is not here and starts with ATHANOR_ is a mistake."""
+"""Names of all environment variables that Athanor reads. Any other name that starts with ATHANOR_ is a mistake."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ PUBLIC: dict[str, str] = {
     "ATHANOR_VAR": "folder of data, logs and sockets (default: var/ beside manage.py)",
     "ATHANOR_DATABASE_URL": "postgresql://user:password@host:5432/name (default: SQLite in ATHANOR_VAR)",
     "ATHANOR_REDIS_URL": "redis://host:6379/0 (default: an embedded server in ATHANOR_VAR)",
-    "ATHANOR_SECRET_KEY": "Django's secret key (default: made once and kept in ATHANOR_VAR)",
+    "ATHANOR_SECRET_KEY": "Django's secret key (default: generated once and stored in ATHANOR_VAR)",
     "ATHANOR_PRODUCTION": "1: cookies over https only, HSTS",
-    "ATHANOR_DEBUG": "1: Django's debug pages; never where strangers can reach it",
-    "ATHANOR_ALLOWED_HOSTS": "host names the site answers to, separated by commas",
-    "ATHANOR_TRUSTED_ORIGINS": "origins whose forms are accepted, https://host, separated by commas",
+    "ATHANOR_DEBUG": "1: Django's debug pages; never on a public site",
+    "ATHANOR_ALLOWED_HOSTS": "host names of the site, separated by commas",
+    "ATHANOR_TRUSTED_ORIGINS": "origins that may post forms, https://host, separated by commas",
     "ATHANOR_TIME_ZONE": "time zone of the pages (default: UTC)",
     "ATHANOR_LOG_LEVEL": "DEBUG, INFO, WARNING or ERROR (default: INFO)",
-    "ATHANOR_URL": "address of the site, for links that commands print (default: that of `up`)",
-    "ATHANOR_APPS": "further Django apps, separated by commas; their `experiments` modules are found",
+    "ATHANOR_URL": "address of the site, for links in the output of commands (default: that of `up`)",
+    "ATHANOR_APPS": "additional Django apps with `experiments` modules, separated by commas",
     "ATHANOR_EXPERIMENT_PATHS": "folders with experiments, separated like PATH",
 }
 
 INTERNAL: dict[str, str] = {
     "ATHANOR_ROLE": "set to `child` in the process of an experiment",
     "ATHANOR_ATTEMPT": "marks the processes of a run's attempt",
-    "ATHANOR_READY_FILE": "file that a Celery process makes when it is ready; set by `up`",
+    "ATHANOR_READY_FILE": "file that a Celery process creates when it is ready; set by `up`",
     "ATHANOR_REQUIRE_SERVICES": "tests: a service that cannot be started fails instead of skipping",
 }
 
@@ -38,8 +38,8 @@ SETTINGS_PREFIXES: dict[str, type] = {"ATHANOR_RUNS": RunsSettings, "ATHANOR_EXP
 """Prefix → dataclass: each field may be set as PREFIX_FIELD."""
 
 
-def known_names() -> set[str]:
-    """Every name that is read somewhere."""
+def valid_names() -> set[str]:
+    """Return all names that are read."""
     fields = {
         f"{prefix}_{field.name.upper()}"
         for prefix, cls in SETTINGS_PREFIXES.items()
@@ -49,14 +49,14 @@ def known_names() -> set[str]:
 
 
 def unknown_names(environ: Mapping[str, str]) -> dict[str, str | None]:
-    """Variables that look like ours and are read nowhere → the nearest known name, if one is near."""
-    known = known_names()
-    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
-    return {name: _nearest(name, known) for name in unknown}
+    """Return unused variables with Athanor's prefix → the nearest valid name, or None."""
+    valid = valid_names()
+    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in valid)
+    return {name: _nearest(name, valid) for name in unknown}
 
 
-def _nearest(name: str, known: set[str]) -> str | None:
-    """The common prefix says nothing about likeness."""
-    endings = {other.removeprefix(PREFIX): other for other in known}
+def _nearest(name: str, valid: set[str]) -> str | None:
+    """Return the nearest valid name, compared without the common prefix; None if none is similar."""
+    endings = {other.removeprefix(PREFIX): other for other in valid}
     near = difflib.get_close_matches(name.removeprefix(PREFIX), endings, n=1)
     return endings[near[0]] if near else None

@@ -1,4 +1,4 @@
-"""The experiment with which Athanor tests itself. Hidden from people: `./manage.py chaos` launches it."""
+"""Experiment with which Athanor tests itself. Hidden from lists: `./manage.py chaos` launches it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from experiments.retry import Retry
 
 
 class ChaosProbe(Experiment):
-    """Checks itself: a chain of digests over its steps, carried by checkpoints, and a journal of all that it does."""
+    """Verify itself by a chain of digests over its steps, carried by checkpoints, and by a journal of its actions."""
 
     name = "chaos_probe"
     hidden = True

@@ -1,4 +1,4 @@
-"""Is this web server able to do its work? Asked by load balancers, containers and `up`, without a session."""
+"""Health check of the web server, for load balancers, containers and `up`. Needs no session."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OK = "ok"
 
 
 async def healthz(_: Request) -> JSONResponse:
-    """`{"status": "ok", "database": "ok", "redis": "ok"}`, or status 503 with what cannot be reached."""
+    """`{"status": "ok", "database": "ok", "redis": "ok"}`, or status 503 and the unreachable service."""
     answer = await sync_to_async(examine, thread_sensitive=False)()
     return JSONResponse(
         answer, status_code=200 if answer["status"] == OK else 503, headers={"Cache-Control": "no-store"}
@@ -23,9 +23,9 @@ async def healthz(_: Request) -> JSONResponse:
 
 def examine() -> dict[str, str]:
     """Try the database and Redis; blocks for a few seconds at most."""
-    found = {"database": OK if _database_answers() else "unreachable"}
-    found["redis"] = OK if redis.answers(settings.REDIS_URL) else "unreachable"
-    return {"status": OK if set(found.values()) == {OK} else "degraded", **found}
+    services = {"database": OK if _database_answers() else "unreachable"}
+    services["redis"] = OK if redis.answers(settings.REDIS_URL) else "unreachable"
+    return {"status": OK if set(services.values()) == {OK} else "degraded", **services}
 
 
 def _database_answers() -> bool:
@@ -35,5 +35,5 @@ def _database_answers() -> bool:
     except DatabaseError:
         return False
     finally:
-        connection.close()  # this thread may never be asked again
+        connection.close()  # this thread may never run again
     return True

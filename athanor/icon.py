@@ -1,4 +1,4 @@
-"""The site's icon: the furnace that keeps its fire by itself."""
+"""Icon of the site: a flame."""
 
 from __future__ import annotations
 

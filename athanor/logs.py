@@ -1,4 +1,4 @@
-"""Logging configuration of all processes: to stderr, each line with its time. The caller keeps the output."""
+"""Logging configuration of all processes: to stderr, each line with its time. Their parent stores the output."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from django.http import HttpRequest, HttpResponse
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'self'",
-        "script-src 'self' 'unsafe-eval'",  # the admin's Alpine evaluates attributes; no script stands in a page
-        "style-src 'self' 'unsafe-inline'",  # the admin's colours stand in its pages
+        "script-src 'self' 'unsafe-eval'",  # the admin's Alpine evaluates attributes; pages have no inline scripts
+        "style-src 'self' 'unsafe-inline'",  # the admin's pages have inline colours
         "img-src 'self' data:",
         "connect-src 'self'",
         "object-src 'none'",
@@ -24,7 +24,7 @@ Handler = Callable[[HttpRequest], HttpResponse]
 
 
 class ContentSecurityPolicy:
-    """Says which sources a page may load from: this site only."""
+    """Middleware that allows pages to load from this site only."""
 
     def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response

@@ -1,4 +1,4 @@
-"""Entries of the admin's sidebar, each shown to those who may see what it leads to."""
+"""Entries of the admin's sidebar, each shown to users who may view its target."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.urls import reverse_lazy
 
 
 def item(title: str, icon: str, app: str, model: str) -> dict[str, Any]:
-    """A link to the list of a model."""
+    """Return a link to the list of a model."""
 
     def may_view(request: HttpRequest) -> bool:
         return request.user.has_perm(f"{app}.view_{model}")

@@ -1,8 +1,8 @@
-"""The environment of the stack that is up, for commands that are typed in another shell.
+"""Environment of the running stack, for commands in another shell.
 
-`up` writes down the ATHANOR_ variables that it was started with, in a file that only its user can
-read. `manage.py` takes over those that the shell does not set itself, so that a second shell finds the same database,
-Redis and experiments. A file that a killed `up` left behind is ignored: its process tells whether a stack is up.
+`up` writes its ATHANOR_ variables to a file that only its user can read. `manage.py` adopts those that the shell does
+not set itself, so that a second shell uses the same database, Redis and experiments. The file of a killed `up` is
+ignored, since its process is not alive.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 
 import psutil
 
-from athanor.environment import INTERNAL, known_names
+from athanor.environment import INTERNAL, valid_names
 
 FOLDER = Path(".athanor") / "stacks"
-PLACES = ("ATHANOR_VAR", "ATHANOR_DATABASE_URL", "ATHANOR_REDIS_URL")
-"""A shell that sets one of these to something else means another stack."""
+LOCATIONS = ("ATHANOR_VAR", "ATHANOR_DATABASE_URL", "ATHANOR_REDIS_URL")
+"""A shell that sets one of these to another value belongs to another stack."""
 PATHS = "ATHANOR_EXPERIMENT_PATHS"
 START_TOLERANCE_S = 2.0
 """Start times of processes are computed from the wall clock."""
@@ -29,7 +29,7 @@ START_TOLERANCE_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class RunningStack:
-    """One `up` and what it was started with."""
+    """One running `up` and its environment."""
 
     pid: int
     started: float
@@ -51,7 +51,7 @@ class RunningStack:
 
 
 class SeveralStacks(Exception):
-    """More than one stack is up from this folder, and the shell does not say which one it means."""
+    """More than one stack is up from this folder, and the shell does not select one."""
 
     def __init__(self, stacks: list[RunningStack]) -> None:
         listed = "\n".join(f"  ATHANOR_VAR={stack.var}" for stack in stacks)
@@ -59,8 +59,8 @@ class SeveralStacks(Exception):
 
 
 def publish(base: Path, var: Path, environ: Mapping[str, str], url: str) -> Path | None:
-    """Write down what this process was started with; returns the file, or None where none can be written."""
-    names = known_names() - INTERNAL.keys()
+    """Write the environment of this process; return the file, or None if it cannot be written."""
+    names = valid_names() - INTERNAL.keys()
     environment = {name: value for name, value in environ.items() if name in names}
     environment |= {"ATHANOR_VAR": str(var), "ATHANOR_URL": environ.get("ATHANOR_URL") or url}
     if folders := environment.get(PATHS):
@@ -85,7 +85,7 @@ def withdraw(file: Path | None) -> None:
 
 
 def adopt(base: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables of the running stack that `environ` lacks; empty if no stack is up that the shell can mean.
+    """Return the variables of the running stack that `environ` lacks; empty if no stack of this shell is up.
 
     Raises SeveralStacks.
     """
@@ -98,7 +98,7 @@ def adopt(base: Path, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def running(base: Path) -> Iterator[RunningStack]:
-    """The stacks that are up from a folder."""
+    """Yield the stacks that are up from a folder."""
     for file in sorted((base / FOLDER).glob("*.json")):
         stack = _read(file)
         if stack is not None and stack.is_up:
@@ -106,7 +106,7 @@ def running(base: Path) -> Iterator[RunningStack]:
 
 
 def _read(file: Path) -> RunningStack | None:
-    """None for a file that cannot be read: another version's, another user's, a torn one."""
+    """Return the stack in a file; None if it cannot be read: of another version or user, or incomplete."""
     try:
         stored = json.loads(file.read_text())
         environment = {str(name): str(value) for name, value in stored["environment"].items()}
@@ -117,8 +117,8 @@ def _read(file: Path) -> RunningStack | None:
 
 
 def _is_other(stack: RunningStack, environ: Mapping[str, str]) -> bool:
-    """Whether the shell means another stack than this one."""
-    for name in PLACES:
+    """Return whether the shell belongs to another stack than this one."""
+    for name in LOCATIONS:
         if name in environ:
             value = str(Path(environ[name]).absolute()) if name == "ATHANOR_VAR" else environ[name]
             if value != stack.environment.get(name):

@@ -1,6 +1,6 @@
-"""Django's settings of Athanor. Everything that differs between places comes from the environment; see `.env.example`.
+"""Django settings of Athanor. Values that differ between installations come from the environment, see `.env.example`.
 
-ATHANOR_ROLE=child is the process of an experiment: it gets no database, no Redis and no secret of ours.
+ATHANOR_ROLE=child is the process of an experiment: it gets no database, no Redis and no secret of Athanor.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ VAR = Path(os.environ.get("ATHANOR_VAR") or BASE_DIR / "var").absolute()
 IS_CHILD = os.environ.get("ATHANOR_ROLE") == "child"
 PRODUCTION = os.environ.get("ATHANOR_PRODUCTION", "") == "1"
 
-# Made on its first use, so that a command that only reads leaves no folder behind.
+# Created on first use, so that a command that only reads creates no folder.
 SECRET_KEY = SimpleLazyObject(lambda: databases.secret_key(VAR, os.environ, is_child=IS_CHILD))
 SITE_URL = os.environ.get("ATHANOR_URL", "").rstrip("/")
 DEBUG = os.environ.get("ATHANOR_DEBUG", "") == "1"
@@ -54,7 +54,7 @@ MIDDLEWARE = [
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "athanor" / "templates"],  # what is ours in place of an app's own
+        "DIRS": [BASE_DIR / "athanor" / "templates"],  # overrides templates of apps
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

@@ -1,4 +1,4 @@
-"""The static files of all installed apps, served from where they lie: nothing is collected, so nothing can be stale."""
+"""Static files of all installed apps, served from the apps' folders: there is no collected copy that could be stale."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 FRESH_S = 300
-"""So long a browser need not ask again; after that it asks by ETag."""
+"""Seconds that a browser may cache a file; after that it revalidates by ETag."""
 
 
 class AppStaticFiles(StaticFiles):
-    """Looks in the `static` folder of each app, in the order of INSTALLED_APPS."""
+    """Serve files from the `static` folder of each app, in the order of INSTALLED_APPS."""
 
     def __init__(self) -> None:
         super().__init__()

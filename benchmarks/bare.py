@@ -1,4 +1,4 @@
-"""The bare Celery task that the launch latency is compared with: no isolation, no supervision, no row."""
+"""Bare Celery task, the baseline for the launch latency: no isolation, no supervision, no row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list at a million runs and the page of a run of ten million lines: time at the server, and number of queries.
+"""Benchmark of the list at a million runs and the page of a run of ten million lines: server time and queries.
 
 Run it from the root: `python -m benchmarks.big_lists [runs] [lines] [--database=postgresql]`. On SQLite or a
 PostgreSQL of its own in a folder that is thrown away, or on the database that BENCH_DATABASE_URL names (an empty one).
@@ -32,10 +32,10 @@ def main() -> None:
     parser.add_argument("runs", nargs="?", type=int, default=1_000_000)
     parser.add_argument("lines", nargs="?", type=int, default=10_000_000)
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="ath-", dir="/tmp", ignore_cleanup_errors=True) as name,
-        database(asked.database, Path(name)) as url,
+        database(options.database, Path(name)) as url,
     ):
         os.environ.update(
             DJANGO_SETTINGS_MODULE="athanor.settings", ATHANOR_VAR=name, ATHANOR_DATABASE_URL=url,
@@ -48,16 +48,16 @@ def main() -> None:
         from django.db import connection
 
         call_command("migrate", verbosity=0)
-        fill(asked.runs, asked.lines)
-        measure(asked.runs, asked.lines)
+        fill(options.runs, options.lines)
+        measure(options.runs, options.lines)
         connection.close()
 
 
 @contextmanager
 def database(kind: str, folder: Path) -> Iterator[str]:
-    """The URL of an empty one."""
-    if given := os.environ.get("BENCH_DATABASE_URL"):
-        yield given
+    """Yield the URL of an empty database."""
+    if url := os.environ.get("BENCH_DATABASE_URL"):
+        yield url
     elif kind == "sqlite":
         yield f"sqlite://{folder / 'db.sqlite3'}"
     else:
@@ -129,16 +129,16 @@ def measure(runs: int, lines: int) -> None:
     newest = Run.objects.order_by("-pk")[0].pk
     listed, page = reverse("admin:runs_run_changelist"), reverse("admin:runs_run_change", args=[newest])
     places = reverse("admin:runs_run_lines", args=[newest])
-    asked = {
+    addresses = {
         "first page": listed,
         "page 100": f"{listed}?p=100",
         "failed": f"{listed}?status__exact=failed",
         "cancelled, of an experiment": f"{listed}?status__exact=cancelled&experiment=digits",
         "a number": f"{listed}?q={newest // 2}",
-        "a name that is rare": f"{listed}?q=run+{runs - 100_000}",
-        "a name that is nowhere": f"{listed}?q=nowhere",
+        "a rare name": f"{listed}?q=run+{runs - 100_000}",
+        "a name that does not exist": f"{listed}?q=nowhere",
         "a tag": f"{listed}?tag=blue",
-        "a tag that is nowhere": f"{listed}?tag=nowhere",
+        "a tag that does not exist": f"{listed}?tag=nowhere",
         "since a day": f"{listed}?since=2026-11-15",
         "columns, sorted by a result": f"{listed}?columns=config.rate,result.loss&sort=-result.loss",
         "home": reverse("admin:index"),
@@ -147,10 +147,10 @@ def measure(runs: int, lines: int) -> None:
         "its beginning": f"{places}?after=1.0",
         "a time": f"{places}?go=2026-03-14+12:00:00",
         "errors only": f"{places}?level=error",
-        "a text that is nowhere (1.5 s at most)": f"{places}?text=nowhere",
+        "a text that does not occur (1.5 s at most)": f"{places}?text=nowhere",
     }
     print(f"{runs:,} runs; median of {TIMES}, at the server")
-    for name, path in asked.items():
+    for name, path in addresses.items():
         seconds, queries = ask(client, path)
         print(f"  {name:45} {seconds * 1000:7.0f} ms  {queries:3} queries")
 
@@ -164,9 +164,9 @@ def ask(client: Any, path: str) -> tuple[float, int]:
         started = time.perf_counter()
         assert client.get(path).status_code == 200, path
         times.append(time.perf_counter() - started)
-    with CaptureQueriesContext(connection) as found:
+    with CaptureQueriesContext(connection) as queries:
         client.get(path)
-    return statistics.median(times), len(found)
+    return statistics.median(times), len(queries)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=300_000, help="per round")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     options = parser.parse_args()
-    with ground(options.database) as folder:
+    with servers(options.database) as folder:
         import django
 
         django.setup()
@@ -45,8 +45,8 @@ def main() -> None:
 
 
 @contextmanager
-def ground(database: str) -> Iterator[Path]:
-    """A throwaway folder with a Redis and a database, which the environment then names."""
+def servers(database: str) -> Iterator[Path]:
+    """Start Redis and a database in a temporary folder, and set the environment to use them."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp")))
         redis = stack.enter_context(RedisServer(folder / "redis", socket_path=folder / "redis.sock"))
@@ -155,22 +155,22 @@ def athanor_lines(number: int) -> float:
 
 
 def bulk_create_lines(number: int) -> float:
-    """Lines a second of the simplest thing that could be done: keep a second's lines in memory, `bulk_create` them."""
+    """Return the lines a second of the simplest alternative: collect lines for a second, then `bulk_create` them."""
     from django.utils import timezone
 
     from runs.models import LogLine
     from tests.factories import make_run
 
     run = make_run(queue="nobody")
-    kept: list[Any] = []
+    collected: list[Any] = []
     began = flushed = time.monotonic()
     for seq in range(1, number + 1):
         now = timezone.now()
-        kept.append(LogLine(run=run, attempt=1, seq=seq, time=now, level=20, source="log", message=f"line {seq}"))
+        collected.append(LogLine(run=run, attempt=1, seq=seq, time=now, level=20, source="log", message=f"line {seq}"))
         if time.monotonic() - flushed >= 1.0:
-            LogLine.objects.bulk_create(kept, batch_size=5000)
-            kept, flushed = [], time.monotonic()
-    LogLine.objects.bulk_create(kept, batch_size=5000)
+            LogLine.objects.bulk_create(collected, batch_size=5000)
+            collected, flushed = [], time.monotonic()
+    LogLine.objects.bulk_create(collected, batch_size=5000)
     return number / (time.monotonic() - began)
 
 

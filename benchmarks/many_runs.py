@@ -1,4 +1,4 @@
-"""Whether many healthy runs on one worker keep their leases: RUNS runs at once, each with LINES_A_SECOND short lines.
+"""Benchmark of RUNS concurrent runs on one worker, each with LINES_A_SECOND short lines: do they keep their leases?
 
 `python -m benchmarks.many_runs [sqlite|postgresql]` prints how many completed, in how many attempts, and the worst age
 of the worker's heartbeat. Everything is allowed to be slow; no run may be lost.
@@ -59,18 +59,18 @@ def launch() -> list[Any]:
 
 
 def watch() -> float:
-    """Wait until all runs have ended; the worst age of a heartbeat meanwhile, in seconds."""
+    """Wait until all runs have ended; return the worst age of a heartbeat meanwhile, in seconds."""
     from django.utils import timezone
 
     from runs.models import Run, Worker
     from runs.states import ACTIVE
 
-    worst, deadline, said = 0.0, time.monotonic() + PATIENCE_S, 0.0
+    worst, deadline, reported_at = 0.0, time.monotonic() + PATIENCE_S, 0.0
     while Run.objects.filter(status__in=ACTIVE).exists() and time.monotonic() < deadline:
         for worker in Worker.objects.all():
             worst = max(worst, (timezone.now() - worker.heartbeat_at).total_seconds())
-        if time.monotonic() - said > 10:
-            said = time.monotonic()
+        if time.monotonic() - reported_at > 10:
+            reported_at = time.monotonic()
             counts = Counter(Run.objects.values_list("status", flat=True))
             print(f"    {dict(counts)}, oldest heartbeat {worst:.1f} s, load {os.getloadavg()[0]:.0f}", flush=True)
         time.sleep(0.5)

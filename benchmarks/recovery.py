@@ -1,10 +1,10 @@
-"""How long a run stands still when its worker is killed: from `kill -9` to the next attempt's first line.
+"""Benchmark of recovery: seconds from `kill -9` of a worker to the first line of the next attempt.
 
 Prints one line for each way to recover, the median and the worst of ROUNDS:
 
-    same host     the worker's supervisor (`up`, systemd, a container engine) starts it again: at most 3 s are promised
+    same host     the worker's supervisor (`up`, systemd, a container engine) restarts it: at most 3 s are promised
     other worker  another worker of this host is free
-    host gone     nobody can look at the process, so the lease decides: at most lease + 5 s are promised
+    host gone     nobody can check the process, so the lease decides: at most lease + 5 s are promised
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def prepare(folder: Path) -> None:
-    """Point this process, and those it starts, to a ground of its own."""
+    """Point this process, and those it starts, to a temporary database and Redis."""
     sys.path.insert(0, str(ROOT))
     os.environ.update(
         DJANGO_SETTINGS_MODULE="tests.settings",
@@ -44,7 +44,7 @@ def prepare(folder: Path) -> None:
 
 
 def launched(queue: str) -> Run:
-    """A run that speaks each 10 ms, once it has."""
+    """Launch a run that logs every 10 ms; return it after its first line."""
     from runs import services
     from tests.waiting import wait_until
 
@@ -55,7 +55,7 @@ def launched(queue: str) -> Run:
 
 
 def first_line_after(run: Run, killed_at: float) -> tuple[float, Attempt]:
-    """Seconds from the kill to the first line of the second attempt, by the clock of this machine."""
+    """Return the seconds from the kill to the first line of the second attempt, by this machine's clock."""
     from tests.waiting import wait_until
 
     wait_until(lambda: run.lines.filter(attempt=2).exists(), timeout_s=120, what="the next attempt's first line")
@@ -64,7 +64,7 @@ def first_line_after(run: Run, killed_at: float) -> tuple[float, Attempt]:
 
 
 def kill(worker: Process, child_pid: int) -> tuple[float, float]:
-    """Kill a worker; returns when, and how long its child lived on."""
+    """Kill a worker; return the time of the kill, and how long its child outlived it."""
     killed_at = time.time()
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait()
@@ -74,7 +74,7 @@ def kill(worker: Process, child_pid: int) -> tuple[float, float]:
 
 
 def measure(stack: Stack, way: str, number: int) -> tuple[float, float]:
-    """One round: seconds to the next attempt's first line, and seconds that the old child lived on."""
+    """Measure one round: seconds to the next attempt's first line, and seconds that the old child lived on."""
     from runs import services
     from runs.models import Worker
 

@@ -1,8 +1,8 @@
-"""Schedules that are due in the same second: from the beat's tick until each has its run and its row of the ledger.
+"""Schedules that are due in the same second: from the beat's tick until each has its run and its row in the history.
 
-Run it from the root: `python -m benchmarks.schedules [schedules] [--database=postgresql]`, on servers of its own.
-Beside it the same number of runs is launched by hand, one `services.launch` after another. The median of ROUNDS is
-printed.
+Run it from the root: `python -m benchmarks.schedules [schedules] [--database=postgresql]`, on separate servers.
+For comparison it launches the same number of runs by hand, one `services.launch` after another. It prints the median of
+ROUNDS.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("schedules", nargs="?", type=int, default=1_000)
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with ExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="ath-", dir="/tmp", ignore_cleanup_errors=True))
-        prepare(Path(name), asked.database, stack)
-        measure(asked.schedules)
+        prepare(Path(name), options.database, stack)
+        measure(options.schedules)
 
 
 def prepare(folder: Path, database: str, stack: ExitStack) -> None:
-    """Point this process to servers that end with `stack`, and make the tables."""
+    """Point this process to servers that end with `stack`, and create the tables."""
     url = f"sqlite://{folder / 'db.sqlite3'}"
     if database == "postgresql":
         folder.chmod(0o711)
@@ -55,7 +55,7 @@ def prepare(folder: Path, database: str, stack: ExitStack) -> None:
 
 
 def measure(count: int) -> None:
-    """Print how long `count` schedules take, and as many launches by hand."""
+    """Print the time of `count` schedules, and of as many launches by hand."""
     from runs import services
     from runs.models import Run, Schedule
     from runs.schedules import tick
@@ -67,7 +67,7 @@ def measure(count: int) -> None:
         scheduled.append(seconds(lambda: tick.tick(budget_s=600)))
         launched = Run.objects.filter(schedule__isnull=False).count()
         if launched != count:
-            raise SystemExit(f"Only {launched} of {count} were launched.")
+            raise SystemExit(f"Only {launched} of {count} runs were launched.")
         Schedule.objects.all().delete()
         Run.objects.all().delete()
         by_hand.append(seconds(lambda: [services.launch("scripted", configuration={}) for _ in range(count)]))

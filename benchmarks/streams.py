@@ -1,6 +1,6 @@
 """1000 open pages: memory of the web process, and how long a line takes from Redis to each of them.
 
-Run it from the root: `python -m benchmarks.streams`. It brings its own Redis and database, and leaves nothing.
+Run it from the root: `python -m benchmarks.streams`. It starts its own Redis and database, and removes them.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def measure(folder: Path) -> None:
         threads = process.num_threads()
         databases = sum("db.sqlite3" in file.path and file.path.endswith("sqlite3") for file in process.open_files())
     ordered = sorted(delays)
-    print(f"{STREAMS} streams of {RUNS} runs, {len(delays):,} lines told in all")
+    print(f"{STREAMS} streams of {RUNS} runs, {len(delays):,} lines sent in all")
     print(f"web process: {before / 2**20:.0f} MiB alone, {after / 2**20:.0f} MiB with them; {threads} threads,"
           f" {databases} connections to the database; {1e6 * (spent[1] - spent[0]) / len(delays):.0f} µs of CPU a line;"
           f" load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")  # fmt: skip
@@ -78,7 +78,7 @@ def measure(folder: Path) -> None:
 
 
 async def watch(port: int, session: str, attempts: list[Any], opened: Callable[[], None]) -> list[float]:
-    """Open all streams, push a line to each run again and again, and take the time at each page."""
+    """Open all streams, push lines to each run, and return the delay of each line at each page."""
     delays: list[float] = []
     pages = [Page(session, attempts[number % RUNS].run_id, delays) for number in range(STREAMS)]
     for page in pages:
@@ -98,18 +98,18 @@ async def watch(port: int, session: str, attempts: list[Any], opened: Callable[[
 
 
 class Page(asyncio.Protocol):
-    """One open page, which costs as little as possible: the server is what is measured."""
+    """One open page, as cheap as possible: the benchmark measures the server."""
 
     def __init__(self, session: str, run_id: int, delays: list[float]) -> None:
         self.ready = asyncio.Event()
         self._delays = delays
         lines = (f"GET /admin/runs/run/{run_id}/stream/ HTTP/1.1", "Host: 127.0.0.1", f"Cookie: sessionid={session}")
-        self._asked = "\r\n".join([*lines, "", ""]).encode()
+        self._request = "\r\n".join([*lines, "", ""]).encode()
         self._transport: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        self._transport.write(self._asked)
+        self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         now = time.time()

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from pydantic import TypeAdapter, ValidationError
 
-from experiments.exceptions import did_you_mean
+from experiments.exceptions import did_you_mean, plain_message
 
 SettingsT = TypeVar("SettingsT")
 
@@ -40,7 +40,7 @@ def load(
     try:
         return TypeAdapter(cls).validate_python(merged)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {plain_message(e)}" for e in error.errors())
         raise ImproperlyConfigured(f"{prefix}: {problems}") from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 PAUSE_MAX_S = 366 * 86_400
 """Longest pause that `ctx.retry_later` accepts."""
@@ -15,6 +16,11 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str:
     if near := difflib.get_close_matches(name, names, n=1):
         return f"; did you mean {near[0]!r}?"
     return f"; choose from {', '.join(names)}" if names else "; nothing can be set here"
+
+
+def plain_message(problem: Mapping[str, Any]) -> str:
+    """Return the message of one of pydantic's error details, without the prefixes of raised exceptions."""
+    return str(problem["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
 
 
 class ExperimentsError(Exception):

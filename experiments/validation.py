@@ -24,7 +24,7 @@ from pydantic_core import ErrorDetails, to_jsonable_python
 from experiments import restoring
 from experiments.base import Experiment
 from experiments.conf import experiments_settings
-from experiments.exceptions import ExperimentsError, InvalidDefinition, did_you_mean
+from experiments.exceptions import ExperimentsError, InvalidDefinition, did_you_mean, plain_message
 from experiments.limits import Limits
 from experiments.registry import registry
 from experiments.schema import models_at
@@ -261,7 +261,7 @@ def _problems(field: str, config: type[BaseModel], errors: Sequence[ErrorDetails
     problems = {}
     for error in errors:
         path = ".".join((field, *map(str, error["loc"])))
-        message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        message = plain_message(error)
         if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             owners = models_at(config, error["loc"][:-1])
             if any(owner.model_config.get("extra") == "allow" for owner in owners):

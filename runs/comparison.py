@@ -28,7 +28,7 @@ _CAUSES = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One property of all runs."""
+    """One property of the compared runs."""
 
     name: str
     values: list[str]
@@ -50,13 +50,13 @@ class Verdict:
 
 
 def sections(runs: Sequence[Run]) -> list[Section]:
-    """Configuration, results, run, code, packages, place and times, in this order."""
+    """Configuration, logged values, run, code, packages, place and times, in this order."""
     attempts = newest_attempts(runs)
     provenance = [attempts[run.pk].provenance if run.pk in attempts else {} for run in runs]
     code = [{key: value for key, value in each.items() if key not in ("packages", "host")} for each in provenance]
     return [
         section("Configuration", [flat(masked(run.experiment, run.configuration)) for run in runs]),
-        section("Results", [results(run) for run in runs]),
+        section("Logged values", [results(run) for run in runs]),
         section("Run", [facts(run) for run in runs]),
         section("Code", code),
         section("Packages", [each.get("packages", {}) for each in provenance]),

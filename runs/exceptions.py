@@ -55,7 +55,7 @@ class BufferUnavailable(RunsError):
 
 
 class BufferFull(BufferUnavailable):
-    """The Redis list of a run has reached its limit. It has room again after the next flush."""
+    """A run's Redis list has reached its limit. It has room again after the next flush."""
 
 
 class SpawnFailed(RunsError):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from runs.conf import runs_settings
 
+STACKS_PREFIX = "stacks-"
 DEPTH_MAX = 3
 """Depth of empty folders that are removed: `artifacts/<attempt>` below the run's."""
 
@@ -18,7 +19,7 @@ def run_folder(run_id: int) -> Path:
 
 def stacks_file(folder: Path, attempt: int) -> Path:
     """Return the file to which the child of an attempt writes the stacks of its threads."""
-    return folder / f"stacks-{attempt}.txt"
+    return folder / f"{STACKS_PREFIX}{attempt}.txt"
 
 
 def remove_if_empty(folder: Path, *, depth: int = 0) -> bool:
@@ -32,7 +33,7 @@ def remove_if_empty(folder: Path, *, depth: int = 0) -> bool:
                 if entry.is_dir(follow_symlinks=False):
                     if depth == DEPTH_MAX or not remove_if_empty(Path(entry.path), depth=depth + 1):
                         return False
-                elif depth or not entry.name.startswith("stacks-") or entry.stat(follow_symlinks=False).st_size:
+                elif depth or not entry.name.startswith(STACKS_PREFIX) or entry.stat(follow_symlinks=False).st_size:
                     return False
                 else:
                     Path(entry.path).unlink()

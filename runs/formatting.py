@@ -19,25 +19,30 @@ from runs.states import FailureKind, Level, Status
 
 NOTHING = "—"
 GAPS_MAX = 10
-"""Most gaps that are told one by one."""
+"""Maximum number of gaps that are listed."""
 _COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"} | {0x7F: "␡"}
 _CONTROLS |= {code: f"\\x{code:02x}" for code in range(0x80, 0xA0)}
 _SURROGATES = {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}
 _CONTROLS |= _SURROGATES
 EXACT_BELOW = 10**21
-"""Integers below this are shown with all their digits; larger ones are rounded."""
+"""Integers below this are shown with all digits; larger ones are rounded."""
 FORMULA_STARTS = ("=", "+", "-", "@", "'", "\t", "\r")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def printable(text: str) -> str:
-    """`text` without colours; control characters and lone surrogates, which UTF-8 cannot encode, are made visible."""
+    """Remove colours, and make control characters and lone surrogates, which UTF-8 cannot encode, visible."""
     return _COLOURS.sub("", text).translate(_CONTROLS)
 
 
+def via(name: str) -> str:
+    """Return the way by which a run was launched as people write it: admin, shell, Python, schedule."""
+    return "Python" if name == "python" else name
+
+
 def duration(seconds: float | None) -> str:
-    """`0.42 s`, `12.3 s`, `4 min 05 s`, `3 h 07 min`, `2 d 04 h`; a dash for None."""
+    """Format as `0.42 s`, `12.3 s`, `4 min 05 s`, `3 h 07 min` or `2 d 04 h`; a dash for None."""
     if seconds is None or not math.isfinite(seconds):
         return NOTHING
     seconds = max(0.0, seconds)
@@ -54,12 +59,12 @@ def duration(seconds: float | None) -> str:
 
 
 def between(start: datetime | None, end: datetime | None) -> float | None:
-    """Seconds from `start` to `end`; None if one of them has not happened."""
+    """Seconds from `start` to `end`; None if one of them is None."""
     return None if start is None or end is None else (end - start).total_seconds()
 
 
 def size(count: float | None) -> str:
-    """`512 B`, `1.5 KiB`, `2.0 GiB`; a dash for None."""
+    """Format as `512 B`, `1.5 KiB` or `2.0 GiB`; a dash for None."""
     if count is None:
         return NOTHING
     value = float(count)
@@ -71,7 +76,7 @@ def size(count: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """A number rounded for reading: `48,213`, `0.9722`, `1.25e-07`, `1.000e+400`; a dash for None."""
+    """Round and format a number: `48,213`, `0.9722`, `1.25e-07`, `1.000e+400`; a dash for None."""
     if value is None:
         return NOTHING
     if isinstance(value, int):
@@ -86,7 +91,7 @@ def number(value: float | None) -> str:
 
 
 def cell(value: Any) -> str:
-    """A stored value as the text of one table cell; a dash for None."""
+    """Format a stored value for a table cell; a dash for None."""
     value = unpack(value)
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: NOTHING}[value]
@@ -96,8 +101,8 @@ def cell(value: Any) -> str:
 
 
 def csv_cell(text: str) -> str:
-    """A text as a cell of CSV, the same in every export: an apostrophe is put before what a spreadsheet would take for
-    a formula, and before an apostrophe. Numbers stay as they are.
+    """Escape a text for CSV: put an apostrophe before a text that a spreadsheet would take for a formula, and before a
+    leading apostrophe. Numbers stay as they are.
     """
     return f"'{text}" if text[:1] in FORMULA_STARTS and not _is_number(text) else text
 
@@ -111,13 +116,13 @@ def _is_number(text: str) -> bool:
 
 
 def exact_json(value: Any) -> str:
-    """`value` as JSON on one line. Lone surrogates stay escaped: JSON can hold them, UTF-8 cannot."""
+    """Encode as JSON on one line. Lone surrogates stay escaped: JSON can hold them, UTF-8 cannot."""
     text = json.dumps(value, ensure_ascii=False)
     return text if is_encodable(text) else json.dumps(value)
 
 
 def is_encodable(text: str) -> bool:
-    """False for text with lone surrogates, which neither a page nor a link can hold."""
+    """Return False for text with lone surrogates, which neither a page nor a link can hold."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -126,7 +131,7 @@ def is_encodable(text: str) -> bool:
 
 
 def pretty(value: Any, *, indent: int | None = 2) -> str:
-    """A stored value as JSON for people. One that the encoder refuses (nesting, too many digits) is named instead."""
+    """Format a stored value as JSON for people, or say why the encoder refuses it (nesting, too many digits)."""
     value = unpack(value)
     for spaces in (indent, None):
         try:
@@ -134,12 +139,12 @@ def pretty(value: Any, *, indent: int | None = 2) -> str:
         except RecursionError:  # without indentation the encoder is in C, which goes deeper
             continue
         except ValueError:
-            return "Not shown: it holds a number with too many digits."
+            return "Not shown: it contains a number with too many digits."
     return "Not shown: it is nested too deeply."
 
 
 def age(moment: datetime | None, now: datetime) -> str:
-    """`12 s ago`, or `in 4 min`: as exact as it stays true for a while, so that pages that repeat it keep calm."""
+    """Format as `12 s ago` or `in 4 min`, rounded so that the text of an open page rarely changes."""
     if moment is None:
         return NOTHING
     seconds = (now - moment).total_seconds()
@@ -147,7 +152,7 @@ def age(moment: datetime | None, now: datetime) -> str:
 
 
 def roughly(seconds: float) -> str:
-    """`0 s`, `12 s`, `4 min`, `3 h`, `2 d`: whole units that have passed."""
+    """Format in whole units: `0 s`, `12 s`, `4 min`, `3 h`, `2 d`."""
     for unit, size_s in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size_s:
             return f"{int(seconds // size_s)} {unit}"
@@ -163,17 +168,17 @@ def clock(moment: datetime | float) -> str:
 
 
 def date_time(moment: datetime | None) -> str:
-    """`2026-03-01 12:00:00 UTC` in the server's time zone, with the label of that zone; empty for None."""
+    """Format as `2026-03-01 12:00:00 UTC`, in the server's time zone and with its label; empty for None."""
     return "" if moment is None else f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S %Z}"
 
 
 def level_name(level: int) -> str:
-    """`info` for 20; the number itself for what has no name."""
+    """Name of a level: `info` for 20; the number itself if it has no name."""
     return str(Level(level).label) if level in Level.values else str(level)
 
 
 def level_of(name: str) -> int:
-    """20 for `info`, `INFO` or `20`. Raises ValueError that names the levels there are."""
+    """Parse a level: 20 for `info`, `INFO` or `20`. Raises ValueError that lists the levels."""
     text = name.strip().lower()
     for level in Level:
         if text in (level.label, str(level.value)):
@@ -182,19 +187,19 @@ def level_of(name: str) -> int:
 
 
 def fraction(current: float | None, total: float | None) -> float | None:
-    """Progress from 0 to 1; None when it is not known."""
+    """Progress from 0 to 1; None while it is unknown."""
     if current is None or not total or total <= 0 or not math.isfinite(current) or not math.isfinite(total):
         return None
     return min(1.0, max(0.0, current / total))
 
 
 def percent(part: float | None) -> str:
-    """`42 %`; never 100 before it is all."""
+    """Format as `42 %`, rounded down; empty for None."""
     return "" if part is None else f"{math.floor(part * 100 + 1e-9)} %"
 
 
 def progress_words(current: float | None, total: float | None, message: str) -> str:
-    """`12 of 40 · Throwing`; empty when nothing is known."""
+    """Format progress as `12 of 40 · Throwing`; empty without any."""
     count = "" if current is None else number(current) + (f" of {number(total)}" if total else "")
     return " · ".join(part for part in (count, message) if part)
 
@@ -215,21 +220,21 @@ def rate(status: str, current: float | None, start: ProgressStart | None, at: da
 
 
 def time_left(per_second: float | None, current: float | None, total: float | None) -> str:
-    """`about 2 min 05 s left`; empty while it is unknown."""
+    """Format as `about 2 min 05 s left`; empty while it is unknown."""
     if per_second is None or current is None or total is None or not math.isfinite(total) or current >= total:
         return ""
     return f"about {duration((total - current) / per_second)} left"
 
 
 def pace(per_second: float | None) -> str:
-    """`4.9 per s`, or `12.0 s each` for slow work; empty while it is unknown."""
+    """Format as `4.9 per s`, or `12.0 s each` for slow work; empty while it is unknown."""
     if per_second is None:
         return ""
     return f"{per_second:,.1f} per s" if per_second >= 1 else f"{duration(1 / per_second)} each"
 
 
 def completeness(stored: int, emitted: int | None, *, is_final: bool = False) -> str:
-    """`48,213 of 48,213 lines stored`. Without `emitted` only the stored lines are known."""
+    """Format as `48,213 of 48,213 lines stored`, or only the stored lines while `emitted` is unknown."""
     if emitted is not None:
         return f"{stored:,} of {emitted:,} lines stored"
     lines = f"{stored:,} line{'' if stored == 1 else 's'} stored"
@@ -237,14 +242,14 @@ def completeness(stored: int, emitted: int | None, *, is_final: bool = False) ->
 
 
 def missing(gaps: Sequence[Sequence[int]]) -> str:
-    """`missing: 12 to 14, 20`; empty if nothing is. Gaps are closed ranges."""
+    """Format as `missing: 12 to 14, 20`; empty without gaps. Gaps are closed ranges."""
     shown = [f"{first:,}" if first == last else f"{first:,} to {last:,}" for first, last in gaps[:GAPS_MAX]]
     more = [f"and {len(gaps) - GAPS_MAX:,} more gaps"] if len(gaps) > GAPS_MAX else []
     return f"missing: {', '.join(shown + more)}" if shown else ""
 
 
 def start(restored: Mapping[str, Any] | None) -> str:
-    """From where an attempt began: `restored` as it is stored on it."""
+    """Describe the start of an attempt. `restored` is its column."""
     if restored is None:
         return "from scratch"
     if not restored.get("attempt"):
@@ -253,7 +258,7 @@ def start(restored: Mapping[str, Any] | None) -> str:
 
 
 def signal_name(value: int | None) -> str:
-    """`SIGKILL` for 9; empty for None."""
+    """Name of a signal: `SIGKILL` for 9; empty for None."""
     return "" if value is None else signal_names.signal_name(value)
 
 

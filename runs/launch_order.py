@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from experiments import Experiment, catalog
 from experiments.catalog import Entry
-from experiments.exceptions import CatalogUnavailable, ExperimentsError, InvalidDefinition
+from experiments.exceptions import CatalogUnavailable, ExperimentsError, InvalidDefinition, plain_message
 from experiments.models import Instance
 from experiments.retry import attempts_at_most, retries_in_force
 from runs.conf import SYSTEM_QUEUE
@@ -127,7 +127,7 @@ def checked(order: Order) -> Order:
     except InvalidDefinition as error:
         raise refused(error.problems) from error
     except ValidationError as error:
-        raise refused({".".join(("limits", *map(str, e["loc"]))): e["msg"] for e in error.errors()}) from error
+        raise refused({".".join(("limits", *map(str, e["loc"]))): plain_message(e) for e in error.errors()}) from error
     return replace(
         order,
         configuration=definition.configuration,
@@ -144,7 +144,7 @@ def checked_retries(experiment: Entry, overrides: Mapping[str, Any]) -> dict[str
             experiment.retries, overrides, on_lost=experiment.on_lost, max_attempts=experiment.max_attempts
         )
     except ValidationError as error:
-        raise refused({".".join(("retries", *map(str, e["loc"]))): e["msg"] for e in error.errors()}) from error
+        raise refused({".".join(("retries", *map(str, e["loc"]))): plain_message(e) for e in error.errors()}) from error
 
 
 def check_name(name: str) -> str:

@@ -19,7 +19,7 @@ POLL_S = 0.003
 
 
 class WriteGate:
-    """The lock file of one database. Cheap to create; thread-safe."""
+    """Lock file of one database. Cheap to create; thread-safe."""
 
     def __init__(self, database: str) -> None:
         self._path = f"{database}-renewal"

@@ -1,4 +1,4 @@
-"""What Chromium itself knows of a page's accessibility: the contrast of its texts and the names of its controls."""
+"""Accessibility of a page as Chromium computes it: the contrast of its texts and the names of its controls."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ PHONE: ViewportSize = {"width": 390, "height": 844}
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The system's chromium, or else playwright's own."""
+    """Return the path of the system's chromium, or else of playwright's own."""
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"  # playwright's loop runs in the thread of the tests
     try:
         with sync_playwright() as playwright:
@@ -67,6 +67,6 @@ def picture(page: Page, name: str) -> None:
 
 
 def check_fit(page: Page) -> None:
-    """The page is not wider than its window, and each control has a name."""
+    """Check that the page is not wider than its window, and that each control has a name."""
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert nameless(page) == []

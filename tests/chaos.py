@@ -1,4 +1,4 @@
-"""The command `chaos` as tests call it: another process, and what it answered."""
+"""Run the command `chaos` in another process, and read its answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MANAGE = Path(__file__).parent.parent / "manage.py"
 
 @dataclass(frozen=True)
 class Answer:
-    """What the command answered."""
+    """Exit code and output of the command."""
 
     code: int
     document: dict[str, Any]
@@ -34,7 +34,7 @@ class Answer:
 
 
 def clean_environ(**more: str) -> dict[str, str]:
-    """This process's environment without what the tests set, for stacks of their own."""
+    """Return this process's environment without the tests' variables, for separate stacks."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("ATHANOR_", "DJANGO_"))} | more
 
 

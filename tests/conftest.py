@@ -1,4 +1,4 @@
-"""The ground of the tests: a folder that is thrown away, a real database, and a real Redis as soon as a test asks.
+"""Shared fixtures: a temporary folder, a real database, and a real Redis for tests that need one.
 
 `--database=sqlite` (the default: a file, since processes share it) or `--database=postgresql` (a server of ours).
 With ATHANOR_REQUIRE_SERVICES=1 a missing service fails the tests that need it; else they are skipped and say why. The
@@ -102,7 +102,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_test_environment: None, django_db_blocker: Any) -> Iterator[None]:
-    """The database with its tables, also where no test is marked as using it: other processes do."""
+    """Create the database with its tables even if no test is marked as using it: other processes use it."""
     from django.test.utils import setup_databases, teardown_databases
 
     with django_db_blocker.unblock():
@@ -121,13 +121,13 @@ def miss(reason: object) -> None:
 
 @pytest.fixture(scope="session")
 def ground(pytestconfig: pytest.Config) -> Path:
-    """The session's folder: short enough for unix sockets, gone after the session."""
+    """Create the session's folder: short enough for unix sockets, removed after the session."""
     return pytestconfig.stash[FOLDER]
 
 
 @pytest.fixture(scope="session")
 def redis_server(ground: Path) -> Iterator[RedisServer]:
-    """The session's Redis, at ATHANOR_REDIS_URL. A test that ends or freezes it need not mend it: `redis_url` does."""
+    """Start the session's Redis, at ATHANOR_REDIS_URL. Tests may stop or freeze it: `redis_url` restores it."""
     try:
         redis_binary()
     except ServerMissing as missing:
@@ -138,7 +138,7 @@ def redis_server(ground: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def redis_url(redis_server: RedisServer) -> Iterator[str]:
-    """The session's Redis, running and empty."""
+    """Return the URL of the session's Redis, running and empty."""
     redis_server.start()
     with redis_server.client() as client:
         client.flushall()
@@ -149,7 +149,7 @@ def redis_url(redis_server: RedisServer) -> Iterator[str]:
 
 @pytest.fixture
 def buffer(redis_url: str) -> Iterator[Buffer]:
-    """This process's buffer, on an empty Redis."""
+    """Return this process's buffer, on an empty Redis."""
     from runs.lines import buffer as module
 
     found = module.buffer()
@@ -159,7 +159,7 @@ def buffer(redis_url: str) -> Iterator[Buffer]:
 
 @pytest.fixture
 def postgres_server(pytestconfig: pytest.Config) -> PostgresServer:
-    """The session's PostgreSQL, for tests that stop it; they are skipped on SQLite."""
+    """Return the session's PostgreSQL, for tests that stop it; on SQLite they are skipped."""
     if POSTGRES not in pytestconfig.stash:
         pytest.skip("runs with --database=postgresql only")
     return pytestconfig.stash[POSTGRES]

@@ -31,7 +31,7 @@ def make_worker(**values: Any) -> Worker:
 def make_attempt(
     run: Run | None = None, *, worker: Worker | None = None, lease_s: float = 60.0, **values: Any
 ) -> Attempt:
-    """The next attempt of a run, under way; a lease of negative length has expired. Its `run` is fresh."""
+    """Start the next attempt of a run; a lease of negative length has expired. Its `run` is fresh."""
     run = run or make_run()
     Run.objects.filter(pk=run.pk).update(status=Status.RUNNING, attempt=F("attempt") + 1, started_at=Now())
     run.refresh_from_db()

@@ -1,4 +1,4 @@
-"""What a browser would send of the page that it shows, to be changed and sent."""
+"""Build the data that a browser sends for a page, to be changed and sent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Sent = dict[str, list[str]]
 
 
 class _Inputs(HTMLParser):
-    """The inputs of the forms that send by POST; what stands in a <template> is none."""
+    """Inputs of the forms that are sent by POST, without those in a <template>."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ def sent_of(content: bytes) -> Sent:
 
 
 def fill(client: Client, url: str, **changes: Any) -> Any:
-    """The answer to the page at `url`, opened, changed and sent. A name's `__` is a dot; None leaves it out."""
+    """Open the page at `url`, change its data and send it; return the answer. `__` is a dot; None omits a name."""
     page = client.get(url)
     assert page.status_code == 200, page.status_code
     return send(client, url, sent_of(page.content), **changes)

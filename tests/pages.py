@@ -1,4 +1,4 @@
-"""What the tests of the admin share."""
+"""Helpers of the tests of the admin."""
 
 from __future__ import annotations
 

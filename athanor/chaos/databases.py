@@ -1,4 +1,4 @@
-"""What is done to the database: locked, its connections cut, stopped."""
+"""Faults of the database: locks, lost connections, stops."""
 
 from __future__ import annotations
 
@@ -17,53 +17,51 @@ from athanor.embedded.postgres import PostgresServer
 
 LOCKED = "runs_run, runs_attempt"
 ANSWER_S = 3
-"""A database that does not let chaos in within so long is away already."""
+"""Time-out of chaos's own connections; a slower database counts as unavailable."""
 
 
 def lock(length_s: float) -> Callable[[], None]:
-    """Keep everybody from writing until the returned function is called, and not longer than `length_s` and a bit.
+    """Block all writes until the returned function is called, at most slightly longer than `length_s`.
 
-    Raises NoTarget if the database is away or busy.
+    Raises NoTarget if the database is unavailable or busy.
     """
     return (_lock_sqlite if connection.vendor == "sqlite" else _lock_postgresql)(length_s)
 
 
 def _lock_sqlite(length_s: float) -> Callable[[], None]:
-    held = sqlite3.connect(settings.DATABASES["default"]["NAME"], timeout=ANSWER_S, check_same_thread=False)
+    own = sqlite3.connect(settings.DATABASES["default"]["NAME"], timeout=ANSWER_S, check_same_thread=False)
     try:
-        held.isolation_level = None
-        held.execute("BEGIN IMMEDIATE")
+        own.isolation_level = None
+        own.execute("BEGIN IMMEDIATE")
     except sqlite3.Error as error:
-        held.close()
+        own.close()
         raise NoTarget(f"the database is busy: {error}") from error
 
     def release() -> None:
-        with suppress(sqlite3.Error), closing(held):
-            held.execute("ROLLBACK")
+        with suppress(sqlite3.Error), closing(own):
+            own.execute("ROLLBACK")
 
-    return at_last(release, length_s)
+    return at_latest(release, length_s)
 
 
 def _lock_postgresql(length_s: float) -> Callable[[], None]:
-    held = _connect()
+    own = _connect()
     try:
-        held.execute(f"SET lock_timeout = '{ANSWER_S}s'")
-        held.execute(f"LOCK TABLE {LOCKED} IN ACCESS EXCLUSIVE MODE")
+        own.execute(f"SET lock_timeout = '{ANSWER_S}s'")
+        own.execute(f"LOCK TABLE {LOCKED} IN ACCESS EXCLUSIVE MODE")
     except psycopg.Error as error:
-        held.close()
+        own.close()
         raise NoTarget(f"the database is busy: {error}") from error
 
     def release() -> None:
         with suppress(psycopg.Error):
-            held.close()
+            own.close()
 
-    return at_last(release, length_s)
+    return at_latest(release, length_s)
 
 
-def at_last(release: Callable[[], None], length_s: float) -> Callable[[], None]:
-    """`release`, which is called in any case soon after the time is over: who is to call it may wait for the database
-    himself.
-    """
+def at_latest(release: Callable[[], None], length_s: float) -> Callable[[], None]:
+    """Return `release`, and call it in any case shortly after `length_s`: its caller may be blocked by the database."""
     timer = threading.Timer(length_s + 2, release)
     timer.daemon = True
     timer.start()
@@ -71,7 +69,7 @@ def at_last(release: Callable[[], None], length_s: float) -> Callable[[], None]:
 
 
 def cut_connections() -> None:
-    """End every connection to our database, our own ones included. Raises NoTarget if it is away."""
+    """End all connections to the database, including Athanor's. Raises NoTarget if it is unavailable."""
     try:
         with closing(_connect()) as own:
             own.execute(
@@ -79,21 +77,25 @@ def cut_connections() -> None:
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
     except psycopg.Error as error:
-        raise NoTarget(f"the database is away: {error}") from error
+        raise NoTarget(f"the database is unavailable: {error}") from error
 
 
-def of_place(place: Place | None) -> PostgresServer:
-    """Raises NoTarget unless there is a server that chaos has started, and runs."""
+def own_server(place: Place | None) -> PostgresServer:
+    """Return the server of the throwaway stack. Raises NoTarget unless it is running."""
     if place is None or place.postgres is None or not place.postgres.is_running:
         raise NoTarget("no PostgreSQL that chaos has started is running")
     return place.postgres
 
 
 def _connect() -> psycopg.Connection[tuple[object, ...]]:
-    """A connection of its own, beside Django's. Raises NoTarget."""
-    known = connection.get_connection_params()
-    parameters = {name: known[name] for name in ("dbname", "user", "password", "host", "port") if name in known}
+    """Open a connection separate from Django's. Raises NoTarget."""
+    settings_of_django = connection.get_connection_params()
+    parameters = {
+        name: settings_of_django[name]
+        for name in ("dbname", "user", "password", "host", "port")
+        if name in settings_of_django
+    }
     try:
         return psycopg.connect(**parameters, connect_timeout=ANSWER_S)
     except psycopg.Error as error:
-        raise NoTarget(f"the database is away: {error}") from error
+        raise NoTarget(f"the database is unavailable: {error}") from error

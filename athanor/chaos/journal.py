@@ -1,8 +1,8 @@
-"""The log that proves who executed a run, and what it said: written by the run itself, beside all that is tested.
+"""Journal of a run, written by the run itself: evidence of who executed it and what it logged, independent of Athanor.
 
-A file in the run's work folder, one JSON object a line: `{"mark", "attempt", "pid", "clock", ...}`, `clock` being that
-of leases. Each execution, with every process that it forks, holds a lock on a second file while it lives, so that
-one which begins while another lives notes `overlap`.
+A file in the run's work folder with one JSON object a line: `{"mark", "attempt", "pid", "clock", ...}`, with the clock
+of leases. Each execution, with every process that it forks, holds a lock on a second file while it lives, so that an
+execution that begins while another one lives writes the mark `overlap`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ JOURNAL, LOCK = "journal", "journal.lock"
 
 
 class Journal:
-    """The writing side, in the process of the run. A mark is in the file when the call returns."""
+    """Writer of the journal, in the process of the run. A mark is in the file when the call returns."""
 
     def __init__(self, folder: Path, attempt: int) -> None:
         self._attempt = attempt
@@ -30,7 +30,7 @@ class Journal:
         self._lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)  # closed by the end of the last process
 
     def begin(self, restored: int) -> None:
-        """Take the lock, or note who has it; `restored`: the step from which this attempt goes on."""
+        """Take the lock, or record an overlap. `restored`: first step of this attempt."""
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -47,29 +47,29 @@ class Journal:
 
 @dataclass(slots=True)
 class Execution:
-    """What one attempt wrote down."""
+    """Journal entries of one attempt, summarized."""
 
     attempt: int
     begun_at: list[float] = field(default_factory=list)
-    """More than one: the attempt was executed more than once."""
+    """Start times; several mean that the attempt was executed more than once."""
     last_at: float = float("-inf")
-    """Its last mark: until then it certainly lived."""
+    """Time of its last mark: until then it was alive."""
     overlaps: int = 0
     restored: int = 0
     kept: int = 0
-    """Steps whose checkpoint was acknowledged."""
-    said: int = 0
-    """So many lines were certainly written to the pipe."""
-    saying: int = 0
-    """So many at most."""
-    results_said: int = 0
-    results_saying: int = 0
+    """Number of steps with an acknowledged checkpoint."""
+    lines_min: int = 0
+    """Number of lines that were certainly written to the pipe."""
+    lines_max: int = 0
+    """Upper bound of that number."""
+    results_min: int = 0
+    results_max: int = 0
     processes: list[tuple[int, float]] = field(default_factory=list)
-    """pid and start of each process that it was, or made."""
+    """pid and start time of its own process and of each that it started."""
 
 
 def read(folder: Path) -> dict[int, Execution]:
-    """Attempt → what it wrote down; empty if nothing of the run was ever executed."""
+    """Return attempt → its entries; empty if the run was never executed."""
     try:
         text = (folder / JOURNAL).read_text(errors="replace")
     except FileNotFoundError:
@@ -78,10 +78,10 @@ def read(folder: Path) -> dict[int, Execution]:
 
 
 def executions(entries: Iterable[dict[str, Any]]) -> dict[int, Execution]:
-    """Attempt → what it wrote down. Pure."""
-    found: dict[int, Execution] = {}
+    """Return attempt → its entries. Pure."""
+    by_attempt: dict[int, Execution] = {}
     for entry in entries:
-        execution = found.setdefault(entry["attempt"], Execution(entry["attempt"]))
+        execution = by_attempt.setdefault(entry["attempt"], Execution(entry["attempt"]))
         execution.last_at = entry["clock"]
         match entry["mark"]:
             case "start":
@@ -93,16 +93,16 @@ def executions(entries: Iterable[dict[str, Any]]) -> dict[int, Execution]:
             case "kept":
                 execution.kept = entry["step"]
             case "saying":
-                execution.saying, execution.results_saying = entry["lines"], entry["results"]
+                execution.lines_max, execution.results_max = entry["lines"], entry["results"]
             case "said":
-                execution.said, execution.results_said = entry["lines"], entry["results"]
+                execution.lines_min, execution.results_min = entry["lines"], entry["results"]
             case "spawned":
                 execution.processes.append((entry["child"], entry["started"] or 0.0))
-    return found
+    return by_attempt
 
 
 def _entries(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """A line that its writer's death has cut is none."""
+    """Parse lines, skipping one that was cut off by a kill."""
     for line in lines:
         try:
             yield json.loads(line)

@@ -1,4 +1,4 @@
-"""The threads beside the faults: one keeps runs going, one watches what the database and Redis say of them."""
+"""Background threads of a campaign: one launches runs, one samples their state in the database and in Redis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.db.models import Exists, OuterRef
 from kombu.exceptions import KombuError
 from redis import RedisError
 
-from athanor.chaos.sampling import told_by
+from athanor.chaos.sampling import state_of
 from athanor.chaos.stage import NoTarget, Stage
 from runs import services
 from runs.exceptions import RunsError
@@ -26,11 +26,11 @@ logger = logging.getLogger(__name__)
 
 PROBE = "chaos_probe"
 AWAY = (DatabaseError, KombuError, RedisError, RunsError, NoTarget, OSError)
-"""What is to be expected of a stack in chaos."""
+"""Errors that are expected while faults are injected."""
 
 
 def configuration(dice: random.Random) -> dict[str, Any]:
-    """Of the next run: most are plain, some leave processes behind, some do not want to end, some speak much. Pure."""
+    """Draw the next run's configuration: most are plain, some leave processes, ignore a cancel or log a lot. Pure."""
     kind = dice.choices(("plain", "family", "stubborn", "loud"), (6, 2, 1, 1))[0]
     base = {
         "steps": dice.randint(10, 40),
@@ -46,8 +46,8 @@ def configuration(dice: random.Random) -> dict[str, Any]:
     return base | more[kind]
 
 
-class Beside(threading.Thread):
-    """Does `once` again and again until it is ended. That something is away is no failure here."""
+class Background(threading.Thread):
+    """Call `once` repeatedly until `end`. Errors in AWAY are ignored."""
 
     def __init__(self, name: str, once: Callable[[], None], every_s: float) -> None:
         super().__init__(name=name, daemon=True)
@@ -73,7 +73,7 @@ class Beside(threading.Thread):
 
 
 class Load:
-    """Keeps so many runs going."""
+    """Keep `at_once` runs active."""
 
     def __init__(self, stage: Stage, *, seed: int, at_once: int) -> None:
         self._stage, self._at_once = stage, at_once
@@ -81,15 +81,15 @@ class Load:
         self.launched = 0
 
     def once(self) -> None:
-        """Launch what is missing, one after another."""
+        """Launch the missing runs, one after another."""
         for _ in range(self._at_once - len(self._stage.active())):
-            wanted = configuration(self._dice)
-            services.launch(PROBE, configuration=wanted, seed=self._dice.randrange(2**31), via=self._stage.via)
+            chosen = configuration(self._dice)
+            services.launch(PROBE, configuration=chosen, seed=self._dice.randrange(2**31), via=self._stage.via)
             self.launched += 1
 
 
 class Sampler:
-    """Looks at every run of chaos."""
+    """Sample the state of every run of chaos."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -97,18 +97,18 @@ class Sampler:
     def once(self) -> None:
         open_attempts = Attempt.objects.filter(run=OuterRef("pk"), finished_at=None)
         runs = list(self._stage.runs().annotate(is_executed=Exists(open_attempts)))
-        told = {run.pk: told_by(run) for run in runs}
-        self._stage.samples.observe(told)
+        states = {run.pk: state_of(run) for run in runs}
+        self._stage.samples.observe(states)
         self._stage.samples.compare({run.pk: (run.status, run.is_executed) for run in runs})
-        going = [run_id for run_id, run in told.items() if run.status in ACTIVE]
-        if going and self._stage.has_own_redis:
-            self._stage.samples.take(lambda: self._tails(going))
+        active = [run_id for run_id, run in states.items() if run.status in ACTIVE]
+        if active and self._stage.has_own_redis:
+            self._stage.samples.take(lambda: self._tails(active))
 
     def _tails(self, run_ids: list[int]) -> Iterable[tuple[AttemptKey, Stream, int]]:
-        wanted = [(run_id, stream) for run_id in run_ids for stream in Stream]
+        streams = [(run_id, stream) for run_id in run_ids for stream in Stream]
         with self._stage.redis() as client:
-            found: Any = client.mget([keys.tail(run_id, stream) for run_id, stream in wanted])
-        for (run_id, stream), tail in zip(wanted, found, strict=True):
+            tails: Any = client.mget([keys.tail(run_id, stream) for run_id, stream in streams])
+        for (run_id, stream), tail in zip(streams, tails, strict=True):
             if tail:
                 attempt, _, seq = tail.decode().partition(":")
                 yield AttemptKey(run_id, int(attempt)), stream, int(seq)

@@ -1,7 +1,7 @@
-"""A stack that is thrown away: a folder of its own, its Redis, its database, and a group of processes by `up`.
+"""Throwaway stack: a folder with its Redis, its database, and a group of processes started by `up`.
 
-Everything is below one folder and ends with the process that made it; what survives a kill of that is ended by the
-kernel (Linux).
+Everything is below one folder and ends with the process that created it. If that is killed, the kernel ends the rest
+(Linux).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import psutil
 from athanor.embedded.postgres import PostgresServer
 from athanor.embedded.server import free_port
 from athanor.up import status
-from athanor.up.process import PARENT_DEATH, Role, State, last_lines, wait_gone
+from athanor.up.process import PARENT_DEATH, Role, last_lines, wait_gone
 
 BASE = Path(__file__).resolve().parent.parent.parent
 DATABASE = "athanor"
@@ -41,27 +41,28 @@ SHORT: dict[str, str] = {
     "ATHANOR_RUNS_WINDOW_MAX_LINES": "4000",
     "ATHANOR_RUNS_PUSH_BATCH": "200",
 }
-"""What takes seconds in production takes less here, and what is large is soon full."""
+"""Settings with short times and small buffers."""
 
 
 class PlaceFailed(Exception):
-    """The throwaway stack does not come up. The message says why."""
+    """Raised if the throwaway stack does not start. The message gives the reason."""
 
 
 def new_folder() -> Path:
-    """A folder whose path is short enough for a unix socket, and which the database's user may enter."""
-    folder = Path(tempfile.mkdtemp(prefix="athanor-chaos-", dir="/tmp"))  # made by mkdtemp
+    """Create a folder with a path that is short enough for a unix socket, and that the database's user may enter."""
+    folder = Path(tempfile.mkdtemp(prefix="athanor-chaos-", dir="/tmp"))  # created by mkdtemp
     folder.chmod(0o711)
     return folder
 
 
 def environment(folder: Path, database: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of everything that belongs to the place: nothing of the user's own stack is in it. Pure but for
-    the choice of a port.
+    """Return the environment of all processes of the stack, without variables of the user's own stack.
+
+    Pure, except for the choice of a port.
     """
-    kept = {name: value for name, value in environ.items() if not name.startswith("ATHANOR_")}
+    inherited = {name: value for name, value in environ.items() if not name.startswith("ATHANOR_")}
     path = [str(BASE / "athanor" / "chaos" / "patches"), str(BASE), *filter(None, [environ.get("PYTHONPATH")])]
-    place = {
+    own = {
         **SHORT,
         **{name: value for name, value in environ.items() if name in SHORT},
         "ATHANOR_VAR": str(folder / "var"),
@@ -70,12 +71,12 @@ def environment(folder: Path, database: str, environ: Mapping[str, str]) -> dict
         "PYTHONPATH": os.pathsep.join(path),
     }
     if database == "postgresql":
-        place["ATHANOR_DATABASE_URL"] = PostgresServer(folder / "postgres").url(DATABASE)
-    return {**kept, **place}
+        own["ATHANOR_DATABASE_URL"] = PostgresServer(folder / "postgres").url(DATABASE)
+    return {**inherited, **own}
 
 
 class Place:
-    """The stack of a folder, for a process whose environment is that of `environment`."""
+    """Stack of a folder. The process needs the variables that `environment` returns."""
 
     def __init__(self, folder: Path, *, workers: int, slots: int) -> None:
         self.folder, self._workers, self._slots = folder, workers, slots
@@ -103,27 +104,26 @@ class Place:
             self.postgres.start()
             self.postgres.create_database(DATABASE)
         prefix = (sys.executable, "-I", "-S", str(PARENT_DEATH), str(int(signal.SIGTERM)), str(os.getpid()))
-        wanted = ("--workers", str(self._workers), "--slots", str(self._slots), "--port", str(free_port()))
+        arguments = ("--workers", str(self._workers), "--slots", str(self._slots), "--port", str(free_port()))
         with self.log.open("ab") as log:
-            self._up = subprocess.Popen(  # noqa: S603  # our own command
-                [*prefix, sys.executable, "-m", "django", "up", "--no-demo", *wanted],
+            self._up = subprocess.Popen(  # noqa: S603  # Athanor's own command
+                [*prefix, sys.executable, "-m", "django", "up", "--no-demo", *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self._is_up():
             if self._up.poll() is not None or time.monotonic() > deadline:
-                raise PlaceFailed("The throwaway stack does not come up:\n" + "\n".join(last_lines(self.log)))
+                raise PlaceFailed("The throwaway stack does not start:\n" + "\n".join(last_lines(self.log)))
             time.sleep(0.1)
 
     def _is_up(self) -> bool:
-        now = status.current(status.Files(self.folder / "var"))
-        return now["up"] and all(entry["state"] == State.RUNNING for entry in now["processes"])
+        return status.all_running(status.Files(self.folder / "var"))
 
     def start_beside(self, role: Role) -> subprocess.Popen[bytes]:
-        """One more process, which the group knows nothing of. It does not outlive the one that made the place."""
+        """Start a process outside of the group. It does not outlive the process that created the stack."""
         prefix = (sys.executable, "-I", "-S", str(PARENT_DEATH), str(int(signal.SIGKILL)), str(os.getpid()))
         with (self.folder / "beside.log").open("ab") as log:
-            process = subprocess.Popen(  # noqa: S603  # our own commands
+            process = subprocess.Popen(  # noqa: S603  # Athanor's own commands
                 [*prefix, *role.command], env=os.environ | role.environment,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, start_new_session=True,
             )  # fmt: skip
@@ -131,7 +131,7 @@ class Place:
         return process
 
     def stop(self) -> None:
-        """End everything, in order if that is possible."""
+        """Stop everything, in order if possible."""
         for process in self._beside:
             process.kill()
             process.wait()
@@ -145,8 +145,8 @@ class Place:
         if self.postgres:
             self.postgres.stop()
 
-    def left(self, patience_s: float = 3.0) -> list[psutil.Process]:
-        """Living processes that belong to the stack, to be asked for when it was stopped."""
+    def survivors(self, patience_s: float = 3.0) -> list[psutil.Process]:
+        """Return living processes of the stack. Call this after `stop`."""
         return wait_gone([process for process in psutil.process_iter() if self._owns(process)], patience_s)
 
     def _owns(self, process: psutil.Process) -> bool:

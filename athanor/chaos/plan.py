@@ -1,4 +1,4 @@
-"""What is done when. Pure: one seed, one plan."""
+"""Plan of a campaign: which fault at which time. Pure: one seed gives one plan."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 QUIET_AT_END = 0.05
-"""The last part of the time, in which nothing new is done."""
+"""Share of the duration at its end without new faults."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What the plan needs to know of a fault."""
+    """Properties of a fault that the plan needs."""
 
     weight: int = 1
-    """How often it is in the deck."""
+    """Number of its cards in the deck."""
     shortest_s: float = 0.0
     longest_s: float = 0.0
-    """How long it lasts, before it is undone."""
+    """Longest time before it is undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,27 +27,28 @@ class Planned:
 
     number: int
     at_s: float
-    """Since the beginning."""
+    """Seconds since the start of the campaign."""
     fault: str
     length_s: float
     luck: float
-    """In [0, 1): which of the possible targets is met."""
+    """Number in [0, 1) that selects one of the possible targets."""
 
 
 def planned(specs: Mapping[str, Spec], *, seed: int, duration_s: float, every_s: float) -> list[Planned]:
-    """Faults every `every_s` on average until shortly before the end. Each comes once before any comes twice too often:
-    they are drawn from a deck, which is shuffled anew when it is used up.
+    """Plan faults every `every_s` on average until shortly before the end.
+
+    They are drawn from a deck that is shuffled again when it is used up, so that every fault occurs.
     """
     dice = random.Random(seed)  # noqa: S311  # a plan is repeated, not guessed
     deck = _deck(specs, dice)
-    found: list[Planned] = []
+    faults: list[Planned] = []
     at_s = dice.uniform(0.2, 1.0) * every_s
     while specs and at_s < duration_s * (1 - QUIET_AT_END):
         name = next(deck)
         length_s = dice.uniform(specs[name].shortest_s, specs[name].longest_s)
-        found.append(Planned(len(found), at_s, name, length_s, dice.random()))
+        faults.append(Planned(len(faults), at_s, name, length_s, dice.random()))
         at_s += dice.uniform(0.4, 1.6) * every_s
-    return found
+    return faults
 
 
 def _deck(specs: Mapping[str, Spec], dice: random.Random) -> Iterator[str]:

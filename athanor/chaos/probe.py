@@ -1,4 +1,4 @@
-"""What a probe does, step by step: it speaks, keeps a checkpoint, and writes beside that what it has done."""
+"""Work of a probe: at each step it logs, saves a checkpoint, and records both in its journal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from experiments.context import RunContext
 from experiments.exceptions import RunCancelled
 
 DAEMON_S = 900
-"""Longest life of a process that a probe leaves behind, if nobody ends it."""
+"""Longest lifetime of a process that a probe leaves behind."""
 METRIC = "step"
 
 
@@ -34,7 +34,7 @@ def advanced(digest: str, step: int) -> str:
 
 
 def expected(seed: int, steps: int) -> dict[str, Any]:
-    """The summary of an undisturbed run. Pure."""
+    """Return the summary of an undisturbed run. Pure."""
     digest = str(seed)
     for step in range(steps):
         digest = advanced(digest, step)
@@ -42,60 +42,60 @@ def expected(seed: int, steps: int) -> dict[str, Any]:
 
 
 def message(number: int, step: int) -> str:
-    """The `number`-th line of an attempt."""
+    """Return the `number`-th line of an attempt."""
     return f"line {number} of step {step}"
 
 
 class Walk:
-    """One execution of a probe: from its last checkpoint to its end."""
+    """One execution of a probe, from its last checkpoint to its end."""
 
     def __init__(self, ctx: RunContext[ProbeConfig]) -> None:
         self._ctx, self._config = ctx, ctx.config
         state = ctx.restored or {"step": 0, "digest": str(ctx.seed)}
         self._first, self._digest = int(state["step"]), str(state["digest"])
-        self._said = 0
+        self._lines = 0
         self._journal = Journal(ctx.workdir, ctx.attempt)
 
     def go(self) -> dict[str, Any]:
-        """Raises RunCancelled."""
+        """Run all remaining steps and return the summary. Raises RunCancelled."""
         self._journal.begin(self._first)
-        self._settle_down()
+        self._start_processes()
         for step in range(self._first, self._config.steps):
-            self._speak(step)
+            self._log(step)
             self._digest = advanced(self._digest, step)
             self._keep(step)
             self._ctx.progress(step + 1, self._config.steps)
             self._pause()
-        self._say_goodbye()
+        self._log_last_line()
         self._journal.mark("end")
         return {"steps": self._config.steps, "digest": self._digest}
 
-    def _settle_down(self) -> None:
+    def _start_processes(self) -> None:
         for number in range(self._config.family):
             self._journal.spawned(daemon() if number % 2 else sub_process())
         if self._config.stubborn:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
-    def _speak(self, step: int) -> None:
+    def _log(self, step: int) -> None:
         done = step - self._first + 1
-        numbers = range(self._said + 1, self._said + self._config.lines + 1)
-        self._journal.mark("saying", lines=self._said + len(numbers), results=done)
+        numbers = range(self._lines + 1, self._lines + self._config.lines + 1)
+        self._journal.mark("saying", lines=self._lines + len(numbers), results=done)
         if len(numbers) > 50:
             self._ctx.log_batch([message(number, step) for number in numbers])
         else:
             for number in numbers:
                 self._ctx.log.info(message(number, step))
-        self._said += len(numbers)
+        self._lines += len(numbers)
         self._ctx.metric(METRIC, step, step=step)
-        self._journal.mark("said", lines=self._said, results=done)
+        self._journal.mark("said", lines=self._lines, results=done)
 
-    def _say_goodbye(self) -> None:
-        """One more line, which no checkpoint follows."""
+    def _log_last_line(self) -> None:
+        """Log one more line without a checkpoint after it."""
         done = self._config.steps - self._first
-        self._journal.mark("saying", lines=self._said + 1, results=done)
-        self._said += 1
-        self._ctx.log.info(message(self._said, self._config.steps))
-        self._journal.mark("said", lines=self._said, results=done)
+        self._journal.mark("saying", lines=self._lines + 1, results=done)
+        self._lines += 1
+        self._ctx.log.info(message(self._lines, self._config.steps))
+        self._journal.mark("said", lines=self._lines, results=done)
 
     def _keep(self, step: int) -> None:
         is_last = step + 1 == self._config.steps
@@ -115,12 +115,12 @@ class Walk:
 
 
 def sub_process() -> int:
-    """The pid of a program in a session of its own."""
-    return subprocess.Popen(["sleep", str(DAEMON_S)], start_new_session=True).pid  # noqa: S603, S607  # wherever it is
+    """Start a program in its own session; return its pid."""
+    return subprocess.Popen(["sleep", str(DAEMON_S)], start_new_session=True).pid  # noqa: S603, S607  # from PATH
 
 
 def daemon() -> int:
-    """The pid of a process that was forked twice, has a session of its own, and is deaf to SIGTERM."""
+    """Start a twice-forked process that has its own session and ignores SIGTERM; return its pid."""
     read_end, write_end = os.pipe()
     middle = os.fork()
     if middle == 0:

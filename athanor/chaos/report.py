@@ -1,4 +1,4 @@
-"""What a campaign did and what held, for people and as JSON."""
+"""Report of a campaign, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from athanor.chaos.faults import FAULTS
 from athanor.chaos.invariants import Invariant
 
 SHOWN = 5
-"""Broken places of one invariant that are shown."""
+"""Number of failures shown per invariant."""
 
 
 class InvariantDocument(TypedDict):
@@ -24,7 +24,7 @@ class InvariantDocument(TypedDict):
 
 
 class Document(TypedDict):
-    """What `chaos --json` prints."""
+    """Output of `chaos --json`."""
 
     holds: bool
     seed: int
@@ -53,12 +53,14 @@ def document(outcome: Outcome) -> Document:
         runs=dict(outcome.runs),
         attempts=outcome.attempts,
         lines=outcome.lines,
-        invariants={found.name: _invariant(found) for found in outcome.invariants},
+        invariants={invariant.name: _invariant(invariant) for invariant in outcome.invariants},
     )
 
 
-def _invariant(found: Invariant) -> InvariantDocument:
-    return InvariantDocument(text=found.text, holds=found.holds, checked=found.checked, broken=found.broken)
+def _invariant(invariant: Invariant) -> InvariantDocument:
+    return InvariantDocument(
+        text=invariant.text, holds=invariant.holds, checked=invariant.checked, broken=invariant.broken
+    )
 
 
 def show(outcome: Outcome, stream: IO[str]) -> None:
@@ -71,11 +73,11 @@ def show(outcome: Outcome, stream: IO[str]) -> None:
         f" {runs or 'none'}; {outcome.attempts} attempts, {outcome.lines:,} lines; all ended {outcome.calm_s:.1f} s"
         " after the last fault."
     )
-    console.print("Everything held." if outcome.holds else "[bold red]Something is broken.[/]")
+    console.print("All invariants hold." if outcome.holds else "[bold red]An invariant is broken.[/]")
 
 
 def _faults(outcome: Outcome) -> Table:
-    table = Table("fault", "what was done", "done", "not possible", title="Faults")
+    table = Table("fault", "description", "done", "skipped", title="Faults")
     for name in sorted({*outcome.done, *outcome.skipped}):
         skipped = outcome.skipped.get(name)
         table.add_row(name, FAULTS[name].text, str(outcome.done[name]), str(skipped.total()) if skipped else "")
@@ -83,11 +85,15 @@ def _faults(outcome: Outcome) -> Table:
 
 
 def _invariants(outcome: Outcome) -> Table:
-    table = Table("what must hold", "looked at", "", title="Invariants")
-    for found in outcome.invariants:
-        shown = [escape(text) for text in found.broken[:SHOWN]]
-        if len(found.broken) > SHOWN:
-            shown.append(f"… and {len(found.broken) - SHOWN} more")
-        held = "[green]held[/]" if found.holds else "\n".join([f"[red]broken {len(found.broken)} times[/]", *shown])
-        table.add_row(found.text, f"{found.checked:,}", held)
+    table = Table("invariant", "checked", "result", title="Invariants")
+    for invariant in outcome.invariants:
+        texts = [escape(text) for text in invariant.broken[:SHOWN]]
+        if len(invariant.broken) > SHOWN:
+            texts.append(f"… and {len(invariant.broken) - SHOWN} more")
+        result = (
+            "[green]holds[/]"
+            if invariant.holds
+            else "\n".join([f"[red]broken {len(invariant.broken)} times[/]", *texts])
+        )
+        table.add_row(invariant.text, f"{invariant.checked:,}", result)
     return table

@@ -1,4 +1,4 @@
-"""What is seen while chaos is at work: ends that were told, and how far Redis had taken what runs said."""
+"""Samples during a campaign: ends of runs, and the last seq that Redis had of each stream."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from runs.models import Run
 from runs.states import AttemptKey, Status
 
 
-class Told(NamedTuple):
-    """What the database said of a run at one moment."""
+class RunState(NamedTuple):
+    """State of a run in the database at one time."""
 
     status: str
     failure_kind: str
@@ -23,45 +23,45 @@ class Told(NamedTuple):
     error: str
 
 
-def told_by(run: Run) -> Told:
-    return Told(run.status, run.failure_kind, run.finished_at, run.attempt, run.summary, run.error)
+def state_of(run: Run) -> RunState:
+    return RunState(run.status, run.failure_kind, run.finished_at, run.attempt, run.summary, run.error)
 
 
 @dataclass(slots=True)
 class Samples:
-    """Thread-safe."""
+    """Samples of all rounds. Thread-safe."""
 
     rounds: int = 0
-    ends: dict[int, Told] = field(default_factory=dict)
-    """Run → the first end that was seen."""
+    ends: dict[int, RunState] = field(default_factory=dict)
+    """Run → first sampled end."""
     attempts: dict[int, int] = field(default_factory=dict)
-    """Run → the highest attempt that was seen."""
+    """Run → highest sampled attempt."""
     changes: list[str] = field(default_factory=list)
-    """Ends that were other ends later, and attempts that were counted down."""
+    """Ends that changed later, and attempt numbers that decreased."""
     disagreements: list[str] = field(default_factory=list)
-    """Runs whose status and attempts did not say the same."""
+    """Runs with a status that contradicted their attempts."""
     taken: dict[tuple[AttemptKey, Stream], int] = field(default_factory=dict)
-    """How far Redis had taken a stream, since it may last have forgotten anything."""
+    """Highest seq that Redis had of a stream, since the last fault that may lose data."""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def observe(self, told: Mapping[int, Told]) -> None:
+    def observe(self, states: Mapping[int, RunState]) -> None:
         with self.lock:
             self.rounds += 1
-            for run_id, now in told.items():
+            for run_id, now in states.items():
                 self._observe(run_id, now)
 
     def compare(self, executed: Mapping[int, tuple[str, bool]]) -> None:
-        """Run → its status, and whether an attempt of it is open: one snapshot."""
+        """Check one snapshot: run → its status, and whether it has an open attempt."""
         with self.lock:
-            for run_id, (said, is_executed) in executed.items():
-                if is_executed != (said == Status.RUNNING):
+            for run_id, (status, is_executed) in executed.items():
+                if is_executed != (status == Status.RUNNING):
                     have = "an attempt is open" if is_executed else "no attempt is open"
-                    self.disagreements.append(f"run {run_id} was {said}, and {have}")
+                    self.disagreements.append(f"run {run_id} was {status}, and {have}")
 
-    def _observe(self, run_id: int, now: Told) -> None:
+    def _observe(self, run_id: int, now: RunState) -> None:
         before = self.ends.get(run_id)
         if before is not None and before != now:
-            self.changes.append(f"run {run_id} was {_shown(before)}, and later {_shown(now)}")
+            self.changes.append(f"run {run_id} was {_text(before)}, and later {_text(now)}")
             self.ends[run_id] = now
         elif before is None and Status(now.status).is_final:
             self.ends[run_id] = now
@@ -70,13 +70,13 @@ class Samples:
         self.attempts[run_id] = max(now.attempt, self.attempts.get(run_id, 0))
 
     def take(self, read: Callable[[], Iterable[tuple[AttemptKey, Stream, int]]]) -> None:
-        """Note what Redis says it has; it is not wiped meanwhile."""
+        """Record the seqs that Redis has. It is not wiped meanwhile."""
         with self.lock:
             for key, stream, seq in read():
                 self.taken[key, stream] = max(seq, self.taken.get((key, stream), 0))
 
     def forget(self, wipe: Callable[[], object]) -> None:
-        """Do what may make Redis forget; what it had before is no longer its duty."""
+        """Call `wipe`, which may lose data of Redis, and drop the samples of what it had."""
         with self.lock:
             try:
                 wipe()
@@ -84,6 +84,6 @@ class Samples:
                 self.taken.clear()
 
 
-def _shown(told: Told) -> str:
-    kind = f" ({told.failure_kind})" if told.failure_kind else ""
-    return f"{told.status}{kind} by attempt {told.attempt}"
+def _text(state: RunState) -> str:
+    kind = f" ({state.failure_kind})" if state.failure_kind else ""
+    return f"{state.status}{kind} by attempt {state.attempt}"

@@ -1,4 +1,4 @@
-"""Schedules in chaos: of every policy, and a ledger that must be right whatever happened."""
+"""Schedules in chaos: of every policy, with a history that must be correct in spite of all faults."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ TINY = {"steps": 2, "lines": 1, "pause_s": 0.05}
 EVERY_S = (15, 40)
 
 
-class Ledger:
-    """The schedules of one campaign, from their making to their removal. May have none."""
+class CampaignSchedules:
+    """Schedules of one campaign, from their creation to their removal. There may be none."""
 
     def __init__(self, stage: Stage, *, count: int, seed: int) -> None:
         self._stage, self._count = stage, count
@@ -29,7 +29,7 @@ class Ledger:
         self._begin = self._end = database_now()
 
     def create(self) -> None:
-        """Make them, of every policy in turn."""
+        """Create the schedules, of every policy in turn."""
         for number, (overlap, catch_up) in enumerate(islice(cycle(product(Overlap, CatchUp)), self._count)):
             schedule = services.create_schedule(
                 f"chaos-{self._stage.token}-{number}",
@@ -44,30 +44,30 @@ class Ledger:
             self._stage.schedules.append(schedule.pk)
 
     def pause(self) -> bool:
-        """Nothing is launched from now on. May be repeated; raises what a database that is away raises."""
+        """Pause all schedules. Safe to repeat; raises DatabaseError if the database is unavailable."""
         for schedule in self._stage.schedule_rows():
             services.pause_schedule(schedule.pk, by=BY)
         self._end = database_now()
         return True
 
     def is_settled(self) -> bool:
-        """Whether all slots until the pause must be in the ledger by now."""
+        """Return whether all slots until the pause must be in the history by now."""
         return not self._count or database_now() >= self._end + SLACK + timedelta(seconds=1)
 
     def check(self) -> list[Invariant]:
-        """What the ledger must be; to be asked when it is settled."""
+        """Check the history. Call this once it is settled."""
         if not self._count:
             return []
-        found = audit(self._begin, self._end, schedules=self._stage.schedule_rows().order_by("pk"))
-        text = "every slot is in the ledger, and none was launched twice"
-        return [Invariant("slots", text, found.slots, [str(finding) for finding in found.findings])]
+        report = audit(self._begin, self._end, schedules=self._stage.schedule_rows().order_by("pk"))
+        text = "every slot is in the history, and none was launched twice"
+        return [Invariant("slots", text, report.slots, [str(finding) for finding in report.findings])]
 
     def remove(self) -> None:
-        """The schedules, with their ledgers; the runs stay."""
+        """Delete the schedules with their history; the runs stay."""
         self._stage.schedule_rows().delete()
 
 
 def database_now() -> datetime:
-    """By a table that is never empty."""
+    """Return the database's time, read through a table that is never empty."""
     now: datetime = ContentType.objects.annotate(now=Now()).values_list("now", flat=True)[0]
     return now

@@ -1,4 +1,4 @@
-"""What faults act on: the processes of a stack, its Redis, its database, and the runs that chaos has launched on it."""
+"""Targets of faults: processes of a stack, its Redis, its database, and the runs that chaos launched on it."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ FORK_SERVER = "runs.forkserver.keeper"
 
 
 class NoTarget(Exception):
-    """A fault finds nothing to act on at this moment; the message says what is missing."""
+    """Raised if a fault has no target at this time; the message says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """A living process of the group."""
+    """Living process of the group."""
 
     role: str
     pid: int
 
     def send(self, number: signal.Signals) -> None:
-        """Harmless if it is gone."""
+        """Send a signal; do nothing if the process has exited."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
 
 @dataclass(slots=True)
 class Stage:
-    """One stack while chaos is at work on it."""
+    """One stack during a campaign."""
 
     var: Path
     token: str
-    """Marks the runs that chaos has launched."""
+    """Mark of the runs that chaos launched."""
     place: Place | None = None
-    """None: the user's own stack."""
+    """Throwaway stack; None for the user's own stack."""
     samples: Samples = field(default_factory=Samples)
     schedules: list[int] = field(default_factory=list)
 
@@ -64,7 +64,7 @@ class Stage:
         return f"{BY}:{self.token}"
 
     def runs(self) -> QuerySet[Run]:
-        """Everything that chaos has launched, itself or by its schedules."""
+        """Return the runs that chaos launched, directly or by its schedules."""
         return Run.objects.filter(Q(launched_via=self.via) | Q(schedule__in=self.schedules))
 
     def schedule_rows(self) -> QuerySet[Schedule]:
@@ -73,7 +73,7 @@ class Stage:
     # Processes
 
     def group(self) -> list[Live]:
-        """The living processes of the group, as it says itself."""
+        """Return the living processes of the group, from its status file."""
         stored = status.current(status.Files(self.var))
         return [
             Live(entry["role"], entry["pid"])
@@ -82,14 +82,14 @@ class Stage:
         ]
 
     def members(self, role: str) -> list[Live]:
-        """Those of a role; `runs` are all workers of runs. Raises NoTarget."""
-        found = [live for live in self.group() if live.role.rstrip("0123456789") == role]
-        if not found:
-            raise NoTarget(f"no {role} lives")
-        return found
+        """Return the processes of a role; `runs` are all workers of runs. Raises NoTarget."""
+        processes = [live for live in self.group() if live.role.rstrip("0123456789") == role]
+        if not processes:
+            raise NoTarget(f"no {role} is running")
+        return processes
 
     def children(self) -> list[int]:
-        """Pids of the processes of the runs that chaos has launched. Raises NoTarget."""
+        """Return the pids of the children of runs that chaos launched. Raises NoTarget."""
         workers = {live.pid for live in self.members("runs")}
         attempts = Attempt.objects.filter(
             run__in=self.runs(), finished_at=None, worker__host=machine.host(), child_pid__isnull=False
@@ -97,27 +97,27 @@ class Stage:
         try:
             pids = list(attempts.order_by("id").values_list("child_pid", flat=True))
         except DatabaseError as error:
-            raise NoTarget("the database is away") from error
-        found = [pid for pid in pids if pid is not None and workers & _forebears(pid)]
-        if not found:
-            raise NoTarget("no run of chaos is being executed")
-        return found
+            raise NoTarget("the database is unavailable") from error
+        targets = [pid for pid in pids if pid is not None and workers & _ancestors(pid)]
+        if not targets:
+            raise NoTarget("no run of chaos is running")
+        return targets
 
     def fork_servers(self) -> list[tuple[int, int]]:
-        """(keeper, server) of each worker. Raises NoTarget."""
-        found = []
+        """Return (keeper, server) of each worker. Raises NoTarget."""
+        pairs = []
         for worker in self.members("runs"):
             with suppress(psutil.Error):
                 for keeper in psutil.Process(worker.pid).children():
                     servers = keeper.children()
                     if FORK_SERVER in keeper.cmdline() and servers:
-                        found.append((keeper.pid, min(servers, key=psutil.Process.create_time).pid))
-        if not found:
-            raise NoTarget("no fork server lives")
-        return found
+                        pairs.append((keeper.pid, min(servers, key=psutil.Process.create_time).pid))
+        if not pairs:
+            raise NoTarget("no fork server is running")
+        return pairs
 
     def thaw(self) -> None:
-        """Nothing stays frozen."""
+        """Thaw all processes."""
         for live in self.group():
             live.send(signal.SIGCONT)
         with suppress(NoTarget):
@@ -132,35 +132,35 @@ class Stage:
 
     @property
     def has_own_redis(self) -> bool:
-        """Whether the Redis is the group's, and no other program's data lie in it."""
+        """True if Redis belongs to the group, and no other program has data in it."""
         return any(entry["role"] == "redis" for entry in status.current(status.Files(self.var))["processes"])
 
     @staticmethod
     def redis() -> Redis:
-        """A client that gives up within a second. The caller closes it."""
+        """Return a client that times out after a second. The caller closes it."""
         return redis.client(settings.REDIS_URL)
 
     @property
     def database(self) -> str:
-        """`sqlite` or `postgresql`."""
+        """Vendor of the database: `sqlite` or `postgresql`."""
         return connection.vendor
 
     def active(self) -> list[int]:
-        """Ids of the runs that have no end yet. Raises NoTarget if the database is away."""
+        """Return the ids of active runs. Raises NoTarget if the database is unavailable."""
         try:
             return list(self.runs().filter(status__in=ACTIVE).order_by("id").values_list("id", flat=True))
         except DatabaseError as error:
-            raise NoTarget("the database is away") from error
+            raise NoTarget("the database is unavailable") from error
 
 
-def chosen(candidates: Sequence[T], luck: float) -> T:
-    """The one that luck in [0, 1) means. Raises NoTarget if there is none."""
+def choose(candidates: Sequence[T], luck: float) -> T:
+    """Return the candidate selected by luck in [0, 1). Raises NoTarget if there is none."""
     if not candidates:
-        raise NoTarget("there is nothing to choose from")
+        raise NoTarget("there are no candidates")
     return candidates[int(luck * len(candidates))]
 
 
-def _forebears(pid: int) -> set[int]:
+def _ancestors(pid: int) -> set[int]:
     with suppress(psutil.Error):
         return {process.pid for process in psutil.Process(pid).parents()}
     return set()

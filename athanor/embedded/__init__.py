@@ -1,1 +1,1 @@
-"""Servers that Athanor starts itself, on one machine."""
+"""Redis and PostgreSQL servers that Athanor starts itself."""

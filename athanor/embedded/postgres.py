@@ -46,7 +46,7 @@ class PostgresServer(Server):
         self._own(self.folder)
         if (self.folder / "data").exists():
             return
-        subprocess.run(  # noqa: S603  # our own command line
+        subprocess.run(  # noqa: S603  # Athanor's own command line
             [*self.run_as(), self._binary("initdb"), "-D", str(self.folder / "data"), "-U", "athanor", "--auth=trust",
              "--encoding=UTF8", "--locale=C", "--no-sync"],
             cwd=self.folder, check=True, stdout=subprocess.DEVNULL,

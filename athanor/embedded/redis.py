@@ -1,6 +1,6 @@
-"""The embedded Redis of one machine: from PATH or a wheel, listening on a unix socket in the var folder only.
+"""Embedded Redis of one machine: from PATH or a wheel, listening on a unix socket in the var folder only.
 
-It may be wiped or killed at any moment (rule 1): its writers send again what it held and was not stored.
+It may be wiped or killed at any moment (rule 1): its writers send again what the database does not have.
 """
 
 from __future__ import annotations

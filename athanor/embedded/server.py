@@ -1,4 +1,4 @@
-"""A server process in its own folder that can be stopped, killed and frozen, for chaos and for tests.
+"""Server process in its own folder that can be stopped, killed and frozen, for chaos and tests.
 
 It ends with the process that started it; on Linux also when that process is killed. Independent of Django.
 """
@@ -24,11 +24,11 @@ POLL_S = 0.02
 
 
 class ServerMissing(Exception):
-    """This machine has no binary of the server, or no user to run it as."""
+    """Raised if this machine has no binary of the server, or no user to run it as."""
 
 
 class ServerFailed(Exception):
-    """The server does not start. The message contains the end of its log."""
+    """Raised if the server does not start. The message contains the end of its log."""
 
 
 class Server:

@@ -1,1 +1,1 @@
-"""How the admin writes moments: as the pages of runs, the commands and the logs do."""
+"""Date and time formats of the admin, the same as on the pages of runs, in commands and in logs."""

@@ -1,1 +1,1 @@
-"""The database of a run's process: there is none, and every use of it says so."""
+"""Database backend of a run's process, which has no database: every use raises an error."""

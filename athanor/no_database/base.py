@@ -1,4 +1,4 @@
-"""A database backend for Django that refuses every use with a message that says what to do instead."""
+"""Django database backend that refuses every use, with a message about the alternatives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sequence of `up`: checks, database, group, demo."""
+"""Sequence of `up`: checks, database, group, demo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo run of a new installation: launched once, with its lines shown in the terminal until it ends."""
+"""Demo run of a new installation: launched once, with its lines shown in the terminal until it ends."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Demo(threading.Thread):
             self._echo(f"Cannot show the demo run: {error}")
         finally:
             connections.close_all()
-            catalog.rest()  # `up` lives for days, and asks nothing more
+            catalog.rest()  # `up` runs for days and needs no catalog any more
 
     def _begin(self) -> Run | None:
         """Return the run to follow: a new one, or the unfinished demo of an earlier `up`. None if the demo is final."""
         earlier = Run.objects.filter(launched_via=VIA).order_by("-id").first()
         if earlier is None:
-            run = services.launch(EXPERIMENT, name="Hand-written digits", tags=["demo"], via=VIA)
+            run = services.launch(EXPERIMENT, name="Handwritten digits", tags=["demo"], via=VIA)
             self._echo(f"Launched the demo experiment {EXPERIMENT}: {self._address(run)}\n")
             return run
         if earlier.is_final:

@@ -1,4 +1,4 @@
-"""The group of processes: started in order, restarted when they die, stopped in reverse order.
+"""Group of processes: started in order, restarted when they die, stopped in reverse order.
 
 It writes its state to a file at each change. After a crash of the group itself, the kernel or the next group
 (`athanor.up.status.kill_orphans`) ends its processes. Nothing is lost: each of them may be killed at any moment.
@@ -22,7 +22,7 @@ READY_TIMEOUT_S = 90.0
 
 
 class StartFailed(Exception):
-    """A process of the group did not start. The message names it, how it ended, and its log."""
+    """Raised if a process of the group did not start. The message has its name, how it ended, and its log."""
 
 
 class Group:

@@ -1,4 +1,4 @@
-"""Checks before anything is started. Each refusal says what is wrong and what to do."""
+"""Checks before `up` starts a process. Each message gives the error and what to do."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ BACKOFF_S = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Wait before the first, second … restart in a row of a process that dies early; the last value repeats."""
 
 ORPHANS_TIMEOUT_S = 2.0
-"""How long the descendants of a process may take to end after it, before they are killed."""
+"""Seconds that the descendants of a process may take to exit after it, before they are killed."""
 
 
 class State(StrEnum):
@@ -39,7 +39,7 @@ class State(StrEnum):
     STOPPING = "stopping"
     STOPPED = "stopped"
     KILLED = "killed"
-    """By SIGKILL, since it did not stop in time."""
+    """Ended by SIGKILL while the group stopped, such as after `stop_timeout_s`."""
 
 
 def always() -> bool:
@@ -67,7 +67,7 @@ class Role:
 
 
 class Process:
-    """The current process of a role, and its replacements. Not thread-safe."""
+    """Current process of a role, and its replacements. Not thread-safe."""
 
     def __init__(self, role: Role, log_file: Path) -> None:
         self.role = role
@@ -121,7 +121,7 @@ class Process:
             self.role.ready_file.parent.mkdir(parents=True, exist_ok=True)
             self.role.ready_file.unlink(missing_ok=True)
         with self.log_file.open("ab") as log:
-            return subprocess.Popen(  # noqa: S603  # our own command lines
+            return subprocess.Popen(  # noqa: S603  # Athanor's own command lines
                 [*prefix, *self.role.command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

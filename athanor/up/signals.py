@@ -17,7 +17,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.stops = 0
-        """Number of stop requests. The second means: at once."""
+        """Number of stop requests. The second one stops at once."""
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:

@@ -18,7 +18,7 @@ from typing import IO, TypedDict
 
 import psutil
 
-from athanor.up.process import Process, end_all, wait_gone
+from athanor.up.process import Process, State, end_all, wait_gone
 
 CLOCK_TOLERANCE_S = 2.0
 """Tolerance when start times of processes are compared: they are computed from the wall clock."""
@@ -48,7 +48,7 @@ class GroupStatus(TypedDict):
 
 
 class AlreadyUp(Exception):
-    """Another group holds the lock of this folder."""
+    """Raised if another group holds the lock of this folder."""
 
 
 @dataclass
@@ -88,6 +88,12 @@ def current(files: Files) -> GroupStatus:
     if stored and alive(stored.get("pid"), stored.get("create_time")):
         return stored
     return GroupStatus(up=False, pid=None, create_time=None, since=None, url=None, processes=[])
+
+
+def all_running(files: Files) -> bool:
+    """Return whether a group is up and all its processes are running."""
+    now = current(files)
+    return now["up"] and all(entry["state"] == State.RUNNING for entry in now["processes"])
 
 
 def read(files: Files) -> GroupStatus | None:

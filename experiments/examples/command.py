@@ -12,7 +12,7 @@ from experiments.command import CommandExperiment
 
 
 class DiskUsage(CommandExperiment):
-    """How much the folders below a folder hold, in KiB, by `du`."""
+    """Measure the size of the folders below a folder, in KiB, with `du`."""
 
     argv = ("du", "-k", "-d", "{depth}", "--", "{path}")
     success_codes = frozenset({0, 1})  # 1: it could not look into some folder, and has said so

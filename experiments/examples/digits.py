@@ -54,7 +54,7 @@ class Data:
 
 @dataclass
 class Training:
-    """The state of a training: everything the next epoch depends on."""
+    """State of a training: everything that the next epoch depends on."""
 
     model: Any
     epochs_done: int = 0
@@ -102,7 +102,7 @@ def require_libraries(ctx: RunContext[Any]) -> None:
 
 
 def load(config: DigitsConfig, seed: int) -> Data:
-    """The images that scikit-learn ships, split by the seed; those to learn from also moved."""
+    """Load the images that scikit-learn ships, split by the seed; training images are also shifted."""
     import numpy as np
     from sklearn.datasets import load_digits
 
@@ -115,7 +115,7 @@ def load(config: DigitsConfig, seed: int) -> Data:
 
 
 def shifted(images: Images, by: int) -> Images:
-    """The images moved by each of the (2·by + 1)² offsets, blank where nothing moves in."""
+    """Return the images moved by each of the (2·by + 1)² offsets, with blank edges."""
     import numpy as np
 
     padded = np.pad(images.reshape(-1, 8, 8), ((0, 0), (by, by), (by, by)))
@@ -179,7 +179,7 @@ def forget(folder: Path, *, but: str, before: float) -> None:
 
 
 def restore(ctx: RunContext[DigitsConfig]) -> Training | None:
-    """The training of an earlier attempt; None if there is none, or if its file is not what the checkpoint says."""
+    """Return the training of an earlier attempt; None without one, or if its file does not match the checkpoint."""
     import joblib
 
     if ctx.restored is None:

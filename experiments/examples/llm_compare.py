@@ -195,7 +195,7 @@ def keep(ctx: RunContext[LlmCompareConfig], file: Path, answers: list[Answer]) -
 
 
 def restore(ctx: RunContext[LlmCompareConfig], file: Path) -> list[Answer]:
-    """The answers of earlier attempts that their checkpoints know of; the file then holds exactly these."""
+    """Return the answers that earlier attempts' checkpoints count; afterwards the file holds exactly these."""
     known = ctx.restored["answers"] if ctx.restored else 0
     lines = file.read_text().splitlines(keepends=True)[:known] if file.is_file() else []
     file.write_text("".join(lines))

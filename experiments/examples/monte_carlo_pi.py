@@ -1,4 +1,4 @@
-"""The smallest experiment that shows progress, a metric, lines and a result: the example of the README."""
+"""Smallest experiment with progress, a metric, lines and a result: the example of the README."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class WordCountConfig(BaseModel):
 
 @dataclass
 class State:
-    """What has been read of one version of the file."""
+    """Progress in one version of the file."""
 
     file: str
     """Its path, size and time of change."""
@@ -95,7 +95,7 @@ def keep(ctx: RunContext[WordCountConfig], state: State) -> None:
 
 
 def starting_state(ctx: RunContext[WordCountConfig], path: Path) -> State:
-    """The state of an earlier attempt if it was of this very file, or else the beginning."""
+    """Return the state of an earlier attempt if it was of the same file, or else a new one."""
     stat = path.stat()
     file = f"{path} {stat.st_size} {stat.st_mtime_ns}"
     if ctx.restored is not None and ctx.restored["file"] == file:

@@ -35,13 +35,13 @@ from experiments.validation import unmasked
 Sent = Mapping[str, Sequence[str]]
 """Name of an input → its values."""
 
-TYPE_AGAIN = "Type it again: secrets are not sent back to the browser. Or check the box below to discard it."
+TYPE_AGAIN = "Enter it again: secrets are not sent back to the browser. Or check the box below to discard it."
 JSON_MAX_CHARS = 1_000_000
 
 
 @dataclass
 class Decoded:
-    """The decoded configuration, and problems with what could not be read."""
+    """Decoded configuration, and problems with values that could not be read."""
 
     configuration: Any = None
     problems: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -150,7 +150,7 @@ class _Decoder:
         more = self._json(field, name + OPEN, name, dict(stored_values))
         if more is MISSING or isinstance(more, dict):
             return {} if more is MISSING else more
-        self.problems[name] = "Other keys must be a JSON object: { … }"
+        self.problems[name] = "Enter a JSON object: { … }"
         return {}
 
     def _was_sent(self, name: str) -> bool:

@@ -42,6 +42,7 @@ class InstanceForm(EditableForm, _ModelForm):
         model = Instance
         widgets = {"description": UnfoldAdminTextareaWidget(attrs={"rows": 2})}
         fields = ("experiment", "name", "description", "tags", "configuration", "limits", "queue", "priority")
+        error_messages = {"name": {"invalid": "Letters, digits, - and _ only."}}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -58,7 +59,7 @@ class InstanceForm(EditableForm, _ModelForm):
         if "experiment" in self.fields:
             self.fields["experiment"].choices = choices(self.instance.experiment)  # type: ignore[attr-defined]
         if experiment and "queue" in self.fields:
-            self.fields["queue"].widget.attrs["placeholder"] = f"{experiment.queue}, as declared"
+            self.fields["queue"].widget.attrs["placeholder"] = f"{experiment.queue} (default)"
 
     def _generate_configuration(self, name: str, experiment: Entry | None) -> None:
         """Add the configuration field, without stored values of another experiment: secrets must not move to it."""

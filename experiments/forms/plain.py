@@ -22,7 +22,7 @@ class ObjectField(forms.JSONField):
         except RecursionError as error:
             raise forms.ValidationError("Nested too deeply.") from error
         except ValueError as error:  # the interpreter's limit on the digits of an integer
-            raise forms.ValidationError("It holds a number with too many digits.") from error
+            raise forms.ValidationError("Contains a number with too many digits.") from error
         return {} if parsed is None else parsed
 
     def prepare_value(self, value: Any) -> Any:

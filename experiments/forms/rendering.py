@@ -125,7 +125,7 @@ class Drawer:
     def _json(self, node: Node, name: str) -> None:
         text = self._last(name)
         if node.field.kind != Kind.JSON:
-            node.notes.append("Shown as JSON: its field cannot show this value.")
+            node.notes.append("Shown as JSON, since the form field cannot show this value.")
         node.control = self._draw(node, area(text, is_code=True), text, name)
 
     def _leaf(self, node: Node) -> None:
@@ -151,7 +151,7 @@ class Drawer:
         was_typed = self._last(node.name) != "" or self._last(node.name + AGAIN) == "on"
         if was_typed:
             node.hidden.append((node.name + AGAIN, "on"))
-            node.notes.append("Type it again: secrets are not sent back to the browser.")
+            node.notes.append("Enter it again: secrets are not sent back to the browser.")
             node.extras.append((node.name + KEEP, f"Use {fallback} instead", self._last(node.name + KEEP) == "on"))
         if node.field.nullable and is_stored:
             node.extras.append((node.name + CLEAR, "Remove it", self._last(node.name + CLEAR) == "on"))

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from experiments import catalog
 from experiments.catalog import Entry
-from experiments.exceptions import InvalidDefinition
+from experiments.exceptions import InvalidDefinition, plain_message
 from experiments.forms.encoding import concealed
 from experiments.forms.fields import MISSING, Kind
 from experiments.forms.fields import Field as FormField
@@ -95,7 +95,7 @@ def _limit(name: str, info: Any, declared: Any) -> FormField:
         title=title,
         description=info.description or "",
         hints=("as 512M, 4G" if is_size else "as 90s, 10m, 2h", *([f"or {NO_LIMIT}"] if info.default is None else [])),
-        placeholder=f"{_limit_text(name, declared) if declared is not None else NO_LIMIT}, as declared",
+        placeholder=f"{_limit_text(name, declared) if declared is not None else NO_LIMIT} (default)",
         default="",
     )
 
@@ -130,10 +130,10 @@ def _read_limit(name: str, text: str) -> float | None:
 
 
 class RetryRule(Retry):
-    """A rule replaces the declared policy for its kind of failure."""
+    """Rule of the form: it replaces the declared policy for its failure kind."""
 
-    kind: RetriedKind = Field("error", title="After a failure of the kind")
-    times: int = Field(1, ge=0, le=1000, title="Times", description="More attempts after failures of this kind")
+    kind: RetriedKind = Field("error", title="Failure kind")
+    times: int = Field(1, ge=0, le=1000, title="Times", description="Further attempts after failures of this kind")
 
 
 class _Rules(BaseModel):
@@ -144,7 +144,7 @@ def retries_source(experiment: Entry, initial: Mapping[str, Any]) -> Source:
     """Return the source of retries as a list of rules; `initial`: failure kind → policy of the launch."""
     declared = retries_in_force(experiment.retries, on_lost=experiment.on_lost, max_attempts=experiment.max_attempts)
     root = describe_form(_Rules)
-    help_text = f"As declared: {_retries_text(declared)}. {RetryRule.__doc__}"
+    help_text = f"Default: {_retries_text(declared)}. A rule replaces the default for its failure kind."
     root = replace(root, fields=(replace(root.fields[0], description=help_text),))
     rules = [{"kind": kind, **policy} for kind, policy in initial.items() if policy != declared.get(kind)]
     return Source(root, {"rules": rules}, lambda entered: _checked_rules(experiment, entered))
@@ -160,11 +160,11 @@ def _checked_rules(experiment: Entry, entered: Any) -> dict[str, Any]:
     try:
         rules = _Rules.model_validate(entered).rules
     except ValidationError as error:
-        problems = {".".join(("retries", *map(str, one["loc"]))): one["msg"] for one in error.errors()}
+        problems = {".".join(("retries", *map(str, one["loc"]))): plain_message(one) for one in error.errors()}
         raise InvalidDefinition(experiment.name, problems) from error
     kinds = [rule.kind for rule in rules]
     if duplicates := {
-        f"retries.rules.{n}.kind": "This kind has a rule already." for n, k in enumerate(kinds) if k in kinds[:n]
+        f"retries.rules.{n}.kind": "This kind already has a rule." for n, k in enumerate(kinds) if k in kinds[:n]
     }:
         raise InvalidDefinition(experiment.name, duplicates)
     return {rule.kind: rule.model_dump(exclude={"kind"}) for rule in rules}

@@ -120,7 +120,7 @@ class GeneratedField(forms.Field):
     def clean(self, value: Any) -> Any:
         if self.is_outdated(value):
             raise ValidationError(
-                "Somebody has changed it since you opened it. Reload the page to continue with the current version."
+                "It was changed after you opened this page. Reload the page to edit the current version."
             )
         read = self.read(value)
         problems: dict[str, list[str]] = {name: [text] for name, text in read.problems.items()}

@@ -1,6 +1,6 @@
-"""The admin of runs: the list, a run's page with its lines, the launch page, workers.
+"""Admin of runs: the list, a run's page with its log, the launch page, schedules, workers.
 
-Importing it registers everything; Django does so by itself.
+Django imports this package, which registers everything.
 """
 
 from runs.admin import instances, runs, schedules, third_party, workers

@@ -1,4 +1,4 @@
-"""Cancel, retry and rerun from the admin: for one run from its page, for many from the list. Django's log has each."""
+"""Cancel, retry, rerun and tag from the admin: one run from its page, many from the list. Each is in Django's log."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from runs.models import Run
 from runs.states import Status
 
 MANY = 1_000
-"""Most runs of one action."""
+"""Maximum number of runs of one action."""
 
 
 @dataclass
 class Outcome:
-    """What an action did to the runs it was asked for."""
+    """Result of an action."""
 
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
 
-    def tell(self, request: HttpRequest, run_id: int | None = None) -> None:
-        """As messages, with counts unless it was about a single run."""
+    def show(self, request: HttpRequest, run_id: int | None = None) -> None:
+        """Show it as messages, with counts unless it is about a single run."""
         if self.counts:
             counted = (f"{count:,} {what}" for what, count in self.counts.items())
             text = ", ".join(self.counts if run_id else counted)
@@ -42,13 +42,13 @@ class Outcome:
 
 
 def chosen(request: HttpRequest, queryset: QuerySet[Run]) -> list[int]:
-    """The chosen runs, oldest first; of more than MANY the oldest, and a message says so."""
-    found = list(queryset.order_by("pk").values_list("pk", flat=True)[: MANY + 1])
-    if len(found) > MANY:
+    """Return the ids of the selected runs, oldest first. If there are more than MANY, a message says so."""
+    ids = list(queryset.order_by("pk").values_list("pk", flat=True)[: MANY + 1])
+    if len(ids) > MANY:
         messages.warning(
             request, f"Only the {MANY:,} oldest selected runs were processed. Repeat the action for the others."
         )
-    return found[:MANY]
+    return ids[:MANY]
 
 
 def cancel(request: HttpRequest, run_ids: Iterable[int]) -> Outcome:
@@ -73,7 +73,7 @@ def cancel(request: HttpRequest, run_ids: Iterable[int]) -> Outcome:
 def again(
     request: HttpRequest, run_ids: Iterable[int], verb: Callable[..., Run], word: str
 ) -> tuple[Outcome, list[Run]]:
-    """Retry or rerun; returns what happened and the new runs. One that is refused does not stop the others."""
+    """Retry or rerun. Returns the result and the new runs. A refused run does not stop the others."""
     outcome, made = Outcome(), []
     for run_id in run_ids:
         try:
@@ -88,17 +88,19 @@ def again(
 
 
 def inspect(request: HttpRequest, run_id: int, timeout_s: float) -> None:
-    """Ask where a run is now; the message says whether there was an answer."""
-    found = services.inspect(run_id, timeout_s=timeout_s)
+    """Capture the stack trace of a run; a message says whether its worker answered."""
+    inspection = services.inspect(run_id, timeout_s=timeout_s)
     note(request, run_id, "Stack trace requested")
-    if found is None:
-        messages.warning(request, f"Run {run_id} is not being executed, or its worker did not respond in time.")
+    if inspection is None:
+        messages.warning(
+            request, f"No stack trace of run {run_id}: it is not running, or its worker did not respond in time."
+        )
     else:
-        messages.success(request, f"Stack trace of run {run_id} captured; see its newest attempt.")
+        messages.success(request, f"Captured the stack trace of run {run_id}. See its newest attempt.")
 
 
 def tag(request: HttpRequest, run_ids: Iterable[int], text: str) -> Outcome:
-    """Add the tags that `text` names; with a minus before it, one is removed."""
+    """Add the tags in `text`, and remove those with a minus before them."""
     outcome = Outcome()
     words = [word.strip() for word in text.split(",") if word.strip().lstrip("-")]
     if not words:
@@ -118,5 +120,5 @@ def tag(request: HttpRequest, run_ids: Iterable[int], text: str) -> Outcome:
 
 
 def note(request: HttpRequest, run_id: int, text: str) -> None:
-    """Keep in Django's log what was done to the run."""
+    """Record in Django's log what was done to the run."""
     keep(request, Run.objects.filter(pk=run_id), CHANGE, text)

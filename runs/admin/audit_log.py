@@ -1,4 +1,4 @@
-"""Django's log of what was done in the admin, with the address that it was done from."""
+"""Django's log of admin actions, with the address of the client."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from django.http import HttpRequest
 
 
 def keep(request: HttpRequest, objects: Iterable[Model], flag: int, text: str) -> Any:
-    """Keep in Django's log who did this, and from where."""
+    """Record an action with its user and address."""
     address = request.META.get("REMOTE_ADDR") or "unknown"
     return LogEntry.objects.log_actions(int(request.user.pk or 0), objects, flag, f"{text}, from {address}")
 
 
 class LogsWhere:
-    """Before a ModelAdmin: what its own forms do is kept with the address, too."""
+    """Mixin for a ModelAdmin, put before it: records also the actions of its own forms with the address."""
 
     def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> Any:
         return keep(request, [obj], ADDITION, in_words(message))
@@ -27,11 +27,11 @@ class LogsWhere:
         return keep(request, [obj], CHANGE, in_words(message))
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[Model]) -> Any:
-        """Called before the deletion."""
+        """Record a deletion. Django calls this before it deletes."""
         return keep(request, queryset, DELETION, "Deleted")
 
 
 def in_words(message: Any) -> str:
-    """What Django shows of a message, which may be a sentence or a structure of what was changed."""
+    """Format a message as Django shows it; it is a sentence or a structure of changes."""
     stored = message if isinstance(message, str) else json.dumps(message)
     return LogEntry(change_message=stored).get_change_message().rstrip(".")

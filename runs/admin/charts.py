@@ -19,7 +19,7 @@ Place = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """What the template draws. `paths` are pieces of the line, interrupted where a value is not finite."""
+    """Chart for the template. `paths` are pieces of the line, interrupted where a value is not finite."""
 
     key: str
     last: str
@@ -33,9 +33,9 @@ class Chart:
     bands: list[str]
     """Areas between the lowest and the highest values."""
     dot: Place | None
-    """The place of a single point."""
+    """Position of a single point."""
     gaps: list[float]
-    """Places from the left at which values are not finite."""
+    """Horizontal positions of values that are not finite."""
     width: int = WIDTH
     height: int = HEIGHT
 
@@ -69,7 +69,7 @@ def chart(curve: Curve) -> Chart:
 
 
 def series(curve: Curve) -> dict[str, Any]:
-    """A curve for a page's charts: `{key, points: [[step, time, last, low, high, not finite], ...]}`."""
+    """Encode a curve for the charts of a page: `{key, points: [[step, time, last, low, high, not finite], ...]}`."""
     points = [
         [point.x, point.time, point.last, point.low, point.high, point.points - point.finite] for point in curve.points
     ]
@@ -77,14 +77,14 @@ def series(curve: Curve) -> dict[str, Any]:
 
 
 def pieces(points: Sequence[Point]) -> list[list[Point]]:
-    """The stretches without a missing value."""
-    found: list[list[Point]] = [[]]
+    """Split points where a value is missing."""
+    split: list[list[Point]] = [[]]
     for point in points:
         if point.last is None:
-            found.append([])
+            split.append([])
         else:
-            found[-1].append(point)
-    return [piece for piece in found if piece]
+            split[-1].append(point)
+    return [piece for piece in split if piece]
 
 
 def _bands(
@@ -99,7 +99,7 @@ def _bands(
 def _scales(
     points: Sequence[Point], low: float, high: float
 ) -> tuple[Callable[[Point], float], Callable[[float | None], float]]:
-    """Places of a point from the left and of a value from the top. Halves first: the range may exceed a float."""
+    """Return functions for the horizontal and the vertical position. They halve first: the range may exceed a float."""
     first, last = min(point.x for point in points), max(point.x for point in points)
     tall = high / 2 - low / 2
 

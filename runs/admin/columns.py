@@ -1,4 +1,4 @@
-"""Columns of the list that somebody chooses: values of the configuration and results, and the list sorted by them.
+"""Chosen columns of the list: values of the configuration and results, and sorting by them.
 
 `config.optimizer.rate` is a value of the configuration, `result.accuracy` what was returned under that key, or else the
 latest result or point of a metric of that key. Sorting looks at the newest SORTED runs of those that are asked for.
@@ -30,7 +30,7 @@ SIGNS = {"-": "↓", "": "↑"}
 @dataclass(frozen=True, slots=True)
 class Column:
     group: str
-    """config or result."""
+    """`config` or `result`."""
     key: str
 
     @property
@@ -42,7 +42,7 @@ class Column:
         return "column_" + self.name.encode().hex()
 
     def value(self, run: Run) -> Any:
-        """None if the run has none. A secret stays one."""
+        """Return the value; None if the run has none. Secrets are masked."""
         if self.group == "config":
             return flat(masked(run.experiment, run.configuration)).get(self.key)
         summary = unpack(run.summary)
@@ -67,27 +67,27 @@ def column(name: str) -> Column | None:
 
 
 def chosen(request: HttpRequest) -> list[Column]:
-    """Of `columns`, which may be given again and again, and may hold several with commas between them."""
+    """Parse `columns`, which may be repeated, and may hold several names separated by commas."""
     names = ",".join(request.GET.getlist("columns"))[:2000].split(",")
-    found = [column(name) for name in names]
-    return list(dict.fromkeys(each for each in found if each))[:COLUMNS_MAX]
+    columns = [column(name) for name in names]
+    return list(dict.fromkeys(each for each in columns if each))[:COLUMNS_MAX]
 
 
 def sort_of(request: HttpRequest) -> tuple[Column, bool] | None:
-    """(column, descending)."""
+    """Parse `sort` as (column, descending)."""
     name = request.GET.get("sort", "")[:300]
-    found = column(name.removeprefix("-"))
-    return (found, name.startswith("-")) if found else None
+    sorted_by = column(name.removeprefix("-"))
+    return (sorted_by, name.startswith("-")) if sorted_by else None
 
 
 def with_values(request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
-    """`queryset` with the results that are shown, and in the order that is asked for."""
+    """Annotate the results of the chosen columns, and apply the chosen order."""
     sort = sort_of(request)
     if sort:
         newest = queryset.order_by("-pk").values("pk")[:SORTED]
         queryset = Run.objects.select_related("launched_by").filter(pk__in=newest)
-    wanted = dict.fromkeys([*chosen(request), *([sort[0]] if sort else [])])
-    for each in wanted:
+    needed = dict.fromkeys([*chosen(request), *([sort[0]] if sort else [])])
+    for each in needed:
         if each.group == "result":
             latest = Result.objects.filter(run=OuterRef("pk"), key=each.key).order_by("-attempt", "-seq")
             queryset = queryset.annotate(
@@ -100,7 +100,7 @@ def with_values(request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
 
 
 def displays(request: HttpRequest) -> list[Callable[[Run], str]]:
-    """The columns as Django's list wants them."""
+    """Return the columns as display functions for Django's list."""
     return [_display(each) for each in chosen(request)]
 
 
@@ -115,7 +115,7 @@ def _display(each: Column) -> Callable[[Run], str]:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of a form, as it stands."""
+    """Option of a form."""
 
     value: str
     label: str
@@ -123,24 +123,24 @@ class Choice:
 
 
 def column_choices(request: HttpRequest) -> list[Choice]:
-    """Those that are chosen, then those that the newest runs suggest."""
+    """List the chosen columns, then those that the newest runs suggest."""
     now = [each.name for each in chosen(request)]
     return [Choice(name, name, name in now) for name in dict.fromkeys([*now, *suggestions()])]
 
 
 def sort_choices(request: HttpRequest) -> list[Choice]:
-    """The order by number, then up and down of each chosen column and of what is sorted by now."""
+    """List the order by number, then both orders of each chosen column and of the current one."""
     sort = sort_of(request)
     now = request.GET.get("sort", "") if sort else ""
     names = dict.fromkeys([*(each.name for each in chosen(request)), *([sort[0].name] if sort else [])])
-    found = [Choice("", "newest", not now)]
+    choices = [Choice("", "newest", not now)]
     for name in names:
-        found += [Choice(f"{sign}{name}", f"{name} {arrow}", now == f"{sign}{name}") for sign, arrow in SIGNS.items()]
-    return found
+        choices += [Choice(f"{sign}{name}", f"{name} {arrow}", now == f"{sign}{name}") for sign, arrow in SIGNS.items()]
+    return choices
 
 
 def suggestions() -> list[str]:
-    """Names of columns, from the newest runs."""
+    """List names of columns from the newest runs."""
     names: dict[str, None] = {}
     rows = Run.objects.order_by("-pk").values_list("configuration", "summary")[:SUGGESTED_FROM]
     for configuration, summary in rows:

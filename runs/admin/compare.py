@@ -1,4 +1,4 @@
-"""The page that compares runs, its charts and its table as CSV. All of it is said by the link: it can be shared."""
+"""Page that compares runs, with charts and a table as CSV. Its link contains the whole query, so it can be shared."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from runs.models import Run
 
 
 class Comparing:
-    """A part of RunAdmin."""
+    """Mixin of RunAdmin."""
 
     admin_site: Any
     opts: Any
@@ -43,40 +43,40 @@ class Comparing:
         if len(runs) < 2:
             messages.warning(request, "Select at least two runs to compare.")
             return HttpResponseRedirect(reverse("admin:runs_run_changelist"))
-        found = comparison.sections(runs)
+        sections = comparison.sections(runs)
         if request.GET.get("format") == "csv":
-            return as_csv(runs, found)
+            return as_csv(runs, sections)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "title": f"Compare {len(runs)} runs",
             "media": self.media,
             "runs": runs,
-            "sections": found,
+            "sections": sections,
             "query": "?runs=" + ",".join(str(run.pk) for run in runs),
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, "runs/compare.html", context)
 
     def compare_metrics_view(self, request: HttpRequest) -> HttpResponse:
-        found = [
+        curves_of_runs = [
             {**series(curve), "run": f"{run.name or run.experiment} #{run.pk}"}
             for run in chosen(request)
             for curve in curves.read(run.pk)[0]
         ]
-        return JsonResponse({"curves": found})
+        return JsonResponse({"curves": curves_of_runs})
 
 
 def chosen(request: HttpRequest) -> list[Run]:
-    """The runs that the link names, in its order; at most RUNS_MAX."""
+    """Return the runs of the query, in its order; at most RUNS_MAX."""
     permissions.must_view(request)
     ids = row_ids(request.GET.get("runs", ""), RUNS_MAX)
-    found = Run.objects.in_bulk(ids)
-    return [found[pk] for pk in ids if pk in found]
+    runs = Run.objects.in_bulk(ids)
+    return [runs[pk] for pk in ids if pk in runs]
 
 
 def as_csv(runs: list[Run], sections: list[Section]) -> HttpResponse:
-    """A row for each property, a column for each run."""
+    """Write one row for each property and one column for each run."""
     written = io.StringIO()
     writer = csv.writer(written)
     writer.writerow(["section", "name", "differs", *(f"run {run.pk}" for run in runs)])

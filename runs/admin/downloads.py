@@ -1,4 +1,4 @@
-"""Sending artifacts and single lines. A file that an experiment made is never taken for a page of this site."""
+"""Downloads of artifacts and lines. Browsers never treat files of experiments as pages of this site."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PIECE_LINES = 1_000
 
 
 def artifact(request: HttpRequest, row: Artifact) -> HttpResponseBase:
-    """The file: shown if it is a plain image, else a download. Raises Http404 when it is gone or not the run's own."""
+    """Send the file, inline if it is a plain image. Raises Http404 if it is missing or not in the run's folder."""
     path = located(row)
     is_image = row.content_type in INLINE_IMAGES
     content_type = row.content_type if is_image else "application/octet-stream"
@@ -44,14 +44,14 @@ def artifact(request: HttpRequest, row: Artifact) -> HttpResponseBase:
 
 
 def located(row: Artifact) -> Path:
-    """The artifact's file, which must be in the run's folder."""
+    """Return the artifact's file, which must be in the run's folder. Raises Http404."""
     folder = run_folder(row.run_id).resolve()
     try:
         path = (folder / row.path).resolve(strict=True)
     except (OSError, ValueError) as error:
-        raise Http404(f"The file of artifact {row.name!r} is gone.") from error
+        raise Http404(f"The file of artifact {row.name!r} no longer exists.") from error
     if not path.is_relative_to(folder) or not path.is_file():
-        raise Http404(f"Artifact {row.name!r} is no file of its run.")
+        raise Http404(f"Artifact {row.name!r} is not a file of its run.")
     return path
 
 
@@ -62,9 +62,9 @@ async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
 
 
 def lines(request: HttpRequest, run: Run, form: str, wanted: Wanted) -> HttpResponseBase:
-    """All lines as a file, `txt` or `jsonl`, page by page: its size does not matter to the server."""
+    """Send all lines as a file, `txt` or `jsonl`, page by page, in bounded memory."""
     if form not in WRITERS:
-        raise Http404(f"Lines are given as {' or '.join(WRITERS)}, not as {form}.")
+        raise Http404(f"Unknown format {form}. Use {' or '.join(WRITERS)}.")
     write, content_type = WRITERS[form]
     pieces: Any = _written(run.pk, wanted, write)
     if isinstance(request, ASGIRequest):
@@ -91,8 +91,8 @@ WRITERS: dict[str, tuple[Callable[[Line], str], str]] = {
 
 
 def _written(run_id: int, wanted: Wanted, write: Callable[[Line], str]) -> Iterator[str]:
-    found = every(run_id, wanted=wanted)
-    while piece := "".join(write(line) for line in islice(found, PIECE_LINES)):
+    lines = every(run_id, wanted=wanted)
+    while piece := "".join(write(line) for line in islice(lines, PIECE_LINES)):
         yield piece
 
 
@@ -106,14 +106,14 @@ def _next(pieces: Iterator[str]) -> str:
 
 
 def whole_line(row: LogLine) -> HttpResponse:
-    """One message in full, as plain text."""
+    """Send one message in full, as plain text."""
     response = HttpResponse(row.message, content_type="text/plain; charset=utf-8")
     safe(response)
     return response
 
 
 def safe(response: HttpResponseBase) -> HttpResponseBase:
-    """Neither guessed at, nor run, nor framed."""
+    """Set headers against content sniffing, scripts and framing."""
     response["X-Content-Type-Options"] = "nosniff"
     response["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
     response["Cross-Origin-Resource-Policy"] = "same-origin"

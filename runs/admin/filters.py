@@ -1,4 +1,4 @@
-"""Filters of the list of runs. None of them asks the big table which values there are, or counts."""
+"""Filters of the list of runs. None of them counts runs or reads the distinct values of a column."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ CHOICES_MAX = 200
 
 
 class ChoiceFilter(SimpleListFilter):
-    """Choices from small tables; one that was chosen and is no longer there stays to be seen."""
+    """Filter with choices from a small table. A chosen value that no longer exists stays visible."""
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        found = self.choices_of()[:CHOICES_MAX]
+        choices = self.choices_of()[:CHOICES_MAX]
         chosen = self.used_parameters.get(self.parameter_name or "")
-        return found + ([(str(chosen), str(chosen))] if chosen and chosen not in {name for name, _ in found} else [])
+        return choices + (
+            [(str(chosen), str(chosen))] if chosen and chosen not in {name for name, _ in choices} else []
+        )
 
     def choices_of(self) -> list[tuple[str, str]]:
         raise NotImplementedError
@@ -95,14 +97,14 @@ class TagFilter(TextFilter):
 
 
 class DayFilter(TextFilter):
-    """A day by the index of `created_at`; runs are numbered in the order of their creation, so it bounds numbers."""
+    """Filter by a day. It uses the index of `created_at`, and bounds ids: they grow with the time of creation."""
 
     def day(self) -> datetime | None:
         try:
-            found = parse_date((self.value() or "").strip())
+            date = parse_date((self.value() or "").strip())
         except ValueError:
             return None
-        return None if found is None else timezone.make_aware(datetime.combine(found, time.min))
+        return None if date is None else timezone.make_aware(datetime.combine(date, time.min))
 
     @staticmethod
     def first_since(moment: datetime) -> QuerySet[Run, int]:
@@ -131,7 +133,7 @@ class BeforeFilter(DayFilter):
 
 
 class Remembered(SimpleListFilter):
-    """A word of the query that is no filter, but has to be let through."""
+    """Query parameter that is not a filter, but must be accepted and kept."""
 
     title = "-"
 

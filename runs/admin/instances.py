@@ -1,4 +1,4 @@
-"""The way from an instance to a run: a launch button on its page and in each row of the list."""
+"""Launch buttons for instances, on their pages and in each row of the list."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ admin.site.unregister(Instance)
 
 @admin.register(Instance)
 class LaunchableInstanceAdmin(LogsWhere, InstanceAdmin):
-    """The admin of `experiments`, which knows nothing of runs, with the launch."""
+    """Admin of instances with a launch button. `experiments` itself does not depend on `runs`."""
 
     actions_detail = (*InstanceAdmin.actions_detail, "launch", "runs_of_it")
     actions_row = (*InstanceAdmin.actions_row, "launch")
@@ -32,6 +32,6 @@ class LaunchableInstanceAdmin(LogsWhere, InstanceAdmin):
     def launch(self, request: HttpRequest, object_id: int) -> HttpResponse:
         return HttpResponseRedirect(reverse("admin:runs_run_launch") + f"?instance={object_id}")
 
-    @action(description="Its runs", permissions=["view_runs"], icon="list")
+    @action(description="Show runs", permissions=["view_runs"], icon="list")
     def runs_of_it(self, request: HttpRequest, object_id: int) -> HttpResponse:
         return HttpResponseRedirect(reverse("admin:runs_run_changelist") + f"?instance={object_id}")

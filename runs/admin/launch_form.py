@@ -1,4 +1,4 @@
-"""The form of a launch: the configuration of the experiment and the options of every launch."""
+"""Launch form: the configuration of the experiment and the options of every launch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _line(**attrs: str) -> Any:
 
 
 class LaunchForm(EditableForm, forms.Form):
-    """Options of a launch. `launch` and `save_instance` show what is refused at its field."""
+    """Launch form. `launch` and `save_instance` show each problem at its field."""
 
     name = forms.CharField(
         required=False,
@@ -81,7 +81,7 @@ class LaunchForm(EditableForm, forms.Form):
             self.initial[name] = source.shown
 
     def _show_defaults(self) -> None:
-        """Show as placeholders what holds for empty fields."""
+        """Show the defaults of empty fields as placeholders."""
         instance, experiment = self.target.instance, self.target.experiment
         queue = (instance.queue if instance else "") or experiment.queue
         self.fields["queue"].widget.attrs["placeholder"] = f"{queue} (default)"
@@ -97,11 +97,11 @@ class LaunchForm(EditableForm, forms.Form):
         return field
 
     def drawn(self) -> dict[str, str]:
-        """The generated parts as HTML; what is wrong with them is known afterwards."""
+        """Render the generated parts as HTML. Their errors are complete afterwards."""
         return {name: self[name].as_widget() for name in GENERATED}
 
     def summary(self) -> list[tuple[str, str, str]]:
-        """Id, title and message of all that is wrong, in the order of the page."""
+        """List id, title and message of all errors, in the order of the page."""
         lines = [("", "", str(message)) for message in self.non_field_errors()]
         for name in ("configuration", *PLAIN, "limits", "retries"):
             if name in PLAIN:
@@ -118,20 +118,20 @@ class LaunchForm(EditableForm, forms.Form):
         return any(name in self.errors for name in (*PLAIN[1:], "limits", "retries"))
 
     def launch(self, by: Any) -> Run | None:
-        """The new run, or None with the errors at their fields."""
-        said = self.cleaned_data
+        """Launch a run. Returns None, with the errors at their fields, if it is refused."""
+        values = self.cleaned_data
         try:
             return services.launch(
                 self.target.instance or self.target.experiment,
-                configuration=said["configuration"],
+                configuration=values["configuration"],
                 is_whole=True,
-                name=said["name"],
-                tags=said["tags"],
-                limits=said["limits"],
-                seed=said["seed"],
-                queue=said["queue"] or None,
-                priority=said["priority"],
-                retries=said["retries"],
+                name=values["name"],
+                tags=values["tags"],
+                limits=values["limits"],
+                seed=values["seed"],
+                queue=values["queue"] or None,
+                priority=values["priority"],
+                retries=values["retries"],
                 by=by,
                 via="admin",
             )
@@ -140,19 +140,19 @@ class LaunchForm(EditableForm, forms.Form):
             return None
 
     def save_instance(self, by: Any) -> Instance | None:
-        """A new instance, or None with the errors at their fields."""
-        said, base = self.cleaned_data, self.target.instance
-        if not _SLUG.fullmatch(said["name"]):
+        """Save an instance. Returns None, with the errors at their fields, if it is refused."""
+        values, base = self.cleaned_data, self.target.instance
+        if not _SLUG.fullmatch(values["name"]):
             self.add_error("name", "Enter a name to save an instance: letters, digits, - and _ only.")
             return None
         instance = Instance(
-            name=said["name"],
+            name=values["name"],
             experiment=self.target.experiment.name,
-            configuration=said["configuration"],
-            limits={**(base.limits if base else {}), **said["limits"]},
-            tags=[*(base.tags if base else []), *said["tags"]],
-            queue=said["queue"] or (base.queue if base else ""),
-            priority=said["priority"] if said["priority"] is not None else base.priority if base else 0,
+            configuration=values["configuration"],
+            limits={**(base.limits if base else {}), **values["limits"]},
+            tags=[*(base.tags if base else []), *values["tags"]],
+            queue=values["queue"] or (base.queue if base else ""),
+            priority=values["priority"] if values["priority"] is not None else base.priority if base else 0,
             created_by=by,
         )
         try:
@@ -164,11 +164,11 @@ class LaunchForm(EditableForm, forms.Form):
         return instance
 
     def not_saved(self) -> list[str]:
-        """Entered values that an instance cannot hold."""
-        said = self.cleaned_data
+        """List entered values that an instance cannot hold."""
+        values = self.cleaned_data
         return [
             word
-            for word, value in (("the seed", said["seed"]), ("the retries", said["retries"] or None))
+            for word, value in (("the seed", values["seed"]), ("the retries", values["retries"] or None))
             if value is not None
         ]
 
@@ -183,7 +183,7 @@ class LaunchForm(EditableForm, forms.Form):
 
 
 def _initial(target: Target) -> Iterator[tuple[str, Any]]:
-    """Initial values of a launch with changes. The values of an instance hold for empty fields."""
+    """Yield initial values of a launch with changes. Empty fields take the values of an instance."""
     if run := target.run:
         yield from (("name", run.name), ("tags", run.tags), ("seed", run.seed), ("priority", run.priority))
         if run.queue != target.experiment.queue:
@@ -191,5 +191,5 @@ def _initial(target: Target) -> Iterator[tuple[str, Any]]:
 
 
 def _changed(limits: Mapping[str, Any], declared: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that are not what is declared."""
+    """Return the limits that differ from the declared ones."""
     return {name: value for name, value in limits.items() if name in declared and declared[name] != value}

@@ -1,9 +1,9 @@
-"""The launch page: choose an experiment, fill in its form, launch it or save it as an instance.
+"""Launch page: choose an experiment, fill in its form, launch it or save it as an instance.
 
-`?experiment=NAME`, `?instance=ID` or `?run=ID` (again, with changes) says what; the rest of the link fills the
-form in: `epochs=3&optimizer.rate=0.1`. A key is one of the configuration if that has it, otherwise one of the launch
-(`name`, `tags`, `queue`, `priority`, `seed`); `launch.seed`, `limits.timeout_s` and `configuration.name` say which is
-meant.
+`?experiment=NAME`, `?instance=ID` or `?run=ID` (again, with changes) selects what to launch. The rest of the query
+fills in the form: `epochs=3&optimizer.rate=0.1`. A key belongs to the configuration if that has a field of this name,
+or else to the launch (`name`, `tags`, `queue`, `priority`, `seed`). Prefixes make it explicit: `launch.seed`,
+`limits.timeout_s`, `configuration.name`.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from runs.models import Run
 
 TARGETS = ("experiment", "instance", "run")
 INSTANCES = 50
-"""Most instances that are offered beside the experiments."""
+"""Maximum number of instances listed beside the experiments."""
 
 
 def page(request: HttpRequest, base: Mapping[str, Any]) -> HttpResponse:
-    """The page itself; `base` is the context that every page of this admin has."""
-    name, instance, run = asked_for(request)
+    """Answer the launch page. `base` is the context of every admin page."""
+    name, instance, run = requested(request)
     entry = catalog.current().entries.get(name)
     target = Target(entry, instance, run) if entry else None
     if not may_launch(request, target):
@@ -66,7 +66,7 @@ def page(request: HttpRequest, base: Mapping[str, Any]) -> HttpResponse:
 
 
 def choosing(request: HttpRequest, base: Mapping[str, Any], name: str) -> HttpResponse:
-    """What there is to launch; `name` is an experiment that was asked for and is not there."""
+    """Answer the list of experiments and instances. `name` is a requested experiment that does not exist."""
     query = request.GET.get("q", "")
     may_see = request.user.has_perm("experiments.view_instance")
     context = {
@@ -80,7 +80,7 @@ def choosing(request: HttpRequest, base: Mapping[str, Any], name: str) -> HttpRe
 
 
 def act(request: HttpRequest, form: LaunchForm) -> HttpResponse | None:
-    """Launch or save; None with the errors at their fields."""
+    """Launch or save. Returns None, with the errors at their fields, if it is refused."""
     if request.POST.get(COMMAND) == "save":
         return _save(request, form)
     run = form.launch(by=request.user)
@@ -104,26 +104,26 @@ def _save(request: HttpRequest, form: LaunchForm) -> HttpResponse | None:
     return HttpResponseRedirect(instance.get_absolute_url())
 
 
-def asked_for(request: HttpRequest) -> tuple[str, Instance | None, Run | None]:
-    """What the query names: the experiment, and the instance or the run that the form begins with."""
-    asked = request.GET
-    run, instance = _row(Run, asked.get("run")), _row(Instance, asked.get("instance"))
+def requested(request: HttpRequest) -> tuple[str, Instance | None, Run | None]:
+    """Return the experiment of the query, and the instance or the run from which the form is filled in."""
+    query = request.GET
+    run, instance = _row(Run, query.get("run")), _row(Instance, query.get("instance"))
     if (run and not permissions.may_view(request)) or (instance and not _may_see(request)):
         raise PermissionDenied
-    for kind, found in (("run", run), ("instance", instance)):
-        if kind in asked and found is None:
-            messages.warning(request, f"There is no {kind} {asked[kind]!r}. Choose what to launch.")
-    found = run or instance
-    return found.experiment if found else asked.get("experiment", ""), None if run else instance, run
+    for kind, row in (("run", run), ("instance", instance)):
+        if kind in query and row is None:
+            messages.warning(request, f"There is no {kind} {query[kind]!r}. Choose what to launch.")
+    source = run or instance
+    return source.experiment if source else query.get("experiment", ""), None if run else instance, run
 
 
 def _may_see(request: HttpRequest) -> bool:
-    """What instances are configured to."""
+    """Return whether the user may see the configuration of instances."""
     return any(request.user.has_perm(f"experiments.{may}_instance") for may in ("view", "change", "launch"))
 
 
 def may_launch(request: HttpRequest, target: Target | None) -> bool:
-    """Who may launch instances only, may launch those."""
+    """Return whether the user may launch the target. Some users may launch instances only."""
     if permissions.may_launch(request):
         return True
     return target is not None and target.instance is not None and request.user.has_perm("experiments.launch_instance")

@@ -1,4 +1,4 @@
-"""The experiment, instance or run that a launch form is about."""
+"""Experiment, instance or run of a launch form."""
 
 from __future__ import annotations
 

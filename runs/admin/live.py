@@ -1,4 +1,4 @@
-"""The parts of a run's page that change while it is open, rendered by the same templates on load and on each look."""
+"""Parts of a run's page that change while it is open, rendered by the same templates on load and on each poll."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.template.loader import render_to_string
 
 from runs import comparison
 from runs.admin import permissions
-from runs.admin.log_view import LinesAsked
+from runs.admin.log_view import LinesQuery
 from runs.admin.run_page.about import facts
 from runs.admin.run_page.attempts import attempt_views
 from runs.admin.run_page.head import head, ways_to_launch_again
@@ -23,7 +23,7 @@ from runs.live.markup import line_html
 from runs.models import Attempt, Run
 
 LOOK_LINES = 1_000
-"""Lines of one answer; more come at the next look, at once."""
+"""Maximum number of lines of one answer; the page polls again at once for more."""
 
 
 class Part(TypedDict):
@@ -32,18 +32,18 @@ class Part(TypedDict):
 
 
 class Look(TypedDict):
-    """The answer to a page that asks what is new."""
+    """Answer to a poll of an open page."""
 
     parts: dict[str, Part]
-    """Those that have changed."""
+    """Changed parts."""
     lines: str
     """HTML of new lines."""
     seen: str
-    """To be sent with the next look."""
+    """Lines that the page has, to be sent with the next poll."""
     more: bool
-    """There are more lines already."""
+    """True if there are more lines."""
     done: bool
-    """The run is final and everything has been told: no need to ask again."""
+    """True if the run is final and the page has everything, so it need not poll again."""
 
 
 def attempts_of(run: Run) -> list[Attempt]:
@@ -53,22 +53,22 @@ def attempts_of(run: Run) -> list[Attempt]:
 def parts(
     request: HttpRequest, run: Run, attempts: Sequence[Attempt], known: frozenset[str] = frozenset()
 ) -> dict[str, Part]:
-    """The parts whose token is not `known`. A part that costs much is not even rendered then."""
+    """Render the parts with a token that is not in `known`. An expensive part is rendered only if it may differ."""
     makers: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
         "head": ("", lambda: _head(request, run, attempts)),
         "outcome": (outcome_token(run, attempts), lambda: {"outcome": outcome(run)}),
         "about": ("", lambda: {"facts": facts(run)}),
         "attempts": ("", lambda: _attempts(run, attempts)),
     }
-    found: dict[str, Part] = {}
+    changed: dict[str, Part] = {}
     for name, (token, context) in makers.items():
         if token and f"{name}-{token}" in known:
             continue
         html = render_to_string(f"runs/parts/{name}.html", {"run": run, **context()}, request).strip()
         mark = f"{name}-{token or hashlib.sha256(html.encode()).hexdigest()[:16]}"
         if mark not in known:
-            found[name] = {"token": mark, "html": html}
-    return found
+            changed[name] = {"token": mark, "html": html}
+    return changed
 
 
 def _attempts(run: Run, attempts: Sequence[Attempt]) -> dict[str, Any]:
@@ -86,13 +86,13 @@ def _head(request: HttpRequest, run: Run, attempts: Sequence[Attempt]) -> dict[s
 
 
 def look(
-    request: HttpRequest, run: Run, asked: LinesAsked, seen: dict[int, int], known: frozenset[str], limit: int
+    request: HttpRequest, run: Run, query: LinesQuery, seen: dict[int, int], known: frozenset[str], limit: int
 ) -> Look:
-    """What is new since `seen` lines and `known` parts. Lines are for pages whose stream of events cannot be had."""
-    follower = Follower(run.pk, seen=seen, wanted=asked.wanted)
+    """Return lines after `seen` and parts not in `known`. Lines are for pages without a stream of events."""
+    follower = Follower(run.pk, seen=seen, wanted=query.wanted)
     read = follower.read(limit=limit) if limit else Read([], complete=False)
     return {
-        "lines": "".join(line_html(line, asked.wanted.text) for line in read.lines),
+        "lines": "".join(line_html(line, query.wanted.text) for line in read.lines),
         "seen": following.write(follower.seen),
         "more": len(read.lines) == limit,
         "done": run.is_final and read.complete,

@@ -25,7 +25,7 @@ PLACES = ("after", "before", "around")
 
 
 @dataclass(frozen=True, slots=True)
-class LinesAsked:
+class LinesQuery:
     """Query of a page of lines. At most one place is set; without one the page shows the newest lines and follows."""
 
     wanted: Wanted
@@ -33,7 +33,7 @@ class LinesAsked:
     before: Place | None = None
     around: Place | None = None
     problem: str = ""
-    """What is wrong with the query, for people; the rest of it is used."""
+    """Problem of the query, for people; the valid rest of it is used."""
 
     @property
     def follows(self) -> bool:
@@ -45,14 +45,14 @@ class LinesAsked:
         values = {"level": level, "source": self.wanted.source, "text": self.wanted.text}
         return {name: value for name, value in values.items() if value}
 
-    def query(self, **place: str) -> str:
-        """The query string of another place with the same filter."""
+    def link(self, **place: str) -> str:
+        """Return the query string of another place with the same filter."""
         return "?" + urlencode({**self.filter, **place})
 
 
 @dataclass(frozen=True, slots=True)
 class LinesPage:
-    asked: LinesAsked
+    query: LinesQuery
     lines: list[Line]
     seen: dict[int, int]
     """State of a follower that has read everything that is stored."""
@@ -65,19 +65,21 @@ class LinesPage:
 
     @property
     def html(self) -> SafeString:
-        text = self.asked.wanted.text
+        text = self.query.wanted.text
         return mark_safe("".join(line_html(line, text) for line in self.lines))  # noqa: S308  # escaped there
 
     def empty(self, *, is_final: bool) -> str:
         """Text in place of lines where there are none."""
-        if self.asked.filter:
+        if self.query.filter:
             return "No matching lines."
         return "This run has no logs." if is_final else "No logs yet."
 
 
-def asked(query: QueryDict, run: Run) -> LinesAsked:
-    """Read the query. A part that makes no sense is named in `problem` and left out, so that no link breaks a page."""
-    given = {name: query.get(name, "").replace("\0", "")[:TEXT_MAX] for name in ("level", "source", "text", *PLACES)}
+def parse(parameters: QueryDict, run: Run) -> LinesQuery:
+    """Parse a query. An invalid part is named in `problem` and ignored, so that no link breaks a page."""
+    given = {
+        name: parameters.get(name, "").replace("\0", "")[:TEXT_MAX] for name in ("level", "source", "text", *PLACES)
+    }
     level, source = _level(given["level"]), _source(given["source"])
     wanted = Wanted(level=level or 0, source=source or "", text=given["text"])
     problems = [
@@ -87,49 +89,49 @@ def asked(query: QueryDict, run: Run) -> LinesAsked:
     ]
     places = {name: _place(given[name]) for name in PLACES if given[name]}
     problems += [f"Invalid line “{given[name]}”. Use 500 or 2.500." for name, place in places.items() if not place]
-    if (go := query.get("go", "").strip()[:TEXT_MAX]) and not any(places.values()):
+    if (go := parameters.get("go", "").strip()[:TEXT_MAX]) and not any(places.values()):
         places["around"], problem = _jump(go, run)
         problems += [problem] if problem else []
     name = next((name for name, place in places.items() if place), None)
-    return LinesAsked(wanted, **({name: places[name]} if name else {}), problem=" ".join(problems))
+    return LinesQuery(wanted, **({name: places[name]} if name else {}), problem=" ".join(problems))
 
 
-def read(run_id: int, asked: LinesAsked) -> LinesPage:
-    """The page of lines that the query selects."""
+def read(run_id: int, query: LinesQuery) -> LinesPage:
+    """Read the lines that the query selects."""
     budget_s = runs_settings().search_s
-    if asked.around and not reading.after(run_id, Place(asked.around.attempt, asked.around.seq - 1), limit=1):
-        asked = replace(asked, around=None, problem=_no_such_line(run_id, asked.around))
+    if query.around and not reading.after(run_id, Place(query.around.attempt, query.around.seq - 1), limit=1):
+        query = replace(query, around=None, problem=_no_such_line(run_id, query.around))
     follower = Follower(run_id)
-    if asked.follows and not asked.wanted.is_searched:
-        follower = Follower(run_id, wanted=asked.wanted)
+    if query.follows and not query.wanted.is_searched:
+        follower = Follower(run_id, wanted=query.wanted)
         found = Found(follower.rewind(), None)
     else:
         follower.seen = dict(following.marks(run_id, Follower.column).upto)
-        found = _find(run_id, asked, follower.seen, budget_s)
+        found = _find(run_id, query, follower.seen, budget_s)
     notice = f"Search stopped at line {found.stopped} after {budget_s:g} s." if found.stopped else ""
     return LinesPage(
-        asked, found.lines, follower.seen, _links(run_id, asked, found), notice, _matches(run_id, asked, budget_s / 2)
+        query, found.lines, follower.seen, _links(run_id, query, found), notice, _matches(run_id, query, budget_s / 2)
     )
 
 
-def _find(run_id: int, asked: LinesAsked, seen: Mapping[int, int], budget_s: float) -> Found:
-    if asked.around:
-        return _around(run_id, asked.around, asked.wanted, budget_s)
-    if asked.after:
-        return reading.find(run_id, asked.after, asked.wanted, budget_s=budget_s)
-    place = asked.before or _end(seen)
-    return reading.find_back(run_id, place, asked.wanted, budget_s=budget_s) if place else Found([], None)
+def _find(run_id: int, query: LinesQuery, seen: Mapping[int, int], budget_s: float) -> Found:
+    if query.around:
+        return _around(run_id, query.around, query.wanted, budget_s)
+    if query.after:
+        return reading.find(run_id, query.after, query.wanted, budget_s=budget_s)
+    place = query.before or _end(seen)
+    return reading.find_back(run_id, place, query.wanted, budget_s=budget_s) if place else Found([], None)
 
 
-def _matches(run_id: int, asked: LinesAsked, budget_s: float) -> str:
-    if asked.wanted.is_everything:
+def _matches(run_id: int, query: LinesQuery, budget_s: float) -> str:
+    if query.wanted.is_everything:
         return ""
-    lines, is_complete = reading.count(run_id, asked.wanted, budget_s=budget_s)
+    lines, is_complete = reading.count(run_id, query.wanted, budget_s=budget_s)
     return f"{'' if is_complete else 'at least '}{lines:,} matching line{'' if lines == 1 else 's'}"
 
 
 def _end(seen: Mapping[int, int]) -> Place | None:
-    """The place after everything that is stored without a gap: the stream sends what follows."""
+    """Return the place after everything that is stored without a gap. The stream sends what follows."""
     stored = [(attempt, seq) for attempt, seq in seen.items() if seq]
     return Place(max(stored)[0], max(stored)[1] + 1) if stored else None
 
@@ -140,25 +142,25 @@ def _around(run_id: int, place: Place, wanted: Wanted, budget_s: float) -> Found
     return Found(above.lines + below.lines, below.stopped or above.stopped)
 
 
-def _links(run_id: int, asked: LinesAsked, found: Found) -> dict[str, str]:
-    links = {} if asked.follows else {"newest": asked.query()}
+def _links(run_id: int, query: LinesQuery, found: Found) -> dict[str, str]:
+    links = {} if query.follows else {"newest": query.link()}
     if not found.lines:
         if found.stopped:
-            links["older" if asked.follows or asked.before else "newer"] = asked.query(
-                **{"before" if asked.follows or asked.before else "after": str(found.stopped)}
+            links["older" if query.follows or query.before else "newer"] = query.link(
+                **{"before" if query.follows or query.before else "after": str(found.stopped)}
             )
         return links
     first, last = (Place(line.attempt, line.seq) for line in (found.lines[0], found.lines[-1]))
-    cheap = Wanted(level=asked.wanted.level if asked.wanted.level >= Level.WARNING else 0)
+    cheap = Wanted(level=query.wanted.level if query.wanted.level >= Level.WARNING else 0)
     if reading.before(run_id, first, cheap, limit=1):
-        links |= {"first": asked.query(after="1.0"), "older": asked.query(before=str(first))}
-    if not asked.follows and reading.after(run_id, last, cheap, limit=1):
-        links["newer"] = asked.query(after=str(last))
+        links |= {"first": query.link(after="1.0"), "older": query.link(before=str(first))}
+    if not query.follows and reading.after(run_id, last, cheap, limit=1):
+        links["newer"] = query.link(after=str(last))
     return links
 
 
 def _jump(text: str, run: Run) -> tuple[Place | None, str]:
-    """The place that somebody typed in, or what is wrong with it."""
+    """Parse an entered place. Returns it, or an error message."""
     if ":" not in text:
         place = _place(text.replace(",", ""))
         return place, "" if place else _invalid(text)

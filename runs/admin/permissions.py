@@ -1,4 +1,4 @@
-"""Who may do what, asked everywhere in the same words."""
+"""Permissions, checked in one place for all pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def may_view(request: HttpRequest) -> bool:
 
 
 def must_view(request: HttpRequest) -> None:
-    """Raises PermissionDenied."""
+    """Raise PermissionDenied unless the user may view runs."""
     if not may_view(request):
         raise PermissionDenied
 
@@ -21,12 +21,12 @@ def may_cancel(request: HttpRequest) -> bool:
 
 
 def may_inspect(request: HttpRequest) -> bool:
-    """Its worker is asked to look at its processes: who may end a run may do that to it, too."""
+    """Return whether the user may capture stack traces of a run. Users who may cancel it may do so."""
     return may_cancel(request)
 
 
 def may_launch(request: HttpRequest) -> bool:
-    """Also retry and rerun: each is a launch."""
+    """Return whether the user may launch, retry and rerun."""
     return request.user.has_perm("runs.launch_run")
 
 
@@ -35,5 +35,5 @@ def may_delete(request: HttpRequest) -> bool:
 
 
 def may_tag(request: HttpRequest) -> bool:
-    """Tags are the one thing of a run that people change."""
+    """Return whether the user may change tags, the only editable property of a run."""
     return request.user.has_perm("runs.change_run")

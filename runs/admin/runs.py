@@ -1,4 +1,4 @@
-"""Runs in the admin: the list with its actions, and the record page. Nothing is edited; verbs go through `services`."""
+"""Runs in the admin: the list with its actions, and the run page. Read-only; actions go through `services`."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ from runs.states import Status
 
 
 class RunChangeList(ChangeList):
-    """With the chosen columns."""
+    """Change list with the chosen columns."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: list[str | None] | None = None) -> QuerySet[Run]:
         return columns.with_values(request, super().get_queryset(request, exclude_parameters))
 
 
 class TagForm(ActionForm):
-    """Choose an action; and the tags, for the one that needs them."""
+    """Form of the actions, with tags for the action that needs them."""
 
     tags = CharField(
         required=False,
@@ -62,22 +62,22 @@ class TagForm(ActionForm):
 
 
 def chips(request: HttpRequest) -> list[dict[str, Any]]:
-    """Links to each status, with the rest of what is asked for kept."""
+    """Return links to each status that keep the other parameters of the query."""
     now = request.GET.get("status__exact", "")
-    found = []
+    links = []
     for value, label in [("", "All"), *Status.choices]:
         query = request.GET.copy()
         query.pop("p", None)
         query.pop("status__exact", None)
         if value:
             query["status__exact"] = value
-        found.append({"value": value, "label": label, "query": f"?{query.urlencode()}", "is_chosen": value == now})
-    return found
+        links.append({"value": value, "label": label, "query": f"?{query.urlencode()}", "is_chosen": value == now})
+    return links
 
 
 @admin.register(Run)
 class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
-    """Read-only. Who may view sees, who may cancel cancels, who may launch retries; finished runs can be deleted."""
+    """Read-only, except that finished runs can be deleted. Each action has its permission."""
 
     list_display = ("title", "chip", "progress", "experiment", "took", "by", "launched")
     list_display_links = ("title",)
@@ -162,13 +162,17 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
             formatting.percent(fraction),
         )
 
-    @display(description="Took")
+    @display(description="Duration")
     def took(self, run: Run) -> str:
         return formatting.duration(formatting.between(run.started_at, run.finished_at or timezone.now()))
 
     @display(description="Launched by")
     def by(self, run: Run) -> str:
-        return run.launched_by.get_username() if run.launched_by else run.launched_via or formatting.NOTHING
+        return (
+            run.launched_by.get_username()
+            if run.launched_by
+            else formatting.via(run.launched_via) or formatting.NOTHING
+        )
 
     @display(description="Launched", ordering="id")
     def launched(self, run: Run) -> str:
@@ -178,14 +182,14 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Run], search_term: str
     ) -> tuple[QuerySet[Run], bool]:
-        """A number is a run's; anything else is looked for in names."""
+        """Search by number, or else in names."""
         term = search_term.strip()
         if (pk := row_id(term.removeprefix("#"))) is not None:
             return queryset.filter(pk=pk), False
-        found: tuple[QuerySet[Run], bool] = super().get_search_results(
+        results: tuple[QuerySet[Run], bool] = super().get_search_results(
             request, newest(queryset) if term else queryset, search_term
         )
-        return found
+        return results
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         return [*self.list_display, *columns.displays(request)]
@@ -205,7 +209,7 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
         return response
 
     def rows_view(self, request: HttpRequest) -> HttpResponse:
-        """What has changed in rows that are on somebody's screen: `?ids=1,2,3`."""
+        """Return the current cells of rows on an open page: `?ids=1,2,3`."""
         permissions.must_view(request)
         ids = row_ids(request.GET.get("ids", ""), 2 * self.list_per_page)
         rows = {
@@ -224,15 +228,15 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
 
     @action(description="Cancel", permissions=["cancel"])
     def cancel_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
-        actions.cancel(request, actions.chosen(request, queryset)).tell(request)
+        actions.cancel(request, actions.chosen(request, queryset)).show(request)
 
     @action(description="Retry from the last checkpoint", permissions=["launch"])
     def retry_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
-        actions.again(request, actions.chosen(request, queryset), services.retry, "retried")[0].tell(request)
+        actions.again(request, actions.chosen(request, queryset), services.retry, "retried")[0].show(request)
 
     @action(description="Rerun from scratch", permissions=["launch"])
     def rerun_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
-        actions.again(request, actions.chosen(request, queryset), services.rerun, "rerun")[0].tell(request)
+        actions.again(request, actions.chosen(request, queryset), services.rerun, "rerun")[0].show(request)
 
     @action(description="Compare", permissions=["view"])
     def compare_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> HttpResponse | None:
@@ -244,7 +248,7 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
 
     @action(description="Add or remove tags", permissions=["tag"])
     def tag_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
-        actions.tag(request, actions.chosen(request, queryset), request.POST.get("tags", "")).tell(request)
+        actions.tag(request, actions.chosen(request, queryset), request.POST.get("tags", "")).show(request)
 
     @action(description="Launch", permissions=["launch"], url_path="go-launch", icon="rocket_launch")
     def go_launch(self, request: HttpRequest) -> HttpResponse:
@@ -279,6 +283,6 @@ class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
         return [*urls, *self.compare_urls(), *self.page_urls(), *super().get_urls()]
 
     def launch_view(self, request: HttpRequest) -> HttpResponse:
-        """Choose an experiment, then say its configuration."""
+        """Choose an experiment, then enter its configuration."""
         request.current_app = self.admin_site.name
         return launch_page.page(request, {**self.admin_site.each_context(request), "opts": self.opts})

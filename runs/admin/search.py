@@ -42,7 +42,7 @@ def search_view(request: HttpRequest) -> HttpResponse:
 
 
 def search(request: HttpRequest, text: str) -> Iterator[Hit]:
-    """What the user may see of each kind."""
+    """Yield hits of each kind that the user may see."""
     kinds: tuple[tuple[bool, Callable[[str], Iterable[Hit]]], ...] = (
         (permissions.may_view(request), _runs),
         (request.user.has_perm("experiments.view_instance"), _instances),
@@ -59,7 +59,7 @@ def search(request: HttpRequest, text: str) -> Iterator[Hit]:
 
 
 def _runs(text: str) -> Iterator[Hit]:
-    """The run of this number first, then the newest ones."""
+    """Yield the run of this number first, then the newest matches."""
     number = row_id(text.removeprefix("#"))
     named = matching(Run.objects.exclude(pk=number or 0), text).order_by("-pk")[:EACH_MAX]
     for run in [*Run.objects.filter(pk=number or 0), *named]:

@@ -1,4 +1,4 @@
-"""Admins of other packages, registered again with unfold's looks: stored task results, users and groups."""
+"""Admins of other packages, registered again in the style of unfold: stored task results, users and groups."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ for model in (TaskResult, GroupResult, User, Group):
 
 @admin.register(TaskResult)
 class ReadOnlyTaskResultAdmin(TaskResultAdmin, ModelAdmin):
-    """What Celery kept of a supervising task, linked from the attempt that it made. Without its date hierarchy, which
-    asks the whole table."""
+    """Results that Celery stored of supervising tasks, linked from their attempts. Without the date hierarchy, which
+    reads the whole table.
+    """
 
     date_hierarchy = None
     list_display = ("task_id", "task_name", "date_done", "status", "worker")

@@ -18,7 +18,7 @@ class Span:
     kind: str
     x: str
     width: str
-    """Of WIDTH."""
+    """Length, of WIDTH."""
     words: str
 
 
@@ -26,7 +26,7 @@ class Span:
 class Timeline:
     spans: list[Span]
     totals: list[tuple[str, str]]
-    """(kind, total duration in all attempts), without those of no duration."""
+    """(kind, total duration in all attempts), without empty ones."""
     width: int = WIDTH
 
     @property
@@ -35,7 +35,7 @@ class Timeline:
 
 
 def timeline(run: Run, attempts: Sequence[Attempt]) -> Timeline | None:
-    """None until the run has finished."""
+    """Build the timeline; None until the run has finished."""
     if run.finished_at is None or run.finished_at <= run.created_at:
         return None
     whole_s = (run.finished_at - run.created_at).total_seconds()
@@ -55,7 +55,7 @@ def timeline(run: Run, attempts: Sequence[Attempt]) -> Timeline | None:
 def _stretches(
     run: Run, attempts: Sequence[Attempt], finished_at: datetime
 ) -> Iterator[tuple[int, str, datetime, datetime]]:
-    """(attempt, kind, start, end), each beginning where the one before ended."""
+    """Yield (attempt, kind, start, end), each starting at the end of the one before."""
     at = run.created_at
     for attempt in attempts:
         end = attempt.finished_at or finished_at
@@ -70,7 +70,7 @@ def _stretches(
 
 
 def _stop_requested_at(run: Run, attempt: Attempt) -> datetime | None:
-    """First moment at which somebody or something asked the attempt to stop."""
+    """Return the first moment at which the attempt was requested to stop."""
     requested = run.cancel_requested_at
     requested = requested if requested and requested >= attempt.claimed_at else None
     moments = (requested, attempt.cancel_seen_at, attempt.interrupted_at, attempt.terminated_at, attempt.killed_at)

@@ -1,4 +1,4 @@
-"""The pages and answers about one run. Each asks first whether this person may; what changes something is a POST."""
+"""Pages and answers about one run. Each checks permissions first; changes require POST."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ INSPECT_S = 4.0
 
 
 class RunPages:
-    """A part of RunAdmin."""
+    """Mixin of RunAdmin."""
 
     admin_site: Any
     opts: Any
@@ -52,20 +52,20 @@ class RunPages:
             named("artifact/<int:artifact_id>/", require_GET(self.artifact_view), "artifact"),
         ]
 
-    # Looking
+    # Pages
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The record page."""
+        """Answer the run page."""
         if request.method not in ("GET", "HEAD"):
             raise PermissionDenied
         run = self.visible(request, row_id(object_id) or 0)
         attempts = live.attempts_of(run)
-        asked = log_view.asked(request.GET, run)
+        query = log_view.parse(request.GET, run)
         results = dict(following.marks(run.pk, curves.Follower.column).upto)  # before the results are read
         parts = live.parts(request, run, attempts)
-        shown = log_view.read(run.pk, asked)
+        shown = log_view.read(run.pk, query)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -79,7 +79,7 @@ class RunPages:
             "at": f"{following.write(shown.seen)}/{following.write(results)}",
             "is_live": not (run.is_final and is_all_stored(attempts)),
             "levels": [level.label for level in LEVELS],
-            "level": formatting.level_name(asked.wanted.level) if asked.wanted.level else "",
+            "level": formatting.level_name(query.wanted.level) if query.wanted.level else "",
             "sources": Source.choices,
             "limits": about.limits(run),
             "configuration": about.configuration(run),
@@ -91,47 +91,47 @@ class RunPages:
         return TemplateResponse(request, "runs/run.html", context)
 
     def live_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
-        """What is new, for a page that is open."""
+        """Answer a poll of an open page."""
         run = self.visible(request, run_id)
         try:
             seen = following.read(request.GET.get("seen", "").partition("/")[0])
         except ValueError:
-            return JsonResponse({"error": "`seen` must be attempt:seq, comma separated"}, status=400)
+            return JsonResponse({"error": "Invalid `seen`. Use attempt:seq, separated by commas."}, status=400)
         known = frozenset(request.GET.get("known", "").split(","))
         limit = 0 if request.GET.get("only") == "parts" else live.LOOK_LINES
-        return JsonResponse(live.look(request, run, log_view.asked(request.GET, run), seen, known, limit))
+        return JsonResponse(live.look(request, run, log_view.parse(request.GET, run), seen, known, limit))
 
     def lines_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
-        """Lines from any place, for a page that is open."""
+        """Answer an open page with lines from any place."""
         run = self.visible(request, run_id)
-        found = log_view.read(run.pk, log_view.asked(request.GET, run))
-        ends = [f"{line.attempt}.{line.seq}" for line in (*found.lines[:1], *found.lines[-1:])]
-        around = found.asked.around
+        lines_page = log_view.read(run.pk, log_view.parse(request.GET, run))
+        ends = [f"{line.attempt}.{line.seq}" for line in (*lines_page.lines[:1], *lines_page.lines[-1:])]
+        around = lines_page.query.around
         return JsonResponse(
             {
-                "html": found.html,
+                "html": lines_page.html,
                 "ends": ends,
-                "links": found.links,
-                "notice": found.notice,
-                "problem": found.asked.problem,
-                "matches": found.matches,
-                "empty": found.empty(is_final=run.is_final),
+                "links": lines_page.links,
+                "notice": lines_page.notice,
+                "problem": lines_page.query.problem,
+                "matches": lines_page.matches,
+                "empty": lines_page.empty(is_final=run.is_final),
                 "target": str(around) if around else "",
-                "lines": following.write(found.seen),
+                "lines": following.write(lines_page.seen),
             }
         )
 
     def metrics_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
-        """The points of all metrics, for charts."""
+        """Return the points of all metrics, for charts."""
         run = self.visible(request, run_id)
         results = following.write(dict(following.marks(run.pk, curves.Follower.column).upto))
-        found, _ = curves.read(run.pk)
-        return JsonResponse({"curves": [series(curve) for curve in found], "results": results})
+        metrics, _ = curves.read(run.pk)
+        return JsonResponse({"curves": [series(curve) for curve in metrics], "results": results})
 
     def download_view(self, request: HttpRequest, run_id: int, form: str) -> HttpResponseBase:
-        """All lines that the filter takes, as text or JSON lines."""
+        """Send all matching lines as text or JSON lines."""
         run = self.visible(request, run_id)
-        return downloads.lines(request, run, form, log_view.asked(request.GET, run).wanted)
+        return downloads.lines(request, run, form, log_view.parse(request.GET, run).wanted)
 
     def line_view(self, request: HttpRequest, run_id: int, attempt: int, seq: int) -> HttpResponse:
         self.visible(request, run_id)
@@ -143,13 +143,13 @@ class RunPages:
         permissions.must_view(request)
         return downloads.artifact(request, get_object_or_404(Artifact, pk=artifact_id))
 
-    # Doing
+    # Actions
 
     def cancel_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
         self.visible(request, run_id)
         if not permissions.may_cancel(request):
             raise PermissionDenied
-        actions.cancel(request, [run_id]).tell(request, run_id)
+        actions.cancel(request, [run_id]).show(request, run_id)
         return self._to(run_id)
 
     def retry_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
@@ -162,7 +162,7 @@ class RunPages:
         return self._again(request, run_id, services.reproduce, "reproduced")
 
     def inspect_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
-        """Capture stack traces; they are kept on the attempt."""
+        """Capture stack traces, which are stored with the attempt."""
         self.visible(request, run_id)
         if not permissions.may_inspect(request):
             raise PermissionDenied
@@ -174,13 +174,13 @@ class RunPages:
         if not permissions.may_launch(request):
             raise PermissionDenied
         outcome, made = actions.again(request, [run_id], verb, word)
-        outcome.tell(request, run_id)
+        outcome.show(request, run_id)
         return self._to(made[0].pk if made else run_id)
 
     def _to(self, run_id: int) -> HttpResponse:
         return HttpResponseRedirect(reverse("admin:runs_run_change", args=[run_id]))
 
     def visible(self, request: HttpRequest, run_id: int) -> Run:
-        """The run, for somebody who may see it."""
+        """Return the run, if the user may see it."""
         permissions.must_view(request)
         return get_object_or_404(Run.objects.select_related("instance", "launched_by", "origin", "schedule"), pk=run_id)

@@ -1,1 +1,1 @@
-"""The process of one experiment. No database, no Redis, no Celery."""
+"""Process of one experiment. No database, no Redis, no Celery."""

@@ -1,11 +1,11 @@
-"""The child process, from the fork to its exit. User code is called here and nowhere else.
+"""Child process, from the fork to its exit. This is the only module that calls the code of experiments.
 
-The order of its records: hello (`H`) when the experiment is imported and its configuration accepted, then whatever the
-experiment writes, the end (`E`) last. Between the end of `run` and that record the process ends as an interpreter does
-(see shutdown.py); what is left of it then is killed by the fork server.
+Its records are, in order: hello (`H`) when the experiment is imported and its configuration validated, then the output
+of the experiment, and the end (`E`). Between the return of `run` and that record, the process ends as an interpreter
+does (see shutdown.py). The fork server kills the processes that are left.
 
-Only this process reports the end. One that the experiment forked, and that comes back from `run`, exits as it would in
-a script: with its own status and exit functions.
+Only this process reports the end. A process that the experiment forked, and that returns from `run`, exits as in a
+script: with its own status and exit functions.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ from runs.forkserver.spec import ChildSpec
 from runs.lines.records import END, HELLO, End
 
 UNREPORTED_STATUS = 70
-"""Exit status of a child that could not report how it ended."""
+"""Exit status of a child that could not report its end."""
 
 SPAWNED_MAIN = "runs.child.spawned"
-"""The main module of processes that multiprocessing spawns."""
+"""Main module of processes that multiprocessing spawns."""
 
 _decode_spec = msgspec.json.Decoder(ChildSpec, dec_hook=lambda kind, value: kind(value)).decode
 _OWN_FILES = frozenset({__file__, interrupts_module.__file__})
 
 
 def warm_up() -> None:
-    """Do once, in the fork server, what takes half of the time of a child's start."""
+    """Prepare the fork server, once. This halves the start time of each child."""
     experiments_settings()
     runs_settings()
     entry_points(group=ENTRY_POINT_GROUP)
@@ -67,9 +67,7 @@ def warm_up() -> None:
 
 
 def fork(spec: bytes, fds: Sequence[int]) -> int:
-    """Fork a child for the encoded ChildSpec; returns its pid. `fds`: records, stdout, stderr (to write), control (to
-    read).
-    """
+    """Fork a child for an encoded ChildSpec. Return its pid. `fds`: records, stdout, stderr (write), control (read)."""
     server = os.getpid()
     pid = os.fork()
     if pid == 0:
@@ -78,7 +76,7 @@ def fork(spec: bytes, fds: Sequence[int]) -> int:
 
 
 def _begin(raw: bytes, fds: Sequence[int], server: int) -> NoReturn:
-    """Run as the child. Never returns to the code of the fork server."""
+    """Run as the child. Never returns."""
     status = UNREPORTED_STATUS
     try:
         spec = _decode_spec(raw)
@@ -108,7 +106,7 @@ class _Child:
         self._shutdown = Shutdown(self._pipe, self._control, self._interrupts, limits, descriptors.stacks)
 
     def live(self) -> None:
-        """Run the experiment and report how it ended. Raises PipeClosed if that cannot be reported."""
+        """Run the experiment and report its end. Raises PipeClosed if the pipe is broken."""
         self._output.install()
         self._interrupts.install()
         self._control.listen()
@@ -125,11 +123,11 @@ class _Child:
 
     @property
     def _is_forked(self) -> bool:
-        """True in a process that the experiment forked and that has come back from `run`."""
+        """True in a process that the experiment forked and that has returned from `run`."""
         return os.getpid() != self._pid
 
     def _execute(self) -> End:
-        """Load, validate and run the experiment. Every way to end becomes an End."""
+        """Load, validate and run the experiment. Return every end as an End."""
         try:
             experiment = load_one(self._spec.experiment)
         except BaseException as error:
@@ -138,7 +136,7 @@ class _Child:
             config = restored_configuration(experiment, self._spec.configuration)
         except InvalidDefinition as error:
             return endings.of_exception(error)
-        except BaseException as error:  # a validator of the author's own
+        except BaseException as error:  # raised by a validator of the experiment
             return {**endings.of_exception(error, _OWN_FILES), "outcome": "config"}
         self._context = context = ChildContext(_attempt_info(self._spec), config, self._pipe, self._control)
         self._control.on_tick = context.flush_progress
@@ -170,7 +168,7 @@ class _Child:
         self._shutdown.check()
 
     def _report(self, end: End) -> None:
-        """Write the output that is held back, then the end."""
+        """Write the buffered output, then the end."""
         self._output.end_lines()
         if self._context is not None:
             self._context.flush_progress()
@@ -208,12 +206,12 @@ def _attempt_info(spec: ChildSpec) -> AttemptInfo:
 
 def _replace_main(experiment: str) -> None:
     """Replace `__main__`, which is the fork server's, with a module that multiprocessing can spawn processes from."""
-    main = ModuleType("__main__", f"The process of a run of {experiment}")
+    main = ModuleType("__main__", f"Process of a run of {experiment}")
     main.__spec__ = ModuleSpec(SPAWNED_MAIN, None)
     sys.modules["__main__"] = main
     sys.argv = [experiment]
 
 
 def _end_own_group() -> None:
-    """Kill the whole run, since its worker is gone."""
+    """Kill the whole run, since its worker has ended."""
     os.killpg(0, signal.SIGKILL)

@@ -1,7 +1,7 @@
-"""Clocks of Athanor's own in the experiment's process, bound before any experiment is imported.
+"""Clocks of Athanor in the experiment's process, bound before any experiment is imported.
 
 An experiment may freeze or replace the clocks of `time`. Tools for that, such as freezegun, replace them in every
-loaded module too, but do not look inside of objects: so ours are fields of one.
+loaded module too, but not in fields of objects: so these are fields.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Clocks(NamedTuple):
-    """Functions of `time`, as they were when this module was loaded."""
+    """Original functions of `time`."""
 
     wall: Callable[[], float]
     """Seconds since the epoch."""

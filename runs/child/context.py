@@ -1,4 +1,4 @@
-"""The context of a running experiment, in its own process: every call becomes a record on the pipe.
+"""Context of a running experiment, in its own process: each call sends a record through the pipe.
 
 Safe to use from threads and from forked children of the experiment. A forked child sees cancels, but only the process
 itself can wait for a checkpoint.
@@ -80,8 +80,8 @@ class ChildContext(Generic[ConfigT]):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            "The run's context cannot be sent to another process: it works in the experiment's process and in what"
-            " that forks. Return values to the process that runs the experiment, and record them there."
+            "The run's context cannot be sent to another process: it works in the experiment's process and in processes"
+            " forked from it. Return values to the experiment's process, and record them there."
         )
 
     # Fixed values
@@ -125,11 +125,11 @@ class ChildContext(Generic[ConfigT]):
 
     def log_batch(self, messages: Sequence[str], *, level: str = "info") -> None:
         if level not in _LEVELS:
-            raise ValueError(f"There is no level {level!r}; there are {', '.join(_LEVELS)}")
+            raise ValueError(f"Invalid level {level!r}. Use one of {', '.join(_LEVELS)}.")
         self._pipe.batch(_LEVELS[level], _LOG, messages)
 
     def result(self, key: str, value: Any) -> None:
-        """Raises UnstorableValue for a value that cannot be kept as it is, ValueError for a key that is too long."""
+        """Raises UnstorableValue for a value that cannot be stored exactly, ValueError for a key that is too long."""
         name = arguments.key("ctx.result", key)
         try:
             body = jsonable.strict(value, max_bytes=runs_settings().result_max_bytes)
@@ -138,7 +138,7 @@ class ChildContext(Generic[ConfigT]):
         self._pipe.result(ResultKind.RESULT.value, name, None, body)
 
     def metric(self, name: str, value: float, step: int | None = None) -> None:
-        """Raises TypeError or ValueError for what is no number, OverflowError for a step beyond 64 bits."""
+        """Raises TypeError or ValueError if the value is not a number, OverflowError for a step beyond 64 bits."""
         key = arguments.key("ctx.metric", name)
         call = f"ctx.metric({key!r}, ...)"
         number = arguments.number(call, value)
@@ -146,7 +146,7 @@ class ChildContext(Generic[ConfigT]):
         self._pipe.result(ResultKind.METRIC.value, key, arguments.step(call, step), body)
 
     def progress(self, current: float, total: float | None = None, message: str = "") -> None:
-        """Never raises. What is no finite number leaves `current` as it was, and a `total` unknown."""
+        """Never raises. A `current` that is not a finite number is ignored; such a `total` is unknown."""
         self._progress.set(arguments.finite(current), arguments.finite(total), message)
 
     def track(self, items: Iterable[ItemT], message: str = "", *, total: int | None = None) -> Iterator[ItemT]:
@@ -160,8 +160,8 @@ class ChildContext(Generic[ConfigT]):
         self.flush_progress()
 
     def checkpoint(self, state: Mapping[str, Any], *, sync: bool = False) -> None:
-        """Raises ValueError for a state that cannot be kept as it is or is too large, RunCancelled when a cancel comes
-        before a `sync` checkpoint is stored, RuntimeError for `sync` in a forked child.
+        """Raises ValueError for a state that cannot be stored exactly or is too large, RunCancelled on a cancel before
+        a `sync` checkpoint is stored, RuntimeError for `sync` in a forked child.
         """
         body = self._checked_state(state)
         if sync and self._control.is_forked:
@@ -177,10 +177,10 @@ class ChildContext(Generic[ConfigT]):
             self.raise_if_cancelled()
 
     def artifact(self, source: Path | str | bytes, name: str | None = None, *, content_type: str | None = None) -> Path:
-        kept = artifacts.keep(self._info.folder, self.attempt, source, name, content_type)
-        for record in kept.records:
+        stored = artifacts.store(self._info.folder, self.attempt, source, name, content_type)
+        for record in stored.records:
             self._pipe.send(ARTIFACT, msgspec.json.encode(record))
-        return kept.path
+        return stored.path
 
     # Cancel and ends
 
@@ -213,7 +213,7 @@ class ChildContext(Generic[ConfigT]):
     # For the child process
 
     def flush_progress(self) -> None:
-        """Send the latest progress if it is still held back."""
+        """Send the newest progress if it was not sent yet."""
         self._progress.flush()
 
     def after_fork(self) -> None:
@@ -227,7 +227,7 @@ class ChildContext(Generic[ConfigT]):
         try:
             return jsonable.strict(dict(state), max_bytes=self._info.checkpoint_max_bytes, keep_types=True)
         except UnstorableValue as error:
-            hint = "Write large things to files in ctx.workdir, and their names into the checkpoint."
+            hint = "Write large data to files in ctx.workdir, and store their names in the checkpoint."
             raise error.within("ctx.checkpoint(...)", hint if error.is_too_large else "") from error
 
     def _send_seen(self) -> None:

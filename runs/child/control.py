@@ -1,7 +1,7 @@
-"""Messages from the worker to its child: cancel, stopping, acknowledgements. All threads and forked processes of the
-experiment see them.
+"""Messages from the worker to its child: cancel, stopping, acknowledgements.
 
-A thread reads the control pipe. The flags are in shared memory, so that DataLoader workers and the like see them too.
+A thread reads the control pipe. The flags are in shared memory: processes that the experiment forks, such as the
+workers of a DataLoader, see them too.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from runs.child.pipe import PipeClosed
 
 _CANCELLED, _STOPPING, _SEEN = range(3)
 POLL_S = 0.2
-"""Period in which a sleeping process checks the flags."""
+"""Interval at which a waiting process checks the flags."""
 TICK_S = 0.25
-"""Period of `on_tick`."""
+"""Interval of `on_tick`."""
 _READ_BYTES = 64 * 1024
 
 
 class Control:
-    """`listen` starts the thread. `on_gone` is called in it when the worker is gone, `on_tick` every TICK_S."""
+    """Control pipe of the child. `listen` starts a thread that calls `on_gone` when the worker has ended, and `on_tick`
+    every TICK_S.
+    """
 
     def __init__(self, fd: int, *, on_gone: Callable[[], None], on_tick: Callable[[], None] = lambda: None) -> None:
         self._fd = fd
@@ -54,14 +56,14 @@ class Control:
         return os.getpid() != self._pid
 
     def mark_cancel_seen(self) -> bool:
-        """Mark the cancel as noticed; returns False if it was marked before."""
+        """Mark the cancel as noticed. Return False if it was marked before."""
         if self._page[_SEEN]:
             return False
         self._page[_SEEN] = 1
         return True
 
     def cancel(self) -> None:
-        """Set the flag and wake waiting threads. A signal handler calls `set_cancelled` instead."""
+        """Set the flag, and wake waiting threads. Signal handlers call `set_cancelled` instead."""
         self.set_cancelled()
         with self._changed:
             self._changed.notify_all()
@@ -70,7 +72,7 @@ class Control:
         self._page[_CANCELLED] = 1
 
     def wait(self, seconds: float) -> bool:
-        """Wait, at most until the run is cancelled; returns True if it is."""
+        """Wait, at most until the run is cancelled. Return whether it is."""
         deadline = CLOCKS.monotonic() + seconds
         while not self.cancelled and (left := deadline - CLOCKS.monotonic()) > 0:
             if self.is_forked:
@@ -82,8 +84,8 @@ class Control:
         return self.cancelled
 
     def wait_for_acknowledgement(self, number: int) -> bool:
-        """Wait until `number`, or a later one, is acknowledged, or the run cancelled; returns whether it was the
-        former. Raises ValueError if the worker refuses it: it is not stored.
+        """Wait until checkpoint `number` or a later one is acknowledged, or the run is cancelled. Return whether it was
+        acknowledged. Raises ValueError if the worker refuses it: it is not stored.
         """
         while max(self._acknowledged, self._refused) < number and not self.cancelled:
             with self._changed:
@@ -107,8 +109,8 @@ class Control:
                 self.on_tick()
 
     def _read(self, events: int) -> bool:
-        """Handle the messages that have arrived; returns False after the last one."""
-        if events & select.POLLNVAL:  # the experiment has closed what is not its own
+        """Handle the messages that have arrived. Return False if no more can arrive."""
+        if events & select.POLLNVAL:  # the experiment has closed the descriptor
             return False
         try:
             data = os.read(self._fd, _READ_BYTES)

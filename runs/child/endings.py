@@ -1,4 +1,4 @@
-"""Every way that an experiment can end, as the End record of the child. Pure."""
+"""Mapping from every way in which an experiment can end to the End record of the child. Pure."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from runs.lines.records import End
 
 ERROR_MAX_CHARS = 4_000
 TRACEBACK_MAX_CHARS = 200_000
-"""Of a longer traceback, beginning and end are kept."""
+"""Longest traceback. The beginning and the end are kept of a longer one."""
 
 
 def of_value(value: object, *, summary_max_bytes: int) -> End:
-    """`run` returned. A value that cannot be kept fails the run, rather than being lost."""
+    """Return the End of a `run` that returned. A value that cannot be stored fails the run."""
     if value is None:
         return {"outcome": "returned"}
     try:
         body = jsonable.strict(value, max_bytes=summary_max_bytes)
     except UnstorableValue as error:
-        hint = "Keep large things with ctx.artifact." if error.is_too_large else ""
-        return _raised(describe(error.within("run() returned a value that cannot be kept", hint)))
+        hint = "Store large data with ctx.artifact." if error.is_too_large else ""
+        return _raised(describe(error.within("run() returned a value that cannot be stored", hint)))
     return {"outcome": "returned", "summary": msgspec.json.decode(body)}
 
 
 def of_exception(error: BaseException, own_files: Collection[str] = ()) -> End:
-    """`run`, or what comes before it, raised. Frames of `own_files` at the traceback's beginning are left out."""
+    """Return the End of a `run`, or of a step before it, that raised. Omits leading frames of `own_files`."""
     match error:
         case ExperimentFailed():
             return {"outcome": "failed", "error": _text(error)}
@@ -53,23 +53,23 @@ def of_exception(error: BaseException, own_files: Collection[str] = ()) -> End:
 
 
 def of_start(error: BaseException, own_files: Collection[str] = ()) -> End:
-    """The experiment could not be loaded."""
+    """Return the End of an experiment that could not be loaded."""
     trace = error.traceback if isinstance(error, BrokenExperiment) else _traceback(error, own_files)
     return {"outcome": "start", "error": _text(error) or describe(error), "traceback": trace}
 
 
 def encoded(end: End) -> bytes:
-    """JSON of an End. A summary that cannot be written makes it an End that says so."""
+    """Encode an End as JSON. If its summary cannot be encoded, encode an End with that error."""
     try:
         return msgspec.json.encode(end)
     except Exception as error:
         return msgspec.json.encode(
-            _raised(f"{type(error).__name__}: run() returned what cannot be kept: {_text(error)}")
+            _raised(f"{type(error).__name__}: run() returned a value that cannot be stored: {_text(error)}")
         )
 
 
 def describe(error: BaseException) -> str:
-    """`ValueError: text`."""
+    """Format an exception as `ValueError: text`."""
     text = _text(error)
     name = type(error).__qualname__
     return f"{name}: {text}" if text else name
@@ -80,7 +80,7 @@ def _raised(error: str) -> End:
 
 
 def _of_exit(error: SystemExit) -> End:
-    """As the interpreter does: nothing and 0 are success, a number is the status, anything else is 1 and a message."""
+    """Map the exit code as the interpreter does: None and 0 are success, anything but a number is status 1."""
     match error.code:
         case None | 0:
             return {"outcome": "returned", "exit_code": 0}

@@ -1,8 +1,8 @@
-"""Experiments of folders, importable in every process that a run starts.
+"""Packages that make experiments of folders importable in every process that a run starts.
 
-Their modules are named `athanor_folder_<digest>.<module>`, which is nowhere on disk: loky, dask or a program that the
-experiment starts would not find the functions that they are given. So the fork server writes a package for each folder
-into `var/imports`, and that folder is added to `sys.path` and PYTHONPATH. It holds nothing else, so it hides no module
+Their modules are named `athanor_folder_<digest>.<module>`, which does not exist on disk: loky, dask or a program that
+the experiment starts could not import the functions that they receive. So the fork server writes a package per folder
+into `var/imports`, and adds that folder to `sys.path` and PYTHONPATH. It contains nothing else, so it hides no module
 of another program. The package's file adds the experiments' folder and Athanor itself to the end of `sys.path` of the
 process that imports it.
 """
@@ -32,7 +32,7 @@ sys.path += [entry for entry in ({folder!r}, {project!r}) if entry not in sys.pa
 
 
 def write_packages() -> str | None:
-    """Write a package for each folder of experiments. Returns where, or None if that is not possible."""
+    """Write a package for each folder of experiments. Return their parent folder, or None if that is not possible."""
     imports = (runs_settings().var / "imports").absolute()
     try:
         for folder in experiment_paths():

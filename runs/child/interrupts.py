@@ -1,7 +1,7 @@
-"""The interrupt: SIGUSR1 raises RunCancelled in the main thread, in the middle of whatever the experiment does.
+"""Interrupts: SIGUSR1 raises RunCancelled in the main thread, wherever the experiment is.
 
 It is raised only while `run` executes, so that code of Athanor is never interrupted, and again at each signal, in case
-the experiment swallows one. An `async` run has its main task cancelled instead, unless that task is the one executing.
+the experiment swallows one. In an `async` run, the main task is cancelled instead, unless it is executing.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ T = TypeVar("T")
 
 
 class Interrupts:
-    """One per child; used in the main thread."""
+    """Interrupts of a child, which has one of these. For the main thread."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
         self._task: asyncio.Task[Any] | None = None
         self.count = 0
-        """Interrupts so far."""
+        """Number of interrupts so far."""
 
     def install(self) -> None:
         signal.signal(signal.SIGUSR1, self._interrupt)
 
     def call(self, function: Callable[[], T]) -> T:
-        """Call a function that may be interrupted, also by an interrupt that came earlier.
+        """Call a function that may be interrupted. An earlier interrupt is raised at once.
 
-        Interrupts are raised only while this frame is on the stack, so none can hit code of Athanor just before or
-        after it.
+        Interrupts are raised only while this frame is on the stack, so none can interrupt code of Athanor just
+        before or after it.
         """
         if self.count:
-            raise RunCancelled("The run was cancelled before it began.")
+            raise RunCancelled("The run was cancelled before it started.")
         return function()
 
     def run_async(self, awaitable: Awaitable[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""First steps of a forked child: become a process of its own that keeps nothing of the fork server but loaded code."""
+"""Isolation of a forked child from the fork server: session, signals, descriptors, environment."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from runs.forkserver.spec import ChildSpec
 
 _HIGH_FD = 1000
 _KEPT_IGNORED = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
-"""As in every Python program."""
+"""Ignored in every Python program."""
 _OURS = frozenset({signal.SIGUSR1, signal.SIGUSR2})
-"""Ignored until their handlers are there."""
+"""Ignored until their handlers are installed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Descriptors:
-    """Descriptors that stay open besides 0, 1 and 2. Their numbers are high, out of the way of the files that an
-    experiment opens and closes.
+    """Descriptors that stay open besides 0, 1 and 2. Their numbers are high, since experiments may open and close files
+    by low numbers.
     """
 
     records: int
@@ -36,11 +36,11 @@ class Descriptors:
 
 
 def isolate(spec: ChildSpec, fds: Sequence[int], server: int) -> Descriptors:
-    """Detach from the fork server; returns the descriptors of the pipes. Raises OSError."""
+    """Detach from the fork server. Return the descriptors of the pipes. Raises OSError."""
     os.setsid()
     prctl.signal_at_parent_death(signal.SIGKILL)
     if os.getppid() != server:
-        os._exit(1)  # the server ended before the kernel could watch it
+        os._exit(1)  # the server ended before the death signal was set
     prctl.adopt_orphans()
     prctl.prefer_as_oom_victim()
     _reset_signals()
@@ -88,7 +88,7 @@ def _fds_max() -> int:
 
 
 def _prepare_stacks(spec: ChildSpec) -> IO[Any] | None:
-    """Have Python's stacks written to the run's folder at SIGUSR2 and at fatal signals. Returns None if that fails."""
+    """Write Python's stacks to the run's folder at SIGUSR2 and at fatal signals. Return None if that fails."""
     try:
         spec.folder.mkdir(parents=True, exist_ok=True)
         low = spec.stacks_path.open("ab", buffering=0)

@@ -1,5 +1,6 @@
-"""Anything an experiment hands over, as bytes of JSON: strictly (results, checkpoints, summaries) or at any price
-(metadata). Pure. What becomes of each kind of value is described in `experiments.jsonvalues`.
+"""Encoding of an experiment's values as JSON: strict (results, checkpoints, summaries) or lenient (metadata). Pure.
+
+`experiments.jsonvalues` describes the form of each type.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ __all__ = ["clean", "lenient", "shown", "strict"]
 _encode = msgspec.json.Encoder().encode
 _PLAIN_INTEGER = 2**63
 _DEPTH_MAX = 190
-"""A supervisor reads 200 levels, of which a record has some of its own."""
+"""Deepest nesting. The supervisor reads 200 levels, including those of the record itself."""
 
 
 def strict(value: Any, *, max_bytes: int, keep_types: bool = False) -> bytes:
-    """JSON of `value`, from which `experiments.jsonvalues.unpack` makes it again. Raises UnstorableValue."""
+    """Encode `value` as JSON; `experiments.jsonvalues.unpack` restores it. Raises UnstorableValue."""
     packed = pack(value, max_bytes=max_bytes, max_depth=_max_depth(), keep_types=keep_types)
     body = _encode(packed)
     if len(body) > max_bytes:
@@ -32,7 +33,7 @@ def strict(value: Any, *, max_bytes: int, keep_types: bool = False) -> bytes:
 
 
 def lenient(metadata: Mapping[str, Any], *, max_bytes: int) -> bytes:
-    """JSON of a line's metadata; what has no JSON form appears as its `repr`. Never raises."""
+    """Encode the metadata of a line as JSON. Values without a JSON form become their `repr`. Never raises."""
     if all(map(_is_plain, metadata.values())):
         with suppress(UnicodeEncodeError):
             return _encode(metadata)
@@ -47,7 +48,7 @@ def _max_depth() -> int:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether JSON holds the value as it is; the quick answer for nearly all metadata."""
+    """Return whether JSON can hold the value unchanged. A fast check for nearly all metadata."""
     kind = type(value)
     if kind is float:
         return bool(0.0 < value < 1e15 or -1e15 < value < 0.0)

@@ -1,7 +1,7 @@
-"""Log records of an experiment as lines: each once, whatever it configures.
+"""Capture of `logging`: each log record of an experiment becomes one line, for any configuration of logging.
 
-Until a script configures logging, records of INFO and above become lines with the logger's name as metadata. Once it
-adds handlers of its own, those decide, as in any program; what they write to the standard streams keeps its level.
+Until a script configures logging, records of INFO and above become lines with the logger's name as metadata. If it adds
+handlers, they decide, as in any program; the records that they write to the standard streams keep their level.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def install(pipe: RecordPipe) -> None:
     root.__class__ = _Root
     root.setLevel(logging.INFO)
     vars(root)["is_level_implied"] = True
-    logging.lastResort = LineHandler(pipe)  # used where no other handler is
+    logging.lastResort = LineHandler(pipe)  # used without other handlers
     logging.basicConfig = _basic_config(logging.basicConfig)
     logging.StreamHandler.emit = _emit(logging.StreamHandler.emit)  # type: ignore[method-assign, assignment]
 
@@ -34,7 +34,7 @@ def level_of(record: logging.LogRecord) -> int:
 
 
 class LineHandler(logging.Handler):
-    """Log records as lines, the logger's name as metadata."""
+    """Write log records as lines, with the logger's name as metadata."""
 
     def __init__(self, pipe: RecordPipe) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class LineHandler(logging.Handler):
 
 
 class _Root(logging.RootLogger):
-    """The root logger. Its level is INFO until a script sets one, or adds a handler: then it is Python's own."""
+    """Root logger. Its level is INFO until a script sets one or adds a handler; then it is Python's default."""
 
     is_level_implied = False
 
@@ -63,7 +63,7 @@ class _Root(logging.RootLogger):
 
 
 def _basic_config(original: Callable[..., None]) -> Callable[..., None]:
-    """`logging.basicConfig`, but for the call that `logging.info()` and the like make by themselves."""
+    """Wrap `logging.basicConfig` to ignore the implicit calls of `logging.info()` and similar functions."""
 
     def basic_config(**options: Any) -> None:
         if options or sys._getframe(1).f_globals is not vars(logging):
@@ -73,7 +73,7 @@ def _basic_config(original: Callable[..., None]) -> Callable[..., None]:
 
 
 def _emit(original: Callable[[Any, logging.LogRecord], None]) -> Callable[[Any, logging.LogRecord], None]:
-    """`StreamHandler.emit`, by which a record on a standard stream is one line that keeps its level."""
+    """Wrap `StreamHandler.emit`, so that a record on a standard stream becomes one line that keeps its level."""
 
     def emit(handler: Any, record: logging.LogRecord) -> None:
         stream = handler.stream

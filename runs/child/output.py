@@ -1,7 +1,6 @@
-"""Everything that an experiment prints, logs and warns of, as lines on the records pipe, in the order in which it
-happened.
+"""Capture of everything that an experiment prints, logs and warns, as lines on the records pipe, in order.
 
-Sub-processes and C code write to descriptors 1 and 2, which the supervisor reads; everything of Python's goes this way.
+Sub-processes and C code write to descriptors 1 and 2 instead, which the supervisor reads.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from runs.forkserver import prctl
 from runs.states import Level, Source
 
 _LIBRARIES = tuple({sysconfig.get_path(name) + "/" for name in ("stdlib", "platstdlib", "purelib", "platlib")})
-_STREAM: Any = io.IOBase.__base__  # in C, and many times faster to ask for
+_STREAM: Any = io.IOBase.__base__  # in C: its check is many times faster
 _BUFFERED = (io.BufferedWriter, io.BufferedRandom, io.BufferedRWPair)
 
 
 class Output:
-    """Everything that is captured in this process."""
+    """Capture of this process."""
 
     def __init__(self, pipe: RecordPipe) -> None:
         self._pipe = pipe
@@ -37,18 +36,18 @@ class Output:
         self._modules: frozenset[str] = frozenset()
 
     def install(self) -> None:
-        gc.freeze()  # what was inherited is neither flushed at the end nor looked through by each collection
+        gc.freeze()  # inherited objects are not flushed at the end, nor scanned by each collection
         self._modules = frozenset(sys.modules)
         out, err = self._sinks
         sys.stdout = sys.__stdout__ = LineStream(out, "<stdout>", 1)  # type: ignore[misc]
         sys.stderr = sys.__stderr__ = LineStream(err, "<stderr>", 2)  # type: ignore[misc]
         logs.install(self._pipe)
-        warnings.showwarning = self._warned
+        warnings.showwarning = self._show_warning
 
     def end_lines(self) -> None:
-        """Let everything that was printed leave the process."""
+        """Send everything that was printed."""
         for stream in (sys.stdout, sys.stderr):
-            with suppress(BaseException):  # it may be the experiment's own
+            with suppress(BaseException):  # the experiment may have replaced it
                 stream.flush()
         prctl.flush_c_output()
         for sink in self._sinks:
@@ -61,11 +60,11 @@ class Output:
             self.end_lines()
 
     def finish(self) -> None:
-        """Do what an interpreter does last, after all exit functions: delete the globals of the experiment's modules,
-        by which their files are closed, and flush whatever is still open. The process ends after it.
+        """Take the last steps of an interpreter, after all exit functions: delete the globals of the experiment's
+        modules, which closes their files, and flush the files that are still open. The process exits after it.
         """
-        threading.excepthook = _ignore  # daemon threads go on, and miss their globals
-        _flush_open_files()  # what refers to itself is collected in any order, files below before those above
+        threading.excepthook = _ignore  # daemon threads continue without their globals
+        _flush_open_files()  # cycles are collected in any order, lower files before upper ones
         with suppress(BaseException):
             _delete_globals([name for name in sys.modules if name not in self._modules])
             gc.collect()
@@ -73,11 +72,11 @@ class Output:
         self.flush_files()
 
     def after_fork(self) -> None:
-        """Called in a process that the experiment has forked."""
+        """Discard the parent's unfinished text. Called in a process that the experiment has forked."""
         for sink in self._sinks:
             sink.after_fork()
 
-    def _warned(
+    def _show_warning(
         self,
         message: Warning | str,
         category: type[Warning],
@@ -99,7 +98,8 @@ def _ignore(_: Any) -> None:
 
 def _delete_globals(names: list[str]) -> None:
     """Set the globals of these modules to None, those with an underscore first, as an interpreter does at its end.
-    Modules of Python and of installed packages keep theirs.
+
+    Modules of Python and of installed packages are skipped.
     """
     for name in names:
         module = sys.modules.get(name)
@@ -117,7 +117,7 @@ def _is_own(module: ModuleType) -> bool:
 
 
 def _flush_open_files() -> None:
-    """Flush the files that are still open, text before the bytes below."""
+    """Flush the files that are still open, text layers before binary ones."""
     streams = _open_streams()
     for kind in (io.TextIOWrapper, _BUFFERED):
         for stream in streams:
@@ -126,7 +126,7 @@ def _flush_open_files() -> None:
 
 
 def _close_wrappers() -> None:
-    """Close files that are written in Python: gzip and its like write their end then."""
+    """Close file objects written in Python: gzip and similar ones write their trailer then."""
     for stream in _open_streams():
         if type(stream).__module__ != "_io" and not issubclass(type(stream), (io.TextIOWrapper, *_BUFFERED)):
             _quietly(stream.close)

@@ -1,12 +1,13 @@
-"""The child's end of its records pipe. Every write(2) is one or more whole frames of at most PIPE_BUF bytes in all,
-which the kernel does not tear: any thread and any forked child of the experiment may write at any time, without a
-lock.
+"""Child's end of its records pipe.
 
-What goes through descriptors 1 and 2 (sub-processes, C code) has pipes of its own. A record that is written
-while those hold something unread is preceded by a barrier, by which the reader knows what came first.
+Each write(2) is one or more whole frames of at most PIPE_BUF bytes in all, which the kernel writes atomically: any
+thread and any forked child of the experiment may write at any time, without a lock.
 
-A full pipe makes the writer wait. A writer that is interrupted in the middle of a long record leaves it unfinished;
-its next one has another serial number, by which the reader notices.
+Descriptors 1 and 2 (sub-processes, C code) have their own pipes. A record that is written while those hold unread bytes
+is preceded by a barrier, so that the reader keeps the order.
+
+A full pipe makes the writer wait. A writer that is interrupted within a long record leaves it unfinished; its next
+record has another serial number, by which the reader notices.
 """
 
 from __future__ import annotations
@@ -34,18 +35,19 @@ _NOTHING = bytes(4)
 
 
 class PipeClosed(RunsError):
-    """The records pipe does not work any more."""
+    """Raised if the records pipe is broken."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(
-            f"This run cannot speak to its supervisor any more ({error.strerror}). Did the experiment close file"
-            " descriptors that it did not open?"
+            f"Cannot write to the supervisor's pipe ({error.strerror}). Did the experiment close file descriptors that"
+            " it did not open?"
         )
 
 
 class RecordPipe:
-    """Writes records. `line_max_bytes` limits a message and its metadata, each cut with a mark.
-    `raw_fds` are the descriptors of raw output, which the records are put in order with.
+    """Write records. `line_max_bytes` limits a message and its metadata: a longer one is truncated, with a mark.
+
+    `raw_fds` are the descriptors of raw output, whose order with the records is kept.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class RecordPipe:
         self._serials = itertools.count(1)
 
     def line(self, level: int, source: str, message: str, metadata: dict[str, Any] | None = None) -> None:
-        """One line. Whatever the message and the metadata are, it is written. Raises PipeClosed."""
+        """Write one line, with any message and metadata. Raises PipeClosed."""
         try:
             if type(message) is not str:
                 message = _text_of(message)
@@ -73,7 +75,7 @@ class RecordPipe:
             self._send_long(LINE, self._fitting_line(body, level, source, message, metadata))
 
     def batch(self, level: int, source: str, messages: Iterable[str]) -> None:
-        """Many lines with one time, many to a write. Raises PipeClosed."""
+        """Write many lines with the same time, several at once. Raises PipeClosed."""
         start = b"L" + _encode((CLOCKS.wall(), level, source))[:-1] + b","
         room = self._frame_max
         frames: list[bytes] = []
@@ -91,7 +93,7 @@ class RecordPipe:
         self._write(b"".join(frames))
 
     def _frame(self, start: bytes, message: str) -> bytes:
-        """A line of a batch; empty if it does not fit into one frame or is not plain text."""
+        """Encode a line of a batch. Empty if it does not fit into one frame or is not plain text."""
         try:
             frame = b"%b%b,null]\n" % (start, _encode(message)) if type(message) is str else b""
         except UnicodeEncodeError:
@@ -99,17 +101,17 @@ class RecordPipe:
         return frame if len(frame) <= self._frame_max else b""
 
     def text(self, source: str, writer: str, text: str) -> None:
-        """Text of a standard stream that is no whole line, or redraws one. Raises PipeClosed."""
+        """Write text of a standard stream that is not a whole line, or redraws one. Raises PipeClosed."""
         room = max(self._line_max // 6, 1)  # JSON may need six bytes for one
         for start in range(0, len(text), room):
             self.send(TEXT, _encode((CLOCKS.wall(), source, writer, _text_of(text[start : start + room]))))
 
     def result(self, kind: str, key: str, step: int | None, value: bytes) -> None:
-        """One result or metric, its key and its value (JSON) checked before. Raises PipeClosed."""
+        """Write one result or metric. Its key and value (JSON) are valid. Raises PipeClosed."""
         self.send(RESULT, b"%b,%b]" % (_encode((CLOCKS.wall(), kind, key, step))[:-1], value))
 
     def send(self, kind: int, body: bytes) -> None:
-        """Any record, its JSON given. Raises PipeClosed."""
+        """Write a record of any kind from its JSON. Raises PipeClosed."""
         if len(body) <= self._whole_max:
             self._write(b"%c%b\n" % (kind, body))
         else:
@@ -135,7 +137,7 @@ class RecordPipe:
     def _fitting_line(
         self, body: bytes, level: int, source: str, message: str, metadata: dict[str, Any] | None
     ) -> bytes:
-        """The line's JSON with message and metadata cut to the limit; `body` is what it is uncut."""
+        """Return the JSON of a line, with message and metadata cut to the limit. `body` is its uncut JSON."""
         if len(body) <= self._line_max:
             return body
         text = self._cut(message)
@@ -145,7 +147,7 @@ class RecordPipe:
         return b"%b,%b]" % (_encode((CLOCKS.wall(), level, source, text))[:-1], about)
 
     def _cut(self, text: str) -> str:
-        """`text` within the limit, also as JSON, which may need six bytes for one."""
+        """Cut `text` to the limit, also as JSON, which may need six bytes for one."""
         if len(_encode(text)) <= self._line_max + 2:
             return text
         shorter = cut(text, self._line_max)
@@ -164,8 +166,8 @@ class RecordPipe:
 
 
 def _holds_something(fd: int) -> bool:
-    """Whether a pipe has bytes that nobody has read yet; False for a descriptor that was closed or leads elsewhere."""
-    unread = bytearray(4)  # filled in place, which is twice as fast as a copy and back
+    """Return whether a pipe holds unread bytes. False for a descriptor that was closed or is not a pipe."""
+    unread = bytearray(4)  # filled in place: twice as fast as a copy
     try:
         fcntl.ioctl(fd, termios.FIONREAD, unread)
     except OSError:
@@ -174,7 +176,7 @@ def _holds_something(fd: int) -> bool:
 
 
 def _text_of(message: Any) -> str:
-    """A message as text that UTF-8 can hold."""
+    """Convert a message to text that UTF-8 can encode."""
     try:
         return jsonable.clean(message if isinstance(message, str) else str(message))
     except Exception:

@@ -1,4 +1,4 @@
-"""Progress on its way to the pipe: as little as is looked at, and always the last."""
+"""Throttling of progress records. The last one is always sent."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from runs.lines.records import PROGRESS
 
 _encode = msgspec.json.Encoder().encode
 EVERY_S = 0.05
-"""Progress is sent at most so often; the last of what came in between follows by itself."""
+"""Shortest interval between two records. The newest progress in between is sent after it."""
 
 
 class ProgressSender:
-    """Sends progress at most every `every_s`, holding the last back until `flush`. Thread-safe."""
+    """Send progress at most every `every_s`. `flush` sends the newest one. Thread-safe."""
 
     def __init__(self, pipe: RecordPipe, *, every_s: float = EVERY_S) -> None:
         self._pipe, self._every_s = pipe, every_s
@@ -28,7 +28,7 @@ class ProgressSender:
         self._current = 0.0
 
     def set(self, current: float | None, total: float | None, message: str) -> None:
-        """`current` None: as it was."""
+        """Set the progress. With `current` None, it keeps its value."""
         with self._lock:
             self._current = self._current if current is None else current
             self._held = (self._current, total, message)

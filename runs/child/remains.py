@@ -1,4 +1,4 @@
-"""Processes below the experiment's process: which are still running, and their names for people."""
+"""Live processes below the experiment's process, with their names for messages."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from runs.forkserver.prctl import IS_LINUX
 
 NAMES_MAX = 5
-"""More than these are only counted."""
+"""Number of names that are shown. The others are counted."""
 _NAME_MAX_CHARS = 100
 _HELPERS = ("resource_tracker import main", "multiprocessing.forkserver import main")
-"""Helper processes of multiprocessing and loky. They end by themselves when the process that started them has."""
+"""Helper processes of multiprocessing and loky. They end when the process that started them has ended."""
 
 
 def counted(noun: str, names: Collection[str]) -> str:
-    """`1 thread (uploader)`, `7 processes (a, b, c, d, e and 2 more)`."""
+    """Format as `1 thread (uploader)` or `7 processes (a, b, c, d, e and 2 more)`."""
     plural = noun if len(names) == 1 else f"{noun}es" if noun.endswith("s") else f"{noun}s"
     shown = ", ".join(list(names)[:NAMES_MAX])
     more = f" and {len(names) - NAMES_MAX} more" if len(names) > NAMES_MAX else ""
@@ -26,10 +26,10 @@ def counted(noun: str, names: Collection[str]) -> str:
 
 
 def processes() -> list[str]:
-    """Living processes below this one, helpers left out. Costs little where there are none."""
+    """List the live processes below this one, except helpers. Cheap if there are none."""
     if IS_LINUX and not _has_children():
         return []
-    import psutil  # most runs do without
+    import psutil  # few runs need it
 
     names = _multiprocessing_names()
     rows = []
@@ -43,12 +43,12 @@ def processes() -> list[str]:
 
 
 def multiprocessing_children() -> list[str]:
-    """Living processes that multiprocessing joins at the end of this one."""
+    """List the live processes that multiprocessing joins at the end of this one."""
     return [f"{name}, pid {pid}" for pid, name in _multiprocessing_names().items() if _is_alive(pid)]
 
 
 def _multiprocessing_names() -> dict[int, str]:
-    """pid → name. Looks without `active_children()`, which would reap processes that another thread is joining."""
+    """Map pids to names, without `active_children()`, which would reap processes that another thread joins."""
     module = sys.modules.get("multiprocessing.process")
     children = list(getattr(module, "_children", ()))
     return {pid: child.name for child in children if (pid := getattr(child, "_popen", None) and child._popen.pid)}

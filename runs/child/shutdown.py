@@ -1,9 +1,9 @@
-"""The end of a process of an experiment, in the order in which a Python interpreter ends: executors and non-daemon
-threads first, then exit functions, which join processes.
+"""Shutdown of a process of an experiment, in the order of a Python interpreter: executors and non-daemon threads first,
+then exit functions, which join processes.
 
-The experiment's own process waits no longer than a limit. While it waits, `check` is called by another thread: it logs
-what is being waited for and ends the process at the limit, after naming what was still working. A process that cannot
-even run that thread, because C code holds the interpreter's lock, is ended by faulthandler's timer.
+The experiment's own process waits at most for a limit. Meanwhile another thread calls `check`, which logs what the
+process waits for and, at the limit, logs what was still running and exits. If C code holds the interpreter's lock, so
+that this thread cannot run, faulthandler's timer ends the process.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from runs.lines.records import End
 from runs.states import Level, Source
 
 LOGGED_AFTER_S = 1.0
-"""A shorter wait is not worth a line."""
+"""A shorter wait is not logged."""
 HARD_LIMIT_EXTRA_S = 10.0
-"""How long after the limit faulthandler ends a process that `check` could not end."""
+"""Time after the limit at which faulthandler ends a process that `check` could not end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ class Limits:
 
     wait_s: float
     hurried_wait_s: float
-    """Counts from a cancel, or from the notice that the worker stops."""
+    """Limit from a cancel on, or from the notice that the worker stops."""
 
 
 class Shutdown:
-    """One per experiment process. `run` is called in the main thread, `check` in the thread of the control pipe."""
+    """Shutdown of an experiment's process. The main thread calls `run`, the thread of the control pipe `check`."""
 
     def __init__(
         self, pipe: RecordPipe, control: Control, interrupts: Interrupts, limits: Limits, stacks: IO[Any] | None
@@ -58,16 +58,14 @@ class Shutdown:
         self._once = threading.Lock()
 
     def run(self, finish: Callable[[], None]) -> None:
-        """End everything that runs in this process, then call `finish` and return. At the limit, `check` calls `finish`
-        instead and exits.
-        """
+        """Wait for all that runs in this process, then call `finish`. At the limit, `check` does so and exits."""
         pid = os.getpid()
         self._finish = finish
         self._interrupts_before = self._interrupts.count
         self._started_at = CLOCKS.monotonic()
         self._set_hard_limit()
         finalize()
-        if os.getpid() != pid:  # an exit function has forked, and this is the new process
+        if os.getpid() != pid:  # an exit function has forked; this is the new process
             return
         if not self._once.acquire(blocking=False):
             threading.Event().wait()  # the other thread is ending the process
@@ -77,7 +75,7 @@ class Shutdown:
         finish()
 
     def check(self) -> None:
-        """Log a wait that takes long; at the limit, end the process."""
+        """Log a long wait. At the limit, end the process."""
         if self._started_at is None:
             return
         waited_s = self._waited_s()
@@ -120,13 +118,13 @@ def finalize() -> None:
     for step in (threading._shutdown, atexit._run_exitfuncs):  # type: ignore[attr-defined]  # no public name
         try:
             step()
-        except BaseException:  # a signal handler of the experiment's may raise anything
+        except BaseException:  # signal handlers of the experiment may raise anything
             with suppress(BaseException):
                 traceback.print_exc()
 
 
 def exit_status(end: End) -> int:
-    """Print the error of a process that the experiment forked, as an interpreter does; returns the exit status."""
+    """Print the error of a process that the experiment forked, as an interpreter does. Return the exit status."""
     code = end.get("exit_code", 1)
     error = end.get("traceback") or end.get("error", "")
     if end["outcome"] == "returned":
@@ -141,7 +139,7 @@ def exit_status(end: End) -> int:
 
 
 def _working() -> str:
-    """What the process waits for: threads, processes, or else the exit function that is running."""
+    """Describe what the process waits for: threads, processes, or else an exit function."""
     threads = [
         thread.name for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()
     ]
@@ -152,7 +150,7 @@ def _working() -> str:
 
 
 def _exit_function() -> str:
-    """The function that `finalize` is calling in the main thread, for people."""
+    """Describe the function that `finalize` is calling in the main thread."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     while frame is not None and (above := frame.f_back) is not None and above.f_code is not finalize.__code__:
         frame = above

@@ -1,6 +1,6 @@
-"""The `__main__` of processes that multiprocessing spawns, rather than forks, for an experiment.
+"""`__main__` of processes that multiprocessing spawns, rather than forks, for an experiment.
 
-Such a process begins as an empty interpreter: it must be able to import the experiment's module, wherever that lies.
+Such a process starts as an empty interpreter, and must be able to import the experiment's module from any folder.
 """
 
 import os

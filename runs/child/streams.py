@@ -1,10 +1,10 @@
 """sys.stdout and sys.stderr of a run: text streams with a buffer and a raw stream below, as in any Python program.
 
-All three lead to the records pipe, in the order in which they are written. A complete line leaves at once. Unfinished
-text is kept for each thread by itself, so that two threads do not mix their lines; it leaves the process when it is
-flushed, or redraws what was printed before. The supervisor makes lines of it.
+All three write to the records pipe, in order. A complete line is sent immediately. Unfinished text is kept per thread,
+so that two threads do not mix their lines. It is sent when it is flushed, or when it redraws earlier text; the
+supervisor makes lines of it.
 
-The streams are the process's own: closing one flushes it, and it can be written to afterwards.
+Closing one of these streams flushes it, and it stays writable.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from runs.lines.levels import level_of
 from runs.states import Level, Source
 
 _PENDING_MAX_CHARS = 32 * 1024
-"""More text without a newline leaves the process without a flush."""
+"""Longer text without a newline is sent without a flush."""
 
 
 @dataclass(slots=True)
 class _Pending:
-    """Text of one thread that has not left, and the beginning of a character."""
+    """Unsent text of one thread, and the beginning of a character."""
 
     parts: list[str] = field(default_factory=list)
     chars: int = 0
     writer: str = field(default_factory=lambda: f"{os.getpid()}-{threading.get_native_id()}")
     is_open: bool = False
-    """Its text goes to the supervisor as it is, up to the next newline: the beginning is there, or it redraws."""
+    """True if its text is sent unfinished, up to the next newline: its beginning was sent, or it redraws."""
     decoder: codecs.IncrementalDecoder | None = None
 
     @property
@@ -42,7 +42,7 @@ class _Pending:
 
 
 class Sink:
-    """Text and bytes of one source on their way to the records pipe. Thread-safe. Raises PipeClosed."""
+    """Write text and bytes of one source to the records pipe. Thread-safe. Raises PipeClosed."""
 
     def __init__(self, pipe: RecordPipe, source: Source) -> None:
         self._pipe, self._source = pipe, source
@@ -82,7 +82,7 @@ class Sink:
         return None
 
     def flush(self) -> None:
-        """Let the unfinished text of this thread leave the process."""
+        """Send the unfinished text of this thread."""
         pending = self._pending.get(threading.get_ident())
         if pending is not None:
             self._send(pending)
@@ -90,11 +90,11 @@ class Sink:
                 self._pending.pop(threading.get_ident(), None)
 
     def log(self, level: int, text: str, logger: str) -> None:
-        """Write a log record as a line of its own."""
+        """Write a log record as its own line."""
         self._pipe.line(level, Source.LOGGING.value, text, {"logger": logger})
 
     def finish(self) -> None:
-        """Let the unfinished text of all threads leave the process."""
+        """Send the unfinished text of all threads."""
         pending, self._pending = self._pending, {}
         for each in pending.values():
             if each.decoder is not None:
@@ -102,7 +102,7 @@ class Sink:
             self._send(each)
 
     def after_fork(self) -> None:
-        """Forget unfinished text in a forked process: it is the parent's."""
+        """Discard unfinished text in a forked process: the parent sends it."""
         self._pending = {}
 
     def _add(self, pending: _Pending, text: str) -> None:
@@ -140,7 +140,7 @@ class Sink:
 
 
 class LineStream(io.TextIOWrapper):
-    """Stands for sys.stdout or sys.stderr."""
+    """Replacement for sys.stdout or sys.stderr."""
 
     def __init__(self, sink: Sink, name: str, fd: int) -> None:
         super().__init__(
@@ -149,7 +149,7 @@ class LineStream(io.TextIOWrapper):
         vars(self)["mode"] = "w"
         self.sink = sink
         self._is_detached = self._writes_through = False
-        self._codec: tuple[str, str] | None = None  # where it is not UTF-8 that takes any text
+        self._codec: tuple[str, str] | None = None  # None for UTF-8 that accepts any text
 
     def write(self, text: str, /) -> int:
         if not isinstance(text, str):
@@ -189,7 +189,7 @@ class LineStream(io.TextIOWrapper):
 
 
 class _Buffer(io.BufferedWriter):
-    """`sys.stdout.buffer`: bytes in the same order as text."""
+    """`sys.stdout.buffer`: keeps the order of bytes and text."""
 
     raw: _Raw
 
@@ -208,7 +208,7 @@ class _Buffer(io.BufferedWriter):
 
 
 class _Raw(io.RawIOBase):
-    """`sys.stdout.buffer.raw`: what is written leaves at once."""
+    """`sys.stdout.buffer.raw`: sends bytes immediately."""
 
     def __init__(self, sink: Sink, name: str, fd: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""A small document that one process writes and others read, without messages, locks or waiting on either side.
+"""Small document that one process writes and others read, without messages, locks or waiting on either side.
 
-It lives in memory that the processes share by a descriptor. A reader gets the newest whole document or, while one is
-being written or after its writer died in the middle, the one before. Light to import: the fork server reads one.
+It is in memory that the processes share by a descriptor. A reader gets the newest whole document or, while one is being
+written or after its writer died during a write, the previous one. Light to import: the fork server reads one.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import zlib
 from typing import Any
 
 _HEADER = struct.Struct("<QIIQ")
-"""Number of the document, length, checksum of the body, and the number again."""
+"""Number of the document, length and checksum of its body, and the number again."""
 TRIES = 20
 
 
 class Board:
-    """One side of a shared document. Thread-safe."""
+    """Reader or writer of a shared document. Thread-safe."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -31,14 +31,14 @@ class Board:
 
     @classmethod
     def create(cls) -> Board:
-        """A new board. Its descriptor is closed in programs that are started, unless it is passed on."""
+        """Create a board. Programs that this process starts do not inherit its descriptor, unless it is passed on."""
         if hasattr(os, "memfd_create"):
             return cls(os.memfd_create("athanor-board", os.MFD_CLOEXEC))
         with tempfile.TemporaryFile() as file:  # macOS
             return cls(os.dup(file.fileno()))
 
     def publish(self, document: dict[str, Any]) -> None:
-        """Replace the document. There is one writer at a time."""
+        """Replace the document. One writer at a time."""
         body = json.dumps(document, separators=(",", ":")).encode()
         with self._lock:
             self._number = max(self._number, self._newest()) + 1
@@ -50,7 +50,7 @@ class Board:
         return int(_HEADER.unpack(header)[0]) if len(header) == _HEADER.size else 0
 
     def read(self) -> dict[str, Any]:
-        """The newest document; an empty one before the first. It is shared: do not change it."""
+        """Return the newest document; an empty one before the first. Do not change it: callers share it."""
         for _ in range(TRIES):
             header = os.pread(self.fd, _HEADER.size, 0)
             if len(header) < _HEADER.size or header == self._header:

@@ -2,7 +2,7 @@
 
 User code never runs in the worker, and the worker never forks. `on_exit` is called once per child, when no process of
 its tree remains, even if the fork server is killed. After a `kill -9` of the worker, the server kills everything. The
-server also kills a child whose lease is not renewed in time, whatever the worker does meanwhile.
+server also kills a child whose lease is not renewed in time, even if the worker is frozen.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Child:
 
 
 class ForkServer:
-    """The fork server of this worker process; the next spawn replaces one that has died. Thread-safe.
+    """Fork server of this worker process; the next spawn replaces one that has died. Thread-safe.
 
     A thread that lives as long as the worker starts it, since the kernel's parent-death signal is bound to the thread
     that forked. The same thread reads the server's answers and calls every `on_exit`.

@@ -1,4 +1,4 @@
-"""Clock of leases: it runs while the machine sleeps, and is the same in every process of the machine."""
+"""Clock of leases: includes the sleep of the machine, and is the same in every process of it."""
 
 import time
 

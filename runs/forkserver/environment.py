@@ -1,4 +1,4 @@
-"""The environment of experiments: the worker's, without Athanor's own credentials. Pure."""
+"""Environment of experiments: the worker's, without Athanor's own credentials. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from runs.forkserver.marks import ATTEMPT_MARK, SERVER_MARK
 
 if TYPE_CHECKING:
-    from runs.states import AttemptKey  # which loads Django: too much for the keeper
+    from runs.states import AttemptKey  # loads Django, which the keeper must not
 
 SETTINGS_MODULE = "ATHANOR_SETTINGS_MODULE"
 """Keeps DJANGO_SETTINGS_MODULE for processes that multiprocessing spawns."""
@@ -33,7 +33,7 @@ def is_secret(name: str) -> bool:
 
 
 def for_children(environ: Mapping[str, str]) -> dict[str, str]:
-    """The part of the worker's environment that an experiment gets."""
+    """Return the part of the worker's environment that an experiment receives."""
     kept = {name: value for name, value in environ.items() if not is_secret(name)}
     kept.pop(SERVER_MARK, None)
     kept.pop(ATTEMPT_MARK, None)
@@ -41,10 +41,10 @@ def for_children(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def leave_to_programs(environ: MutableMapping[str, str], *, project: str, imports: str | None) -> None:
-    """Remove what is meant for Athanor alone, so that a program that the experiment starts does not inherit it.
+    """Remove variables of Athanor, so that programs that the experiment starts do not inherit them.
 
-    `project`, Athanor's own folder, leaves PYTHONPATH, where it would hide another project's `runs` or `experiments`.
-    `imports` (see runs.child.importable) is added at its end.
+    Removes `project`, Athanor's own folder, from PYTHONPATH, where it would hide another project's `runs` or
+    `experiments`. Adds `imports` (see runs.child.importable) at its end.
     """
     if module := environ.pop("DJANGO_SETTINGS_MODULE", None):
         environ[SETTINGS_MODULE] = module
@@ -60,7 +60,7 @@ def leave_to_programs(environ: MutableMapping[str, str], *, project: str, import
 
 @contextmanager
 def settings_module(environ: MutableMapping[str, str]) -> Iterator[None]:
-    """Give Django the settings of Athanor while the block runs."""
+    """Set Django's settings module to Athanor's during the block."""
     before = environ.get("DJANGO_SETTINGS_MODULE")
     environ["DJANGO_SETTINGS_MODULE"] = environ.get(SETTINGS_MODULE, "athanor.settings")
     try:
@@ -72,5 +72,5 @@ def settings_module(environ: MutableMapping[str, str]) -> Iterator[None]:
 
 
 def marks(key: AttemptKey) -> dict[str, str]:
-    """Variables that are added for one attempt."""
+    """Return the variables to add for one attempt."""
     return {ATTEMPT_MARK: str(key)}

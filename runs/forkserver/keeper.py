@@ -1,6 +1,6 @@
-"""`python -m runs.forkserver.keeper SOCKET-FD WORKER-PID BOARD-FD`: the keeper, which starts the fork server.
+"""`python -m runs.forkserver.keeper SOCKET-FD WORKER-PID BOARD-FD`: keeper, which starts the fork server.
 
-There are two processes, because the children must not outlive the process that forked them. The **keeper** loads
+Two processes are needed, because the children must not outlive the process that forked them. The **keeper** loads
 nothing. It starts the **server**, waits for its end, kills the orphans that it adopts from the server, and exits.
 Whichever of worker, keeper and server is killed, another of them ends every child and every process below it:
 
@@ -20,7 +20,7 @@ from runs.forkserver.adopted import kill_adopted
 from runs.forkserver.prctl import PARENT_GONE
 
 SIGNALLED = 128
-"""The keeper's exit status is this plus the signal that ended the server, as in shells."""
+"""Added to the signal that ended the server, this is the keeper's exit status, as in shells."""
 
 
 def killed_by(status: int) -> int | None:

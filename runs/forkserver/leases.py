@@ -1,4 +1,4 @@
-"""Until when each child of a fork server may live. Kept by the server process, from what the worker's renewals say."""
+"""Deadlines of the children of a fork server, kept by the server process from the worker's renewals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from runs.forkserver.board import Board
 
 READ_EVERY_S = 0.2
-"""How often the board of deadlines is read while a child lives."""
+"""Interval between two reads of the board of deadlines while a child is alive."""
 
 
 @dataclass(slots=True)
@@ -20,8 +20,8 @@ class _Lease:
 class Leases:
     """Deadlines of children, on the lease clock.
 
-    A child may live until the later of two moments: the one that its spawn gave, and the one on the board, which is
-    moved by each renewal of its attempt. Where neither is given, it may live for ever.
+    The deadline of a child is the later of two times: that of its spawn, and that on the board, which each renewal of
+    its attempt moves. Without either, it has no deadline.
     """
 
     def __init__(self, board: Board | None) -> None:
@@ -29,10 +29,9 @@ class Leases:
         self._leases: dict[int, _Lease] = {}
 
     def until(self, attempt: str, before: float | None) -> float | None:
-        """The deadline of an attempt's child."""
+        """Return the deadline of an attempt's child; None if it has none."""
         renewed: float | None = self._board.read().get("until", {}).get(attempt) if self._board else None
-        given = [moment for moment in (before, renewed) if moment is not None]
-        return max(given, default=None)
+        return max((time for time in (before, renewed) if time is not None), default=None)
 
     def add(self, number: int, attempt: str, before: float | None) -> None:
         self._leases[number] = _Lease(attempt, before)
@@ -41,7 +40,7 @@ class Leases:
         self._leases.pop(number, None)
 
     def expired(self, now: float) -> list[int]:
-        """The children whose deadline has passed since the last call, by number."""
+        """Return the numbers of the children that have reached their deadline since the last call."""
         expired = []
         for number, lease in self._leases.items():
             until = self.until(lease.attempt, lease.before)

@@ -1,6 +1,6 @@
-"""Identity of this machine, and whether a process of it is gone. Independent of the wall clock, which may be moved.
+"""Identity of this machine and its processes. Independent of the wall clock, which may change.
 
-Host, boot, pid and start time identify a process for ever. Two containers with the same host name see different
+Host, boot, pid and start time identify a process permanently. Two containers with the same host name see different
 processes, so the boot id includes the container's process namespace.
 """
 
@@ -37,7 +37,7 @@ def boot_id() -> str:
 
 
 def _boot_session() -> str:
-    """The id that macOS gives to each boot."""
+    """Return the id that macOS assigns to each boot."""
     try:
         answer = subprocess.run(  # noqa: S603  # a constant command
             [SYSCTL, "-n", "kern.bootsessionuuid"], capture_output=True, text=True, timeout=5, check=True
@@ -48,7 +48,7 @@ def _boot_session() -> str:
 
 
 def started(pid: int) -> float | None:
-    """Start time of a process, in seconds since the boot where the system has that (Linux), else since the epoch.
+    """Return the start time of a process, in seconds since the boot (Linux), else since the epoch.
 
     None if there is no such process, or only a zombie.
     """
@@ -69,7 +69,7 @@ def _started_by_psutil(pid: int) -> float | None:
 
 
 def is_gone(at_host: str, boot: str, pid: int, began: float) -> bool:
-    """Whether a process has certainly ended: it belonged to this kernel's process table, and is not in it any more.
+    """Return whether a process has certainly ended: it was in this kernel's process table, and no longer is.
 
     False for a process of another host, container or boot. Two machines may have the same host name, so another boot
     id is no evidence of a restart.

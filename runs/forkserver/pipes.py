@@ -1,4 +1,4 @@
-"""The four pipes between a worker and one child."""
+"""Pipes between a worker and one child: four of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RECORDS_PIPE_BYTES = 256 * 1024
 
 
 class Pipes:
-    """The worker's ends: `records`, `stdout` and `stderr` to read, `control` to write, all non-blocking.
+    """Worker's ends: `records`, `stdout` and `stderr` to read, `control` to write, all non-blocking.
 
     `of_child` has the other ends, in the order records, stdout, stderr, control. The caller that passes them on closes
     them.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import psutil
 
 TRACKER_GRACE_S = 2.0
-"""How long a resource tracker may clean up after the last process that used it."""
+"""Time for a resource tracker to clean up after the last process that used it."""
 
 _PROC = Path("/proc")
 
@@ -33,7 +33,7 @@ class Row(NamedTuple):
     parent: int
     session: int
     is_dead: bool
-    """It has ended but is not reaped yet."""
+    """True if it has ended but is not reaped yet."""
 
 
 def table() -> dict[int, Row]:
@@ -101,10 +101,10 @@ def kill_trees(roots: Collection[int], *, timeout_s: float = 1.0) -> dict[int, i
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         rows = table()
-        found = {root: [pid for pid in descendants(root, rows) if not is_resource_tracker(pid)] for root in roots}
-        if not any(found.values()):
+        alive = {root: [pid for pid in descendants(root, rows) if not is_resource_tracker(pid)] for root in roots}
+        if not any(alive.values()):
             break
-        for root, pids in found.items():
+        for root, pids in alive.items():
             killed[root].update(pids)
             for pid in pids:
                 send(pid, signal.SIGKILL)
@@ -114,9 +114,9 @@ def kill_trees(roots: Collection[int], *, timeout_s: float = 1.0) -> dict[int, i
 
 
 def is_resource_tracker(pid: int) -> bool:
-    """Tell whether this is a process of multiprocessing or loky that removes leaked shared memory and temporary files.
+    """Return whether a process removes leaked shared memory and temporary files for multiprocessing or loky.
 
-    It does so, and ends, when the other end of its pipe is closed: when all processes that use it have ended.
+    It does so, and exits, when the other end of its pipe is closed: when all processes that use it have ended.
     """
     with suppress(OSError):
         return b"resource_tracker import main" in (_PROC / str(pid) / "cmdline").read_bytes()
@@ -124,7 +124,7 @@ def is_resource_tracker(pid: int) -> bool:
 
 
 def own_children() -> set[int]:
-    """Return the pids of this process' direct children, including dead ones. For a single-threaded process."""
+    """Return the pids of this process's direct children, including dead ones. For a single-threaded process."""
     if IS_LINUX:
         with suppress(OSError):
             path = _PROC / "self" / "task" / str(os.getpid()) / "children"

@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from runs.forkserver.spec import Fate
+from runs.forkserver.spec import Exit, Fate
 
 _LENGTH = struct.Struct("!I")
 _READ_BYTES = 256 * 1024
@@ -39,9 +39,9 @@ class Spawn(msgspec.Struct, tag="spawn"):
     id: int
     spec: msgspec.Raw
     before: float | None = None
-    """Not from this moment of the lease clock on: by then the attempt may be somebody else's."""
+    """Time of the lease clock from which the child must not start: another worker may own the attempt then."""
     attempt: str = ""
-    """Its name on the board of deadlines."""
+    """Key of the attempt on the board of deadlines."""
 
 
 class Signal(msgspec.Struct, tag="signal"):
@@ -60,13 +60,13 @@ class Stop(msgspec.Struct, tag="stop"):
 
 
 class Ready(msgspec.Struct, tag="ready"):
-    """The server has loaded everything."""
+    """Report that the server has loaded everything."""
 
     pid: int
 
 
 class Broken(msgspec.Struct, tag="broken"):
-    """The server failed to load, and exits."""
+    """Report that the server failed to load, and exits."""
 
     traceback: str
 
@@ -80,21 +80,14 @@ class Refused(msgspec.Struct, tag="refused"):
     id: int
     why: str
     fate: Fate = Fate.NONE
-    """The reason, if it is not the run's own."""
+    """External cause of the refusal; empty if the run is the cause."""
 
 
 class Exited(msgspec.Struct, tag="exited"):
     """A child and everything below it have ended."""
 
     id: int
-    status: int | None
-    signal: int | None
-    cpu_seconds: float
-    peak_memory_bytes: int
-    orphans_killed: int
-    fate: Fate = Fate.NONE
-    company: int = 0
-    """Number of other children of the fork server then, if `fate` is set: any of them may be the cause."""
+    exit: Exit
 
 
 class Pong(msgspec.Struct, tag="pong"):

@@ -16,7 +16,7 @@ from resource import struct_rusage
 
 from runs.forkserver import prctl, process_tree
 from runs.forkserver.protocol import Exited
-from runs.forkserver.spec import Fate
+from runs.forkserver.spec import Exit, Fate
 
 LATE_S = 10.0
 """Leases that expire within this time of each other have one cause: the worker could not renew them."""
@@ -53,12 +53,12 @@ class Reaper:
 
     @property
     def has_children(self) -> bool:
-        """Whether a child is alive."""
+        """True while a child is alive."""
         return bool(self._children)
 
     @property
     def has_unreported(self) -> bool:
-        """Whether a child has ended whose exit is not reported yet."""
+        """True while the exit of a dead child is not reported yet."""
         return bool(self._dead)
 
     def add(self, pid: int, number: int) -> None:
@@ -149,8 +149,7 @@ class Reaper:
 
 
 def _exited(child: _DeadChild) -> Exited:
-    return Exited(
-        id=child.number,
+    exit_ = Exit(
         status=child.status,
         signal=child.signal,
         cpu_seconds=child.usage.ru_utime + child.usage.ru_stime,
@@ -159,3 +158,4 @@ def _exited(child: _DeadChild) -> Exited:
         fate=child.fate if child.signal == signal.SIGKILL else Fate.NONE,
         company=child.company,
     )
+    return Exited(child.number, exit_)

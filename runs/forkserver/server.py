@@ -1,4 +1,4 @@
-"""The fork server: a single-threaded loop over the worker's socket, the exits of children, and their leases.
+"""Fork server: a single-threaded loop over the worker's socket, the exits of children, and their leases.
 
 It loads Django and the framework once and forks a child per request. It never loads an experiment. See keeper.py for
 what happens when it is killed.
@@ -52,7 +52,7 @@ SWEEP_S = 0.002
 
 
 class Server:
-    """The loop of the fork server. It ends when the worker ends or asks for it."""
+    """Loop of the fork server. It ends when the worker ends or requests it."""
 
     def __init__(self, connection: Connection, leases: Leases) -> None:
         self._connection, self._leases = connection, leases
@@ -62,7 +62,7 @@ class Server:
         self._keeper = os.getppid()
 
     def run(self) -> None:
-        """Serve until the worker ends or asks to stop, then kill every child."""
+        """Serve until the worker ends or requests a stop, then kill every child."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._connection, selectors.EVENT_READ)
             wake = _wake_at_signals()
@@ -172,7 +172,7 @@ class Server:
             self._reaper.kill([pid for number in expired for pid in self._reaper.pids(number)], Fate.LEASE)
 
     def _kill_all(self, selector: selectors.BaseSelector, wake: int) -> None:
-        """Kill every child and its orphans, and report the exits if the worker is still there."""
+        """Kill every child and its orphans, and report the exits if the worker is still alive."""
         self._reaper.kill(self._reaper.pids(), Fate.SERVER)
         self._reap()
         while self._reaper.has_children or self._reaper.has_unreported:

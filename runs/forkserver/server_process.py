@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from runs.forkserver import environment, machine, process_tree
 from runs.forkserver.board import Board
 from runs.forkserver.keeper import killed_by
 from runs.forkserver.marks import SERVER_MARK, ServerMark
+from runs.forkserver.pending import PendingChild
 from runs.forkserver.protocol import (
     Broken,
     Connection,
@@ -52,37 +52,25 @@ logger = logging.getLogger(__name__)
 SPAWN_TIMEOUT_S = 30.0
 """Longest wait for the fork of one child."""
 PING_EVERY_S = 2.0
-"""How often the server is pinged."""
+"""Interval between two pings."""
 PONG_TIMEOUT_S = 10.0
-"""A server that does not answer a ping for longer is killed, with its children."""
+"""Longest wait for the answer to a ping. Then the server is killed, with its children."""
 START_FAILURE_TIMEOUT_S = 10.0
 """Longest wait for the exit status of a server that did not start."""
 REAP_PAUSES_S = (0.1, 2.0)
 """First and longest pause between two attempts to kill the processes of a dead server."""
 REAP_WARNING_S = 10.0
-"""How often a warning is logged while some of these processes are still alive."""
+"""Interval between two warnings while some of these processes are still alive."""
 
 _PROJECT = Path(runs.__file__).resolve().parent.parent
 
 
 class ServerStartFailed(Exception):
-    """The server process did not start. `was_killed`: a signal ended it, so that another attempt may succeed."""
+    """A server process did not start. `was_killed` if a signal ended it: then another try may succeed."""
 
     def __init__(self, message: str, *, was_killed: bool = False) -> None:
         super().__init__(message)
         self.was_killed = was_killed
-
-
-@dataclass(slots=True)
-class PendingChild:
-    """A child between its request and its exit."""
-
-    on_exit: Callable[[Exit], None]
-    answered: threading.Event = field(default_factory=threading.Event)
-    pid: int | None = None
-    refusal: str | None = None
-    fate: Fate = Fate.NONE
-    """External cause of a refusal."""
 
 
 class ServerProcess:
@@ -153,7 +141,7 @@ class ServerProcess:
         company = sum(child.pid is not None for child in pending.values()) - 1
         for child in pending.values():
             if child.pid is not None:
-                _report_exit(child, Exit(None, signal.SIGKILL, 0.0, 0, 0, Fate.SERVER, company))
+                child.report(Exit(None, signal.SIGKILL, 0.0, 0, 0, Fate.SERVER, company))
             else:
                 child.refusal = "The fork server died before it answered. The next run starts a new one."
                 child.fate = Fate.SERVER
@@ -237,7 +225,7 @@ class ServerProcess:
                     self._continue()
                 return True
             if self._has_unread():
-                return True  # it has answered: this process stood still, and not the server
+                return True  # it has answered: this process was frozen, not the server
             self._failure = f"it did not answer for {PONG_TIMEOUT_S:g} s"
             logger.error("Fork server %s does not answer; killing it and all its children", self.pid)
             return False
@@ -272,11 +260,11 @@ class ServerProcess:
                 if child is not None:
                     child.refusal, child.fate = why, fate
                     child.answered.set()
-            case Exited(number):
+            case Exited(number, exit_):
                 with self._lock:
                     child = self._pending.pop(number, None)
                 if child is not None:
-                    _report_exit(child, _exit_of(answer))
+                    child.report(exit_)
 
     def _spawned(self, number: int, pid: int) -> None:
         with self._lock:
@@ -355,23 +343,3 @@ def _own_mark() -> ServerMark:
     """Create a new mark of this worker."""
     pid = os.getpid()
     return ServerMark(machine.boot_id(), pid, machine.started(pid) or 0.0, secrets.token_hex(8))
-
-
-def _exit_of(answer: Exited) -> Exit:
-    return Exit(
-        status=answer.status,
-        signal=answer.signal,
-        cpu_seconds=answer.cpu_seconds,
-        peak_memory_bytes=answer.peak_memory_bytes,
-        orphans_killed=answer.orphans_killed,
-        fate=answer.fate,
-        company=answer.company,
-    )
-
-
-def _report_exit(child: PendingChild, exit_: Exit) -> None:
-    """Call `on_exit`. Log its failure: this thread must go on."""
-    try:
-        child.on_exit(exit_)
-    except Exception:
-        logger.exception("on_exit of child %s failed", child.pid)

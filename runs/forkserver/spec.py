@@ -23,19 +23,14 @@ class ChildSpec:
     slot: str | None
     """ISO 8601."""
     folder: Path
-    """Folder of the run: `work/` is ctx.workdir, `artifacts/<attempt>/` has artifacts, `stacks-<attempt>.txt` Python
-    stacks.
-    """
+    """Folder of the run: `work/` is ctx.workdir, `artifacts/<attempt>/` has artifacts."""
+    stacks_path: Path
+    """File to which the child writes the stacks of its threads, on request and before it dies of a fatal signal."""
     restored: dict[str, Any] | None
-    """The last checkpoint, packed as `experiments.jsonvalues` does."""
+    """Last checkpoint, packed by `experiments.jsonvalues`."""
     line_max_bytes: int
     record_max_bytes: int
     checkpoint_max_bytes: int
-
-    @property
-    def stacks_path(self) -> Path:
-        """File to which the child writes the stacks of its threads, on request and before it dies of a fatal signal."""
-        return self.folder / f"stacks-{self.key.number}.txt"
 
 
 class Fate(StrEnum):
@@ -45,9 +40,9 @@ class Fate(StrEnum):
     LEASE = "lease"
     """Its worker did not renew the lease in time, or no longer holds it."""
     SERVER = "server"
-    """The fork server was killed or stopped."""
+    """Its fork server was killed or stopped."""
     EXHAUSTED = "exhausted"
-    """The child was not started: the machine had no free open files, processes or memory."""
+    """It was not started: the machine had no free open files, processes or memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""Lines and results: their format, the buffer in Redis, the flush to the database, and reading them back."""
+"""Lines and results: format, buffer in Redis, flush to the database, and reading."""

@@ -1,7 +1,7 @@
-"""Control records of a child (everything but lines and results), read strictly.
+"""Strict decoding of a child's control records: all records except lines and results.
 
-Whatever the bytes are, each function returns a value that the database takes, or raises UnreadableRecord with what is
-wrong and where. The shapes and their bounds are those of `runs.lines.records`.
+For any bytes, each function returns a value that the database accepts, or raises UnreadableRecord with the problem and
+its place. `runs.lines.records` defines the shapes and their bounds.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _CHECKPOINT_ID = re.compile(rb'C\{"id":(\d{1,9}),')
 
 
 class UnreadableRecord(ValueError):
-    """A record that is not what its kind says."""
+    """A record is not valid for its kind."""
 
 
 def end(record: bytes) -> End:
-    """The End of an E record."""
+    """Decode an E record."""
     report = _read(_end, record)
     if "after_s" in report:
         try:
@@ -41,28 +41,28 @@ def end(record: bytes) -> End:
 
 
 def checkpoint(record: bytes) -> CheckpointRecord:
-    """The CheckpointRecord of a C record."""
+    """Decode a C record."""
     return _read(_checkpoint, record)
 
 
 def checkpoint_id(record: bytes) -> int | None:
-    """The id of a C record that cannot be read as a whole, as the child writes it; None if that is unreadable too."""
+    """Read the id of a C record that is not valid as a whole; None if the id is not readable either."""
     match = _CHECKPOINT_ID.match(record)
     return int(match[1]) if match else None
 
 
 def artifact(record: bytes) -> ArtifactRecord:
-    """The ArtifactRecord of an A record."""
+    """Decode an A record."""
     return _read(_artifact, record)
 
 
 def hello(record: bytes) -> Hello:
-    """The Hello of an H record."""
+    """Decode an H record."""
     return _read(_hello, record)
 
 
 def progress(record: bytes) -> Progress:
-    """The Progress of a P record."""
+    """Decode a P record."""
     current, total, message = _read(_progress, record)
     return Progress(current, total, message)
 

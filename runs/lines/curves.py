@@ -1,4 +1,4 @@
-"""Reading results: their keys, the points of a metric, the latest values. Bounded, by the index `result_key`."""
+"""Reading of results: keys, points of metrics, latest values. Bounded; uses the index `result_key`."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from runs.models import Result
 from runs.states import ResultKind
 
 KEYS_MAX = 60
-"""Keys shown of one run; `export_results` has them all."""
+"""Number of keys shown of one run. `export_results` exports all."""
 KEYS_COUNTED = 1000
-"""Keys counted of one run."""
+"""Number of keys of one run that are counted."""
 BUCKETS = 500
-"""A curve of more than twice as many points is read as about this many buckets, which the database computes."""
+"""A curve of more than twice as many points is read as about this many buckets, computed by the database."""
 MIXED_ROWS = 100
-"""Newest rows in which a key's other kind is looked for."""
+"""Number of newest rows of a key that are read to determine its kinds."""
 
 
 class Point(NamedTuple):
-    """One point of a curve, or one bucket of neighbouring points."""
+    """Point of a curve, or bucket of neighbouring points."""
 
     x: int
-    """Step of the last point, or the order of arrival where a point of the curve has no step."""
+    """Step of the last point, or its position if any point of the curve has no step."""
     time: float
-    """Of the last point, in seconds since the epoch."""
+    """Time of the last point, in seconds since the epoch."""
     last: float | None
     """None if it is not finite."""
     low: float | None
@@ -58,7 +58,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """The latest value of one result key."""
+    """Latest value of one key."""
 
     key: str
     value: Any
@@ -87,7 +87,7 @@ class _Bucket(NamedTuple):
 
 
 def keys(run_id: int, *, limit: int = KEYS_MAX) -> Iterator[str]:
-    """The keys of a run's results in order. Skips from key to key through the index, however many points each has."""
+    """Yield the keys of a run's results in order. Skips through the index, so the number of points is irrelevant."""
     last: str | None = None
     for _ in range(limit):
         rows = Result.objects.filter(run_id=run_id)
@@ -99,7 +99,7 @@ def keys(run_id: int, *, limit: int = KEYS_MAX) -> Iterator[str]:
 
 
 def keys_notice(run_id: int) -> str:
-    """Sentence about keys that are not shown; empty if all are."""
+    """Describe the keys that are not shown, in a sentence; empty if all are shown."""
     count = sum(1 for _ in keys(run_id, limit=KEYS_COUNTED + 1))
     if count <= KEYS_MAX:
         return ""
@@ -108,7 +108,7 @@ def keys_notice(run_id: int) -> str:
 
 
 def read(run_id: int) -> tuple[list[Curve], list[Value]]:
-    """The curves of the run's metrics and the latest values of its other results, of the first KEYS_MAX keys."""
+    """Read the curves of a run's metrics and the latest values of its other results, of the first KEYS_MAX keys."""
     curves: list[Curve] = []
     values: list[Value] = []
     for key in keys(run_id):
@@ -127,7 +127,7 @@ def _rows(run_id: int, key: str, *order: str, limit: int) -> list[_Row]:
 
 
 def _points(run_id: int, key: str) -> list[Point]:
-    """Every point of a short curve, buckets of a long one."""
+    """Read every point of a short curve, or buckets of a long one."""
     rows = _rows(run_id, key, "attempt", "seq", limit=2 * BUCKETS + 1)
     if len(rows) > 2 * BUCKETS:
         return _buckets(run_id, key)
@@ -148,7 +148,7 @@ def _points(run_id: int, key: str) -> list[Point]:
 
 
 def _buckets(run_id: int, key: str) -> list[Point]:
-    """Neighbouring points grouped by their seq: the rows are read and reduced by the database."""
+    """Group neighbouring points by their seq, in the database."""
     rows = Result.objects.filter(run_id=run_id, key=key, kind=ResultKind.METRIC)
     spans = rows.order_by().values("attempt").annotate(first=Min("seq"), last=Max("seq"))
     width = max(1, sum(span["last"] - span["first"] + 1 for span in spans) // BUCKETS)
@@ -165,14 +165,14 @@ def _buckets(run_id: int, key: str) -> list[Point]:
             steps=Count("step"),
         )
     )
-    found = [(bucket, _Bucket(*columns)) for bucket, *columns in grouped.values_list("attempt", *_Bucket._fields)]
-    ends = {(attempt, bucket.last_seq) for attempt, bucket in found}
+    buckets = [(attempt, _Bucket(*columns)) for attempt, *columns in grouped.values_list("attempt", *_Bucket._fields)]
+    ends = {(attempt, bucket.last_seq) for attempt, bucket in buckets}
     lasts = rows.filter(seq__in={seq for _, seq in ends}).values_list("attempt", "seq", "step", "number", "time")
     last = {(attempt, seq): (step, number, time) for attempt, seq, step, number, time in lasts}
-    stepped = all(bucket.steps == bucket.points for _, bucket in found)
+    stepped = all(bucket.steps == bucket.points for _, bucket in buckets)
     points: list[Point] = []
     arrived = 0
-    for attempt, bucket in found:
+    for attempt, bucket in buckets:
         step, number, time = last[attempt, bucket.last_seq]
         arrived += bucket.points
         x = step if stepped and step is not None else arrived - 1
@@ -181,7 +181,7 @@ def _buckets(run_id: int, key: str) -> list[Point]:
 
 
 class Follower(following.Reading[ResultRecord]):
-    """Gives each result of a run once, in the order of each attempt, as they are stored; see `runs.lines.following`."""
+    """Return each result of a run once, in the order of each attempt; see `runs.lines.following`."""
 
     column = "results_stored"
 

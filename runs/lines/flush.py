@@ -1,7 +1,7 @@
-"""From Redis to the database: entries of the runs' lists are stored, and only then removed.
+"""Flush: move entries of the runs' lists from Redis to the database.
 
-Any number of flushers may be at work, and each may die between any two steps: the entries stay in the list until they
-are committed, storing twice changes nothing, and only the lock's holder trims a list, by the very entries it has read.
+Any number of flushers may work at once, and each may die between any two steps: entries stay in their list until they
+are committed, storing them twice changes nothing, and only the holder of the lock trims a list, by the entries it read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Flush:
-    """One turn of a flusher at one run, step by step: lock → (read → store → trim → announce)* → unlock."""
+    """Flush of one run, step by step: lock → (read → store → trim → announce)* → unlock."""
 
     run_id: int
     token: str | None = None
@@ -49,7 +49,7 @@ class Flush:
             self.stored = store_entries(self.run_id, self.lines, self.results)
 
     def trim(self) -> bool:
-        """Remove what is stored; False if somebody else has taken over, or Redis is not the one that was read."""
+        """Remove the stored entries. False if another flusher has the lock, or Redis has changed since the read."""
         token = self.token or ""
         return all(
             buffer().trim(self.run_id, stream, token, entries)
@@ -65,10 +65,10 @@ class Flush:
 
 
 def flush_run(run_id: int, *, until: float | None = None) -> int:
-    """Store what Redis holds of a run, in batches, until nothing is left or `time.monotonic()` passes `until`.
+    """Store the buffered entries of a run, in batches, until none is left or `time.monotonic()` passes `until`.
 
-    Returns how many entries were stored; 0 at once while another flusher is at this run. Raises BufferUnavailable and
-    django's database errors; what had been stored by then is stored.
+    Returns the number of stored entries; 0 immediately if another flusher has the lock. Raises BufferUnavailable and
+    Django's database errors; earlier batches are stored then.
     """
     flush = Flush(run_id)
     if not flush.lock():
@@ -91,20 +91,20 @@ def flush_run(run_id: int, *, until: float | None = None) -> int:
 
 @dataclass(slots=True)
 class FlushReport:
-    """The result of one round over all runs."""
+    """Result of one round over all runs."""
 
     runs: int = 0
     entries: int = 0
     failed: dict[int, str] = field(default_factory=dict)
-    """Run → error; the next round tries again."""
+    """Run → error. The next round tries again."""
     stopped: str = ""
-    """Why the round ended early: the budget, or a Redis or database that is away."""
+    """Why the round ended early: the budget, or Redis or the database is unavailable."""
 
 
 def flush_all(budget_s: float) -> FlushReport:
-    """Flush every run that has work, in random order, so that several flushers and short budgets are fair to all.
+    """Flush every run with buffered entries, in random order, so that concurrent flushers and short budgets are fair.
 
-    Takes `budget_s` and one batch at most. What fails for one run is logged and reported, and the others go on.
+    Takes at most `budget_s` and one batch. A failure of one run is logged and reported, and the others continue.
     """
     report = FlushReport()
     until = time.monotonic() + budget_s
@@ -118,7 +118,7 @@ def flush_all(budget_s: float) -> FlushReport:
             _flush_one(run_id, until, report)
     except (BufferUnavailable, OperationalError, InterfaceError) as error:
         report.stopped = str(error)
-        logger.warning("Flushing stops for now: %s", error)
+        logger.warning("Stopped this flush: %s", error)
     return report
 
 
@@ -128,10 +128,10 @@ def _flush_one(run_id: int, until: float, report: FlushReport) -> None:
     except (BufferUnavailable, OperationalError, InterfaceError) as error:
         if not is_lock_timeout(error):
             raise
-        logger.warning("Run %d waits for a lock of the database", run_id)
+        logger.warning("Run %d: the flush waits for a lock of the database", run_id)
         report.failed[run_id] = str(error)
     except Exception as error:  # an error of one run must not stop the others
-        logger.exception("Run %d cannot be flushed", run_id)
+        logger.exception("Cannot flush run %d", run_id)
         report.failed[run_id] = str(error)
     else:
         report.runs += bool(entries)

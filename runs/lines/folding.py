@@ -1,8 +1,8 @@
-"""Fold printed text into lines, as a terminal shows it. Pure; memory is bounded by the longest line, whatever comes in.
+"""Fold printed text into lines, as a terminal shows it. Pure; memory is bounded by the longest line, for any input.
 
-Text is split at newlines. A carriage return, a backspace or a cursor movement (progress bars, also nested ones) redraws
-what was printed before: states of redrawn rows become lines at most once in a while, and the last state always. Text
-without a newline becomes a line when it has not changed for a moment, and again after it has grown.
+Text is split at newlines. A carriage return, a backspace or a cursor movement (as of progress bars, also nested ones)
+redraws earlier text: states of redrawn rows become lines at most once per interval, and the last state always. Text
+without a newline becomes a line when it has not changed for `rest_s`, and again after it has grown.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from runs.lines.screen import CONTROL, INCOMPLETE, TOKENS, Row, Screen, ends_state, is_blank, width_of
 
 _SLOWEST = 60
-"""Text that keeps growing becomes a line at ever longer intervals, up to so many times `redraw_every_s`."""
+"""Text that keeps growing becomes a line at growing intervals, up to this many times `redraw_every_s`."""
 
 
 def size_of(text: str) -> int:
-    """Bytes of `text` in UTF-8."""
+    """Return the size of `text` in UTF-8, in bytes."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def cut(text: str, limit_bytes: int, total_bytes: int | None = None) -> str:
-    """`text` if it fits into `limit_bytes`, else its beginning with a mark that says how much there was."""
+    """Truncate `text` to `limit_bytes`, with a mark that names its full size."""
     total = size_of(text) if total_bytes is None else total_bytes
     if total <= limit_bytes:
         return text
@@ -31,7 +31,7 @@ def cut(text: str, limit_bytes: int, total_bytes: int | None = None) -> str:
 
 
 def redraws(text: str) -> bool:
-    """Whether a terminal would do something else with `text` than append it. `\\r\\n` counts as a newline."""
+    """Return whether a terminal would not just append `text`. `\\r\\n` counts as a newline."""
     if "\x1b" not in text and "\b" not in text and "\r" not in text:
         return False
     return CONTROL.search(text) is not None or INCOMPLETE.search(text) is not None
@@ -43,17 +43,15 @@ class Folding:
 
     line_max_bytes: int
     redraw_every_s: float
-    """States of redrawn rows become lines at most so often."""
+    """Shortest interval between two states of redrawn rows."""
     rest_s: float
-    """Text without a newline that has not changed for so long becomes a line."""
+    """Time without a change after which text without a newline becomes a line."""
     rows_max: int
-    """Rows that cursor movements can reach."""
+    """Number of rows that cursor movements can reach."""
 
 
 class LineFolder:
-    """Folds the text of one stream. `feed`, `rest` and `close` return lines. `now` is in seconds, of any clock that
-    only grows.
-    """
+    """Fold the text of one stream. `feed`, `rest` and `close` return lines. `now` is in monotonic seconds."""
 
     def __init__(self, limits: Folding) -> None:
         self._limits = limits
@@ -62,14 +60,14 @@ class LineFolder:
 
     def _start(self) -> None:
         self._screen = Screen(max_chars=self._limits.line_max_bytes, max_rows=self._limits.rows_max)
-        self._escape = ""  # the beginning of an escape sequence
+        self._escape = ""  # beginning of an escape sequence
         self._changed_at = float("-inf")
         self._dirty_since: float | None = None
         self._growths = 0  # how often the unfinished line was returned
 
     @property
     def is_empty(self) -> bool:
-        """Nothing is held back."""
+        """True if no text is held."""
         return self._screen.is_fresh and not self._escape
 
     @property
@@ -78,7 +76,7 @@ class LineFolder:
 
     @property
     def due_at(self) -> float:
-        """When `rest` has lines to return, if nothing comes before; infinite if it has none."""
+        """Time at which `rest` has lines to return, without further text; infinite if it has none."""
         if self._dirty_since is None:
             return float("inf")
         limits = self._limits
@@ -101,7 +99,7 @@ class LineFolder:
         return lines
 
     def rest(self, now: float) -> list[str]:
-        """Return unfinished text and redrawn rows that have been at rest long enough."""
+        """Return unfinished text and redrawn rows that have not changed for long enough."""
         if self.due_at > now:
             return []
         if self._screen.is_growing:
@@ -109,7 +107,7 @@ class LineFolder:
         return self._states(now)
 
     def close(self) -> list[str]:
-        """Return everything that is left, at the end of the stream."""
+        """Return the remaining lines, at the end of the stream."""
         rows = self._screen.rows
         if self._escape:
             rows[-1].write(rows[-1].width, self._escape)
@@ -131,7 +129,7 @@ class LineFolder:
         return lines
 
     def _write(self, text: str, now: float) -> list[str]:
-        """Write text without newlines on the screen; returns what is due before it is redrawn."""
+        """Write text without newlines to the screen. Return the lines that are due before they are redrawn."""
         screen, lines = self._screen, []
         for piece in TOKENS.split(text) if redraws(text) else (text,):
             if not piece:
@@ -148,7 +146,7 @@ class LineFolder:
         return now - self._returned_at >= self._limits.redraw_every_s and self._screen.is_changed
 
     def _states(self, now: float) -> list[str]:
-        """What changed rows show now; blank ones show nothing."""
+        """Return the current text of changed rows, except blank ones."""
         lines = []
         for row in self._screen.rows:
             if row.is_changed:
@@ -163,7 +161,7 @@ class LineFolder:
         return lines
 
     def _lines(self, rows: Iterable[Row]) -> list[str]:
-        """Rows that are complete, without those that were returned as they are, or erased."""
+        """Return the text of complete rows, except those that were returned unchanged, or erased."""
         lines = []
         for row in rows:
             line = self._line(row)

@@ -1,7 +1,7 @@
-"""Following what attempts write: each record once, in the order of each attempt, as it is stored.
+"""Following of a run's lines or results: each record once, in the order of each attempt, as they are stored.
 
-While the run lives, a gap is not passed: what is missing may still be stored. Once it is final, everything that is
-stored is given. `seen` (attempt → last seq given) is the whole state; who comes back with it misses nothing.
+While the run is active, reading stops at a gap: the missing records may still be stored. When it is final, all stored
+records are read. `seen` (attempt → last seq read) is the whole state: a reader that resumes with it misses nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ T = TypeVar("T", bound=Positioned)
 
 
 class Marks(NamedTuple):
-    """How far there is something to read."""
+    """Records of a run that may be read now."""
 
     final: bool
     upto: list[tuple[int, int]]
@@ -35,15 +35,15 @@ class Marks(NamedTuple):
 
 
 def marks(run_id: int, column: str) -> Marks:
-    """Of `lines_stored` or `results_stored`. A run that is gone is final and has nothing."""
+    """Read the marks of the column `lines_stored` or `results_stored`. A deleted run is final and has no records."""
     status = Run.objects.filter(pk=run_id).values_list("status", flat=True).first()
-    final = status is None or status in FINAL  # asked first: what is stored after that is not taken for all
-    kept = Attempt.objects.filter(run_id=run_id).order_by("number").values_list("number", column)
-    return Marks(final, [(n, ranges.last(r) if final else ranges.high_water(r)) for n, r in kept])
+    final = status is None or status in FINAL  # read first: records that are stored later must not count as all
+    stored = Attempt.objects.filter(run_id=run_id).order_by("number").values_list("number", column)
+    return Marks(final, [(n, ranges.last(r) if final else ranges.high_water(r)) for n, r in stored])
 
 
 class Reading(Generic[T]):
-    """The part that lines and results share. A subclass says its column, and how to read rows."""
+    """Base of the followers of lines and results. A subclass defines the column and reads the rows."""
 
     column: str
 
@@ -52,14 +52,14 @@ class Reading(Generic[T]):
         self.seen = dict(seen or {})
 
     def advance(self, limit: int) -> tuple[list[T], bool]:
-        """What has come since the last call, at most `limit`; and whether nothing will come any more."""
-        found: list[T] = []
+        """Return the records since the last call, at most `limit`, and whether no more will follow."""
+        records: list[T] = []
         final, stored = marks(self.run_id, self.column)
         for number, upto in stored:
-            found += self._of(number, upto, limit - len(found))
-            if len(found) >= limit:
-                return found, False
-        return found, final
+            records += self._of(number, upto, limit - len(records))
+            if len(records) >= limit:
+                return records, False
+        return records, final
 
     def _of(self, number: int, upto: int, limit: int) -> list[T]:
         last = self.seen.get(number, 0)
@@ -70,22 +70,22 @@ class Reading(Generic[T]):
         return rows
 
     def rows(self, number: int, after: int, upto: int, limit: int) -> list[T]:
-        """Of attempt `number`, those with after < seq ≤ upto, in order."""
+        """Read the records of attempt `number` with after < seq ≤ upto, in order."""
         raise NotImplementedError
 
 
 def write(seen: Mapping[int, int]) -> str:
-    """`1:500,2:30`."""
+    """Format as `1:500,2:30`."""
     return ",".join(f"{attempt}:{seq}" for attempt, seq in sorted(seen.items()))
 
 
 def read(text: str) -> Seen:
-    """The other way. Raises ValueError."""
-    found: Seen = {}
+    """Parse the format of `write`. Raises ValueError."""
+    seen: Seen = {}
     for item in text[:4000].split(","):
         if item:
             attempt, seq = map(int, item.split(":"))
             if not (0 < attempt < 2**31 and 0 <= seq < 2**63):
-                raise ValueError(f"{item[:100]!r} names what cannot be")
-            found[attempt] = seq
-    return found
+                raise ValueError(f"Invalid position {item[:100]!r}")
+            seen[attempt] = seq
+    return seen

@@ -1,4 +1,4 @@
-"""The level that a line of text gives itself, as log formats, compilers and tracebacks write it. Pure."""
+"""Level of a line of text, from its form: log formats, compilers, tracebacks. Pure."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ _PYTHON = re.compile(r"^(?:\S+:\d+: )?(?:[\w.]*\.)?(?:(\w*Warning)|(\w*(?:Error|
 
 
 def level_of(line: str, default: Level) -> Level:
-    """The level that a line gives itself, or `default`."""
+    """Return the level that a line names, or `default`."""
     text = line[:_LOOKED_AT_CHARS]
     if "\x1b" in text:
         text = _COLOUR.sub("", text)
-    if found := _LOG_FORMAT.search(text):
-        return _NAMES[found[1]]
-    if found := _COMPILER.match(text):
-        return _NAMES[found[1].split()[0].upper()]
-    if found := _PYTHON.match(text):
-        return Level.WARNING if found[1] else Level.ERROR
-    if found := _GLOG.match(text):
-        return _LETTERS[found[1]]
+    if match := _LOG_FORMAT.search(text):
+        return _NAMES[match[1]]
+    if match := _COMPILER.match(text):
+        return _NAMES[match[1].split()[0].upper()]
+    if match := _PYTHON.match(text):
+        return Level.WARNING if match[1] else Level.ERROR
+    if match := _GLOG.match(text):
+        return _LETTERS[match[1]]
     return Level.ERROR if text.startswith("Traceback (most recent call last)") else default

@@ -1,7 +1,7 @@
 """Sets of sequence numbers as sorted, disjoint, closed ranges: [[1, 500], [502, 502]]. Pure.
 
-What an attempt has stored is kept this way: one range as long as nothing is missing, and the exact gaps otherwise,
-without counting rows.
+Attempts keep their stored seqs this way: one range if nothing is missing, and the exact gaps otherwise, without
+counting rows.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ Ranges = list[list[int]]
 
 
 def add(ranges: Sequence[Sequence[int]], seqs: Iterable[int]) -> Ranges:
-    """`ranges` with `seqs` (in any order, repeats allowed) added."""
+    """Add `seqs`, in any order and with repeats, to `ranges`."""
     return merge([*ranges, *_runs_of(seqs)])
 
 
 def merge(ranges: Iterable[Sequence[int]]) -> Ranges:
-    """Sorted, disjoint, as few as possible."""
+    """Sort ranges, and merge those that overlap or touch."""
     merged: Ranges = []
     for first, last in sorted((r[0], r[1]) for r in ranges):
         if merged and first <= merged[-1][1] + 1:
@@ -28,32 +28,32 @@ def merge(ranges: Iterable[Sequence[int]]) -> Ranges:
 
 
 def _runs_of(seqs: Iterable[int]) -> Ranges:
-    found: Ranges = []
+    runs: Ranges = []
     for seq in seqs:
-        if found and seq == found[-1][1] + 1:
-            found[-1][1] = seq
+        if runs and seq == runs[-1][1] + 1:
+            runs[-1][1] = seq
         else:
-            found.append([seq, seq])
-    return found
+            runs.append([seq, seq])
+    return runs
 
 
 def count(ranges: Sequence[Sequence[int]]) -> int:
-    """How many numbers are in it."""
+    """Count the numbers in the ranges."""
     return sum(last - first + 1 for first, last in ranges)
 
 
 def high_water(ranges: Sequence[Sequence[int]]) -> int:
-    """The greatest n such that all of 1..n are in it; 0 if 1 is not."""
+    """Return the greatest n such that the ranges contain all of 1..n; 0 if they do not contain 1."""
     return ranges[0][1] if ranges and ranges[0][0] <= 1 else 0
 
 
 def last(ranges: Sequence[Sequence[int]]) -> int:
-    """The greatest number in it; 0 if it is empty."""
+    """Return the greatest number in the ranges; 0 if there is none."""
     return ranges[-1][1] if ranges else 0
 
 
 def gaps(ranges: Sequence[Sequence[int]], emitted: int) -> Ranges:
-    """What of 1..emitted is missing."""
+    """Return the ranges of 1..emitted that are missing."""
     missing: Ranges = []
     following = 1
     for first, last in ranges:

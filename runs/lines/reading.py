@@ -1,8 +1,8 @@
-"""Reading lines: a page from any place, all of them, or following them while they come.
+"""Reading of lines: a page from any place, all lines, or new lines of a live run.
 
-A page costs the same at line 10 and at line 10 million: it is found by the primary key (run, attempt, seq), never by
-OFFSET, nor by counting. What no index answers (a text, a source) is looked for window by window, within a time.
-Nothing here writes or waits.
+A page costs the same at line 10 and at line 10 million: it is read by the primary key (run, attempt, seq), without
+OFFSET or counting. Filters without an index (text, source) are applied window by window, within a time limit. No
+function writes or waits.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from runs.states import Level
 
 _COLUMNS = ("attempt", "seq", "time", "level", "source", "message", "metadata")
 _INDEXED = "level >= 30"
-"""As in the condition of the index `line_warning`: written out, since no database takes a parameter for it."""
+"""Condition of the index `line_warning`, as a literal: a parameter would not match the index."""
 
 
 class Place(NamedTuple):
-    """A line's address within its run. Written `2.500`; `500` alone is of attempt 1."""
+    """Address of a line within its run, written `2.500`. `500` alone is of attempt 1."""
 
     attempt: int
     seq: int
@@ -37,25 +37,25 @@ class Place(NamedTuple):
 
 
 BATCH = 2_000
-"""Lines read at once when all of them are wanted."""
+"""Number of lines read at once when all lines are read."""
 WINDOW = 50_000
-"""Lines looked through at once for what no index answers."""
+"""Number of lines searched at once for a filter without an index."""
 START = Place(1, 0)
 """Before the first line."""
 
 
 def place(text: str) -> Place:
-    """The place that `text` writes. Raises ValueError."""
+    """Parse a place. Raises ValueError."""
     attempt, dot, seq = text.strip().partition(".")
-    found = Place(int(attempt), int(seq)) if dot else Place(1, int(attempt))
-    if found.attempt < 0 or found.seq < 0 or max(found) >= 2**63:
-        raise ValueError(f"{text!r} is no place; write a line's number, as 500, or its attempt too, as 2.500")
-    return found
+    parsed = Place(int(attempt), int(seq)) if dot else Place(1, int(attempt))
+    if parsed.attempt < 0 or parsed.seq < 0 or max(parsed) >= 2**63:
+        raise ValueError(f"Invalid place {text!r}. Use a line number such as 500, or 2.500 with its attempt.")
+    return parsed
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which lines: of at least this level, of this source (empty: any), with this text (in any case of letters)."""
+    """Filter of lines: minimum level, source (empty: any), text (case-insensitive)."""
 
     level: int = 0
     source: str = ""
@@ -74,7 +74,7 @@ class Wanted:
 
     @property
     def is_searched(self) -> bool:
-        """No index answers it alone: lines have to be looked through."""
+        """True if no index covers the filter, so that lines must be searched."""
         return bool(self.text or self.source or 0 < self.level < Level.WARNING)
 
 
@@ -84,37 +84,37 @@ ALL = Wanted()
 class Found(NamedTuple):
     lines: list[Line]
     stopped: Place | None
-    """The time was up here; None: the page is full, or there are no more."""
+    """Place at which the time limit ended the search; None if the page is full or no more lines match."""
 
 
 def after(run_id: int, place: Place = START, wanted: Wanted = ALL, *, limit: int | None = None) -> list[Line]:
-    """The first lines after `place`, in order; `limit` is a page by default."""
+    """Return the first lines after `place`, in order. `limit` defaults to a page."""
     return find(run_id, place, wanted, limit=limit).lines
 
 
 def before(run_id: int, place: Place | None = None, wanted: Wanted = ALL, *, limit: int | None = None) -> list[Line]:
-    """The last lines before `place` (None: the last there are), in order; `limit` is a page by default."""
+    """Return the last lines before `place` (None: the last of all), in order. `limit` defaults to a page."""
     return find_back(run_id, place, wanted, limit=limit).lines
 
 
 def find(
     run_id: int, place: Place = START, wanted: Wanted = ALL, *, limit: int | None = None, budget_s: float | None = None
 ) -> Found:
-    """As `after`; it stops looking when `budget_s` have passed, and says where."""
+    """Like `after`, but stop the search after `budget_s`, and return its place."""
     page, deadline = limit or runs_settings().page_size, _deadline(budget_s)
-    found: list[Line] = []
+    lines: list[Line] = []
     for number in _attempts(run_id):
         if number < place.attempt:
             continue
         low = place.seq if number == place.attempt else 0
         for first, last in _windows(run_id, number, wanted, low):
-            if len(found) >= page:
-                return Found(found, None)
+            if len(lines) >= page:
+                return Found(lines, None)
             if time.monotonic() > deadline:
-                return Found(found, Place(number, first))
+                return Found(lines, Place(number, first))
             rows = _of(run_id, number, wanted).filter(seq__gt=first, seq__lte=last)
-            found += _read(rows.order_by("seq"), page - len(found))
-    return Found(found, None)
+            lines += _read(rows.order_by("seq"), page - len(lines))
+    return Found(lines, None)
 
 
 def find_back(
@@ -125,31 +125,31 @@ def find_back(
     limit: int | None = None,
     budget_s: float | None = None,
 ) -> Found:
-    """As `before`; it stops looking when `budget_s` have passed, and says where."""
+    """Like `before`, but stop the search after `budget_s`, and return its place."""
     page, deadline = limit or runs_settings().page_size, _deadline(budget_s)
-    found: list[Line] = []
+    lines: list[Line] = []
     for number in reversed(_attempts(run_id)):
         if place and number > place.attempt:
             continue
         high = place.seq if place and number == place.attempt else None
         for first, last in _windows_back(run_id, number, wanted, high):
-            if len(found) >= page:
-                return Found(found[::-1], None)
+            if len(lines) >= page:
+                return Found(lines[::-1], None)
             if time.monotonic() > deadline:
-                return Found(found[::-1], Place(number, last))
+                return Found(lines[::-1], Place(number, last))
             rows = _of(run_id, number, wanted).filter(seq__gte=first, seq__lt=last)
-            found += _read(rows.order_by("-seq"), page - len(found))
-    return Found(found[::-1], None)
+            lines += _read(rows.order_by("-seq"), page - len(lines))
+    return Found(lines[::-1], None)
 
 
 class Count(NamedTuple):
     lines: int
     is_complete: bool
-    """False if the time was up before all lines were looked through."""
+    """False if the time limit ended the count."""
 
 
 def count(run_id: int, wanted: Wanted, *, budget_s: float) -> Count:
-    """Number of matching lines that are stored; counts window by window until `budget_s` have passed."""
+    """Count the matching lines that are stored, window by window, for at most `budget_s`."""
     deadline, total = _deadline(budget_s), 0
     for number in _attempts(run_id):
         for first in range(0, _last(run_id, number), WINDOW):
@@ -160,7 +160,7 @@ def count(run_id: int, wanted: Wanted, *, budget_s: float) -> Count:
 
 
 def last_place(run_id: int) -> Place | None:
-    """The last stored line of the newest attempt that has one."""
+    """Return the place of the last stored line of the newest attempt with one."""
     for number in reversed(_attempts(run_id)):
         if seq := _last(run_id, number):
             return Place(number, seq)
@@ -168,7 +168,7 @@ def last_place(run_id: int) -> Place | None:
 
 
 def every(run_id: int, start: Place = START, wanted: Wanted = ALL) -> Iterator[Line]:
-    """All lines after `start` that are stored when they are reached, page by page, in bounded memory."""
+    """Yield all stored lines after `start`, page by page, in bounded memory."""
     size = max(runs_settings().page_size, BATCH)
     while lines := after(run_id, start, wanted, limit=size):
         yield from lines
@@ -178,7 +178,7 @@ def every(run_id: int, start: Place = START, wanted: Wanted = ALL) -> Iterator[L
 
 
 def at(run_id: int, moment: datetime) -> Place | None:
-    """The first line not before `moment`, or the last line of all. By halving: times grow with the numbers, nearly."""
+    """Return the first line not before `moment`, or the last of all, by binary search: times nearly grow with seqs."""
     nearest: Place | None = None
     for number in _attempts(run_id):
         rows = LogLine.objects.filter(run_id=run_id, attempt=number)
@@ -188,11 +188,11 @@ def at(run_id: int, moment: datetime) -> Place | None:
         nearest = Place(number, last[0])
         if last[1] < moment:
             continue
-        low, high = 0, last[0]  # what is wanted lies in (low, high]
+        low, high = 0, last[0]  # the place is in (low, high]
         while high - low > 1:
             middle = (low + high) // 2
-            seen = rows.filter(seq__gte=middle).order_by("seq").values_list("seq", "time")[0]
-            low, high = (low, min(seen[0], high - 1)) if seen[1] >= moment else (max(seen[0], middle), high)
+            seq, time_ = rows.filter(seq__gte=middle).order_by("seq").values_list("seq", "time")[0]
+            low, high = (low, min(seq, high - 1)) if time_ >= moment else (max(seq, middle), high)
         return Place(number, high)
     return nearest
 
@@ -200,11 +200,11 @@ def at(run_id: int, moment: datetime) -> Place | None:
 class Read(NamedTuple):
     lines: list[Line]
     complete: bool
-    """The run is final and this was its last line: nothing will come any more."""
+    """True if the run is final and its last line was read."""
 
 
 class Follower(following.Reading[Line]):
-    """Gives each line of a run once, in the order of each attempt, as they are stored; see `runs.lines.following`."""
+    """Return each line of a run once, in the order of each attempt; see `runs.lines.following`."""
 
     column = "lines_stored"
 
@@ -213,18 +213,18 @@ class Follower(following.Reading[Line]):
         self.wanted = wanted
 
     def rewind(self, *, limit: int | None = None) -> list[Line]:
-        """The last lines that `read` would have given, at most `limit` (a page); `read` goes on after them."""
+        """Return the last lines so far, at most `limit` (default: a page). `read` continues after them."""
         page = limit or runs_settings().page_size
         self.seen |= dict(following.marks(self.run_id, self.column).upto)
-        found: list[Line] = []
+        lines: list[Line] = []
         for number, upto in sorted(self.seen.items(), reverse=True):
-            if upto and len(found) < page:
+            if upto and len(lines) < page:
                 rows = _of(self.run_id, number, self.wanted).filter(seq__lte=upto)
-                found += _read(rows.order_by("-seq"), page - len(found))
-        return found[::-1]
+                lines += _read(rows.order_by("-seq"), page - len(lines))
+        return lines[::-1]
 
     def read(self, *, limit: int | None = None) -> Read:
-        """What has come since the last call, at most `limit` (a page) of it; a deleted run is complete."""
+        """Return the lines since the last call, at most `limit` (default: a page). A deleted run is complete."""
         return Read(*self.advance(limit or runs_settings().page_size))
 
     def rows(self, number: int, after: int, upto: int, limit: int) -> list[Line]:
@@ -240,7 +240,7 @@ def _attempts(run_id: int) -> list[int]:
 
 
 def _windows(run_id: int, attempt: int, wanted: Wanted, low: int) -> Iterator[tuple[int, int]]:
-    """Pairs (after, up to) that together are everything after `low`."""
+    """Yield pairs (after, up to) that together cover everything after `low`."""
     if not wanted.is_searched:
         yield low, 2**62
         return
@@ -251,7 +251,7 @@ def _windows(run_id: int, attempt: int, wanted: Wanted, low: int) -> Iterator[tu
 
 
 def _windows_back(run_id: int, attempt: int, wanted: Wanted, high: int | None) -> Iterator[tuple[int, int]]:
-    """Pairs (from, before) that together are everything before `high`."""
+    """Yield pairs (from, before) that together cover everything before `high`."""
     if not wanted.is_searched:
         yield 0, 2**62 if high is None else high
         return

@@ -1,30 +1,29 @@
-r"""The records of a run on their way from the child to the database: one format, defined here and nowhere else.
+r"""Format of the records of a run, from the child to the database. No other module defines it.
 
 **On the child's pipe** a frame is one line of at most `FRAME_MAX_BYTES` (so that one write(2) is atomic, from any
-thread or process, and nothing is ever torn), ended by a newline. Its first byte is its kind, the rest is compact JSON:
+thread or process), ended by a newline. Its first byte is its kind, the rest is compact JSON:
 
     L[time, level, source, message, metadata]   a line; metadata is an object or null
-    T[time, source, writer, text]               text of stdout or stderr that has no newline yet, redraws, or goes on
-                        after such; `writer` is the process and thread, whose texts are one stream
+    T[time, source, writer, text]               text of stdout or stderr without a newline, that redraws, or that
+                        continues such text; `writer` is the process and thread, whose texts are one stream
     R[time, kind, key, step, value]             a result or metric; step is an integer or null; NaN as the string "nan"
-    P[current, total, message]                  progress; only the latest counts
-    C{"id", "sync", "state"}                    a checkpoint; answered by `ack` on the control pipe when it is stored
+    P[current, total, message]                  progress; only the newest is kept
+    C{"id", "sync", "state"}                    a checkpoint; `ack` on the control pipe acknowledges that it is stored
     A{"name", "path", "size_bytes", "sha256", "content_type"}   an artifact that is complete on disk
     H{"source_file", "source_digest", ...}      hello: the experiment is imported and about to run
-    S{"at"}                                     the experiment has seen the cancel request
-    Bnull                                       barrier: what descriptors 1 and 2 hold now was written before
-    E{"outcome", ...}                           the end, see `End`; nothing counts after it
+    S{"at"}                                     the experiment has noticed the cancel request
+    Bnull                                       barrier: the bytes that descriptors 1 and 2 hold now were written before
+    E{"outcome", ...}                           the end, see `End`; later records are ignored
     +<sender>:<piece>  and  =<sender>:<piece>   a longer record in pieces, `=` the last; <sender> is
-                        pid-thread.serial, so that a record given up in the middle is told from the next
+                        pid-thread.serial, which separates an abandoned record from the next one
 
-A line that is none of these is garbage; it becomes a visible line of source `system`, and reading goes on at the next
+A line of any other form is unreadable. It becomes a visible line of source `system`, and reading continues at the next
 newline.
 
-**In Redis** an entry of a run's lists is `<attempt>:<seq>:<json>`, the JSON being that of the L or R frame, unread.
-`seq` counts
-from 1 per attempt and list and is given by the supervisor, in the order of arrival.
+**In Redis** an entry of a run's lists is `<attempt>:<seq>:<json>`, with the JSON of the L or R frame, not decoded.
+The supervisor assigns `seq` in the order of arrival, from 1 per attempt and list.
 
-Decoding never raises: what cannot be read becomes a line (or result) that shows it.
+Decoding of entries never raises: an unreadable one becomes a line (or result) that shows it.
 """
 
 from __future__ import annotations
@@ -40,18 +39,18 @@ from msgspec import Meta
 from runs.states import AttemptKey, Level, ResultKind, Source
 
 FRAME_MAX_BYTES = 4096
-"""PIPE_BUF on Linux; macOS guarantees 512 only, and there a lock file keeps writers apart."""
+"""PIPE_BUF on Linux. macOS guarantees only 512, which RecordPipe respects."""
 
 LINE, RESULT, PROGRESS, CHECKPOINT, ARTIFACT, HELLO, SEEN, END, BARRIER = (ord(letter) for letter in "LRPCAHSEB")
 TEXT = ord("T")
 PIECE, LAST_PIECE = ord("+"), ord("=")
 
 DEPTH_MAX = 200
-"""Deepest nesting of JSON that is stored: what decodes JSON, stores it or shows it must never meet its own limit."""
+"""Deepest nesting of JSON that is stored. It must stay below the limits of all JSON decoders, databases and pages."""
 
 
 class Line(NamedTuple):
-    """One line as it is shown and stored. `time` is seconds since the epoch, UTC."""
+    """Line as it is shown and stored. `time` is seconds since the epoch, UTC."""
 
     attempt: int
     seq: int
@@ -63,9 +62,10 @@ class Line(NamedTuple):
 
 
 class ResultRecord(NamedTuple):
-    """One result or metric as it is shown and stored. `number` is set for finite metrics, `value` for results; a metric
-    that is not finite has the text "nan", "inf" or "-inf" as its value, since not every database keeps it as a
-    number."""
+    """Result or metric as it is shown and stored. `number` is set for finite metrics, `value` for results.
+
+    A metric that is not finite has the value "nan", "inf" or "-inf", since not every database stores it as a number.
+    """
 
     attempt: int
     seq: int
@@ -87,22 +87,22 @@ class Text(NamedTuple):
 
 
 class End(TypedDict):
-    """How the experiment ended, as the child reports it."""
+    """End of the experiment, as the child reports it."""
 
     outcome: Literal["returned", "raised", "failed", "exited", "cancelled", "config", "start", "retry_later"]
     error: NotRequired[str]
-    """One sentence for people."""
+    """One sentence for users."""
     traceback: NotRequired[str]
     summary: NotRequired[Any]
-    """What `run` returned."""
+    """Return value of `run`."""
     exit_code: NotRequired[int]
-    """Of `sys.exit`, for `exited`."""
+    """Code of `sys.exit`, for `exited`."""
     after_s: NotRequired[float]
-    """For `retry_later`: how long to wait before the next attempt."""
+    """For `retry_later`: pause before the next attempt."""
 
 
 class ArtifactRecord(TypedDict):
-    """A file of the run. The bounds are those of the columns of `runs.models.Artifact`."""
+    """File of the run. The bounds are those of the columns of `runs.models.Artifact`."""
 
     name: Annotated[str, Meta(min_length=1, max_length=255)]
     path: Annotated[str, Meta(min_length=1, max_length=500)]
@@ -113,11 +113,11 @@ class ArtifactRecord(TypedDict):
 
 
 class CheckpointRecord(TypedDict):
-    """A state to keep. `id` counts the checkpoints of the attempt."""
+    """State to store. `id` counts the checkpoints of the attempt."""
 
     id: Annotated[int, Meta(ge=0, le=2**31 - 1)]
     sync: bool
-    """The experiment waits until it is stored."""
+    """True if the experiment waits until it is stored."""
     state: dict[str, Any]
 
 
@@ -141,7 +141,7 @@ _line_decoder = msgspec.json.Decoder(tuple[float, int, str, str, dict[str, Any] 
 _result_decoder = msgspec.json.Decoder(tuple[float, str, str, int | None, Any])
 _text_decoder = msgspec.json.Decoder(tuple[float, str, str, str])
 _ESCAPED_NUL = rb"\u0000"
-"""The only way in which JSON can hold a NUL."""
+"""Form of NUL in JSON. There is no other."""
 _LEVELS = frozenset(Level.values)
 _SOURCES = frozenset(Source.values)
 _TEXT_SOURCES = frozenset({Source.STDOUT.value, Source.STDERR.value})
@@ -149,33 +149,33 @@ WRITER_MAX_CHARS = 64
 
 
 def encode(kind: int, payload: Any) -> bytes:
-    """One whole record, without its newline: the kind's letter and the JSON of `payload`. Raises TypeError if it has
-    none.
+    """Encode a whole record, without its newline: the letter of its kind and the JSON of `payload`. Raises TypeError if
+    that has no JSON form.
     """
     return bytes((kind,)) + _encoder.encode(payload)
 
 
 def text(record: bytes) -> Text:
-    """The Text that a T record is. Raises ValueError for what is none."""
-    found = Text(*_text_decoder.decode(record[1:]))
-    if found.source not in _TEXT_SOURCES or len(found.writer) > WRITER_MAX_CHARS or not math.isfinite(found.time):
+    """Decode a T record. Raises ValueError if it is invalid."""
+    decoded = Text(*_text_decoder.decode(record[1:]))
+    if decoded.source not in _TEXT_SOURCES or len(decoded.writer) > WRITER_MAX_CHARS or not math.isfinite(decoded.time):
         raise ValueError("no text of a standard stream")
-    return found
+    return decoded
 
 
 def entry(key: AttemptKey, seq: int, record: bytes) -> bytes:
-    """A buffer entry from an L or R record as it came through the pipe."""
+    """Make a buffer entry from an L or R record."""
     return b"%d:%d:%s" % (key.number, seq, record[1:])
 
 
 def position(value: bytes) -> tuple[int, int]:
-    """(attempt, seq) of a buffer entry. Raises ValueError for what is not an entry."""
+    """Return (attempt, seq) of a buffer entry. Raises ValueError if it is invalid."""
     attempt, seq, _ = value.split(b":", 2)
     return int(attempt), int(seq)
 
 
 def decode_line(value: bytes) -> Line:
-    """A line from a buffer entry whose `position` is readable. NUL is shown as ␀, which every database takes."""
+    """Decode a line from a buffer entry with a readable `position`. NUL becomes ␀, which all databases accept."""
     attempt, seq, body = value.split(b":", 2)
     try:
         time, level, source, message, metadata = _line_decoder.decode(body)
@@ -190,9 +190,7 @@ def decode_line(value: bytes) -> Line:
 
 
 def decode_result(value: bytes) -> ResultRecord:
-    """A result from a buffer entry whose `position` is readable; an unreadable one is kept under the key
-    `unreadable`.
-    """
+    """Decode a result from a buffer entry with a readable `position`. An unreadable one gets the key `unreadable`."""
     attempt, seq, body = value.split(b":", 2)
     try:
         time, kind, key, step, content = _result_decoder.decode(body)
@@ -219,13 +217,13 @@ def decode_result(value: bytes) -> ResultRecord:
 
 
 def unreadable(attempt: int, seq: int, body: bytes, why: str) -> Line:
-    """The line that stands for one that cannot be read."""
+    """Return the line that replaces an unreadable one."""
     text = body[:1000].decode(errors="replace").replace("\0", "␀")
     return Line(attempt, seq, clock(), Level.WARNING, Source.SYSTEM, f"unreadable record ({why}): {text}", None)
 
 
 def check_depth(value: Any, body: bytes) -> None:
-    """Refuse a value, whose JSON is part of `body`, that is nested more than DEPTH_MAX deep. Raises ValueError."""
+    """Raise ValueError if a value is nested more than DEPTH_MAX deep. Its JSON is part of `body`."""
     if body.count(b"[") + body.count(b"{") <= DEPTH_MAX:
         return
     depth, containers = 0, [value] if isinstance(value, (dict, list)) else []
@@ -238,12 +236,12 @@ def check_depth(value: Any, body: bytes) -> None:
 
 
 def plain(text: str, max_chars: int = 1000) -> str:
-    """The beginning of `text`, in characters that no database refuses."""
+    """Return the beginning of `text`, in characters that every database accepts."""
     return text[:max_chars].encode("utf-8", "backslashreplace").decode().replace("\0", "␀")
 
 
 def without_nul(value: Any) -> Any:
-    """`value` with NUL in its strings shown as ␀: PostgreSQL's text and jsonb refuse NUL."""
+    """Replace NUL in the strings of `value` by ␀: PostgreSQL's text and jsonb refuse NUL."""
     if isinstance(value, str):
         return value.replace("\0", "␀") if "\0" in value else value
     if isinstance(value, dict):

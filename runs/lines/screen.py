@@ -1,7 +1,7 @@
-"""The rows that cursor movements can still change, as a small terminal. Pure; bounded in rows and characters.
+"""Small terminal: the rows that cursor movements can still change. Pure; bounded in rows and characters.
 
-Only what moves the cursor or erases is carried out; colours stay in the text. Movements above the first row add blank
-rows, whose former text has become lines already. A character counts as one column, whatever its width.
+It interprets controls that move the cursor or erase; colours stay in the text. Movements above the first row add blank
+rows, since their former text has become lines already. Each character counts as one column.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 _CSI = r"\x1b\[[0-9;?]*[A-HJKSTfhlsu]"
 CONTROL = re.compile(rf"[\r\x08]|{_CSI}|\x1b[78]")
-"""What a terminal carries out instead of showing it, apart from newlines and colours."""
+"""Controls of a terminal, except newlines and colours."""
 TOKENS = re.compile(rf"(\r|\x08|{_CSI}|\x1b[78])")
 INCOMPLETE = re.compile(r"\x1b(?:\[[0-9;?]{0,30})?\Z")
-"""The beginning of an escape sequence at the end of a text."""
+"""Beginning of an escape sequence at the end of a text."""
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 _CELL = re.compile(r"(?:\x1b\[[0-9;:]*m)*(?:[^\x1b]|\x1b(?!\[[0-9;:]*m))|(?:\x1b\[[0-9;:]*m)+\Z", re.DOTALL)
 _PARTS_MAX = 1024
@@ -22,22 +22,22 @@ _COLOUR_MAX_CHARS = 100
 
 
 def width_of(text: str) -> int:
-    """Columns of `text`, without its colours."""
+    """Count the columns of `text`, without its colours."""
     return len(_COLOUR.sub("", text)) if "\x1b" in text else len(text)
 
 
 def is_blank(text: str) -> bool:
-    """Whether a terminal shows nothing of `text`."""
+    """Return whether `text` is blank on a terminal."""
     return not (_COLOUR.sub("", text) if "\x1b" in text else text).strip()
 
 
 def ends_state(control: str) -> bool:
-    """Whether what a screen shows before this control is complete: a return, or a movement to another row."""
+    """Return whether a control ends a state of the screen: a carriage return, or a movement to another row."""
     return control == "\r" or (len(control) > 1 and control[-1] in "ABEFHf")
 
 
 def overlay(text: str, column: int, new: str) -> str:
-    """`text` with `new` written over it from `column` on; colours go with the character that follows them."""
+    """Write `new` over `text` from `column` on. Colours belong to the character after them."""
     if "\x1b" not in text and "\x1b" not in new:
         return text[:column] + new + text[column + len(new) :]
     cells = _CELL.findall(text)
@@ -46,19 +46,19 @@ def overlay(text: str, column: int, new: str) -> str:
 
 @dataclass(slots=True)
 class Row:
-    """One row: its text, and the line that was made of it last."""
+    """Row with its text, and the last line that was made of it."""
 
     max_chars: int
     is_redrawn: bool = False
-    """Something of it was written over or erased."""
+    """True if text of it was overwritten or erased."""
     is_changed: bool = False
-    """Since `line` was taken."""
+    """True if it has changed since its last line."""
     shown: str | None = None
     parts: list[str] = field(default_factory=list)
     chars: int = 0
     width: int = 0
     dropped: int = 0
-    """Bytes beyond `max_chars`, which are counted and not kept."""
+    """Number of bytes beyond `max_chars`, which are not kept."""
 
     @property
     def text(self) -> str:
@@ -100,7 +100,7 @@ class Row:
 
 
 class Screen:
-    """Rows and a cursor. Operations add the lines that are complete to `lines`, as rows."""
+    """Rows and a cursor. Operations return the rows that are complete."""
 
     def __init__(self, *, max_chars: int, max_rows: int) -> None:
         self._max_chars, self._max_rows = max_chars, max_rows
@@ -114,7 +114,7 @@ class Screen:
 
     @property
     def is_fresh(self) -> bool:
-        """Nothing but an empty row."""
+        """True if it has nothing but an empty row."""
         return len(self.rows) == 1 and not self.rows[0].width and not self.rows[0].chars
 
     @property
@@ -123,11 +123,11 @@ class Screen:
 
     @property
     def is_growing(self) -> bool:
-        """Whether text was only appended to it."""
+        """True if text was only appended."""
         return not any(row.is_redrawn for row in self.rows)
 
     def write(self, text: str) -> list[Row]:
-        """Write text without controls at the cursor; returns rows that had to go."""
+        """Write text without controls at the cursor. Return the rows that were dropped to make room."""
         row = self.rows[self._at]
         text, self._colour = self._colour + text, ""
         if self._column < row.width and not width_of(text):
@@ -140,7 +140,7 @@ class Screen:
         return self._make_room() if self.chars > self._max_chars else []
 
     def newline(self) -> list[Row]:
-        """Go to the next row; returns all rows if that was the last one, which are complete then."""
+        """Move to the next row. After the last one, return all rows, which are complete."""
         if self._at + 1 < len(self.rows):
             self._at, self._column = self._at + 1, 0
             return []
@@ -149,7 +149,7 @@ class Screen:
         return rows
 
     def control(self, control: str) -> None:
-        """Carry out what CONTROL matches; what is neither a movement nor an erasure is dropped."""
+        """Execute a control that CONTROL matches. Those that neither move nor erase are ignored."""
         if control == "\r":
             self._column = 0
         elif control == "\b":
@@ -209,14 +209,14 @@ class Screen:
         self.chars = sum(row.chars for row in self.rows)
 
     def _make_room(self) -> list[Row]:
-        """Let the first rows go until the text fits again, but not the one at the cursor."""
-        gone: list[Row] = []
+        """Drop the first rows until the text fits again, but not the one at the cursor."""
+        dropped: list[Row] = []
         while self.chars > self._max_chars and self._at > 0:
-            gone.append(self.rows.pop(0))
+            dropped.append(self.rows.pop(0))
             self._at -= 1
-            self.chars -= gone[-1].chars
+            self.chars -= dropped[-1].chars
         if self.chars > self._max_chars and len(self.rows) > 1:
-            gone += self.rows[1:]
+            dropped += self.rows[1:]
             self.rows = self.rows[:1]
             self._count()
-        return gone
+        return dropped

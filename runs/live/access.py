@@ -1,4 +1,4 @@
-"""Who may watch a run, asked once when a stream opens. Blocks: call it on the hub's thread."""
+"""Permission to watch a run, checked when a stream opens. Blocks: call it in a thread."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Answer(Enum):
 
 
 def may_watch(cookies: str, run_id: int) -> Answer:
-    """By the session of the request's cookies, as the admin asks it: active staff with the permission to view runs."""
+    """Check the session of the request's cookies as the admin does: active staff with the permission to view runs."""
     user = _user(cookies)
     if not (user.is_active and user.is_staff and (user.has_perm("runs.view_run") or user.has_perm("runs.change_run"))):
         return Answer.MAY_NOT
@@ -35,4 +35,4 @@ def _user(cookies: str) -> Any:
         parsed = SimpleCookie()
     morsel = parsed.get(settings.SESSION_COOKIE_NAME)
     store = import_module(settings.SESSION_ENGINE).SessionStore(morsel.value if morsel else None)
-    return get_user(SimpleNamespace(session=store))  # type: ignore[arg-type]  # it looks at the session only
+    return get_user(SimpleNamespace(session=store))  # type: ignore[arg-type]  # it reads the session only

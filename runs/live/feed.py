@@ -1,4 +1,4 @@
-"""What is new of one watched run, found once for all who watch it."""
+"""New lines, results and state of one watched run, read once for all its streams."""
 
 from __future__ import annotations
 
@@ -23,64 +23,64 @@ from runs.live.threads import in_thread
 from runs.live.track import KEPT, Track
 
 CHUNK = KEPT // 2
-"""Records read at once."""
+"""Maximum number of records per read."""
 PACE_S = 0.05
-"""News of a run are gathered for so long, and longer the more streams there are to be told."""
+"""Pause between two reads of a run; PACE_PER_STREAM_S more for each of its streams."""
 PACE_PER_STREAM_S = 0.0005
 WORDS_EVERY_S = 0.9
-"""How long it runs, and the like, is told so often, and less often the more streams there are."""
+"""Texts that only count time are sent this often; WORDS_PER_STREAM_S later for each stream of the run."""
 WORDS_PER_STREAM_S = 0.01
 
 log = logging.getLogger(__name__)
 
 
 def result_data(result: ResultRecord) -> str:
-    """`[key, kind, step, time, number]`; a result that is no metric is told without its value."""
+    """Encode a result as `[key, kind, step, time, number]`. A result that is not a metric is sent without its value."""
     return json.dumps([result.key, result.kind, result.step, result.time, result.number])
 
 
 class Feed:
-    """Lives while somebody watches. `version` grows, and all `bells` ring, whenever there is something new."""
+    """Exists while the run is watched. On any change `version` grows, and all `bells` are set."""
 
     def __init__(self, run_id: int, client: Any) -> None:
         self.run_id, self._client = run_id, client
         self.bells: set[asyncio.Event] = set()
-        """One of each stream."""
+        """Events to set, one for each stream."""
         self.version = 0
         self.snapshot: Snapshot | None = None
         self.state: Snapshot | None = None
-        """The one that is told: words that only count up are not told at each look."""
-        self._told_at = 0.0
-        self.gone = False
+        """Snapshot that streams send: texts that only count time do not change with every poll."""
+        self._changed_at = 0.0
+        self.is_deleted = False
         self.lines: Track | None = None
         self.results: Track | None = None
         self.cache: dict[Any, bytes] = {}
-        """Events that were written for one stream and are the same for others; emptied when something is new."""
+        """Encoded events that are the same for several streams; cleared on any change."""
         self._kicked = asyncio.Event()
 
     def kick(self) -> None:
-        """There may be something new."""
+        """Request a read: there may be new records."""
         self._kicked.set()
 
-    def look(self, snapshot: Snapshot | None) -> None:
-        """Take what the poll has found; None: there is no such run any more."""
+    def update(self, snapshot: Snapshot | None) -> None:
+        """Take the snapshot of a poll; None if the run was deleted."""
         now = time.monotonic()
         if snapshot is None:
-            self.gone = True
+            self.is_deleted = True
         else:
             if self.lines is None or self.results is None:
                 self.lines = Track(snapshot.lines, records.decode_line, line_html)
                 self.results = Track(snapshot.results, records.decode_result, result_data)
             words_only = self.snapshot is not None and self.snapshot.token == snapshot.token and not snapshot.final
             self.snapshot = snapshot
-            if words_only and now - self._told_at < WORDS_EVERY_S + WORDS_PER_STREAM_S * len(self.bells):
+            if words_only and now - self._changed_at < WORDS_EVERY_S + WORDS_PER_STREAM_S * len(self.bells):
                 self.kick()
                 return
-        self.state, self._told_at = self.snapshot, now
-        self.tell()
+        self.state, self._changed_at = self.snapshot, now
+        self.announce()
         self.kick()
 
-    def tell(self) -> None:
+    def announce(self) -> None:
         self.cache.clear()
         self.version += 1
         for bell in self.bells:
@@ -89,22 +89,22 @@ class Feed:
     @property
     def is_complete(self) -> bool:
         tracks = (self.lines, self.results)
-        return self.gone or bool(self.snapshot and self.snapshot.final and all(t and t.complete for t in tracks))
+        return self.is_deleted or bool(self.snapshot and self.snapshot.final and all(t and t.complete for t in tracks))
 
     async def run(self) -> None:
-        """Go on until cancelled."""
+        """Read new records until cancelled."""
         while True:
             await self._kicked.wait()
             self._kicked.clear()
             try:
                 if await self.advance():
-                    self.tell()
+                    self.announce()
             except (redis.RedisError, OSError, DatabaseError) as error:
-                log.debug("the feed of run %s looks again later: %s", self.run_id, error)
+                log.debug("the feed of run %s is read again later: %s", self.run_id, error)
             await asyncio.sleep(PACE_S + PACE_PER_STREAM_S * len(self.bells))
 
     async def advance(self) -> bool:
-        """Take one chunk of each; whether there was something."""
+        """Read one chunk of lines and of results. Returns whether there were any."""
         if self.lines is None or self.results is None or self.snapshot is None:
             return False
         moved = await self._advance(self.lines, Stream.LINES, self.snapshot.lines, reading.Follower)
@@ -121,17 +121,17 @@ class Feed:
         taken = track.take_buffered(entries)
         final = self.snapshot is not None and self.snapshot.final
         if not taken and (entries or final or any(seq > track.seen.get(n, 0) for n, seq in stored.items())):
-            found, seen, complete = await in_thread(read_stored, reader, self.run_id, track.seen, CHUNK)
-            track.take_stored(found, seen)
+            stored_records, seen, complete = await in_thread(read_stored, reader, self.run_id, track.seen, CHUNK)
+            track.take_stored(stored_records, seen)
             track.complete = complete
-            taken = len(found)
+            taken = len(stored_records)
         if taken >= CHUNK:
             self.kick()
         return track.end > before or track.complete != was_complete
 
 
 def read_stored(reader: Callable[..., Any], run_id: int, seen: Seen, limit: int) -> tuple[list[Any], Seen, bool]:
-    """Blocks. Records after `seen`, up to where that is everything, and whether nothing will come any more."""
+    """Return records after `seen`, the seqs up to which they are complete, and whether they are the last. Blocks."""
     follower: following.Reading[Any] = reader(run_id, seen=seen)
-    found, complete = follower.advance(limit)
-    return found, follower.seen, complete
+    stored, complete = follower.advance(limit)
+    return stored, follower.seen, complete

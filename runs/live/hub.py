@@ -1,4 +1,4 @@
-"""One subscription to Redis and one look at the database, for all streams of this process."""
+"""One Redis subscription and one database poll for all streams of this process."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from runs.conf import runs_settings
 from runs.lines.buffer import keys
 from runs.lines.buffer.client import TIMEOUT_S
 from runs.live.feed import Feed
-from runs.live.snapshot import look
+from runs.live.snapshot import read_snapshots
 from runs.live.threads import in_thread
 
 AGAIN_S = 1.0
-"""After a lost connection to Redis."""
+"""Pause before the next attempt to connect to Redis."""
 SILENCE_S = 10.0
+"""A ping is sent after this long without a message; the second one without an answer ends the subscription."""
 
 log = logging.getLogger(__name__)
 
 
 class Hub:
-    """Belongs to one event loop; nothing of it runs while nobody watches."""
+    """Belongs to one event loop. Does nothing while no page is open."""
 
     def __init__(self) -> None:
         self._feeds: dict[int, tuple[Feed, asyncio.Task[None]]] = {}
@@ -45,7 +46,7 @@ class Hub:
 
     @asynccontextmanager
     async def watched(self, run_id: int, bell: asyncio.Event) -> AsyncIterator[Feed]:
-        """The feed of a run, for as long as the block lasts; `bell` rings at whatever is new."""
+        """Yield the feed of a run; `bell` is set on any change of it."""
         feed = await self._join(run_id)
         feed.bells.add(bell)
         try:
@@ -96,40 +97,40 @@ class Hub:
         self._workers = [asyncio.create_task(self._poll()), asyncio.create_task(self._listen())]
 
     async def _poll(self) -> None:
-        """Look at all watched runs, again and again."""
+        """Read snapshots of all watched runs periodically."""
         while True:
             if not self._feeds:
                 await self._woken.wait()
-            self._woken.clear()  # before it looks: who joins from now on wakes it again
+            self._woken.clear()  # before the read: a stream that joins from now on wakes it again
             watched = {run_id: feed for run_id, (feed, _) in self._feeds.items() if not feed.is_complete}
             try:
-                found = await in_thread(look, list(watched)) if watched else {}
+                snapshots = await in_thread(read_snapshots, list(watched)) if watched else {}
                 for run_id, feed in watched.items():
-                    feed.look(found.get(run_id))
+                    feed.update(snapshots.get(run_id))
             except DatabaseError as error:
                 log.info("open pages wait for the database: %s", str(error).strip())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), runs_settings().stream_poll_s)
 
     async def _listen(self) -> None:
-        """Hear what was pushed. What is missed while Redis is away, the poll finds in the database."""
+        """Receive notices of new records. The poll replaces notices that are missed while Redis does not answer."""
         level = logging.WARNING
         while True:
             try:
-                await self._hear()
+                await self._receive()
             except (redis.RedisError, OSError) as error:
                 level = logging.WARNING if self._pubsub is not None else level
                 log.log(level, "open pages are served from the database until Redis is back: %s", error)
-                level = logging.DEBUG  # once for each time that it is away
+                level = logging.DEBUG  # once per outage
             finally:
                 self._pubsub = None
             await asyncio.sleep(AGAIN_S)
 
-    async def _hear(self) -> None:
+    async def _receive(self) -> None:
         silent = 0
         async with self._client.pubsub() as pubsub:
-            await pubsub.subscribe(keys.NOTICES)  # so that there is always something to listen to
-            self._pubsub = pubsub  # from here on, who joins subscribes himself
+            await pubsub.subscribe(keys.NOTICES)  # so that there is always a subscription
+            self._pubsub = pubsub  # from now on `_join` subscribes
             if self._by_channel:
                 await pubsub.subscribe(*self._by_channel)
             while silent < 2:

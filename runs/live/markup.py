@@ -1,4 +1,4 @@
-"""A line as HTML. Lines are data: whatever is in one comes out as text, its colours as classes, never as markup."""
+"""Render a line as HTML. Lines are data: their content becomes text, their colours become classes, never markup."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runs.lines.records import Line
 from runs.states import Source
 
 SHOWN_CHARS = 4_000
-"""A longer message is cut on the page and linked in full."""
+"""Longer messages are cut, with a link to the whole message."""
 METADATA_CHARS = 200
 """Longer metadata is folded."""
 _SGR = re.compile(r"\x1b\[([0-9;:]*)m")
@@ -21,7 +21,7 @@ _UNDO = {22: {"bold", "dim"}, 23: {"italic"}, 24: {"under"}, 27: {"inverse"}, 29
 
 
 def line_html(line: Line, search: str = "") -> str:
-    """The list item of one line, escaped, with the matches of `search` marked."""
+    """Render one line as a list item, escaped, with matches of `search` marked."""
     place = f"{line.attempt}.{line.seq}"
     level = escape(formatting.level_name(line.level))
     moment = datetime.fromtimestamp(line.time, UTC).isoformat()
@@ -41,7 +41,7 @@ def line_html(line: Line, search: str = "") -> str:
 
 
 def coloured(text: str, search: str = "") -> str:
-    """`text` escaped, its terminal colours as spans; any other control character is made visible."""
+    """Escape `text`, turn terminal colours into spans, and make other control characters visible."""
     if "\x1b" not in text:
         return _marked(formatting.printable(text), search)
     pieces = _SGR.split(text)
@@ -57,7 +57,7 @@ def coloured(text: str, search: str = "") -> str:
 
 
 def _marked(text: str, search: str) -> str:
-    """`text` escaped, with each match of `search` in a <mark>."""
+    """Escape `text`, with each match of `search` in a <mark>."""
     if not search:
         return escape(text)
     pieces = re.split(f"({re.escape(formatting.printable(search))})", text, flags=re.IGNORECASE)
@@ -66,26 +66,26 @@ def _marked(text: str, search: str) -> str:
 
 
 def _after(classes: set[str], codes: str) -> set[str]:
-    """The classes in force after a colour sequence. Colours beyond the sixteen are shown as the nearest of these."""
+    """Return the classes after a colour sequence. Colours beyond the sixteen are mapped to the nearest of these."""
     numbers = [int(code[:4] or 0) for code in re.split("[;:]", codes)]
-    known = set(classes)
+    styles = set(classes)
     while numbers:
         code = numbers.pop(0)
         if code == 0:
-            known = set()
+            styles = set()
         elif code in _STYLES:
-            known.add(f"ansi-{_STYLES[code]}")
+            styles.add(f"ansi-{_STYLES[code]}")
         elif code in _UNDO:
-            known -= {f"ansi-{name}" for name in _UNDO[code]}
+            styles -= {f"ansi-{name}" for name in _UNDO[code]}
         elif code in (38, 48):
-            known = _with(known, "fg" if code == 38 else "bg", _nearest(numbers))
+            styles = _with(styles, "fg" if code == 38 else "bg", _nearest(numbers))
         elif code in (39, 49):
-            known = _with(known, "fg" if code == 39 else "bg", None)
+            styles = _with(styles, "fg" if code == 39 else "bg", None)
         elif 30 <= code <= 37 or 90 <= code <= 97:
-            known = _with(known, "fg", code % 10 + (8 if code >= 90 else 0))
+            styles = _with(styles, "fg", code % 10 + (8 if code >= 90 else 0))
         elif 40 <= code <= 47 or 100 <= code <= 107:
-            known = _with(known, "bg", code % 10 + (8 if code >= 100 else 0))
-    return known
+            styles = _with(styles, "bg", code % 10 + (8 if code >= 100 else 0))
+    return styles
 
 
 def _with(classes: set[str], ground: str, colour: int | None) -> set[str]:
@@ -94,7 +94,7 @@ def _with(classes: set[str], ground: str, colour: int | None) -> set[str]:
 
 
 def _nearest(numbers: list[int]) -> int | None:
-    """Takes what follows 38 or 48: `5;n` of 256 colours, or `2;r;g;b`."""
+    """Consume the numbers after 38 or 48: `5;n` of 256 colours, or `2;r;g;b`."""
     kind = numbers.pop(0) if numbers else None
     if kind == 5 and numbers:
         number = numbers.pop(0)

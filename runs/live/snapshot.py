@@ -37,7 +37,7 @@ class Snapshot:
     """Attempt → the same for results."""
 
 
-def look(run_ids: Collection[int]) -> dict[int, Snapshot]:
+def read_snapshots(run_ids: Collection[int]) -> dict[int, Snapshot]:
     """Read the state of those runs that exist, by id."""
     attempts: dict[int, list[Attempt]] = defaultdict(list)
     for attempt in Attempt.objects.filter(run_id__in=run_ids).defer("traceback", "provenance", "certificate"):

@@ -1,7 +1,7 @@
-"""The stream of events of one open page (server-sent events): an ASGI application.
+"""Stream of events of one open page (server-sent events): an ASGI application.
 
-Events: `lines` and `points` (each with an id that says everything the page has been told, `1:500/1:12`: lines and
-results by attempt), `state`, `end`. A page that comes back with the last id is told what it has missed, once.
+Events: `lines`, `points`, `state`, `end`. The id of `lines` and `points` holds everything that the page has received,
+lines and results by attempt: `1:500/1:12`. A page that reconnects with its last id receives what it missed, once.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from runs.live.track import Item
 from runs.states import Source
 
 BATCH = 500
-"""Records of one event."""
+"""Maximum number of records of one event."""
 KEEP_ALIVE_S = 15.0
-"""A comment is sent after so much silence, so that proxies and pages know that the connection lives."""
+"""A comment is sent after this long without events, so that proxies and pages keep the connection."""
 RECONNECT_MS = 1000
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -50,13 +50,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Cursor:
-    """What one page has been told."""
+    """Position of one page in the lines and results, and its filter."""
 
     wanted: Wanted
     lines: Seen = field(default_factory=dict)
     results: Seen = field(default_factory=dict)
     places: dict[str, int] = field(default_factory=dict)
-    """Track → `end` of it, for a page that is up to date."""
+    """Track → its `end`, for a page that is up to date."""
     state: str = ""
 
     @property
@@ -79,40 +79,41 @@ class Streams:
         if scope["method"] != "GET" or not 0 < run_id < 2**63:
             return await _refuse(404, "There is no such stream.", scope, receive, send)
         if self._hub.streams >= runs_settings().streams_max:
-            return await _refuse(503, "Too many pages are open; this one asks again.", scope, receive, send)
+            return await _refuse(503, "Too many pages are open. This page tries again.", scope, receive, send)
         try:
             answer = await in_thread(may_watch, headers.get("cookie", ""), run_id)
         except DatabaseError:
-            return await _refuse(503, "The database is away.", scope, receive, send)
+            return await _refuse(503, "The database does not respond.", scope, receive, send)
         if answer != Answer.MAY:
             return await _refuse(answer.value, "You may not watch this run.", scope, receive, send)
         await self._stream(run_id, cursor, receive, send)
         return None
 
     async def _stream(self, run_id: int, cursor: Cursor, receive: Receive, send: Send) -> None:
-        """Send until the run is told to its end, the page is gone, or the stream has lived its time: whoever comes back
-        is asked anew whether he may."""
+        """Send events until the run has ended, the page is closed, or `stream_life_s` is over. The permission is
+        checked again when the page reconnects.
+        """
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
         bell = asyncio.Event()
-        gone = asyncio.create_task(_gone(receive, bell))
+        closed = asyncio.create_task(_wait_for_close(receive, bell))
         try:
             async with asyncio.timeout(runs_settings().stream_life_s * random.uniform(0.8, 1.2)):  # noqa: S311  # spread
                 async with self._hub.watched(run_id, bell) as feed:
                     await _send(send, f"retry: {RECONNECT_MS}\n\n".encode())
-                    async for told in events(feed, cursor, bell, gone):
-                        await _send(send, told)
+                    async for event in events(feed, cursor, bell, closed):
+                        await _send(send, event)
         except TimeoutError:
             pass
         finally:
-            is_gone = gone.done()
-            gone.cancel()
-        if not is_gone:
+            is_closed = closed.done()
+            closed.cancel()
+        if not is_closed:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def events(feed: Feed, cursor: Cursor, bell: asyncio.Event, gone: asyncio.Task[None]) -> AsyncIterator[bytes]:
-    """Everything after the cursor, as it comes, until the run is told to its end or the page is gone."""
-    while not gone.done():
+async def events(feed: Feed, cursor: Cursor, bell: asyncio.Event, closed: asyncio.Task[None]) -> AsyncIterator[bytes]:
+    """Yield everything after the cursor as it arrives, until the run has ended or the page is closed."""
+    while not closed.done():
         bell.clear()
         complete, version = feed.is_complete, feed.version
         news = [event for name in ("lines", "points") if (event := await _news(feed, cursor, name))]
@@ -139,7 +140,7 @@ async def _rung(bell: asyncio.Event) -> bool:
 
 
 async def _news(feed: Feed, cursor: Cursor, name: str) -> bytes:
-    """The next event of one kind, empty if there is nothing new."""
+    """Return the next event of one kind; empty if there is nothing new."""
     track = feed.lines if name == "lines" else feed.results
     if track is None:
         return b""
@@ -166,21 +167,21 @@ async def _news(feed: Feed, cursor: Cursor, name: str) -> bytes:
 
 
 async def _from_database(feed: Feed, cursor: Cursor, name: str, seen: Seen) -> bytes:
-    """For a page that is far behind."""
+    """Return the next event from the database, for a page that is far behind."""
     reader = reading.Follower if name == "lines" else curves.Follower
     try:
-        found, upto, _ = await in_thread(read_stored, reader, feed.run_id, seen, BATCH)
+        records, upto, _ = await in_thread(read_stored, reader, feed.run_id, seen, BATCH)
     except DatabaseError:
         return b""
-    if not found and upto == seen:
+    if not records and upto == seen:
         return b""
     seen.update(upto)
     present = line_html if name == "lines" else result_data
-    return _event(cursor, name, [Item(record, present(record)) for record in found])
+    return _event(cursor, name, [Item(record, present(record)) for record in records])
 
 
 def _event(cursor: Cursor, name: str, items: list[Item]) -> bytes:
-    """One event; where no line is wanted, only the id moves on."""
+    """Encode one event. Without matching lines it carries only the id."""
     if name == "lines":
         text = cursor.wanted.text
         matching = [item for item in items if cursor.wanted.takes(item.record)]
@@ -194,22 +195,22 @@ def event_of(name: str, data: str, event_id: str = "") -> bytes:
 
 
 def read_cursor(query: str, last_event_id: str) -> Cursor:
-    """From where a page wants to go on. Raises ValueError."""
-    asked = {name: values[-1] for name, values in parse_qs(query).items()}
-    text, _, results = (last_event_id or asked.get("at", "")).partition("/")
-    source = asked.get("source", "")
+    """Parse the position and the filter of a page. Raises ValueError."""
+    parameters = {name: values[-1] for name, values in parse_qs(query).items()}
+    text, _, results = (last_event_id or parameters.get("at", "")).partition("/")
+    source = parameters.get("source", "")
     return Cursor(
         wanted=Wanted(
-            level=formatting.level_of(asked["level"]) if asked.get("level") else 0,
+            level=formatting.level_of(parameters["level"]) if parameters.get("level") else 0,
             source=source if source in Source.values else "",
-            text=asked.get("text", "")[:200],
+            text=parameters.get("text", "")[:200],
         ),
         lines=following.read(text),
         results=following.read(results),
     )
 
 
-async def _gone(receive: Receive, bell: asyncio.Event) -> None:
+async def _wait_for_close(receive: Receive, bell: asyncio.Event) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     bell.set()

@@ -1,4 +1,4 @@
-"""The few threads on which streams meet the database, and so the few connections."""
+"""Threads in which streams query the database. Their number bounds the number of connections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="live")
 
 
 async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
-    """Call it on one of the threads; connections that have broken or are too old are replaced."""
+    """Call a function in one of the threads. Broken and old connections are replaced."""
     return await asyncio.get_running_loop().run_in_executor(_pool, _call, function, *arguments)
 
 

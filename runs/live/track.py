@@ -1,4 +1,4 @@
-"""The newest lines, or results, of one watched run: shared by all its streams, bounded, in order. Pure."""
+"""Newest lines or results of one watched run, shared by all its streams: bounded and in order. Pure."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from runs.lines.following import Seen
 from runs.lines.records import position
 
 KEPT = 2_000
-"""Records kept for streams that are up to date; who is further behind reads the database."""
+"""Number of records kept for streams that are up to date. Streams further behind read the database."""
 
 
 class Item(NamedTuple):
     record: Any
     data: str
-    """As it goes into an event."""
+    """Record as encoded for an event."""
 
 
 class Track:
-    """Takes records in the order of each attempt, never passing a gap, never twice."""
+    """Takes the records of each attempt in order, without gaps and without duplicates."""
 
     def __init__(self, seen: Seen, decode: Callable[[bytes], Any], present: Callable[[Any], str]) -> None:
         self.seen = dict(seen)
@@ -30,10 +30,10 @@ class Track:
         self._kept: deque[Item] = deque()
         self._decode, self._present = decode, present
         self.end = 0
-        """Counts the items ever taken: the place after the newest one."""
+        """Number of items taken so far: the place after the newest one."""
 
     def take_buffered(self, entries: Iterable[bytes]) -> int:
-        """Those entries that follow what is known. Returns how many those were."""
+        """Take those entries that continue the sequence of their attempt. Returns their number."""
         before = self.end
         for entry in entries:
             attempt, seq = position(entry)
@@ -42,7 +42,7 @@ class Track:
         return self.end - before
 
     def take_stored(self, records: Iterable[Any], seen: Seen) -> None:
-        """What the database gave; `seen` is up to where that is everything."""
+        """Take records from the database, which are complete up to `seen`."""
         for record in records:
             if record.seq > self.seen.get(record.attempt, 0):
                 self._add(record)
@@ -58,13 +58,13 @@ class Track:
             self._floor[oldest.attempt] = max(oldest.seq, self._floor.get(oldest.attempt, 0))
 
     def has_after(self, seen: Seen) -> bool:
-        """Whether everything after `seen` is kept here."""
+        """Return whether everything after `seen` is kept here."""
         return all(seen.get(attempt, 0) >= seq for attempt, seq in self._floor.items())
 
     def after(self, seen: Seen) -> list[Item]:
         return [item for item in self._kept if item.record.seq > seen.get(item.record.attempt, 0)]
 
     def since(self, place: int) -> list[Item] | None:
-        """What came after `end` was `place`; None if not all of it is kept."""
+        """Return the items after `place`, an earlier `end`; None if not all of them are kept."""
         first = self.end - len(self._kept)
         return None if place < first else list(islice(self._kept, place - first, None))

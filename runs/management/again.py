@@ -1,4 +1,4 @@
-"""The base of `retry_run` and `rerun_run`, which launch a finished run again."""
+"""Base of `retry_run` and `rerun_run`, which launch a finished run again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runs.models import Run
 
 
 class AgainCommand(RunsCommand):
-    """A command that launches a finished run again. Subclasses implement `again`."""
+    """Command that launches a finished run again. Subclasses implement `again`."""
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("run", metavar="ID", type=int, help="a finished run")

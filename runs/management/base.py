@@ -1,4 +1,4 @@
-"""The base of all commands: exit codes, error messages, output.
+"""Base of all commands: exit codes, error messages, output.
 
 Exit codes: 0 done (or the run completed), 1 failed, 2 wrong usage, 3 the run was cancelled, 130 interrupted. Errors go
 to stderr in a sentence; stdout holds the answer only. A closed pipe (`| head`) ends a command quietly.
@@ -45,9 +45,9 @@ class _Formatter(RawDescriptionHelpFormatter, DjangoHelpFormatter):
 
 
 class RunsCommand(BaseCommand):
-    """A command that returns an exit code. Subclasses implement `answer`, and set `help` and `examples`."""
+    """Command that returns an exit code. Subclasses implement `answer`, and set `help` and `examples`."""
 
-    requires_system_checks: list[str] = []  # a broken experiment must not keep people from looking at runs
+    requires_system_checks: list[str] = []  # commands must work although an experiment is broken
     examples = ""
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
@@ -69,7 +69,7 @@ class RunsCommand(BaseCommand):
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Turn errors into a sentence and an exit code."""
         if getattr(self, "_called_from_command_line", False):
-            catalog.use_process()  # an experiment that hangs at its import keeps nobody from launching the others
+            catalog.use_process()  # an experiment that hangs during its import must not block the others
         try:
             return self._translated(*args, **options)
         except CommandError as error:
@@ -121,7 +121,7 @@ def database_trouble(error: DatabaseError) -> str:
     if connection.vendor == "sqlite" and not Path(connection.settings_dict["NAME"]).exists():
         return (
             f"There is no database at {connection.settings_dict['NAME']}. Start everything with `./manage.py up`,"
-            " or set ATHANOR_VAR to the folder of the stack that you mean."
+            " or set ATHANOR_VAR to the folder of another stack."
         )
     return f"The database ({connection.vendor}, see ATHANOR_DATABASE_URL) refused the request: {text}"
 

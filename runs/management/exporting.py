@@ -35,7 +35,7 @@ class NoParquet(Exception):
 
 
 def rows(run_ids: Sequence[int], *, kind: str = "", key: str = "") -> Iterator[dict[str, Any]]:
-    """One mapping (COLUMNS) for each result of the runs, in order, found by the primary key page by page."""
+    """Yield one mapping (COLUMNS) for each result of the runs, in order, read page by page by primary key."""
     for run_id in run_ids:
         results = Result.objects.filter(run_id=run_id).order_by("attempt", "seq")
         results = results.filter(kind=kind) if kind else results
@@ -61,7 +61,7 @@ def row(result: Result) -> dict[str, Any]:
 
 
 def write_json(results: Iterable[dict[str, Any]], out: Writes) -> None:
-    """One array, one result a line."""
+    """Write one array, with one result per line."""
     out.write("[\n")
     pending = ""
     for result in results:
@@ -72,8 +72,9 @@ def write_json(results: Iterable[dict[str, Any]], out: Writes) -> None:
 
 
 def write_csv(results: Iterable[dict[str, Any]], out: Writes) -> None:
-    """CSV as in RFC 4180. Numbers (also nan and inf) and texts are written as such, anything else as JSON; texts go
-    through `formatting.csv_cell`."""
+    """Write CSV as in RFC 4180. Numbers (also nan and inf) and texts are written as such, anything else as JSON;
+    texts go through `formatting.csv_cell`.
+    """
     writer = csv.writer(out, lineterminator="\r\n")  # the writer quotes only characters that end a line
     writer.writerow(COLUMNS)
     for result in results:
@@ -102,7 +103,7 @@ def write_text(results: Iterable[dict[str, Any]], path: Path, form: str) -> None
 
 
 def write_parquet(results: Iterable[dict[str, Any]], sink: Path | BinaryIO) -> None:
-    """Columns as in COLUMNS, but `number` has what a float holds exactly, and `value` the JSON of anything else."""
+    """Write COLUMNS, but `number` has values that a float holds exactly, and `value` the JSON of all others."""
     try:
         import pyarrow as pa  # optional, and slow to import
         import pyarrow.parquet as pq
@@ -127,7 +128,7 @@ def _typed(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _exact_float(value: Any) -> float | None:
-    """A number as a float; None for what is none, or an integer that no float holds exactly."""
+    """Return a number as a float; None for other values, and for integers that no float holds exactly."""
     value = unpack(value)
     if isinstance(value, float):
         return value

@@ -1,4 +1,4 @@
-"""The base of `pause_schedule` and `resume_schedule`."""
+"""Base of `pause_schedule` and `resume_schedule`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runs.schedules import serializers, service
 
 
 class PausingCommand(RunsCommand):
-    """A command that changes schedules. Subclasses set `done` and implement `do`."""
+    """Command that changes schedules. Subclasses set `done` and implement `do`."""
 
     done = ""
 
@@ -22,8 +22,8 @@ class PausingCommand(RunsCommand):
         add_json(parser)
 
     def answer(self, options: dict[str, Any]) -> Exit:
-        found = [service.find(name) for name in options["schedules"]]  # refuse all if one is not there
-        changed = [self.do(schedule.pk, whoami()) for schedule in found]
+        schedules = [service.find(name) for name in options["schedules"]]  # refuse all if one does not exist
+        changed = [self.do(schedule.pk, whoami()) for schedule in schedules]
         if options["json"]:
             self.print_json(serializers.schedule_documents(changed))
         else:

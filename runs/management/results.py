@@ -1,4 +1,4 @@
-"""The results of a run as a few lines of text: a metric by its last, lowest and highest value, not point by point."""
+"""Results of a run as a few lines of text. A metric is shown by its last, lowest and highest value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VALUE_MAX_CHARS = 200
 
 
 def result_lines(run_id: int, total: int) -> Iterator[str]:
-    """One line for each of the first SHOWN_KEYS keys, and where the rest is. `total` is the count of all results."""
+    """Yield a line for each of the first SHOWN_KEYS keys, and say where the rest is. `total` counts all results."""
     results = Result.objects.filter(run_id=run_id)
     keys = list(curves.keys(run_id, limit=SHOWN_KEYS + 1))
     for key in keys[:SHOWN_KEYS]:
@@ -60,6 +60,6 @@ def _step(result: Result) -> str:
 
 
 def shortened(value: Any) -> str:
-    """A value as JSON on one line, cut where it is long."""
+    """Format a value as JSON on one line, cut if it is long."""
     text = formatting.pretty(value, indent=None)
     return text if len(text) <= VALUE_MAX_CHARS else f"{text[: VALUE_MAX_CHARS - 1]}…"

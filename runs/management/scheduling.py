@@ -78,7 +78,7 @@ def add_policies(parser: ArgumentParser) -> None:
 
 def columns(options: dict[str, Any], zone: str) -> dict[str, Any]:
     """Collect the columns of a schedule that were given as options."""
-    said = {
+    given = {
         "description": options["description"],
         "time_zone": options["zone"],
         "jitter_s": options["jitter"],
@@ -91,7 +91,7 @@ def columns(options: dict[str, Any], zone: str) -> dict[str, Any]:
     }
     bounds = {name: options[option] for name, option in (("starts_at", "start"), ("ends_at", "end")) if options[option]}
     return (
-        {name: value for name, value in said.items() if value is not None}
+        {name: value for name, value in given.items() if value is not None}
         | {name: None if value == NONE else aware(value, zone) for name, value in bounds.items()}
         | _timetable(options)
     )
@@ -135,7 +135,7 @@ def screen(schedule: Schedule, now: datetime, *, slots: int = 0) -> Iterator[str
         local = fire.due_at.astimezone(zone)
         yield f"  next           {local:%a %Y-%m-%d %H:%M:%S %Z} ({formatting.age(fire.due_at, now)})"
     if not fires:
-        yield "  next           none: all its scheduled times are in the past"
+        yield "  next           none: all scheduled times have passed"
     for row in serializers.last_slots(schedule, slots):
         yield f"  {row_line(row)}"
 
@@ -144,7 +144,7 @@ def _facts(schedule: Schedule) -> Iterator[tuple[str, str]]:
     """Yield the optional settings that are set."""
     zone = find_zone(schedule.time_zone)
     configuration = serializers.shown_configuration(schedule)
-    said = {
+    settings = {
         "about": schedule.description,
         "starts": f"{schedule.starts_at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}" if schedule.starts_at else "",
         "ends": f"{schedule.ends_at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}" if schedule.ends_at else "",
@@ -154,7 +154,7 @@ def _facts(schedule: Schedule) -> Iterator[tuple[str, str]]:
         "limits": json.dumps(schedule.limits) if schedule.limits else "",
         "configuration": json.dumps(configuration, ensure_ascii=False) if configuration else "",
     }
-    return ((name, formatting.printable(value)) for name, value in said.items() if value)
+    return ((name, formatting.printable(value)) for name, value in settings.items() if value)
 
 
 def row_line(row: Slot) -> str:
@@ -162,7 +162,7 @@ def row_line(row: Slot) -> str:
 
 
 def week_words(week: serializers.Week) -> str:
-    """`168 ran, 2 of them failed; 3 skipped, 1 missed: Run 12 was still going.`"""
+    """`168 ran, 2 of them failed; 3 skipped, 1 missed: Run 12 was still active.`"""
     ran = f"{week.ran:,} ran" + (f", {week.failed:,} of them failed" if week.failed else "")
     ran += f", {waiting:,} waiting" if (waiting := week.states[SlotState.WAITING]) else ""
     other = ", ".join(f"{count:,} {state.label.lower()}" for state, count in week.did_not_run.items())

@@ -1,4 +1,4 @@
-"""The screens on which a run is watched: none, plain lines, or lines above a live progress bar.
+"""Screens for watching a run: silent, plain lines, or lines above a live progress bar.
 
 Lines are printed as data: control characters are made visible, so that no line can control the terminal.
 """
@@ -42,7 +42,7 @@ def status_text(run: Run) -> str:
 
 
 def end_lines(run: Run) -> Iterator[str]:
-    """The status of a run that has ended; of a failed one also the traceback of its last attempt."""
+    """Format the status of an ended run, and the traceback of the last attempt of a failed one."""
     yield status_text(run)
     attempt = run.attempts.order_by("-number").first()
     if run.status == Status.FAILED and attempt is not None:
@@ -77,7 +77,7 @@ class Plain:
         self._stdout = stdout
         self._render = render
         self._lines_only = lines_only
-        self._said = ""
+        self._printed_status = ""
 
     def __enter__(self) -> Screen:
         return self
@@ -87,8 +87,8 @@ class Plain:
     def show(self, run: Run, lines: Sequence[Line]) -> None:
         for line in lines:
             self._stdout.write(self._render(line))
-        if run.status != self._said and not run.is_final and not self._lines_only:
-            self._said = run.status
+        if run.status != self._printed_status and not run.is_final and not self._lines_only:
+            self._printed_status = run.status
             self._stdout.write(status_text(run))
         self._stdout.flush()
 

@@ -1,4 +1,4 @@
-"""The tables. Rows of Run and Attempt change their status only through `runs.transitions`."""
+"""Models. Only `runs.transitions` changes the status of runs and attempts."""
 
 from runs.models.attempt import Attempt, Checkpoint, Worker
 from runs.models.output import Artifact, LogLine, Result

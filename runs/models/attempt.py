@@ -1,4 +1,4 @@
-"""Who executes: worker processes, their attempts at runs, and what an attempt left for the next."""
+"""Worker processes, their attempts at runs, and the checkpoints of attempts."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
 
 
 class Worker(models.Model):
-    """One worker process, from its start to its end. Host, boot, pid and start time together name a process for
-    ever.
-    """
+    """Worker process, from its start to its end. Host, boot, pid and start time identify a process permanently."""
 
     name = models.CharField(max_length=200, help_text="Celery's name of it: runs@host.")
     host = models.CharField(max_length=200)
@@ -58,15 +56,13 @@ class Worker(models.Model):
 
 class AttemptQuerySet(models.QuerySet["Attempt"]):
     def open(self, key: AttemptKey | None = None) -> AttemptQuerySet:
-        """Attempts that have not ended; with `key`, that one alone."""
+        """Attempts that have not ended; with `key`, only that one."""
         one = {} if key is None else {"run_id": key.run_id, "number": key.number}
         return self.filter(finished_at=None, **one)
 
 
 class Attempt(models.Model):
-    """One try at a run by one worker. Open until `finished_at`; its lease is what says that somebody takes care of
-    it.
-    """
+    """Try at a run by one worker. Open until `finished_at`, and owned by its worker until its lease expires."""
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="attempts")
     number = models.PositiveIntegerField()
@@ -160,7 +156,7 @@ class Attempt(models.Model):
 
 
 class Checkpoint(models.Model):
-    """The last state a run's experiment asked to keep. One row per run, replaced by each later checkpoint."""
+    """Last checkpoint of a run. Each later one replaces it."""
 
     run = models.OneToOneField(Run, on_delete=models.CASCADE, primary_key=True, related_name="checkpoint")
     attempt = models.PositiveIntegerField()

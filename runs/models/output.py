@@ -1,4 +1,4 @@
-"""Lines and results of runs. Written by `runs.lines.store` alone, in bulk, idempotent on their primary key."""
+"""Lines, results and artifacts of runs. Only `runs.lines.store` writes lines and results, in bulk and idempotently."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PLACED = models.Q(attempt__gte=1, seq__gte=1)
 
 
 class LogLine(models.Model):
-    """One line. The primary key is its address, its order, and what makes storing it twice harmless."""
+    """Log line. Its primary key is its address and its order, and makes storing it twice harmless."""
 
     pk = models.CompositePrimaryKey("run_id", "attempt", "seq")
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="lines", db_index=False)
@@ -43,7 +43,7 @@ class LogLine(models.Model):
 
 
 class Result(models.Model):
-    """One result (`value`) or one point of a metric (`number` at `step`)."""
+    """Result (`value`) or point of a metric (`number` at `step`)."""
 
     pk = models.CompositePrimaryKey("run_id", "attempt", "seq")
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="results", db_index=False)
@@ -68,7 +68,7 @@ class Result(models.Model):
 
 
 class Artifact(models.Model):
-    """A file kept with a run; `path` is relative to the run's folder."""
+    """File that is kept with a run. `path` is relative to the run's folder."""
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="artifacts")
     attempt = models.PositiveIntegerField()

@@ -1,4 +1,4 @@
-"""One execution of an experiment."""
+"""Execution of an experiment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RunQuerySet(models.QuerySet["Run"]):
 
 
 class Run(models.Model):
-    """What was asked for (copied at launch, never changed after), how far it is, and how it ended."""
+    """Run: what was launched (copied at the launch, never changed after), its progress, and its end."""
 
     experiment = models.CharField(max_length=200)
     instance = models.ForeignKey(Instance, null=True, blank=True, on_delete=models.SET_NULL, related_name="runs")
@@ -113,7 +113,7 @@ class Run(models.Model):
             models.CheckConstraint(
                 condition=Q(origin_kind="") | Q(origin_kind__in=Origin.values), name="run_origin_kind_known"
             ),
-            # Beside the ledger's own: no slot is launched twice. A retry or rerun of its run is another matter.
+            # Besides the constraint of the history: no slot is launched twice, except by a retry or rerun of its run.
             models.UniqueConstraint("schedule", "slot", condition=Q(origin_kind=""), name="run_one_per_slot"),
         )
 
@@ -125,7 +125,7 @@ class Run(models.Model):
 
     @property
     def key(self) -> AttemptKey:
-        """The newest attempt."""
+        """Key of the newest attempt."""
         return AttemptKey(self.pk, self.attempt)
 
     @property
@@ -144,5 +144,5 @@ class Run(models.Model):
         return Status(self.status).is_final
 
     def effective_limits(self) -> Limits:
-        """As stored; what a newer version may have stored besides is passed over."""
+        """Return the stored limits. Ignores limits that only a newer version knows."""
         return Limits.model_validate({name: self.limits[name] for name in self.limits if name in Limits.model_fields})

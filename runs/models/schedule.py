@@ -19,17 +19,18 @@ from runs.schedules.timetable import Timetable, TimetableError
 from runs.states import RAN, CatchUp, Overlap, SlotKind, SlotState, Status, TimetableKind
 
 TIMING = ("kind", "cron", "every_s", "dates", "time_zone", "starts_at", "ends_at", "jitter_s")
-"""The columns that make the timetable. They change through `runs.schedules.service` alone, which first enters in the
-ledger what was due by the old one."""
+"""Columns of the timetable. Only `runs.schedules.service` changes them, after it has recorded in the history the slots
+that were due by the old timetable.
+"""
 WINDOW_MAX_S = 366 * 24 * 3600
 
 
 _VALID: dict[str, Any] = {"time_zone": "UTC", "cron": "0 0 * * *", "every_s": 60, "ends_at": None, "jitter_s": 0}
-"""What stands for an invalid field of a timetable, so that the others are checked too."""
+"""Replacements for invalid fields of a timetable, so that the other fields are checked too."""
 
 
 def _problems_of(timetable: Timetable) -> dict[str, str]:
-    """Every problem of a timetable by its field: its own check stops at the first one."""
+    """Return the problems of a timetable by field. Its own check stops at the first one."""
     problems: dict[str, str] = {}
     while True:
         try:
@@ -51,7 +52,7 @@ def local_zone() -> str:
 
 
 class Schedule(models.Model):
-    """What to launch, and when. Slots up to `cursor` are settled, each with its row; `due_at` is when the next is."""
+    """Schedule: what to launch, and when. Each slot up to `cursor` has its row; `due_at` is the time of the next."""
 
     name = models.SlugField(max_length=200, unique=True, help_text="Letters, digits, - and _ only.")
     description = models.TextField(blank=True)
@@ -135,7 +136,7 @@ class Schedule(models.Model):
 
     @property
     def target(self) -> str:
-        """What it launches, as people say it."""
+        """Name of the instance or experiment that it launches."""
         return self.instance_name or self.experiment
 
     @property
@@ -143,7 +144,7 @@ class Schedule(models.Model):
         return self.paused_at is not None
 
     def timetable(self) -> Timetable:
-        """As the columns say it; not checked."""
+        """Build the timetable from the columns, without checking it."""
         anchor = self.planned_at if isinstance(self.planned_at, datetime) else None
         return Timetable(
             kind=TimetableKind(self.kind),
@@ -159,7 +160,7 @@ class Schedule(models.Model):
         )
 
     def clean(self) -> None:
-        """What it is made of, and its timetable. Whether it can launch is asked by `runs.schedules`."""
+        """Validate its fields and its timetable. `runs.schedules` checks whether it can launch."""
         if self.instance is not None:
             self.instance_name = self.instance.name
         problems = {}
@@ -172,18 +173,18 @@ class Schedule(models.Model):
             raise ValidationError(problems)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save what is valid only. Raises django's ValidationError, and RuntimeError if the timetable was changed past
-        the ledger: `runs.services.change_schedule` is the way.
+        """Validate and save. Raises Django's ValidationError, and RuntimeError if the timetable was changed without the
+        history: use `runs.services.change_schedule`.
         """
         self.full_clean(validate_constraints=False, validate_unique=False)
         stored = Schedule.objects.filter(pk=self.pk).values(*TIMING).first() if self.pk else None
         if stored is not None and stored != {name: getattr(self, name) for name in TIMING}:
-            raise RuntimeError(f"The timetable of schedule {self.name} is changed by services.change_schedule only.")
+            raise RuntimeError(f"Use services.change_schedule to change the timetable of schedule {self.name}.")
         super().save(*args, **kwargs)
 
 
 class Slot(models.Model):
-    """The ledger. A row is written in the transaction that launches its run, or decides that there is none."""
+    """Row of the history. Written in the transaction that launches its run, or decides that there is none."""
 
     schedule = models.ForeignKey(Schedule, on_delete=models.CASCADE, related_name="slots")
     slot = models.DateTimeField(help_text="Scheduled time.")
@@ -218,7 +219,7 @@ class Slot(models.Model):
 
 
 class Pulse(models.Model):
-    """When a periodic task last did its work, by the database's clock."""
+    """Time at which a periodic task last ran, by the database's clock."""
 
     name = models.CharField(max_length=50, primary_key=True)
     at = models.DateTimeField()

@@ -1,4 +1,4 @@
-"""Settle slots: decide, and enter the decisions with their runs, within one transaction of the caller's."""
+"""Settle slots: decide, and write the decisions with their runs, within the caller's transaction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runs import launch_order, transitions
 from runs.conf import runs_settings
 from runs.formatting import between
 from runs.models import Run, Schedule, Slot
-from runs.schedules.locking import Account, settled_already
+from runs.schedules.locking import LockedSchedule, settled_slots
 from runs.schedules.policy import Decision, Due, Plan, decide
 from runs.schedules.timetable import TimetableError
 from runs.states import RAN, Overlap, SlotKind, SlotState, Status
@@ -23,20 +23,20 @@ from runs.states import RAN, Overlap, SlotKind, SlotState, Status
 logger = logging.getLogger(__name__)
 
 LOOK_AGAIN = timedelta(minutes=1)
-"""After a timetable that cannot be read, its zone gone from the system for example."""
+"""Pause after a timetable that cannot be read, for example because its zone was removed from the system."""
 SCHEDULE_COLUMNS = ("cursor", "due_at", "failures", "trouble", "paused_at", "paused_why", "instance_id")
 
 
 @dataclass(slots=True)
 class Settled:
-    """What was entered. The caller sends wake-ups and cancel flags once it is committed."""
+    """Result of settling. The caller sends wake-ups and cancel flags after the commit."""
 
     states: Counter[SlotState] = field(default_factory=Counter)
     queues: Counter[str] = field(default_factory=Counter)
-    """New runs of each queue."""
+    """Queue → number of new runs."""
     cancelled: list[int] = field(default_factory=list)
     has_more: bool = False
-    """Some schedule has more slots due than one transaction takes."""
+    """True if a schedule has more due slots than one transaction takes."""
 
     def __iadd__(self, other: Settled) -> Settled:
         self.states += other.states
@@ -48,7 +48,7 @@ class Settled:
 
 @dataclass(slots=True)
 class _Entries:
-    """Rows to be written."""
+    """Rows to write."""
 
     settled: Settled = field(default_factory=Settled)
     runs: list[Run] = field(default_factory=list)
@@ -66,42 +66,42 @@ class _Entries:
         save_schedules(schedules)
 
 
-def settle(accounts: Sequence[Account]) -> Settled:
-    """Settle what is due and what waits, and note how runs ended. Within the transaction that locked the accounts.
+def settle(locked_schedules: Sequence[LockedSchedule]) -> Settled:
+    """Settle due and waiting slots, and record how runs ended. Within the transaction that locked the schedules.
 
-    An account that is blocked is left as it is, for a later tick.
+    A schedule that is blocked is left unchanged, for a later tick.
     """
     entries = _Entries()
-    accounts = [account for account in accounts if not account.is_blocked]
-    dues = {account.schedule.pk: _due(account) for account in accounts}
-    settled = settled_already(dues)
-    for account in accounts:
-        key = account.schedule.pk
-        note_endings(account)
-        entries.ended += account.ended
+    locked_schedules = [locked for locked in locked_schedules if not locked.is_blocked]
+    dues = {locked.schedule.pk: _due(locked) for locked in locked_schedules}
+    settled = settled_slots(dues)
+    for locked in locked_schedules:
+        key = locked.schedule.pk
+        record_ends(locked)
+        entries.ended += locked.ended
         due = [due for due in dues[key] if due.slot not in settled[key]]
-        _enter(account, decide(account.facts(due, has_more=account.has_more)), entries)
-    entries.settled.has_more = any(account.has_more for account in accounts)
-    entries.write([account.schedule for account in accounts])
+        _enter(locked, decide(locked.snapshot(due, has_more=locked.has_more)), entries)
+    entries.settled.has_more = any(locked.has_more for locked in locked_schedules)
+    entries.write([locked.schedule for locked in locked_schedules])
     return entries.settled
 
 
-def settle_by_hand(account: Account, due: Due, *, anyway: bool) -> tuple[Settled, Slot]:
-    """Settle one slot that the account's `actor` asked for, beside the timetable; returns its row.
+def settle_by_hand(locked: LockedSchedule, due: Due, *, anyway: bool) -> tuple[Settled, Slot]:
+    """Settle one slot outside the timetable, requested by `actor`. Returns its row.
 
-    By the overlap policy, unless it is to be launched `anyway`.
+    `anyway` ignores the overlap policy.
     """
     entries = _Entries()
-    facts = account.facts([due])
+    snapshot = locked.snapshot([due])
     if anyway:
-        facts = replace(facts, policy=replace(facts.policy, overlap=Overlap.ALLOW), waiting=())
-    _enter(account, decide(facts), entries)
-    entries.write([account.schedule])
+        snapshot = replace(snapshot, policy=replace(snapshot.policy, overlap=Overlap.ALLOW), waiting=())
+    _enter(locked, decide(snapshot), entries)
+    entries.write([locked.schedule])
     return entries.settled, entries.slots[0]
 
 
 def save_schedules(schedules: Sequence[Schedule]) -> None:
-    """Their SCHEDULE_COLUMNS, all rows by one statement: `bulk_update` takes longer than all the rest together."""
+    """Save SCHEDULE_COLUMNS of all rows with one statement: `bulk_update` takes longer than everything else."""
     fields = [field for field in Schedule._meta.concrete_fields if field.attname in SCHEDULE_COLUMNS]
     assignments = ", ".join(f"{connection.ops.quote_name(str(field.column))} = %s" for field in fields)
     rows = [
@@ -112,10 +112,10 @@ def save_schedules(schedules: Sequence[Schedule]) -> None:
         cursor.executemany(f"UPDATE {Schedule._meta.db_table} SET {assignments} WHERE id = %s", rows)  # noqa: S608  # names of columns
 
 
-def note_endings(account: Account) -> None:
-    """How the runs of launched slots ended; a schedule whose runs fail too often in a row pauses itself."""
-    schedule = account.schedule
-    for slot in account.ended:
+def record_ends(locked: LockedSchedule) -> None:
+    """Record how the runs of launched slots ended, and pause a schedule after too many failed runs in a row."""
+    schedule = locked.schedule
+    for slot in locked.ended:
         run = slot.run
         if run is None:
             continue
@@ -126,51 +126,51 @@ def note_endings(account: Account) -> None:
         elif run.status == Status.FAILED:
             schedule.failures += 1
             if 0 < schedule.pause_after_failures <= schedule.failures and not schedule.is_paused:
-                schedule.paused_at = account.now
+                schedule.paused_at = locked.now
                 schedule.paused_why = (
-                    f"It paused itself after {schedule.failures} runs in a row had failed, the last was run {run.pk}."
+                    f"Paused itself after {schedule.failures} failed runs in a row, the last of them run {run.pk}."
                 )
                 logger.warning("Schedule %s: %s", schedule.name, schedule.paused_why)
 
 
-def _due(account: Account) -> list[Due]:
-    """The slots that are due; moves the schedule's cursor over them."""
-    schedule = account.schedule
+def _due(locked: LockedSchedule) -> list[Due]:
+    """Return the due slots, and advance the schedule's cursor past them."""
+    schedule = locked.schedule
     try:
-        fires, following = schedule.timetable().due(schedule.cursor, account.now, limit=runs_settings().slots_batch)
+        fires, following = schedule.timetable().due(schedule.cursor, locked.now, limit=runs_settings().slots_batch)
     except TimetableError as error:
-        schedule.trouble, schedule.due_at = f"Its timetable cannot be read: {error}", account.now + LOOK_AGAIN
+        schedule.trouble, schedule.due_at = f"Invalid timetable: {error}", locked.now + LOOK_AGAIN
         return []
     schedule.due_at = following.due_at if following else None
-    account.has_more = following is not None and following.due_at <= account.now
+    locked.has_more = following is not None and following.due_at <= locked.now
     if fires:
         schedule.cursor = fires[-1].slot
     return [Due(fire.slot, fire.due_at) for fire in fires]
 
 
-def _enter(account: Account, plan: Plan, entries: _Entries) -> None:
+def _enter(locked: LockedSchedule, plan: Plan, entries: _Entries) -> None:
     """Turn a plan into rows."""
-    schedule = account.schedule
+    schedule = locked.schedule
     for decision in plan.entered:
         slot = Slot(
             schedule=schedule,
             slot=decision.slot,
             due_at=decision.due_at,
             kind=decision.kind,
-            by=account.by if decision.kind == SlotKind.MANUAL else "",
+            by=locked.by if decision.kind == SlotKind.MANUAL else "",
         )
-        entries.slots.append(_decided(account, slot, decision, entries))
-    waiting = {slot.slot: slot for slot in account.waiting}
+        entries.slots.append(_decided(locked, slot, decision, entries))
+    waiting = {slot.slot: slot for slot in locked.waiting}
     for decision in plan.resolved:
-        entries.resolved.append(_decided(account, waiting[decision.slot], decision, entries))
+        entries.resolved.append(_decided(locked, waiting[decision.slot], decision, entries))
     for run_id in plan.cancelled:
         transitions.request_cancel(run_id, by=f"schedule {schedule.name}")
     entries.settled.cancelled += plan.cancelled
 
 
-def _decided(account: Account, slot: Slot, decision: Decision, entries: _Entries) -> Slot:
-    """The row with its state, and its run if it has one."""
-    schedule = account.schedule
+def _decided(locked: LockedSchedule, slot: Slot, decision: Decision, entries: _Entries) -> Slot:
+    """Set the state of a row, and create its run if it has one."""
+    schedule = locked.schedule
     slot.state, slot.reason = decision.state, decision.reason
     entries.settled.states[decision.state] += 1
     if decision.state == SlotState.REFUSED:
@@ -179,21 +179,21 @@ def _decided(account: Account, slot: Slot, decision: Decision, entries: _Entries
         schedule.trouble = decision.reason
     elif decision.state in RAN:
         schedule.trouble = ""
-        slot.run = _run(account, slot)
+        slot.run = _run(locked, slot)
         entries.runs.append(slot.run)
         entries.settled.queues[slot.run.queue] += 1
     return slot
 
 
-def _run(account: Account, slot: Slot) -> Run:
-    if account.ready is None or account.ready.order is None:
-        raise RuntimeError(f"Schedule {account.schedule.name} launches although no launch was made ready.")
+def _run(locked: LockedSchedule, slot: Slot) -> Run:
+    if locked.ready is None or locked.ready.order is None:
+        raise RuntimeError(f"Schedule {locked.schedule.name} launches, but no launch was prepared.")
     return launch_order.new_run(
-        account.ready.order,
-        name=account.schedule.name,
+        locked.ready.order,
+        name=locked.schedule.name,
         seed=launch_order.choose_seed(),
-        schedule=account.schedule,
+        schedule=locked.schedule,
         slot=slot.slot,
-        launched_by=(account.actor if slot.kind == SlotKind.MANUAL else None) or account.owner,
+        launched_by=(locked.actor if slot.kind == SlotKind.MANUAL else None) or locked.owner,
         launched_via="schedule",
     )

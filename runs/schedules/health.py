@@ -1,4 +1,4 @@
-"""What is wrong with schedules, for every page and command that warns: in sentences, worst first. Reads only."""
+"""Warnings about schedules for pages and commands, worst first. Reads only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runs.schedules.policy import moment
 from runs.schedules.tick import PULSE
 
 SHOWN = 20
-"""Most schedules that are warned of one by one."""
+"""Maximum number of schedules with warnings of their own."""
 CLOCK_SLACK_S = 5.0
 
 
@@ -26,22 +26,22 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Warn:
+class ScheduleWarning:
     level: Level
     text: str
     schedule: str = ""
-    """Name of the schedule that it is about."""
+    """Name of the schedule; empty for a warning about all of them."""
     schedule_id: int | None = None
 
     @property
     def is_of_beat(self) -> bool:
-        """That nobody looks after schedules, or not all of them."""
+        """True if schedules are not checked, or not all of them."""
         return self.level == Level.ERROR and not self.schedule
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """When schedules were last looked at, by the database's clock."""
+    """Last check of the schedules, by the database's clock."""
 
     at: datetime | None
     now: datetime | None
@@ -58,16 +58,18 @@ class Beat:
     def words(self) -> str:
         if self.at is None:
             return (
-                "No beat has looked after schedules yet. Start one: `celery -A athanor beat`, or all by `manage.py up`."
+                "The beat has never checked schedules. Start it with `celery -A athanor beat`, or everything with"
+                " `manage.py up`."
             )
         if self.age_s < -CLOCK_SLACK_S:
             return (
-                f"The database's clock was set back by {duration(-self.age_s)}: slots that were settled stay settled."
+                f"The database's clock was set back by {duration(-self.age_s)}. Scheduled times that were already"
+                " processed are not repeated."
             )
         if self.is_silent:
             return (
-                f"The beat is silent: nobody has looked after schedules for {duration(self.age_s)}, since"
-                f" {moment(self.at)}. Are the beat and the worker of the queue `system` running?"
+                f"The beat has not checked schedules for {duration(self.age_s)}, since {moment(self.at)}. Check that"
+                " the beat and a worker of queue `system` are running."
             )
         return ""
 
@@ -77,45 +79,41 @@ def beat() -> Beat:
     return Beat(pulse.at, pulse.now) if pulse else Beat(None, None)
 
 
-def health() -> list[Warn]:
-    """Warnings for the home page; empty when all is well, or when there are no schedules. A few small queries."""
+def health() -> list[ScheduleWarning]:
+    """List warnings for the home page; none if there are no schedules. A few small queries."""
     if not Schedule.objects.exists():
         return []
-    found = []
+    warnings = []
     if words := beat().words:
-        found.append(Warn(Level.ERROR, words))
+        warnings.append(ScheduleWarning(Level.ERROR, words))
     troubled = Schedule.objects.filter(~Q(trouble="") | ~Q(failures=0) | Q(paused_at__isnull=False, failures__gt=0))
     is_refused = Case(When(trouble="", then=1), default=0)
     shown = list(troubled.order_by(is_refused, "name")[: SHOWN + 1])
     for schedule in shown[:SHOWN]:
-        found += of_schedule(schedule)
+        warnings += of_schedule(schedule)
     stuck = Schedule.objects.filter(due_at__lt=Now() - timedelta(seconds=runs_settings().slot_late_s)).count()
-    if stuck and not any(warning.is_of_beat for warning in found):
-        found.append(Warn(Level.ERROR, f"{stuck:,} schedules are behind: slots are due and not yet settled."))
-    found.sort(key=lambda warning: warning.level == Level.WARNING)
+    if stuck and not any(warning.is_of_beat for warning in warnings):
+        text = f"{stuck:,} schedules are behind: their scheduled times are due, but not processed."
+        warnings.append(ScheduleWarning(Level.ERROR, text))
+    warnings.sort(key=lambda warning: warning.level == Level.WARNING)
     if len(shown) > SHOWN:
-        found.append(
-            Warn(Level.WARNING, f"{troubled.count() - SHOWN:,} more have trouble: the list of schedules tells.")
-        )
-    return found
+        more = f"{troubled.count() - SHOWN:,} more schedules have problems. See the list of schedules."
+        warnings.append(ScheduleWarning(Level.WARNING, more))
+    return warnings
 
 
-def of_schedule(schedule: Schedule) -> list[Warn]:
-    """What its own page warns of."""
+def of_schedule(schedule: Schedule) -> list[ScheduleWarning]:
+    """List the warnings about one schedule."""
 
-    def about(level: Level, text: str) -> Warn:
-        return Warn(level, text, schedule.name, schedule.pk)
+    def about(level: Level, text: str) -> ScheduleWarning:
+        return ScheduleWarning(level, text, schedule.name, schedule.pk)
 
-    found = []
+    warnings = []
     if schedule.trouble:
-        found.append(about(Level.ERROR, schedule.trouble))
+        warnings.append(about(Level.ERROR, schedule.trouble))
     if schedule.is_paused and schedule.failures:
-        found.append(about(Level.WARNING, schedule.paused_why))
+        warnings.append(about(Level.WARNING, schedule.paused_why))
     elif schedule.failures:
-        found.append(
-            about(
-                Level.WARNING,
-                f"Its last {schedule.failures} runs failed." if schedule.failures > 1 else "Its last run failed.",
-            )
-        )
-    return found
+        last = f"Its last {schedule.failures} runs failed." if schedule.failures > 1 else "Its last run failed."
+        warnings.append(about(Level.WARNING, last))
+    return warnings

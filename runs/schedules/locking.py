@@ -1,4 +1,4 @@
-"""Schedules under lock, with all that is needed to decide about their slots: read in a few queries for many at once."""
+"""Lock schedules, and read what the decisions about their slots need, in a few queries for many schedules."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from runs.conf import runs_settings
 from runs.exceptions import LaunchRefused
 from runs.models import Run, Schedule, Slot
-from runs.schedules.policy import Active, Due, Facts, Policy
+from runs.schedules.policy import Active, Due, Policy, ScheduleSnapshot
 from runs.schedules.ready import Ready, basis_of
 from runs.states import CatchUp, Overlap, SlotKind, SlotState
 
 logger = logging.getLogger(__name__)
 
-NOT_READY = "It could not be launched: experiments are being loaded, or it was just changed. Try again in a moment."
+NOT_READY = "Not launched: experiments are being loaded, or the schedule was just changed. Try again in a moment."
 HOLDER_IDLE_MAX = "10s"
-"""PostgreSQL ends a transaction whose process is frozen for so long: it would keep its schedules from all others."""
+"""PostgreSQL ends a transaction after its process is frozen for this long: it would block its schedules."""
 
 
 @dataclass(slots=True)
-class Account:
-    """One schedule, ours until the transaction ends."""
+class LockedSchedule:
+    """A schedule that is locked until the transaction ends."""
 
     schedule: Schedule
     now: datetime
@@ -40,20 +40,20 @@ class Account:
     waiting: list[Slot] = field(default_factory=list)
     active: list[Active] = field(default_factory=list)
     ended: list[Slot] = field(default_factory=list)
-    """Launched slots whose run has ended since the last look."""
+    """Launched slots with a run that has ended and is not recorded yet."""
     has_more: bool = False
-    """More slots are due than one transaction takes."""
+    """True if more slots are due than one transaction takes."""
     ready: Ready | None = None
-    """Its launch, made ready before the transaction; None: the schedule has changed since, or nobody could say."""
+    """Launch that was prepared before the transaction; None if the schedule has changed since, or it is undecided."""
     actor: Any = None
-    """The user who asks for a launch by hand."""
+    """User who requested a launch outside the timetable."""
     by: str = ""
 
-    def facts(self, due: Iterable[Due] = (), *, has_more: bool = False) -> Facts:
-        """Everything that `decide` asks for."""
+    def snapshot(self, due: Iterable[Due] = (), *, has_more: bool = False) -> ScheduleSnapshot:
+        """Collect the input of `decide`."""
         due = list(due)
         paused = self.schedule.paused_why if self.schedule.is_paused else ""
-        return Facts(
+        return ScheduleSnapshot(
             policy=policy(self.schedule),
             now=self.now,
             due=due,
@@ -66,17 +66,17 @@ class Account:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether it has something to launch, and nobody could say yet whether that can be launched."""
+        """True if it has slots to launch, but it is undecided yet whether it can launch."""
         is_due = self.schedule.due_at is not None and self.schedule.due_at <= self.now
         return bool(is_due or self.waiting) and not self.schedule.is_paused and self.ready is None
 
     @property
     def refusal(self) -> str:
-        """Why nothing of it can be launched, in a sentence; empty if it can."""
+        """Sentence that says why it cannot launch; empty if it can."""
         try:
             may_launch(self.schedule, self.owner)
         except LaunchRefused as error:
-            return f"It could not be launched: {error}"
+            return f"Not launched: {error}"
         return self.ready.refusal if self.ready else NOT_READY
 
 
@@ -92,23 +92,24 @@ def policy(schedule: Schedule) -> Policy:
 
 
 def may_launch(schedule: Schedule, owner: Any) -> None:
-    """Raises LaunchRefused. A schedule made by command, without an owner, launches as the shell does: it may."""
+    """Raise LaunchRefused unless the owner may launch. A schedule without an owner, made by a command, always may."""
     if owner is None:
         if schedule.owner_name:
             raise LaunchRefused(
-                f"its owner {schedule.owner_name} is no longer there; save it again to become its owner"
+                f"its owner {schedule.owner_name} no longer exists; save the schedule again to become its owner"
             )
         return
     if not owner.is_active:
-        raise LaunchRefused(f"its owner {owner} is no longer active; save it again to become its owner")
+        raise LaunchRefused(f"its owner {owner} is no longer active; save the schedule again to become its owner")
     is_instance = bool(schedule.instance_name)
     if not (owner.has_perm("runs.launch_run") or (is_instance and owner.has_perm("experiments.launch_instance"))):
         raise LaunchRefused(f"its owner {owner} may not launch runs")
 
 
-def lock(ids: Collection[int], ready: Mapping[int, Ready], *, wait: bool = False) -> list[Account]:
-    """The accounts of those schedules, within a transaction; those that somebody else is at are left out unless we
-    `wait`. Each is read after it was locked, as it then is.
+def lock(ids: Collection[int], ready: Mapping[int, Ready], *, wait: bool = False) -> list[LockedSchedule]:
+    """Lock and read schedules within a transaction. Schedules that are locked by others are left out unless `wait`.
+
+    Each row is read after it is locked.
     """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
@@ -116,51 +117,54 @@ def lock(ids: Collection[int], ready: Mapping[int, Ready], *, wait: bool = False
     rows = Schedule.objects.filter(pk__in=ids).select_related("instance").annotate(now=Now()).order_by("pk")
     if connection.features.has_select_for_update_skip_locked:
         rows = rows.select_for_update(of=("self",), no_key=True, skip_locked=not wait)
-    accounts = {row.pk: Account(row, row.now, ready=_still_true(ready.get(row.pk), row)) for row in rows}
-    _read_owners(accounts)
-    _read_runs(accounts)
-    return list(accounts.values())
+    locked_schedules = {row.pk: LockedSchedule(row, row.now, ready=_still_true(ready.get(row.pk), row)) for row in rows}
+    _read_owners(locked_schedules)
+    _read_runs(locked_schedules)
+    return list(locked_schedules.values())
 
 
-def lock_one(schedule_id: int, ready: Mapping[int, Ready]) -> Account | None:
-    """Waits for its turn; None if there is no such schedule."""
+def lock_one(schedule_id: int, ready: Mapping[int, Ready]) -> LockedSchedule | None:
+    """Lock one schedule, after waiting for other transactions; None if it does not exist."""
     return next(iter(lock([schedule_id], ready, wait=True)), None)
 
 
 def _still_true(ready: Ready | None, schedule: Schedule) -> Ready | None:
-    """The launch, unless what it was made from has changed."""
+    """Return the launch, unless its basis has changed."""
     if ready is None or ready.basis != basis_of(schedule):
         return None
     if schedule.instance is None and ready.order is not None:
-        schedule.instance = ready.order.instance  # it was made anew
+        schedule.instance = ready.order.instance  # it was created again
     return ready
 
 
-def _read_owners(accounts: dict[int, Account]) -> None:
-    """One user for all its schedules, so that permissions are asked for once."""
-    wanted = {account.schedule.owner_id for account in accounts.values()} - {None}
-    owners = get_user_model()._default_manager.in_bulk(wanted) if wanted else {}
-    for account in accounts.values():
-        account.owner = owners.get(account.schedule.owner_id)
+def _read_owners(locked_schedules: dict[int, LockedSchedule]) -> None:
+    """Share one user object among the schedules of an owner, so that its permissions are read once."""
+    owner_ids = {locked.schedule.owner_id for locked in locked_schedules.values()} - {None}
+    owners = get_user_model()._default_manager.in_bulk(owner_ids) if owner_ids else {}
+    for locked in locked_schedules.values():
+        locked.owner = owners.get(locked.schedule.owner_id)
 
 
-def _read_runs(accounts: dict[int, Account]) -> None:
-    active = Run.objects.filter(schedule_id__in=accounts, finished_at=None).order_by("pk")
+def _read_runs(locked_schedules: dict[int, LockedSchedule]) -> None:
+    active = Run.objects.filter(schedule_id__in=locked_schedules, finished_at=None).order_by("pk")
     for schedule_id, run_id, slot in active.values_list("schedule_id", "pk", "slot"):
-        accounts[schedule_id].active.append(Active(run_id, slot))
-    for row in Slot.objects.filter(schedule_id__in=accounts, state=SlotState.WAITING).order_by("slot"):
-        accounts[row.schedule_id].waiting.append(row)
-    ended = Slot.objects.filter(
-        schedule_id__in=accounts, outcome="", run__isnull=False, run__finished_at__isnull=False
-    ).select_related("run")
+        locked_schedules[schedule_id].active.append(Active(run_id, slot))
+    for row in Slot.objects.filter(schedule_id__in=locked_schedules, state=SlotState.WAITING).order_by("slot"):
+        locked_schedules[row.schedule_id].waiting.append(row)
+    ended = slots_to_record().filter(schedule_id__in=locked_schedules).select_related("run")
     for row in ended.order_by("run__finished_at"):
-        accounts[row.schedule_id].ended.append(row)
+        locked_schedules[row.schedule_id].ended.append(row)
 
 
-def settled_already(found: dict[int, list[Due]]) -> dict[int, set[datetime]]:
-    """Which of these slots have a row, by schedule. The cursor says that none has; this asks the ledger itself."""
+def slots_to_record() -> QuerySet[Slot]:
+    """Launched slots with a run that has ended and is not recorded yet."""
+    return Slot.objects.filter(outcome="", run__isnull=False, run__finished_at__isnull=False)
+
+
+def settled_slots(dues: dict[int, list[Due]]) -> dict[int, set[datetime]]:
+    """Return those of the due slots that have a row, by schedule. By the cursor none has; this reads the history."""
     settled: dict[int, set[datetime]] = defaultdict(set)
-    ranges = [Q(schedule_id=key, slot__range=(due[0].slot, due[-1].slot)) for key, due in found.items() if due]
+    ranges = [Q(schedule_id=key, slot__range=(due[0].slot, due[-1].slot)) for key, due in dues.items() if due]
     if ranges:
         for schedule_id, slot in Slot.objects.filter(reduce(or_, ranges)).values_list("schedule_id", "slot"):
             settled[schedule_id].add(slot)

@@ -1,4 +1,4 @@
-"""What becomes of slots, by the policies of their schedule. Pure: facts in, decisions out."""
+"""Decide about the slots of a schedule by its policies. Pure."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class Policy:
     overlap: Overlap
     catch_up: CatchUp
     window: timedelta
-    """Of the catch-up: what is older is missed."""
+    """Catch-up window: older slots are missed."""
     late: timedelta
-    """What is seen later than this after it was due is a matter of the catch-up."""
+    """The catch-up policy applies to slots that are processed later than this after they were due."""
     waiting_max: int
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A slot that is to be settled now."""
+    """A slot to settle now."""
 
     slot: datetime
     due_at: datetime
@@ -39,27 +39,27 @@ class Active:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ScheduleSnapshot:
     """A schedule at one moment."""
 
     policy: Policy
     now: datetime
     due: Sequence[Due] = ()
-    """In order, none of them settled."""
+    """Due slots in order, none of them settled."""
     has_more: bool = False
-    """More slots are due already, but left for another turn."""
+    """True if more slots are due, which are left for another turn."""
     waiting: Sequence[Due] = ()
-    """In order: in the ledger as waiting."""
+    """Slots in the history as waiting, in order."""
     active: Sequence[Active] = ()
     paused: str = ""
-    """Why it is paused; empty if it is not."""
+    """Reason of the pause; empty if it is not paused."""
     refusal: str = ""
-    """Why nothing of it can be launched; empty if it can."""
+    """Reason why it cannot launch; empty if it can."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The row of a slot."""
+    """State of a slot, for its row in the history."""
 
     slot: datetime
     due_at: datetime
@@ -71,88 +71,88 @@ class Decision:
 @dataclass(slots=True)
 class Plan:
     entered: list[Decision] = field(default_factory=list)
-    """For each due slot, in its order."""
+    """Decisions about the due slots, in their order."""
     resolved: list[Decision] = field(default_factory=list)
-    """For slots that waited, and wait no more."""
+    """Decisions about slots that stop waiting."""
     cancelled: list[int] = field(default_factory=list)
-    """Runs to be cancelled."""
+    """Ids of runs to cancel."""
 
 
 Verdict = tuple[SlotState, str]
-"""A state and the reason for it."""
+"""State and reason."""
 
 
-def decide(facts: Facts) -> Plan:
-    """The plan of one turn. Every due slot gets exactly one decision, and each that is no launch says why.
+def decide(snapshot: ScheduleSnapshot) -> Plan:
+    """Plan one turn. Every due slot gets exactly one decision; a decision without a launch has a reason.
 
-    Slots that waited go first, then those that are due, then backfills, which never stand in the timetable's way.
+    Waiting slots go first, then due slots, then backfills, so that backfills never delay the timetable.
     """
-    turn = _Turn(facts)
-    candidates = [(due, kind_of(facts, due), verdict) for due, verdict in _verdicts(facts)]
-    if facts.paused:
+    turn = _Turn(snapshot)
+    candidates = [(due, kind_of(snapshot, due), verdict) for due, verdict in _verdicts(snapshot)]
+    if snapshot.paused:
         turn.give_up_waiting()
-    elif wanted := [
-        due for due, _, verdict in candidates if verdict is None and facts.policy.overlap == Overlap.CANCEL
+    elif to_launch := [
+        due for due, _, verdict in candidates if verdict is None and snapshot.policy.overlap == Overlap.CANCEL
     ]:
-        turn.supersede_waiting(wanted[-1].slot)
+        turn.supersede_waiting(to_launch[-1].slot)
     else:
         turn.launch_waiting(backfills=False)
     for due, kind, verdict in candidates:
         turn.enter(due, kind, *(verdict or turn.overlapped(due, kind)))
-    if not facts.paused:
+    if not snapshot.paused:
         turn.launch_waiting(backfills=True)
     return turn.plan
 
 
-def kind_of(facts: Facts, due: Due) -> SlotKind:
-    is_late = due.kind == SlotKind.TIMETABLE and facts.now - due.due_at > facts.policy.late
+def kind_of(snapshot: ScheduleSnapshot, due: Due) -> SlotKind:
+    is_late = due.kind == SlotKind.TIMETABLE and snapshot.now - due.due_at > snapshot.policy.late
     return SlotKind.LATE if is_late else due.kind
 
 
-def _verdicts(facts: Facts) -> list[tuple[Due, Verdict | None]]:
-    """For each due slot what is known without looking at what runs; None: it wants to be launched."""
-    found: list[tuple[Due, Verdict | None]] = []
-    for index, due in enumerate(facts.due):
-        is_last = index == len(facts.due) - 1 and not facts.has_more
-        if facts.paused and due.kind != SlotKind.MANUAL:
-            found.append((due, (SlotState.PAUSED, facts.paused)))
-        elif kind_of(facts, due) == SlotKind.LATE and (why := _missed(facts, due, is_last=is_last)):
-            found.append((due, (SlotState.MISSED, why)))
+def _verdicts(snapshot: ScheduleSnapshot) -> list[tuple[Due, Verdict | None]]:
+    """Judge each due slot without regard to active runs. None: the slot may be launched."""
+    verdicts: list[tuple[Due, Verdict | None]] = []
+    for index, due in enumerate(snapshot.due):
+        is_last = index == len(snapshot.due) - 1 and not snapshot.has_more
+        if snapshot.paused and due.kind != SlotKind.MANUAL:
+            verdicts.append((due, (SlotState.PAUSED, snapshot.paused)))
+        elif kind_of(snapshot, due) == SlotKind.LATE and (why := _missed(snapshot, due, is_last=is_last)):
+            verdicts.append((due, (SlotState.MISSED, why)))
         else:
-            found.append((due, None))
-    return _all_but_the_last_superseded(found) if facts.policy.overlap == Overlap.CANCEL else found
+            verdicts.append((due, None))
+    return _supersede_all_but_last(verdicts) if snapshot.policy.overlap == Overlap.CANCEL else verdicts
 
 
-def _missed(facts: Facts, due: Due, *, is_last: bool) -> str:
-    """Why a slot that is seen late is not caught up; empty if it is."""
-    seen = f"Nobody looked when it was due; seen {duration((facts.now - due.due_at).total_seconds())} late"
-    policy = facts.policy
+def _missed(snapshot: ScheduleSnapshot, due: Due, *, is_last: bool) -> str:
+    """Return the reason why a late slot is not caught up; empty if it is."""
+    late = f"Processed {duration((snapshot.now - due.due_at).total_seconds())} late"
+    policy = snapshot.policy
     if policy.catch_up == CatchUp.NONE:
-        return f"{seen}, and this schedule catches nothing up."
-    if facts.now - due.due_at > policy.window:
-        return f"{seen}, which is beyond its catch-up window of {duration(policy.window.total_seconds())}."
+        return f"{late}; this schedule does not catch up."
+    if snapshot.now - due.due_at > policy.window:
+        return f"{late}, after its catch-up window of {duration(policy.window.total_seconds())}."
     if policy.catch_up == CatchUp.LATEST and not is_last:
-        return f"{seen}; only the latest slot is caught up."
+        return f"{late}; only the latest scheduled time is caught up."
     return ""
 
 
-def _all_but_the_last_superseded(found: list[tuple[Due, Verdict | None]]) -> list[tuple[Due, Verdict | None]]:
-    """Of several that come at once, each but the last would be cancelled at once."""
-    wanted = [due for due, verdict in found if verdict is None]
+def _supersede_all_but_last(verdicts: list[tuple[Due, Verdict | None]]) -> list[tuple[Due, Verdict | None]]:
+    """Skip all but the last of several slots to launch: the next one would cancel each of them at once."""
+    last = next((due for due, verdict in reversed(verdicts) if verdict is None), None)
     return [
-        (due, (SlotState.SKIPPED, _by_a_later(wanted[-1].slot)) if verdict is None and due != wanted[-1] else verdict)
-        for due, verdict in found
+        (due, (SlotState.SKIPPED, _superseded(last.slot)) if last and verdict is None and due != last else verdict)
+        for due, verdict in verdicts
     ]
 
 
 class _Turn:
-    """Goes through the slots in order, and knows what has been decided before."""
+    """One pass over the slots in order. Each decision takes the earlier ones into account."""
 
-    def __init__(self, facts: Facts) -> None:
-        self.facts, self.plan = facts, Plan()
-        self.waiting = list(facts.waiting)
-        self.busy = _still_going(facts.active)
-        """Why no slot can be launched now; empty if one can."""
+    def __init__(self, snapshot: ScheduleSnapshot) -> None:
+        self.snapshot, self.plan = snapshot, Plan()
+        self.waiting = list(snapshot.waiting)
+        self.busy = _still_active(snapshot.active)
+        """Reason why no slot can be launched now; empty if one can."""
 
     def enter(self, due: Due, kind: SlotKind, state: SlotState, reason: str = "") -> None:
         self.plan.entered.append(Decision(due.slot, due.due_at, kind, state, reason))
@@ -165,43 +165,43 @@ class _Turn:
 
     def give_up_waiting(self) -> None:
         for due in [waiting for waiting in self.waiting if waiting.kind != SlotKind.MANUAL]:
-            self.resolve(due, SlotState.PAUSED, f"It waited for a running one. {self.facts.paused}")
+            self.resolve(due, SlotState.PAUSED, f"Waited for the previous run. {self.snapshot.paused}")
 
     def supersede_waiting(self, slot: datetime) -> None:
         for due in [waiting for waiting in self.waiting if waiting.kind != SlotKind.BACKFILL]:
-            self.resolve(due, SlotState.SKIPPED, _by_a_later(slot))
+            self.resolve(due, SlotState.SKIPPED, _superseded(slot))
 
     def launch_waiting(self, *, backfills: bool) -> None:
-        """As far as they can be, in their order."""
-        for due in [waiting for waiting in self.facts.waiting if (waiting.kind == SlotKind.BACKFILL) == backfills]:
+        """Launch waiting slots in order, as far as the overlap policy allows."""
+        for due in [waiting for waiting in self.snapshot.waiting if (waiting.kind == SlotKind.BACKFILL) == backfills]:
             if self.is_free:
                 self.resolve(due, *self.launched(due, due.kind))
 
     @property
     def is_free(self) -> bool:
-        return not self.busy or self.facts.policy.overlap == Overlap.ALLOW
+        return not self.busy or self.snapshot.policy.overlap == Overlap.ALLOW
 
     def launched(self, due: Due, kind: SlotKind) -> Verdict:
-        if self.facts.refusal:
-            return SlotState.REFUSED, self.facts.refusal
-        self.busy = f"The slot of {moment(due.slot)} had just been launched."
-        late = duration((self.facts.now - due.due_at).total_seconds())
+        if self.snapshot.refusal:
+            return SlotState.REFUSED, self.snapshot.refusal
+        self.busy = f"The run for {moment(due.slot)} had just been launched."
+        late = duration((self.snapshot.now - due.due_at).total_seconds())
         if kind == SlotKind.LATE:
-            return SlotState.CAUGHT_UP, f"Nobody looked after schedules when it was due; launched {late} late."
-        has_waited = kind != SlotKind.BACKFILL and due in self.facts.waiting
-        return SlotState.LAUNCHED, f"It waited {late} for a running one." if has_waited else ""
+            return SlotState.CAUGHT_UP, f"Launched {late} late: schedules were not checked in time."
+        has_waited = kind != SlotKind.BACKFILL and due in self.snapshot.waiting
+        return SlotState.LAUNCHED, f"Waited {late} for the previous run." if has_waited else ""
 
     def overlapped(self, due: Due, kind: SlotKind) -> Verdict:
-        """Launch, or what the overlap policy says."""
+        """Launch the slot, or apply the overlap policy."""
         if self.is_free:
             return self.launched(due, kind)
-        match self.facts.policy.overlap:
+        match self.snapshot.policy.overlap:
             case Overlap.QUEUE_ONE:
                 return self._queued(1)
             case Overlap.QUEUE_ALL:
-                return self._queued(self.facts.policy.waiting_max)
+                return self._queued(self.snapshot.policy.waiting_max)
             case Overlap.CANCEL:
-                self.plan.cancelled = [active.run_id for active in self.facts.active]
+                self.plan.cancelled = [active.run_id for active in self.snapshot.active]
                 return SlotState.WAITING, f"{self.busy} It is being cancelled."
             case _:
                 return SlotState.SKIPPED, self.busy
@@ -210,23 +210,24 @@ class _Turn:
         ahead = [due for due in self.waiting if due.kind != SlotKind.BACKFILL]
         if len(ahead) < most:
             return SlotState.WAITING, self.busy
-        who = f"The slot of {moment(ahead[0].slot)} waits" if most == 1 else f"{most:,} slots wait"
-        return SlotState.SKIPPED, f"{self.busy} {who} already."
+        first = moment(ahead[0].slot)
+        full = f"The run for {first} is already waiting." if most == 1 else f"{most:,} runs are already waiting."
+        return SlotState.SKIPPED, f"{self.busy} {full}"
 
 
-def _still_going(active: Sequence[Active]) -> str:
+def _still_active(active: Sequence[Active]) -> str:
     if not active:
         return ""
     first = active[0]
-    which = f" of the slot of {moment(first.slot)}" if first.slot else ""
+    which = f" for {moment(first.slot)}" if first.slot else ""
     rest = f" and {len(active) - 1} more were" if len(active) > 1 else " was"
-    return f"Run {first.run_id}{which}{rest} still going."
+    return f"Run {first.run_id}{which}{rest} still active."
 
 
-def _by_a_later(slot: datetime) -> str:
-    return f"Superseded by the slot of {moment(slot)}."
+def _superseded(slot: datetime) -> str:
+    return f"Superseded by the run for {moment(slot)}."
 
 
 def moment(slot: datetime) -> str:
-    """As the ledger's reasons write it."""
+    """Format a time as in the reasons of the history: `2026-03-01 11:00 UTC`."""
     return f"{slot:%Y-%m-%d %H:%M:%S} UTC".replace(":00 UTC", " UTC")

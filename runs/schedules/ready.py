@@ -1,7 +1,7 @@
-"""Launches of schedules made ready: looked up and validated before any transaction, since code of authors validates.
+"""Prepare the launches of schedules before any transaction, because validators of experiments are user code.
 
-A transaction holds rows, and on SQLite the one writer lock: nothing in it waits for an experiment. What is made ready
-here is used there only if the schedule still says the same (`Basis`); otherwise it is left for the next tick.
+A transaction holds row locks, and on SQLite the only writer lock, so nothing in it waits for an experiment. A prepared
+launch is used only if the schedule still has the same `Basis`; otherwise its slots wait for the next tick.
 """
 
 from __future__ import annotations
@@ -26,17 +26,21 @@ from runs.states import SlotState
 logger = logging.getLogger(__name__)
 
 Basis = tuple[Any, ...]
-"""Everything that a launch is made from."""
+"""Values from which a launch is prepared."""
+
+
+HAS_WAITING_SLOT = Exists(Slot.objects.filter(schedule=OuterRef("pk"), state=SlotState.WAITING))
+"""Condition for a query of schedules."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The launch of a schedule, or why there is none."""
+    """Prepared launch of a schedule, or the reason why it cannot launch."""
 
     basis: Basis
     order: launch_order.Order | None = None
     refusal: str = ""
-    """In a sentence; empty if it can be launched."""
+    """Sentence; empty if it can launch."""
 
 
 def basis_of(schedule: Schedule) -> Basis:
@@ -53,22 +57,21 @@ def basis_of(schedule: Schedule) -> Basis:
 
 
 def make_ready(ids: Collection[int]) -> dict[int, Ready]:
-    """Launches of those of the schedules that may need one now, by id. Never waits for experiments to be loaded.
+    """Prepare the launches of those schedules that may need one now, by id. Never waits for experiments to be loaded.
 
-    A schedule that cannot be judged right now is left out. Not within a transaction.
+    A schedule that is undecided right now is left out. Not within a transaction.
     """
-    waits = Slot.objects.filter(schedule=OuterRef("pk"), state=SlotState.WAITING)
-    needy = Schedule.objects.filter(Q(due_at__lte=Now()) | Exists(waits), pk__in=ids).select_related("instance")
+    schedules = Schedule.objects.filter(Q(due_at__lte=Now()) | HAS_WAITING_SLOT, pk__in=ids)
     ready: dict[int, Ready] = {}
     with catalog.without_waiting():
-        for schedule in needy:
+        for schedule in schedules.select_related("instance"):
             if (launch := ready_one(schedule)) is not None:
                 ready[schedule.pk] = launch
     return ready
 
 
 def ready_one(schedule: Schedule) -> Ready | None:
-    """The launch of one schedule; None if nobody can say right now. Not within a transaction."""
+    """Prepare the launch of one schedule; None if it is undecided right now. Not within a transaction."""
     basis = basis_of(schedule)
     try:
         return Ready(basis, prepared(schedule))
@@ -76,16 +79,16 @@ def ready_one(schedule: Schedule) -> Ready | None:
         logger.info("Schedule %s waits for the next tick: %s", schedule.name, error)
         return None
     except LaunchRefused as error:
-        return Ready(basis, refusal=f"It could not be launched: {error}")
+        return Ready(basis, refusal=f"Not launched: {error}")
     except DatabaseError:
         raise
-    except Exception as error:  # whatever an author's validator raises is this schedule's trouble alone
+    except Exception as error:  # an exception of a validator affects this schedule only
         logger.exception("Schedule %s cannot be prepared", schedule.name)
-        return Ready(basis, refusal=f"It could not be launched: {type(error).__name__}: {error}")
+        return Ready(basis, refusal=f"Not launched: {type(error).__name__}: {error}")
 
 
 def prepared(schedule: Schedule) -> launch_order.Order:
-    """What the schedule launches, looked up and checked. Raises LaunchRefused."""
+    """Look up and validate what the schedule launches. Raises LaunchRefused."""
     return launch_order.prepare(
         _target(schedule),
         configuration=schedule.configuration,
@@ -96,11 +99,11 @@ def prepared(schedule: Schedule) -> launch_order.Order:
 
 
 def _target(schedule: Schedule) -> Any:
-    """Its instance, found again by name if it was deleted and made anew; else its experiment."""
+    """Return its instance, by name if it was deleted and created again; or else its experiment."""
     if not schedule.instance_name:
         return launch_order.find_experiment(schedule.experiment)
     if schedule.instance is None:
         schedule.instance = Instance.objects.filter(name=schedule.instance_name).first()
     if schedule.instance is None:
-        raise LaunchRefused(f"its instance {schedule.instance_name} is no longer there; make it again, or name another")
+        raise LaunchRefused(f"its instance {schedule.instance_name} no longer exists; create it, or choose another")
     return schedule.instance

@@ -1,4 +1,4 @@
-"""What programs and people are told about schedules: JSON documents with a type each. Reads only, all is bounded."""
+"""JSON documents and texts about schedules. Reads only, bounded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from runs.states import DID_NOT_RUN, RAN, SlotState
 
 NEXT = 10
 LAST = 100
-"""Slots shown of the past."""
+"""Number of past slots shown."""
 WEEK = timedelta(days=7)
 
 
@@ -44,9 +44,9 @@ class WeekDocument(TypedDict):
     failed: int
     waiting: int
     did_not_run: dict[str, int]
-    """State → how many slots."""
+    """State → number of slots."""
     why: str
-    """Of the latest that did not run."""
+    """Reason of the latest slot that did not run."""
 
 
 class ScheduleDocument(TypedDict):
@@ -74,7 +74,7 @@ class ScheduleDocument(TypedDict):
     pause_after_failures: int
     owner: str
     paused: str
-    """Why; empty if it is not."""
+    """Reason of the pause; empty if it is not paused."""
     failures: int
     trouble: str
     next: list[str]
@@ -83,14 +83,14 @@ class ScheduleDocument(TypedDict):
 
 @dataclass(slots=True)
 class Week:
-    """What became of a schedule's slots in the last seven days."""
+    """States of a schedule's slots in the last seven days."""
 
     states: Counter[SlotState] = field(default_factory=Counter)
     failed: int = 0
     why: str = ""
-    """Of the latest slot that did not run."""
+    """Reason of the latest slot that did not run."""
     latest: datetime | None = None
-    """That slot."""
+    """Latest slot that did not run."""
 
     @property
     def ran(self) -> int:
@@ -98,7 +98,7 @@ class Week:
 
     @property
     def did_not_run(self) -> dict[SlotState, int]:
-        """In the order of the states."""
+        """Count slots that did not run by state, in the order of the states."""
         return {state: self.states[state] for state in SlotState if state in DID_NOT_RUN and self.states[state]}
 
     def document(self) -> WeekDocument:
@@ -112,39 +112,39 @@ class Week:
 
 
 def weeks(ids: Iterable[int]) -> dict[int, Week]:
-    """The last week of these schedules, in two queries."""
-    found = {key: Week() for key in ids}
-    rows = Slot.objects.filter(schedule_id__in=found, slot__gt=Now() - WEEK, slot__lte=Now())
+    """Read the last week of schedules, in two queries."""
+    by_schedule = {key: Week() for key in ids}
+    rows = Slot.objects.filter(schedule_id__in=by_schedule, slot__gt=Now() - WEEK, slot__lte=Now())
     counted = rows.values("schedule_id", "state", "outcome").annotate(count=Count("pk"), last=Max("slot")).order_by()
     for row in counted:
-        week, state = found[row["schedule_id"]], SlotState(row["state"])
+        week, state = by_schedule[row["schedule_id"]], SlotState(row["state"])
         week.states[state] += row["count"]
         week.failed += row["count"] if row["outcome"] == "failed" else 0
         if state in DID_NOT_RUN:
             week.latest = max(filter(None, (week.latest, row["last"])))
-    latest = {week.latest for week in found.values() if week.latest}
+    latest = {week.latest for week in by_schedule.values() if week.latest}
     reasons = rows.filter(slot__in=latest, state__in=DID_NOT_RUN).values_list("schedule_id", "slot", "reason")
     for schedule_id, slot, reason in reasons:
-        if found[schedule_id].latest == slot:
-            found[schedule_id].why = reason
-    return found
+        if by_schedule[schedule_id].latest == slot:
+            by_schedule[schedule_id].why = reason
+    return by_schedule
 
 
 def shown_configuration(schedule: Schedule) -> dict[str, Any]:
-    """What the schedule says, its secrets masked; not the defaults of what it leaves out."""
+    """Return the configuration of the schedule, without defaults, and with its secrets masked."""
     experiment = schedule.instance.experiment if schedule.instance else schedule.experiment
     shown: dict[str, Any] = _only(masked(experiment, schedule.configuration), schedule.configuration)
     return shown
 
 
-def _only(shown: Any, said: Any) -> Any:
-    if isinstance(shown, dict) and isinstance(said, dict):
-        return {key: _only(shown[key], value) for key, value in said.items() if key in shown}
+def _only(shown: Any, stored: Any) -> Any:
+    if isinstance(shown, dict) and isinstance(stored, dict):
+        return {key: _only(shown[key], value) for key, value in stored.items() if key in shown}
     return shown
 
 
 def words(schedule: Schedule) -> str:
-    """Its timetable in words, or what is wrong with it."""
+    """Describe its timetable, or the error in it."""
     try:
         return timetable.words(schedule.timetable())
     except TimetableError as error:
@@ -152,7 +152,7 @@ def words(schedule: Schedule) -> str:
 
 
 def state(schedule: Schedule) -> str:
-    """In one word: what is worst about it, else whether it has slots to come."""
+    """Return its state as one word: its worst problem, or whether it has slots to come."""
     if schedule.is_paused:
         return "Paused"
     if schedule.trouble:
@@ -163,7 +163,7 @@ def state(schedule: Schedule) -> str:
 
 
 def next_fires(schedule: Schedule, count: int = NEXT) -> list[Fire]:
-    """The slots to come that are not settled yet, in order."""
+    """List the slots to come that are not settled yet, in order."""
     try:
         return list(islice(schedule.timetable().fires(max(schedule.cursor, schedule.planned_at)), count))
     except TimetableError:
@@ -171,7 +171,7 @@ def next_fires(schedule: Schedule, count: int = NEXT) -> list[Fire]:
 
 
 def last_slots(schedule: Schedule, count: int = LAST) -> list[Slot]:
-    """The newest rows of its ledger, newest first."""
+    """List the newest rows of its history, newest first."""
     return list(schedule.slots.select_related("run").order_by("-slot")[:count])
 
 
@@ -224,13 +224,13 @@ def schedule_document(schedule: Schedule, week: Week | None = None) -> ScheduleD
 
 
 def schedule_documents(schedules: Sequence[Schedule]) -> list[ScheduleDocument]:
-    found = weeks(schedule.pk for schedule in schedules)
-    return [schedule_document(schedule, found[schedule.pk]) for schedule in schedules]
+    by_schedule = weeks(schedule.pk for schedule in schedules)
+    return [schedule_document(schedule, by_schedule[schedule.pk]) for schedule in schedules]
 
 
 def row_words(row: Slot) -> str:
-    """What became of a slot, in a sentence."""
-    how = row.get_outcome_display() if row.outcome else ""
+    """Describe the state of a slot in a sentence."""
+    outcome = row.get_outcome_display() if row.outcome else ""
     state = row.get_state_display()
-    parts = (state, f"run {row.run_id}" if row.run_id else "", how.lower())
+    parts = (state, f"run {row.run_id}" if row.run_id else "", outcome.lower())
     return f"{moment(row.slot)}: {', '.join(part for part in parts if part)}. {row.reason}".strip()

@@ -1,12 +1,11 @@
-"""The tick: find the schedules that something is to be done about, and settle them. Run it as often and as often at
-once as you like.
+"""Tick: select the schedules that need processing, and settle them. Any number of ticks may run, also at once.
 
-One tick, step by step:
-1. note the pulse: pages warn when there is none;
-2. find the schedules with a slot that is due, with a slot that waits and may go, or with a run that has ended;
-3. make their launches ready, outside of any transaction: that asks the catalog, where code of authors may run;
-4. settle them, a batch in a transaction; a batch that fails is settled one by one, so that one harms no other;
-5. after the commit, send wake-ups and cancel flags. Both are hints: reconcile and the heartbeat see to what gets lost.
+Steps of a tick:
+1. Record the pulse. Pages warn when it is missing.
+2. Select the schedules with a due slot, with a waiting slot that may be launched, or with a run that has ended.
+3. Prepare their launches, outside of any transaction: this queries the catalog, where user code may run.
+4. Settle them, one batch in a transaction. The schedules of a batch that fails are settled one by one.
+5. After the commit, send wake-ups and cancel flags. Both are hints: reconcile and the heartbeat replace lost ones.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ from runs.exceptions import BufferUnavailable
 from runs.lines.buffer import buffer
 from runs.models import Pulse, Run, Schedule, Slot
 from runs.schedules.apply import LOOK_AGAIN, Settled, settle
-from runs.schedules.locking import lock
-from runs.schedules.ready import make_ready
+from runs.schedules.locking import lock, slots_to_record
+from runs.schedules.ready import HAS_WAITING_SLOT, make_ready
 from runs.states import Overlap, SlotState
 
 logger = logging.getLogger(__name__)
 
 PULSE = "schedules"
-FOUND_MAX = 10_000
-"""Most schedules of one tick; the next takes the rest."""
-FORGET_BATCH = 2_000
+SCHEDULES_MAX = 10_000
+"""Maximum number of schedules of one tick; the next tick takes the rest."""
+DELETE_BATCH = 2_000
 
 
 @dataclass(slots=True)
@@ -45,20 +44,22 @@ class TickReport:
     schedules: int = 0
     settled: Settled = field(default_factory=Settled)
     failed: dict[int, str] = field(default_factory=dict)
-    """Schedule → what went wrong."""
+    """Id of a schedule → error."""
     is_cut: bool = False
-    """The budget was used up before all was done."""
+    """True if the time was used up before everything was done."""
 
 
 def tick(budget_s: float) -> TickReport:
-    """Settle what is to be settled now; takes `budget_s` and one batch at most. Raises django's database errors when
-    the database is away: then nothing is half done."""
+    """Settle what is due now. Takes at most `budget_s` and the time of one batch.
+
+    Raises Django's database errors if the database does not answer; then no schedule is half settled.
+    """
     report = TickReport()
     until = time.monotonic() + budget_s
-    if note_pulse():
-        forget_old()
+    if record_pulse():
+        delete_old()
     keep_catalog_warm()
-    todo = find()
+    todo = select()
     report.schedules = len(todo)
     batch = runs_settings().schedules_batch
     try:
@@ -74,29 +75,27 @@ def tick(budget_s: float) -> TickReport:
 
 
 def keep_catalog_warm() -> None:
-    """Have experiments loaded before a slot is due, in the process that launches them."""
+    """Load experiments before a slot is due, in the process that launches them."""
     if not catalog.is_in_process() and Schedule.objects.filter(paused_at=None).exists():
         catalog.current(0.0)
 
 
-def find() -> list[int]:
-    """Ids of the schedules that something is to be done about, the most urgent first."""
+def select() -> list[int]:
+    """Return the ids of the schedules that need processing, the most urgent first."""
     due = Schedule.objects.filter(due_at__lte=Now()).order_by("due_at", "pk").values_list("pk", flat=True)
-    waits = Slot.objects.filter(schedule=OuterRef("pk"), state=SlotState.WAITING)
     runs = Run.objects.filter(schedule=OuterRef("pk"), finished_at=None)
-    may_go = Schedule.objects.filter(Exists(waits), Q(overlap=Overlap.ALLOW) | ~Exists(runs), paused_at=None)
-    ended = Slot.objects.filter(outcome="", run__isnull=False, run__finished_at__isnull=False)
-    found = [
-        *due[:FOUND_MAX],
-        *may_go.values_list("pk", flat=True)[:FOUND_MAX],
-        *ended.values_list("schedule_id", flat=True)[:FOUND_MAX],
+    may_launch = Schedule.objects.filter(HAS_WAITING_SLOT, Q(overlap=Overlap.ALLOW) | ~Exists(runs), paused_at=None)
+    ids = [
+        *due[:SCHEDULES_MAX],
+        *may_launch.values_list("pk", flat=True)[:SCHEDULES_MAX],
+        *slots_to_record().values_list("schedule_id", flat=True)[:SCHEDULES_MAX],
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(ids))
 
 
 def turn(ids: Sequence[int], failed: dict[int, str]) -> Settled:
-    """Settle one batch. What cannot be settled is entered in `failed`, shows on its schedule's page, and is tried again
-    in a minute.
+    """Settle one batch. A schedule that cannot be settled is added to `failed`, shows the error on its page, and is
+    tried again after a minute.
     """
     try:
         ready = make_ready(ids)
@@ -104,7 +103,7 @@ def turn(ids: Sequence[int], failed: dict[int, str]) -> Settled:
             return settle(lock(ids, ready))
     except (OperationalError, InterfaceError):
         raise
-    except Exception as error:  # one schedule's trouble, whatever it is, must not stop the others
+    except Exception as error:  # an error of one schedule must not stop the others
         if len(ids) == 1:
             return _give_up(ids[0], error, failed)
     settled, has_more = Settled(), False
@@ -119,7 +118,7 @@ def _give_up(schedule_id: int, error: Exception, failed: dict[int, str]) -> Sett
     logger.exception("Schedule %d cannot be settled", schedule_id)
     failed[schedule_id] = f"{type(error).__name__}: {error}"
     Schedule.objects.filter(pk=schedule_id).update(
-        trouble=f"Its slots cannot be settled: {failed[schedule_id]}", due_at=Now() + LOOK_AGAIN
+        trouble=f"Its scheduled times cannot be processed: {failed[schedule_id]}", due_at=Now() + LOOK_AGAIN
     )
     return Settled()
 
@@ -132,11 +131,11 @@ def announce(settled: Settled) -> None:
         try:
             buffer().flag_cancel(run_id)
         except BufferUnavailable as error:
-            logger.warning("Cancel of run %s is stored, its supervisor could not be told at once: %s", run_id, error)
+            logger.warning("The cancel of run %s takes effect with the next heartbeat: %s", run_id, error)
 
 
-def note_pulse() -> bool:
-    """Write down that schedules are being looked at; True about once a minute."""
+def record_pulse() -> bool:
+    """Record the time of this tick. Returns True about once a minute."""
     before = Pulse.objects.filter(name=PULSE).annotate(now=Now()).first()
     if before is None:
         Pulse.objects.bulk_create([Pulse(name=PULSE, at=Now())], ignore_conflicts=True)
@@ -145,11 +144,11 @@ def note_pulse() -> bool:
     return bool(before.now.minute != before.at.minute)
 
 
-def forget_old() -> int:
-    """Remove rows of the ledger that are older than is kept, a batch at a time; returns how many."""
+def delete_old() -> int:
+    """Delete rows of the history after `slots_keep_days`, in batches. Returns the number of deleted rows."""
     keep = timedelta(days=runs_settings().slots_keep_days)
-    gone = 0
+    deleted = 0
     for state in set(SlotState) - {SlotState.WAITING}:
         old = Slot.objects.filter(state=state, slot__lt=Now() - keep).exclude(outcome="", run__isnull=False)
-        gone += Slot.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:FORGET_BATCH])).delete()[0]
-    return gone
+        deleted += Slot.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:DELETE_BATCH])).delete()[0]
+    return deleted

@@ -1,1 +1,1 @@
-"""The supervisor of one attempt: start the child, watch it, stop it, store what it says, write its end."""
+"""Supervisor of one attempt: start the child, watch it, stop it, store its output, write the end."""

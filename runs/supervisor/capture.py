@@ -1,5 +1,5 @@
-"""Text that a run writes, as lines: raw bytes of descriptors 1 and 2, and unfinished text of its Python streams. Pure;
-bounded whatever comes in.
+"""Conversion of captured text to lines: raw bytes of descriptors 1 and 2, and unfinished text of Python streams. Pure;
+bounded for any input.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from runs.states import Level, Source
 
 
 class TextStream:
-    """Text of one source → L records.
+    """Convert the text of one source to L records.
 
-    `at` is a time in seconds since the epoch, which lines carry; `now` is in monotonic seconds, by which states of
-    redrawn and unfinished lines are due.
+    `at` is the time of the lines, in seconds since the epoch. `now` is monotonic seconds, and decides which redrawn and
+    unfinished lines are due.
     """
 
     def __init__(self, source: Source, limits: Folding) -> None:
@@ -33,7 +33,7 @@ class TextStream:
 
     @property
     def due_at(self) -> float:
-        """When `rest` has lines to return; infinite if it has none."""
+        """Time at which `rest` has lines to return; infinite if it has none."""
         return self._folder.due_at
 
     def feed(self, text: str, at: float, now: float) -> list[bytes]:
@@ -41,11 +41,11 @@ class TextStream:
         return self._records(self._folder.feed(text, now), at)
 
     def rest(self, at: float, now: float) -> list[bytes]:
-        """Return what has been at rest long enough."""
+        """Return the text that has not changed for long enough."""
         return self._records(self._folder.rest(now), at)
 
     def close(self, at: float) -> list[bytes]:
-        """Return what is left, at the end."""
+        """Return the remaining text, at the end."""
         return self._records(self._folder.close(), at)
 
     def _records(self, lines: list[str], at: float) -> list[bytes]:
@@ -58,7 +58,7 @@ class TextStream:
 
 
 class RawStream:
-    """Raw bytes of one descriptor → L records. Invalid UTF-8 is shown as `\\xff`."""
+    """Convert the raw bytes of one descriptor to L records. Invalid UTF-8 is shown as `\\xff`."""
 
     def __init__(self, source: Source, limits: Folding) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
@@ -79,9 +79,9 @@ class RawStream:
 
 
 class Writers:
-    """Unfinished text of the threads and processes of a run, each folded by itself → L records.
+    """Convert the unfinished text of the threads and processes of a run to L records, each on its own.
 
-    At most `writers_max` of them, and `held_max_chars` in all: beyond that the text of the oldest becomes a line.
+    Holds at most `writers_max` texts and `held_max_chars` characters. Above that, the oldest text becomes a line.
     """
 
     def __init__(self, limits: Folding, *, writers_max: int, held_max_chars: int) -> None:
@@ -90,11 +90,11 @@ class Writers:
 
     @property
     def due_at(self) -> float:
-        """When `rest` has lines to return; infinite if it has none."""
+        """Time at which `rest` has lines to return; infinite if it has none."""
         return min((stream.due_at for stream in self._streams.values()), default=float("inf"))
 
     def feed(self, record: bytes, now: float) -> list[bytes]:
-        """Return the lines that a T record completes. Raises ValueError for what is none."""
+        """Return the lines that a T record completes. Raises ValueError for an invalid record."""
         text = records.text(record)
         key = (text.source, text.writer)
         stream = self._streams.get(key)
@@ -106,11 +106,11 @@ class Writers:
         return lines + self._make_room(text.time)
 
     def rest(self, at: float, now: float) -> list[bytes]:
-        """Return what has been at rest long enough."""
+        """Return the text that has not changed for long enough."""
         return [line for stream in self._streams.values() for line in stream.rest(at, now)]
 
     def close(self, at: float) -> list[bytes]:
-        """Return what is left, at the end."""
+        """Return the remaining text, at the end."""
         lines = [line for stream in self._streams.values() for line in stream.close(at)]
         self._streams.clear()
         return lines

@@ -1,8 +1,8 @@
-"""The worker's end of a child's records pipe: bytes in, whole records out. Pure.
+"""Worker's end of a child's records pipe: bytes in, whole records out. Pure.
 
-Whatever comes in (torn, interleaved, forged or random bytes), `feed` never raises, never loses a good frame that
-follows, and keeps no more than `senders_max` unfinished records and four of the largest in all. What it cannot read
-it returns as a line of source `system` that shows it.
+For any input (torn, interleaved, forged or random bytes), `feed` never raises, never loses a valid frame that follows,
+and holds at most `senders_max` unfinished records and the bytes of four of the largest size. An unreadable record
+becomes a line of source `system` that shows it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SENDER_MAX_BYTES = 64
 
 @dataclass(slots=True)
 class _Unfinished:
-    """A long record of which some pieces have come. `serial` tells a sender's records apart, should it give one up."""
+    """Long record that has not arrived as a whole. `serial` separates a sender's records if it abandons one."""
 
     serial: bytes
     pieces: list[bytes] = field(default_factory=list)
@@ -30,7 +30,7 @@ class _Unfinished:
 
 
 class Channel:
-    """Takes a child's bytes apart. Records come out in the order in which they were completed."""
+    """Split a child's bytes into records, in the order in which they are completed."""
 
     def __init__(self, *, record_max_bytes: int, line_max_bytes: int, senders_max: int) -> None:
         self._record_max = record_max_bytes
@@ -45,7 +45,7 @@ class Channel:
         self._garbage_frames = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Complete records (letter and JSON, no newline) that `data` completes; pieces are joined."""
+        """Return the records (letter and JSON, no newline) that `data` completes. Pieces are joined."""
         frames = (self._rest + data).split(b"\n")
         self._rest = frames.pop()
         if self._skipping and frames:
@@ -68,7 +68,7 @@ class Channel:
         return out
 
     def close(self) -> list[bytes]:
-        """What was left at end of file: an unfinished frame or record becomes a line that shows its beginning."""
+        """Return the rest at end of file: an unfinished frame or record becomes a line that shows its beginning."""
         if self._rest and not self._skipping:
             self._reject(self._rest)
         for unfinished in self._unfinished.values():
@@ -79,7 +79,7 @@ class Channel:
         return [self._shown_garbage()] if self._garbage_frames else []
 
     def _take(self, frame: bytes, out: list[bytes]) -> None:
-        """A frame that is a piece, or nothing of ours."""
+        """Take a frame that is a piece of a record, or unreadable."""
         colon = frame.find(b":", 1, _SENDER_MAX_BYTES)
         if frame[0] not in (PIECE, LAST_PIECE) or colon < 2 or len(frame) >= FRAME_MAX_BYTES:
             return self._reject(frame)
@@ -94,7 +94,7 @@ class Channel:
         sender, _, serial = name.partition(b".")
         unfinished = self._unfinished.get(sender)
         if unfinished is not None and unfinished.serial != serial:
-            self._abandon(sender)  # interrupted in the middle of a record, it began another
+            self._abandon(sender)  # the sender was interrupted within a record, and started another
             unfinished = None
         if unfinished is None:
             if len(self._unfinished) >= self._senders_max:
@@ -114,7 +114,7 @@ class Channel:
             self._drop(max(self._unfinished.values(), key=lambda other: other.size))
 
     def _drop(self, unfinished: _Unfinished) -> None:
-        """Keep a record's place, so that its further pieces are known, but not its bytes."""
+        """Drop the bytes of a record, but keep its entry, so that its further pieces are recognized."""
         self._reject(b"".join(unfinished.pieces))
         self._held -= unfinished.size
         unfinished.pieces, unfinished.size, unfinished.is_dropped = [], 0, True
@@ -147,7 +147,7 @@ class Channel:
         self._garbage_frames += 1
 
     def _shown_garbage(self) -> bytes:
-        """One line for all unreadable frames in a row, so that a flood of them stays one."""
+        """Return one line for all unreadable frames in a row, however many."""
         beginning, size = self._garbage
         frames, self._garbage_frames, self._garbage = self._garbage_frames, 0, []
         text = beginning.decode("utf-8", "backslashreplace").replace("\0", "␀")

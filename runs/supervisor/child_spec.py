@@ -1,9 +1,9 @@
-"""What a child needs to know of its run, read from the database."""
+"""Specification of a child, from the rows of its run."""
 
 from __future__ import annotations
 
 from runs.conf import RunsSettings
-from runs.folders import run_folder
+from runs.folders import run_folder, stacks_file
 from runs.forkserver.client import ChildSpec
 from runs.models import Checkpoint, Run
 from runs.states import AttemptKey
@@ -11,7 +11,7 @@ from runs.supervisor.recorder import RunRecords
 
 
 def child_spec(run: Run, key: AttemptKey, conf: RunsSettings, records: RunRecords) -> ChildSpec:
-    """Describe an attempt for its child, and record the checkpoint from which it continues."""
+    """Build the specification of an attempt's child, and record the checkpoint from which it continues."""
     checkpoint = Checkpoint.objects.filter(run=run).first()
     if checkpoint is not None:
         records.mark(restored={"attempt": checkpoint.attempt, "number": checkpoint.number})
@@ -23,6 +23,7 @@ def child_spec(run: Run, key: AttemptKey, conf: RunsSettings, records: RunRecord
         seed=run.seed,
         slot=run.slot.isoformat() if run.slot else None,
         folder=run_folder(run.pk),
+        stacks_path=stacks_file(run_folder(run.pk), key.number),
         restored=checkpoint.state if checkpoint else None,
         line_max_bytes=conf.line_max_bytes,
         record_max_bytes=conf.record_max_bytes,

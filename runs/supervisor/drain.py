@@ -1,7 +1,7 @@
-"""Store what an attempt holds straight into the database: with its checkpoints, when it is asked to, and at its end.
+"""Drain: store the records of an attempt directly in the database, with its checkpoints and at its end.
 
-Every write waits while the database is away, and for its turn among the supervisors of the worker. After a crash the
-attempt's buffer in Redis still holds a copy.
+Each write waits while the database is unavailable, and for its turn among the supervisors of the worker. After a crash,
+the attempt's buffer in Redis still holds a copy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RETRY_S = 1.0
-"""Pause between two tries while the database is away."""
+"""Pause between two tries while the database is unavailable."""
 
 
 class Drain:
@@ -37,10 +37,10 @@ class Drain:
     def __init__(self, worker: WorkerServices, key: AttemptKey, window: Window, writes: RunRecords) -> None:
         self._worker, self._key, self._window, self._writes = worker, key, window, writes
         self._stored = dict.fromkeys(Stream, 0)
-        """Last seq that was stored with a checkpoint."""
+        """Seq of the last entry that was stored with a checkpoint."""
 
     def run(self) -> None:
-        """Store everything that the window and the recorder hold. Blocks while the database is away."""
+        """Store everything that the window and the recorder hold. Blocks while the database is unavailable."""
         if self._key.number > 1:
             self._store_earlier()
         self._writes.wait_for_provenance()
@@ -50,22 +50,22 @@ class Drain:
     def store_so_far(self) -> None:
         """Store the lines and results so far, in the transaction of a checkpoint. The window keeps them."""
         entries = {stream: self._window.after(stream, self._stored[stream], sys.maxsize) for stream in Stream}
-        last = {stream: position(found[-1])[1] for stream, found in entries.items() if found}
+        last = {stream: position(after[-1])[1] for stream, after in entries.items() if after}
         if last:
             store.store_entries(self._key.run_id, entries[Stream.LINES], entries[Stream.RESULTS])
             transaction.on_commit(lambda: self._stored.update(last))
 
     def discard_buffer(self) -> None:
-        """Remove the buffer of a first attempt: everything is stored. The flush clears what this cannot."""
+        """Remove the buffer of a first attempt, which is stored. The flush removes other buffers."""
         if self._key.number > 1:
             return
         try:
             self._worker.buffer.discard(self._key.run_id)
         except BufferUnavailable as error:
-            logger.info("Run %s: its buffer is left to the flush: %s", self._key, error)
+            logger.info("Run %s: cannot remove its buffer; the flush will: %s", self._key, error)
 
     def in_turn(self, what: str, write: Callable[[], T]) -> T:
-        """Write when it is this run's turn, repeatedly while the database is away."""
+        """Write when it is this run's turn. Repeat while the database is unavailable."""
 
         def write_in_turn() -> T:
             with self._worker.turn_to_write():
@@ -74,22 +74,27 @@ class Drain:
         return self.until_done(what, write_in_turn)
 
     def until_done(self, what: str, action: Callable[[], T]) -> T:
-        """Repeat `action` while the database is away. Raises its error if the worker is in a hurry."""
+        """Repeat `action` while the database is unavailable. Raises its error if the worker's drain time is over."""
         while True:
             close_old_connections()
             try:
                 return action()
             except (OperationalError, InterfaceError) as error:
-                logger.warning("Run %s: %s waits for the database: %s", self._key, what, str(error).strip())
+                logger.warning(
+                    "Run %s: %s waits for the database: %s",
+                    self._key,
+                    what,
+                    str(error).strip(),
+                )
                 if self._worker.hurrying.wait(RETRY_S):
                     raise
 
     def _store_earlier(self) -> None:
-        """Store the entries of earlier attempts that Redis still holds. The flush stores what this cannot."""
+        """Store the entries of earlier attempts that Redis still holds. If this fails, the flush stores them."""
         try:
             flush.flush_run(self._key.run_id)
         except (BufferUnavailable, DatabaseError, InterfaceError) as error:
-            logger.info("Run %s: lines of earlier attempts are left to the flush: %s", self._key, error)
+            logger.info("Run %s: cannot store lines of earlier attempts; the flush will: %s", self._key, error)
 
     def _store_window(self) -> None:
         """Store the window in batches. Drop its entries if the attempt was taken over."""
@@ -100,7 +105,7 @@ class Drain:
             if not lines and not results:
                 return
             if not self._store_while_open(lines, results):
-                logger.warning("Run %s: it was taken over, %d late lines are dropped", self._key, len(lines))
+                logger.warning("Run %s was taken over: dropping %d late lines", self._key, len(lines))
             for stream, entries in ((Stream.LINES, lines), (Stream.RESULTS, results)):
                 self._window.forget(stream, self._window.stored(stream) + len(entries))
 

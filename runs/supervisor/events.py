@@ -19,7 +19,7 @@ class LeaseLost:
 
 @dataclass(frozen=True, slots=True)
 class Draining:
-    """The worker is stopping."""
+    """Stop of the worker."""
 
     hurry: bool = False
     """True if no drain time is left."""
@@ -27,7 +27,7 @@ class Draining:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The resources of the child's process tree were measured."""
+    """Measured resources of the child's process tree."""
 
     usage: Usage
 

@@ -1,4 +1,4 @@
-"""From the child's pipes to the window and the recorder: everything that the child says passes here, in one order."""
+"""Intake: read the child's pipes, and pass its records to the window and the recorder, in one order."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from runs.lines.records import End
 from runs.states import Level, Source
 from runs.supervisor.capture import RawStream, Writers
 from runs.supervisor.channel import Channel
-from runs.supervisor.moments import Moment
 from runs.supervisor.recorder import RunRecords
+from runs.supervisor.timestamps import Timestamp
 from runs.supervisor.window import Window
 
 logger = logging.getLogger(__name__)
 
 SHOWN_BYTES = 200
-"""Of a record that cannot be read."""
+"""Number of bytes shown of a record that cannot be read."""
 
 
 @dataclass(slots=True)
-class Said:
-    """What the child has said of itself. Times are monotonic seconds."""
+class ChildState:
+    """State of the child, from its records. Times are monotonic seconds."""
 
     last_sign_at: float = field(default_factory=time.monotonic)
     last_line_at: float | None = None
@@ -39,7 +39,7 @@ class Said:
     cancel_seen: bool = False
     end: End | None = None
     end_refusal: str = ""
-    """Why its report of the end could not be read."""
+    """Why its report of the end could not be read; empty if it could."""
     ended_at: float | None = None
 
 
@@ -65,13 +65,13 @@ class Intake:
         self._pipes = [child.records_fd, child.stdout_fd, child.stderr_fd]
         self._open = set(self._pipes)
         self._listening = False
-        self.said = Said()
+        self.state = ChildState()
 
     def listen_while_there_is_room(self) -> None:
         """Register the pipes, or unregister them while the window is full: then the experiment waits."""
         room = self._window.has_room and self._writes.has_room
         if not room:
-            self.said.last_sign_at = time.monotonic()  # it may be speaking: nobody listens
+            self.state.last_sign_at = time.monotonic()  # not stalled: its pipes are not read
         if room == self._listening:
             return
         self._listening = room
@@ -89,13 +89,13 @@ class Intake:
 
     @property
     def rest_at(self) -> float:
-        """When `rest` has something to do; infinite while there is no room for it."""
+        """Return when `rest` has something to do; infinite while the pipes are not read."""
         if not self._listening:
             return float("inf")
         return min(self._writers.due_at, *(raw.due_at for raw in self._raw.values()))
 
     def rest(self) -> None:
-        """Add unfinished and redrawn text that has been at rest as lines."""
+        """Add unfinished and redrawn text that has not changed for a while as lines."""
         at, now = time.time(), time.monotonic()
         if self.rest_at <= now:
             for raw in self._raw.values():
@@ -103,7 +103,7 @@ class Intake:
             self._add(self._writers.rest(at, now), [])
 
     def read_the_rest(self, relieve: Callable[[], None]) -> None:
-        """Read all that is left, when no process holds the other ends any more; `relieve` makes room in the window."""
+        """Read the pipes to their ends, after every process has exited. `relieve` makes room in the window."""
         for fd in self._pipes:
             while fd in self._open and self._read(fd):
                 if not (self._window.has_room and self._writes.has_room):
@@ -123,18 +123,18 @@ class Intake:
             if self._listening:
                 self._selector.unregister(fd)
             return False
-        self.said.last_sign_at = time.monotonic()
+        self.state.last_sign_at = time.monotonic()
         if fd in self._raw:
-            self.said.last_line_at = time.monotonic()
+            self.state.last_line_at = time.monotonic()
             self._window.add(Stream.LINES, self._raw[fd].feed(data, time.time(), time.monotonic()))
         else:
             self._take(self._channel.feed(data))
         return True
 
-    def _take(self, found: list[bytes]) -> None:
+    def _take(self, arrived: list[bytes]) -> None:
         lines: list[bytes] = []
         results: list[bytes] = []
-        for record in found:
+        for record in arrived:
             kind = record[0]
             if kind == records.LINE:
                 lines.append(record)
@@ -143,7 +143,7 @@ class Intake:
             elif kind == records.RESULT:
                 results.append(record)
             else:
-                if kind in (records.CHECKPOINT, records.BARRIER):  # what was said before it comes before it
+                if kind in (records.CHECKPOINT, records.BARRIER):  # earlier records first
                     self._add(lines, results)
                     lines, results = [], []
                 lines += self._control(kind, record)
@@ -151,33 +151,33 @@ class Intake:
 
     def _add(self, lines: list[bytes], results: list[bytes]) -> None:
         if lines:
-            self.said.last_line_at = time.monotonic()
+            self.state.last_line_at = time.monotonic()
         self._window.add(Stream.LINES, lines)
         self._window.add(Stream.RESULTS, results)
 
     def _text(self, record: bytes) -> list[bytes]:
-        """Lines that unfinished text has become; a hostile record becomes a line that shows it."""
+        """Return the lines that a T record completes. An invalid record becomes a line that shows it."""
         try:
             return self._writers.feed(record, time.monotonic())
         except (ValueError, RecursionError) as error:
             return self._refuse(records.TEXT, record, str(error))
 
     def _control(self, kind: int, record: bytes) -> list[bytes]:
-        """Take a control record. One that cannot be taken, whatever the reason, becomes a line that shows it."""
+        """Handle a control record. One that cannot be handled, for any reason, becomes a line that shows it."""
         try:
             self._take_control(kind, record)
         except control_records.UnreadableRecord as error:
             return self._refuse(kind, record, str(error))
-        except Exception as error:  # no record of a child ends its supervisor
-            logger.exception("A record of kind %c could not be taken", kind)
+        except Exception as error:  # no record of a child may end its supervisor
+            logger.exception("Cannot handle a record of kind %c", kind)
             return self._refuse(kind, record, f"{type(error).__name__}: {error}")
         return []
 
     def _refuse(self, kind: int, record: bytes, why: str) -> list[bytes]:
         if kind == records.CHECKPOINT and (number := control_records.checkpoint_id(record)) is not None:
-            self._writes.refuse_checkpoint(number, f"The checkpoint could not be kept: {why}")
+            self._writes.refuse_checkpoint(number, f"The checkpoint could not be stored: {why}")
         if kind == records.END:
-            self.said.end_refusal = why
+            self.state.end_refusal = why
         shown = record[:SHOWN_BYTES].decode(errors="backslashreplace").replace("\0", "␀")
         return [system_line(Level.WARNING, f"unreadable record ({why}): {shown}")]
 
@@ -188,24 +188,24 @@ class Intake:
                 self._read(fd)
         elif kind == records.PROGRESS:
             writes.progress(control_records.progress(record))
-            self.said.last_progress_at = time.monotonic()
+            self.state.last_progress_at = time.monotonic()
         elif kind == records.CHECKPOINT:
             writes.checkpoint(control_records.checkpoint(record))
         elif kind == records.ARTIFACT:
             writes.artifact(control_records.artifact(record))
-        elif kind == records.HELLO and self.said.started_at is None:
+        elif kind == records.HELLO and self.state.started_at is None:
             hello = control_records.hello(record)
-            self.said.started_at = time.monotonic()
-            writes.mark(started_at=Moment.now())
+            self.state.started_at = time.monotonic()
+            writes.mark(started_at=Timestamp.now())
             writes.provenance(hello)
-        elif kind == records.SEEN and not self.said.cancel_seen:
-            self.said.cancel_seen = True
-            writes.mark(cancel_seen_at=Moment.now())
-        elif kind == records.END and self.said.end is None:
-            self.said.end = control_records.end(record)
-            self.said.ended_at = time.monotonic()
+        elif kind == records.SEEN and not self.state.cancel_seen:
+            self.state.cancel_seen = True
+            writes.mark(cancel_seen_at=Timestamp.now())
+        elif kind == records.END and self.state.end is None:
+            self.state.end = control_records.end(record)
+            self.state.ended_at = time.monotonic()
 
 
 def system_line(level: Level, message: str) -> bytes:
-    """An L record of Athanor's own."""
+    """Encode a message of Athanor itself as an L record."""
     return records.encode(records.LINE, [time.time(), int(level), Source.SYSTEM.value, message, None])

@@ -1,4 +1,4 @@
-"""Default memory limit of a run that has none of its own: a share of what its machine, or its container, has."""
+"""Default memory limit of a run without its own: a share of the memory of its machine or container."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def with_default_limit(limits: Limits, conf: RunsSettings) -> Limits:
-    """The limits with the default for memory, if they name none and there is one (`memory_default_share`)."""
+    """Add the default memory limit (`memory_default_share`) to limits without one."""
     if limits.memory_limit_bytes is not None or not conf.memory_default_share:
         return limits
     return limits.model_copy(update={"memory_limit_bytes": int(machine_memory_bytes() * conf.memory_default_share)})
@@ -23,25 +23,25 @@ def with_default_limit(limits: Limits, conf: RunsSettings) -> Limits:
 
 @cache
 def machine_memory_bytes() -> int:
-    """Memory that this process can use at most: the machine's, or less where its control group has a limit."""
+    """Return the memory that this process can use: the machine's, or the limit of its control group if lower."""
     return min([int(psutil.virtual_memory().total), *cgroup_limits(_CGROUP, _CGROUPS)])
 
 
 def cgroup_limits(membership: Path, root: Path) -> list[int]:
-    """The limits (cgroup v2 `memory.max`, v1 `memory.limit_in_bytes`) of this process' group and of those above."""
+    """Read the limits (cgroup v2 `memory.max`, v1 `memory.limit_in_bytes`) of this process's group and its parents."""
     limits = []
     for name in _group_paths(membership):
         folder = root / name
         for file in (folder / "memory.max", root / "memory" / name / "memory.limit_in_bytes"):
             try:
                 limits.append(int(file.read_text()))
-            except (OSError, ValueError):  # not there, or "max"
+            except (OSError, ValueError):  # no such file, or "max"
                 continue
     return [limit for limit in limits if limit > 0]
 
 
 def _group_paths(membership: Path) -> list[str]:
-    """The groups that this process is in, from its own to the root: `a/b`, `a`, ``."""
+    """Return the groups of this process, from the root to its own: ``, `a`, `a/b`."""
     try:
         lines = membership.read_text().splitlines()
     except OSError:

@@ -1,6 +1,4 @@
-"""From what was observed to how the attempt ended: the one place where every way that a child can end is mapped.
-Pure.
-"""
+"""Mapping from the observation of an attempt to its outcome, for every way in which a child can end. Pure."""
 
 from __future__ import annotations
 
@@ -17,21 +15,21 @@ from runs.supervisor.stops import Action, Reason, Stop
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Everything that the supervisor saw of one attempt."""
+    """Everything that the supervisor observed of one attempt."""
 
     exit: Exit | None
-    """None if there was never a child."""
+    """None if no child was started."""
     end: End | None
-    """The child's last word, if it had one."""
+    """Child's report of its end, if it sent one."""
     started: bool
-    """Whether the experiment's own code was reached."""
+    """True if the experiment's own code was reached."""
     end_refusal: str = ""
-    """Why a report of its end could not be read, if one came."""
+    """Why the report of its end could not be read; empty if it could, or if there was none."""
     stop: Stop | None = None
-    seen: bool = False
-    """Whether the experiment has noticed a cancel request."""
-    done: frozenset[Action] = field(default_factory=frozenset)
-    """The steps of the stop that were taken."""
+    cancel_seen: bool = False
+    """True if the experiment has noticed a cancel request."""
+    steps_taken: frozenset[Action] = field(default_factory=frozenset)
+    """Steps of the stop that were taken."""
     last_sign_age_s: float | None = None
     """Seconds since the child's last line, result or progress."""
     last_line_age_s: float | None = None
@@ -39,7 +37,7 @@ class Observation:
 
 
 TRACEBACK_MAX_CHARS = 20_000
-"""Of a traceback that the database refused as a whole."""
+"""Longest part that is kept of a traceback that the database refused."""
 _FORCEFUL = frozenset({Action.INTERRUPT, Action.TERMINATE, Action.KILL})
 _FAILURES = {
     Reason.TIMEOUT: FailureKind.TIMEOUT,
@@ -57,85 +55,85 @@ _FATES = {
 }
 
 
-def outcome_of(seen: Observation) -> Outcome:
-    """How the attempt ended.
+def outcome_of(observation: Observation) -> Outcome:
+    """Map an observation to the outcome of the attempt.
 
-    Whoever was first counts: an experiment that returned or failed before anything was done to it, and before it
-    noticed a cancel, ended by itself.
+    An experiment that returned or failed before a forceful step was taken, and before it noticed a cancel, ended by
+    itself.
     """
-    stop = seen.stop
-    if stop is None or not _stopped(seen, stop):
-        return _by_itself(seen)
+    stop = observation.stop
+    if stop is None or not _stopped(observation, stop):
+        return _by_itself(observation)
     if stop.reason == Reason.CANCEL:
-        return _outcome(seen, Status.CANCELLED, None, stop.message)
+        return _outcome(observation, Status.CANCELLED, None, stop.message)
     if stop.reason == Reason.DRAIN:
-        return _outcome(seen, Status.PENDING, None, stop.message)
-    return _outcome(seen, Status.FAILED, _FAILURES[stop.reason], stop.message)
+        return _outcome(observation, Status.PENDING, None, stop.message)
+    return _outcome(observation, Status.FAILED, _FAILURES[stop.reason], stop.message)
 
 
-def _stopped(seen: Observation, stop: Stop) -> bool:
-    """Whether the stop is what ended the child."""
-    if seen.end is not None and seen.end["outcome"] == "cancelled":
+def _stopped(observation: Observation, stop: Stop) -> bool:
+    """Return whether the stop ended the child."""
+    if observation.end is not None and observation.end["outcome"] == "cancelled":
         return True
-    if stop.reason == Reason.CANCEL and seen.seen:
+    if stop.reason == Reason.CANCEL and observation.cancel_seen:
         return True
-    return bool(seen.done & _FORCEFUL)
+    return bool(observation.steps_taken & _FORCEFUL)
 
 
-def _by_itself(seen: Observation) -> Outcome:
-    if seen.end is None:
-        return _without_report(seen)
-    reported, error = seen.end["outcome"], seen.end.get("error", "")
-    if reported == "returned" or (reported == "exited" and seen.end.get("exit_code", 1) == 0):
-        return _outcome(seen, Status.COMPLETED, None, "", summary=seen.end.get("summary"))
+def _by_itself(observation: Observation) -> Outcome:
+    if observation.end is None:
+        return _without_report(observation)
+    reported, error = observation.end["outcome"], observation.end.get("error", "")
+    if reported == "returned" or (reported == "exited" and observation.end.get("exit_code", 1) == 0):
+        return _outcome(observation, Status.COMPLETED, None, "", summary=observation.end.get("summary"))
     if reported == "retry_later":
-        after_s = float(seen.end.get("after_s", 0.0))
-        return replace(_outcome(seen, Status.PENDING, None, error), retry_after_s=after_s)
+        after_s = float(observation.end.get("after_s", 0.0))
+        return replace(_outcome(observation, Status.PENDING, None, error), retry_after_s=after_s)
     if reported == "cancelled":
         error = "RunCancelled was raised, but no cancel was requested"
     kinds = {"config": FailureKind.CONFIG, "start": FailureKind.START}
-    return _outcome(seen, Status.FAILED, kinds.get(reported, FailureKind.ERROR), error)
+    return _outcome(observation, Status.FAILED, kinds.get(reported, FailureKind.ERROR), error)
 
 
-def _without_report(seen: Observation) -> Outcome:
-    if seen.exit is not None and seen.exit.fate:
-        return _lost(seen, seen.exit)
-    if seen.end_refusal and seen.exit is not None and seen.exit.status == 0:
-        why = f"Its result could not be kept: {seen.end_refusal}"
-        return _outcome(seen, Status.FAILED, FailureKind.ERROR, why)
-    how = describe_exit(seen.exit)
-    if not seen.started:
-        return _outcome(seen, Status.FAILED, FailureKind.START, f"{how} before the experiment started")
-    return _outcome(seen, Status.FAILED, FailureKind.CRASHED, f"{how} before it reported a result")
+def _without_report(observation: Observation) -> Outcome:
+    if observation.exit is not None and observation.exit.fate:
+        return _lost(observation, observation.exit)
+    if observation.end_refusal and observation.exit is not None and observation.exit.status == 0:
+        why = f"Its result could not be stored: {observation.end_refusal}"
+        return _outcome(observation, Status.FAILED, FailureKind.ERROR, why)
+    how = describe_exit(observation.exit)
+    if not observation.started:
+        return _outcome(observation, Status.FAILED, FailureKind.START, f"{how} before the experiment started")
+    return _outcome(observation, Status.FAILED, FailureKind.CRASHED, f"{how} before it reported a result")
 
 
-def _lost(seen: Observation, exit_: Exit) -> Outcome:
-    """What was not the process' own end. It is excused unless it may be the cause: alone, and executed."""
+def _lost(observation: Observation, exit_: Exit) -> Outcome:
+    """Return the outcome of an external cause. It is excused unless the run may be the cause: it ran, and alone."""
     error = _FATES[exit_.fate]
     if exit_.company:
         error += f"; its worker had {exit_.company} other {'run' if exit_.company == 1 else 'runs'} then"
-    outcome = _outcome(seen, Status.FAILED, FailureKind.LOST, error)
+    outcome = _outcome(observation, Status.FAILED, FailureKind.LOST, error)
     return replace(outcome, excused=exit_.company > 0 or exit_.signal is None)
 
 
 def _outcome(
-    seen: Observation, status: Status, kind: FailureKind | None, error: str, *, summary: object = None
+    observation: Observation, status: Status, kind: FailureKind | None, error: str, *, summary: object = None
 ) -> Outcome:
-    end: End = seen.end or {"outcome": "failed"}
+    end: End = observation.end or {"outcome": "failed"}
     return Outcome(
         status=status,
         failure_kind=kind,
         error=error,
         traceback=end.get("traceback", ""),
         summary=summary if summary is not None else end.get("summary"),
-        exit_status=seen.exit.status if seen.exit else None,
-        signal=seen.exit.signal if seen.exit else None,
-        ended_by=seen.stop.message if seen.stop and error == seen.stop.message else "",
+        exit_status=observation.exit.status if observation.exit else None,
+        signal=observation.exit.signal if observation.exit else None,
+        ended_by=observation.stop.message if observation.stop and error == observation.stop.message else "",
     )
 
 
 def describe_exit(exit_: Exit | None) -> str:
-    """Say how a process ended, e.g. `Crashed with SIGSEGV (segmentation fault)` or `Exited with status 3`."""
+    """Describe how a process ended, e.g. `Crashed with SIGSEGV (segmentation fault)` or `Exited with status 3`."""
     if exit_ is None:
         return "Not started"
     if exit_.signal is None:
@@ -146,9 +144,7 @@ def describe_exit(exit_: Exit | None) -> str:
 
 
 def storable(outcome: Outcome, why: str) -> Outcome:
-    """What is stored in the place of an outcome that the database refuses: a run that completed fails, since its result
-    is lost.
-    """
+    """Reduce an outcome that the database refuses. A run that completed fails, since its result is lost."""
     error = f"Its end could not be stored as it was ({plain(why, 500)})"
     if outcome.error:
         error += f": {plain(outcome.error)}"

@@ -1,4 +1,4 @@
-"""What a result came from: code, versions, machine. Stored on the attempt that ran it."""
+"""Provenance of results: code, versions, machine. Stored on the attempt."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Provenance(TypedDict, total=False):
     """SHA-256 of the experiment's module, hexadecimal."""
     git_commit: str
     git_dirty: bool
-    """Whether the working tree had changes that are not in the commit."""
+    """True if the working tree had uncommitted changes."""
     python: str
     platform: str
     host: str
@@ -30,16 +30,16 @@ class Provenance(TypedDict, total=False):
 
 
 def complete(hello: Hello, source_file: Path) -> Provenance:
-    """What the child said of its code, with git's and the environment's part. Blocks for git, at most some seconds."""
-    known: Provenance = {**environment()}
-    known.update(hello)  # type: ignore[typeddict-item]  # the fields of a Hello are among those of a Provenance
-    known.update(git(source_file.parent))
-    return known
+    """Complete the child's record with the data of git and the environment. Blocks for git, at most some seconds."""
+    provenance: Provenance = {**environment()}
+    provenance.update(hello)  # type: ignore[typeddict-item]  # a Provenance has all fields of a Hello
+    provenance.update(git(source_file.parent))
+    return provenance
 
 
 @cache
 def environment() -> Provenance:
-    """Versions and machine of this worker, read once: they do not change while it lives."""
+    """Return the versions and the machine of this worker. Read once: they do not change."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -51,7 +51,7 @@ def environment() -> Provenance:
 
 
 def git(folder: Path) -> Provenance:
-    """Commit and cleanness of the repository that `folder` is in; empty where there is none or no git."""
+    """Return the commit of the repository of `folder`, and whether it is dirty. Empty without a repository or git."""
     try:
         commit = _git(folder, "rev-parse", "HEAD")
         return {"git_commit": commit, "git_dirty": bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))}
@@ -61,7 +61,7 @@ def git(folder: Path) -> Provenance:
 
 def _git(folder: Path, *arguments: str) -> str:
     done = subprocess.run(  # noqa: S603  # a fixed program with fixed arguments
-        ["git", "-C", str(folder), *arguments],  # noqa: S607  # the git that is on PATH is the one meant
+        ["git", "-C", str(folder), *arguments],  # noqa: S607  # the git on PATH
         capture_output=True,
         text=True,
         check=True,

@@ -1,7 +1,7 @@
-"""What an attempt writes to the database while it runs: progress, times, checkpoints, artifacts, provenance.
+"""Writes of an attempt to the database while it runs: progress, times, checkpoints, artifacts, provenance.
 
-Each write carries the attempt's number and changes nothing once the attempt is closed or taken over. A write that fails
-because the database is away stays pending and is tried again; nothing of the watch loop waits for it.
+Each write carries the attempt's number, and changes nothing if the attempt is closed or was taken over. A write that
+fails because the database is unavailable stays pending and is tried again. The watch loop never waits for it.
 """
 
 from __future__ import annotations
@@ -25,34 +25,33 @@ from runs.lines.store.writing import REFUSALS
 from runs.models import Artifact, Attempt, Checkpoint, Run
 from runs.states import AttemptKey
 from runs.supervisor import provenance
-from runs.supervisor.moments import Moment, in_database
+from runs.supervisor.timestamps import Timestamp, in_database
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINT = "the checkpoint"
 PENDING_MAX = 1000
-"""Artifacts of one attempt that may wait for the database; beyond it the child's pipe is not read."""
+"""Number of artifacts of an attempt that may wait for the database. Above it, the child's pipe is not read."""
 
 
 def _ignore(*_: object) -> None:
-    """Answer nobody."""
+    """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Callbacks:
-    """What the recorder tells an attempt's supervisor; called by whichever thread writes."""
+    """Callbacks of an attempt's supervisor. Called in the thread that writes."""
 
     stored: Callable[[int], None] = _ignore
-    """This checkpoint is in the database."""
+    """A checkpoint is in the database: its number."""
     refused: Callable[[int, str], None] = _ignore
-    """This checkpoint cannot be kept, and why."""
+    """A checkpoint cannot be stored: its number, and why."""
     note: Callable[[str], None] = _ignore
-    """Something for the run's lines."""
+    """Add a message to the run's log."""
     hurry: Callable[[], None] = _ignore
-    """Have the recorder write soon."""
+    """Make the recorder write soon."""
     store_output: Callable[[], None] = _ignore
-    """Called within the transaction of a checkpoint: stores what was said before it. An attempt that goes on from there
-    does not say it again."""
+    """Store the lines and results before a checkpoint, in its transaction: the next attempt does not repeat them."""
 
 
 @dataclass(slots=True)
@@ -68,7 +67,7 @@ class Pending:
         return bool(self.columns or self.progress or self.checkpoint or self.artifacts)
 
     def before(self, later: Pending) -> Pending:
-        """Both together, where only the newest progress and checkpoint count."""
+        """Merge with later writes. Only the newest progress and checkpoint are kept."""
         return Pending(
             {**later.columns, **self.columns},
             later.progress or self.progress,
@@ -78,10 +77,10 @@ class Pending:
 
 
 class RunRecords:
-    """Pending writes of one attempt. Thread-safe; `write` is done by one thread at a time.
+    """Pending writes of one attempt. Thread-safe; one thread at a time executes `write`.
 
-    A write that fails because the database is away waits for the next try. One that the database refuses is dropped,
-    alone, and a line says so: it would be refused for ever.
+    A write that fails because the database is unavailable is tried again. A value that the database refuses is dropped,
+    alone, and a log line says so: each further try would fail too.
     """
 
     def __init__(self, key: AttemptKey, callbacks: Callbacks) -> None:
@@ -91,36 +90,36 @@ class RunRecords:
         self._writing = threading.Lock()
         self._pending = Pending()
         self._last_current: float | None = None
-        self._asking: threading.Thread | None = None  # git, for the provenance
+        self._git_query: threading.Thread | None = None
 
     def mark(self, **columns: Any) -> None:
-        """Set columns of the attempt; the first time that a column is given counts. A Moment is written as a time."""
+        """Set columns of the attempt. The first value of a column is kept. Timestamps are written as times."""
         with self._lock:
             self._pending.columns = {**columns, **self._pending.columns}
 
     def inspected(self, inspection: Inspection) -> None:
-        """Keep the newest inspection, soon: somebody waits."""
+        """Store an inspection soon: a user waits for it."""
         with self._lock:
             self._pending.columns |= {"inspection": inspection, "inspection_asked_at": None}
         self._callbacks.hurry()
 
     def progress(self, progress: Progress) -> None:
-        """Keep the newest progress. The first one, and one below the last, begin a new measurement of the pace."""
+        """Store the newest progress. The first one, and one below the last, start a new measurement of the pace."""
         with self._lock:
             if self._last_current is None or progress.current < self._last_current:
-                self._pending.columns |= {"progress_from": progress.current, "progress_from_at": Moment.now()}
+                self._pending.columns |= {"progress_from": progress.current, "progress_from_at": Timestamp.now()}
             self._last_current = progress.current
             self._pending.progress = progress
 
     def checkpoint(self, record: CheckpointRecord) -> None:
-        """Keep the last one soon; at once if the experiment waits for it."""
+        """Store the newest checkpoint; immediately if the experiment waits for it."""
         with self._lock:
             self._pending.checkpoint = record
         if record["sync"]:
             self._callbacks.hurry()
 
     def refuse_checkpoint(self, number: int, why: str) -> None:
-        """Tell the experiment, which may wait for it, that a checkpoint is not kept."""
+        """Notify the experiment, which may wait for it, that a checkpoint is not stored."""
         self._callbacks.refused(number, why)
 
     def artifact(self, record: ArtifactRecord) -> None:
@@ -128,24 +127,22 @@ class RunRecords:
             self._pending.artifacts.append(record)
 
     def provenance(self, hello: Hello) -> None:
-        """Note what the child said of its code. Git is asked in a thread of its own: it may take seconds, and nobody's
-        checkpoint may wait for it.
-        """
-        asking = threading.Thread(target=self._complete, args=(hello,), name=f"git-{self.key}", daemon=True)
+        """Record the provenance of the child's code. Git runs in its own thread: no checkpoint may wait for it."""
+        query = threading.Thread(target=self._complete, args=(hello,), name=f"git-{self.key}", daemon=True)
         try:
-            asking.start()
+            query.start()
         except RuntimeError as error:  # no more threads: the run does not depend on it
-            logger.warning("Run %s: git is not asked about its code: %s", self.key, error)
+            logger.warning("Run %s: cannot query git for its code: %s", self.key, error)
         else:
-            self._asking = asking
+            self._git_query = query
 
     def _complete(self, hello: Hello) -> None:
         try:
-            known = provenance.complete(hello, Path(str(hello.get("source_file") or "")))
+            complete = provenance.complete(hello, Path(str(hello.get("source_file") or "")))
         except Exception:
-            logger.exception("Run %s: where its code is from cannot be told", self.key)
+            logger.exception("Run %s: cannot determine the provenance of its code", self.key)
         else:
-            self.mark(provenance=known)
+            self.mark(provenance=complete)
 
     @property
     def has_room(self) -> bool:
@@ -158,14 +155,15 @@ class RunRecords:
             return bool(self._pending)
 
     def write(self) -> None:
-        """Write what is pending, in one transaction. Raises DatabaseError if the database is away; then all of it is
-        pending again.
+        """Write everything that is pending, in one transaction.
+
+        Raises DatabaseError if the database is unavailable; then everything stays pending.
         """
         with self._writing:
             with self._lock:
                 taken, self._pending = self._pending, Pending()
             try:
-                stored, refused = self._store_what_is_taken(taken)
+                stored, refused = self._store_or_refuse(taken)
             except BaseException:
                 with self._lock:
                     self._pending = taken.before(self._pending)
@@ -173,9 +171,9 @@ class RunRecords:
             self._answer(taken, refused, stored=stored)
 
     def wait_for_provenance(self) -> None:
-        """Wait for git's answer, as long as that may take. Call it before the last write of an attempt."""
-        if self._asking is not None:
-            self._asking.join()
+        """Wait for the query of git. Call it before the last write of an attempt."""
+        if self._git_query is not None:
+            self._git_query.join()
 
     def _answer(self, taken: Pending, refused: dict[str, str], *, stored: bool) -> None:
         for what, why in refused.items():
@@ -189,8 +187,8 @@ class RunRecords:
         elif stored:
             self._callbacks.stored(number)
 
-    def _store_what_is_taken(self, taken: Pending) -> tuple[bool, dict[str, str]]:
-        """Store all at once, or, if the database refuses something, each alone."""
+    def _store_or_refuse(self, taken: Pending) -> tuple[bool, dict[str, str]]:
+        """Store everything at once or, if the database refuses a value, each part alone."""
         try:
             return self._store(taken), {}
         except REFUSALS:
@@ -200,7 +198,7 @@ class RunRecords:
         """Store everything, or nothing: False if the attempt is closed. Raises one of REFUSALS if any part is refused.
 
         The run's row is locked before the attempt's, as in every transaction. The attempt's row is locked last, so that
-        no renewal of its lease waits for anything that is written here.
+        no renewal of its lease waits for these writes.
         """
         if not self._is_open():
             return self._dropped()
@@ -215,7 +213,7 @@ class RunRecords:
         return self._dropped()
 
     def _store_one_by_one(self, taken: Pending) -> tuple[bool, dict[str, str]]:
-        """The same, but what the database refuses is left out; part → why."""
+        """Store each part alone. Return whether the attempt is open, and the refused parts → why."""
         refused: dict[str, str] = {}
         if not self._is_open():
             return self._dropped(), refused
@@ -231,15 +229,15 @@ class RunRecords:
         return self._dropped(), {}
 
     def _is_open(self) -> bool:
-        """Check without a lock, to spare the work in vain."""
+        """Check without a lock, to avoid writes that would be rolled back."""
         return Attempt.objects.open(self.key).exists()
 
     def _dropped(self) -> bool:
-        logger.warning("Attempt %s is no longer open: its late writes are dropped", self.key)
+        logger.warning("Attempt %s is no longer open: dropping its late writes", self.key)
         return False
 
     def _parts(self, taken: Pending) -> Iterator[tuple[str, Callable[[], object]]]:
-        """Each write but that of the columns, with its name for people."""
+        """Yield each write except that of the columns, with its name for messages."""
         if taken.progress is not None:
             yield "the progress", partial(_store_progress, self.key, taken.progress)
         if taken.checkpoint is not None:
@@ -300,7 +298,7 @@ def _store_artifact(key: AttemptKey, record: ArtifactRecord) -> None:
 
 
 class Recorder(threading.Thread):
-    """One thread per worker that writes what is pending of all its attempts, every `every_s`."""
+    """Thread of a worker that writes the pending writes of all its attempts, every `every_s`."""
 
     def __init__(self, *, every_s: float) -> None:
         super().__init__(name="recorder", daemon=True)
@@ -315,12 +313,12 @@ class Recorder(threading.Thread):
             return self._all.setdefault(key, RunRecords(key, callbacks))
 
     def close(self, key: AttemptKey) -> None:
-        """Forget an attempt whose last write is done by its own supervisor."""
+        """Unregister an attempt. Its own supervisor does the last write."""
         with self._lock:
             self._all.pop(key, None)
 
     def hurry(self) -> None:
-        """Write soon rather than at the next tick: somebody waits."""
+        """Write soon rather than after `every_s`."""
         self._wake.set()
 
     def run(self) -> None:
@@ -330,7 +328,7 @@ class Recorder(threading.Thread):
             self.run_once()
 
     def run_once(self) -> None:
-        """Write everything that is pending; one attempt's trouble is not another's."""
+        """Write everything that is pending. A failure of one attempt does not affect the others."""
         with self._lock:
             attempts = list(self._all.values())
         close_old_connections()
@@ -339,9 +337,13 @@ class Recorder(threading.Thread):
                 try:
                     attempt.write()
                 except (DatabaseError, InterfaceError) as error:
-                    logger.warning("Run %s: its progress waits for the database: %s", attempt.key, str(error).strip())
-                except Exception:  # whatever it is, it is one attempt's: the others' checkpoints must go on
-                    logger.exception("Run %s: its progress cannot be written this time", attempt.key)
+                    logger.warning(
+                        "Run %s: its progress waits for the database: %s",
+                        attempt.key,
+                        str(error).strip(),
+                    )
+                except Exception:  # the other attempts must be written
+                    logger.exception("Run %s: cannot write its progress; trying again", attempt.key)
 
     def end(self) -> None:
         self._ending.set()

@@ -1,4 +1,4 @@
-"""Failure report of an attempt, as its supervisor writes it. Pure but for the file of the stacks."""
+"""Failure report of an attempt, as its supervisor writes it. Pure except for reading the file of the stacks."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _LIMITS = {
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Facts about an attempt that its supervisor has besides the observation."""
+    """Values of a report that are not part of the observation."""
 
     limits: Limits
     start_timeout_s: float
     stacks_file: Path
     tail: Iterable[bytes] = ()
-    """The last entries of its lines."""
+    """Last entries of its lines."""
     totals: Totals = field(default_factory=Totals)
     heartbeat_age_s: float | None = None
     processes: list[ProcessRow] = field(default_factory=list)
@@ -50,7 +50,7 @@ def failure_report_of(outcome: Outcome, observation: Observation, evidence: Evid
         "limit": _limit(observation, outcome.ended_by, evidence),
         "asked_by": outcome.ended_by,
         "started": observation.started,
-        "steps": sorted(observation.done),
+        "steps": sorted(observation.steps_taken),
         "heartbeat_age_s": _rounded(evidence.heartbeat_age_s),
         "last_sign_age_s": _rounded(observation.last_sign_age_s),
         "last_line_age_s": _rounded(observation.last_line_age_s),
@@ -62,7 +62,7 @@ def failure_report_of(outcome: Outcome, observation: Observation, evidence: Evid
 
 
 def _limit(observation: Observation, ended_by: str, evidence: Evidence) -> LimitReached | None:
-    """The limit that ended it, if one did."""
+    """Return the limit that ended the attempt, if one did."""
     reason = observation.stop.reason if observation.stop and ended_by else None
     if reason == Reason.START_TIMEOUT:
         return {"name": "start_timeout_s", "value": evidence.start_timeout_s}

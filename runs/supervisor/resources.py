@@ -1,4 +1,4 @@
-"""Memory and CPU of whole process trees, for all runs of a worker from one look at the process table."""
+"""Memory and CPU time of process trees, for all runs of a worker from one read of the process table."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from runs.outcomes import ProcessRow
 logger = logging.getLogger(__name__)
 
 PROCESSES_MAX = 200
-"""Most processes of one tree that are looked at closely."""
+"""Number of processes of one tree that an inspection shows."""
 COMMAND_MAX_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Of one process tree, root included."""
+    """Resources of one process tree, including its root."""
 
     memory_bytes: int
     """Sum of the resident sets; shared pages count in each process."""
     cpu_seconds: float
     processes: tuple[int, ...]
-    """Their pids, root first."""
+    """Pids, root first."""
 
 
 def measure(roots: Iterable[int]) -> dict[int, Usage]:
-    """Root pid → usage of its tree. Processes that end meanwhile are left out."""
+    """Measure the tree of each root pid. Processes that end meanwhile are left out."""
     rows = process_tree.table()
     return {root: _usage([root, *process_tree.descendants(root, rows)]) for root in roots}
 
@@ -51,18 +51,18 @@ def _usage(pids: list[int]) -> Usage:
     return Usage(memory, cpu, tuple(alive))
 
 
-def look(root: int) -> list[ProcessRow]:
-    """A process tree, parents before children, at most PROCESSES_MAX. Processes that end meanwhile are left out."""
-    found = []
+def process_rows(root: int) -> list[ProcessRow]:
+    """List a process tree, parents before children, at most PROCESSES_MAX. Omits processes that end meanwhile."""
+    rows = []
     for pid in [root, *process_tree.descendants(root, process_tree.table())][:PROCESSES_MAX]:
         try:
-            found.append(_seen(psutil.Process(pid)))
+            rows.append(_row(psutil.Process(pid)))
         except psutil.Error:
             continue
-    return found
+    return rows
 
 
-def _seen(process: psutil.Process) -> ProcessRow:
+def _row(process: psutil.Process) -> ProcessRow:
     with process.oneshot():
         times = process.cpu_times()
         command = " ".join(process.cmdline()) or process.name()
@@ -76,9 +76,10 @@ def _seen(process: psutil.Process) -> ProcessRow:
 
 
 def proportional_memory(usage: Usage) -> int:
-    """Bytes with shared pages divided among their users (PSS), where the kernel tells; else the sum of resident sets.
+    """Sum the proportional set sizes (PSS), which divide shared pages among their users. Without a PSS (not Linux),
+    return the sum of the resident sets.
 
-    Slower to read, so asked only when the quick sum is over a limit.
+    Slower to read, so only called when that sum exceeds a limit.
     """
     total = 0
     for pid in usage.processes:

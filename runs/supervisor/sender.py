@@ -1,4 +1,4 @@
-"""The thread that carries one attempt's window to Redis, and carries it again when Redis has forgotten it."""
+"""Thread that pushes the window of one attempt to Redis, and again if Redis has lost it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ logger = logging.getLogger(__name__)
 
 
 class Sender(threading.Thread):
-    """Pushes what the window has beyond what Redis has. Never gives up: an unavailable Redis is asked again and again.
+    """Push the entries of the window that Redis does not have. Tries again for as long as Redis is unavailable.
 
-    Each push names the seq that Redis should have last (compare and append). Where Redis has another one, the push was
-    already done (a time-out), or Redis was wiped, restarted or failed over, and what is not yet stored is sent again.
-    Nothing is sent while `may_send` says no: the attempt may be somebody else's. `linger_s` is how long it waits for
-    more before it sends: a busy worker sends more at once rather than more often.
+    Each push names the last seq that Redis should have (compare and append). If Redis has another one, the push was
+    done already (a timeout), or Redis was wiped, restarted or failed over: entries that are not stored are sent again.
+    Nothing is sent while `may_send` returns False: another worker may own the attempt. `linger_s` returns how long to
+    wait for more entries before a push: a busy worker sends more at once rather than more often.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class Sender(threading.Thread):
         self._sent = dict.fromkeys(Stream, 0)
         self._reset = dict.fromkeys(Stream, False)
         self._ending = threading.Event()
-        self._troubled = False
+        self._is_failing = False
 
     def run(self) -> None:
         while not self._ending.is_set():
             self.run_once()
 
     def run_once(self) -> None:
-        """Wait a moment for something to send, send it, and make sure that Redis still has what is not stored."""
+        """Wait for entries and push them. If there are none, check that Redis still has those that are not stored."""
         grown = self._window.wait_for_more(self._sent, self._check_s)
         if self._ending.wait(self._linger_s() if grown else 0):
             return
@@ -61,13 +61,13 @@ class Sender(threading.Thread):
                 else:
                     self._check(stream)
         except BufferUnavailable as error:
-            self._trouble(error)
+            self._log_once(error)
             self._ending.wait(self._retry_s)
         else:
-            self._troubled = False
+            self._is_failing = False
 
     def end(self) -> None:
-        """Ask the thread to end soon; what it has not sent is the caller's."""
+        """Make the thread end soon. It may leave entries unsent."""
         self._ending.set()
         self._window.wake()
 
@@ -90,12 +90,12 @@ class Sender(threading.Thread):
                 self._resume(stream, tail)
 
     def _resume(self, stream: Stream, tail: int) -> None:
-        """Go on after the later of what Redis has and what the database has."""
+        """Continue after the last entry that Redis or the database has."""
         logger.warning("Run %s: Redis has %s up to %d, not %d", self._window.key, stream, tail, self._sent[stream])
         self._sent[stream] = max(tail, self._window.stored(stream))
         self._reset[stream] = self._sent[stream] != tail
 
-    def _trouble(self, error: BufferUnavailable) -> None:
-        if not self._troubled:
-            logger.warning("Run %s waits for Redis: %s", self._window.key, error)
-        self._troubled = True
+    def _log_once(self, error: BufferUnavailable) -> None:
+        if not self._is_failing:
+            logger.warning("Run %s: cannot push its lines to Redis; trying again: %s", self._window.key, error)
+        self._is_failing = True

@@ -1,4 +1,4 @@
-"""Why and how a run is stopped before its own end: reasons, and for each the steps with their times. Pure."""
+"""Stops of a run before its own end: reasons, and the steps of each with their times. Pure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from enum import StrEnum
 from experiments.limits import Limits
 
 STACKS_S = 0.1
-"""Time that the stacks' dump gets before a kill."""
+"""Time for the dump of the stacks before a kill."""
 
 
 class Reason(StrEnum):
-    """Why. In the order of urgency: a later one in this list replaces an earlier one that is under way."""
+    """Reason for a stop, in order of urgency: a later one in this list replaces an earlier stop under way."""
 
     DRAIN = "drain"
     CANCEL = "cancel"
@@ -28,7 +28,7 @@ _SAME_LADDER = {Reason.CANCEL, Reason.STALLED, Reason.TIMEOUT}
 
 
 class Action(StrEnum):
-    """What is done to the child."""
+    """Step of a stop."""
 
     TELL_CANCEL = "tell_cancel"
     TELL_STOPPING = "tell_stopping"
@@ -47,15 +47,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """A stop that is under way: what for, the sentence for people, and when each step is due."""
+    """Stop under way: its reason, the message for users, and its steps."""
 
     reason: Reason
     message: str
     steps: tuple[Step, ...]
 
     def yields_to(self, reason: Reason) -> bool:
-        """Whether a stop for `reason` should replace this one: cancel, stall and time-out already end on the same
-        ladder.
+        """Return whether a stop for `reason` replaces this one. Cancel, stall and timeout do not replace each other:
+        their steps are the same.
         """
         if self.reason in _SAME_LADDER and reason in _SAME_LADDER:
             return False
@@ -63,7 +63,7 @@ class Stop:
 
 
 def plan(reason: Reason, message: str, limits: Limits, now: float, *, drain_s: float = 0.0) -> Stop:
-    """The stop for `reason`, beginning at `now` (monotonic seconds)."""
+    """Plan the stop for `reason`, starting at `now` (monotonic seconds)."""
     return Stop(reason, message, tuple(_steps(reason, limits, now, drain_s)))
 
 
@@ -91,24 +91,24 @@ def _steps(reason: Reason, limits: Limits, now: float, drain_s: float) -> list[S
 
 
 class Ladder:
-    """A stop under way: hands out its actions as they fall due, each once."""
+    """Stop under way, which returns each of its actions once, when it is due."""
 
     def __init__(self, stop: Stop) -> None:
         self.stop = stop
         self._left = list(stop.steps)
 
     def due(self, now: float) -> list[Action]:
-        """The actions that are due by `now` (monotonic seconds) and were not handed out before, in order."""
+        """Return the actions that are due by `now` (monotonic seconds) and were not returned before, in order."""
         number = sum(step.at <= now for step in self._left)
         due, self._left = self._left[:number], self._left[number:]
         return [step.action for step in due]
 
     @property
     def next_at(self) -> float:
-        """When the next action is due; infinity if none is left."""
+        """Time of the next action; infinite if none is left."""
         return self._left[0].at if self._left else float("inf")
 
     def hurry(self, now: float) -> None:
-        """Move what is left forward, so that the next action is due now."""
+        """Shift the remaining steps, so that the next action is due now."""
         shift = max(self.next_at - now, 0.0)
         self._left = [Step(step.at - shift, step.action) for step in self._left]

@@ -1,4 +1,4 @@
-"""The result of the Celery task of one attempt."""
+"""Result of the Celery task of one attempt."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from runs.transitions import EndResult
 
 
 class Supervised(TypedDict):
-    """The attempt that the task supervised, and how it ended."""
+    """Attempt that the task supervised, and its end."""
 
     run: int
     attempt: int
     end: str
-    """How the attempt ended, see runs.states.AttemptEnd."""
+    """End of the attempt, see runs.states.AttemptEnd."""
     failure_kind: str
     then: str
-    """What became of the run, see runs.transitions.EndResult."""
+    """State of the run after it, see runs.transitions.EndResult."""
     queue: str
 
 

@@ -1,6 +1,4 @@
-"""The loop that watches one child: its pipes, its exit, its limits, and what others ask. Never blocks on Redis or a
-database.
-"""
+"""Loop that watches one child: its pipes, its exit, its limits, and events. Never blocks on Redis or a database."""
 
 from __future__ import annotations
 
@@ -17,28 +15,28 @@ from runs.supervisor import stops
 from runs.supervisor.events import Draining, Event, Inbox, LeaseLost, Measured
 from runs.supervisor.inspector import Inspector
 from runs.supervisor.intake import Intake, system_line
-from runs.supervisor.moments import Moment
 from runs.supervisor.outcome import Observation
 from runs.supervisor.recorder import RunRecords
 from runs.supervisor.resources import Usage, proportional_memory
 from runs.supervisor.stops import Action, Ladder, Reason
+from runs.supervisor.timestamps import Timestamp
 from runs.supervisor.window import Window
 
 IDLE_S = 5.0
-"""Longest sleep of the loop, if nothing is due earlier."""
+"""Longest sleep of the loop if nothing is due earlier."""
 
 _COLUMNS = {Action.INTERRUPT: "interrupted_at", Action.TERMINATE: "terminated_at", Action.KILL: "killed_at"}
-_SAID = {
+_MESSAGES = {
     Action.INTERRUPT: "Interrupting the experiment",
     Action.TERMINATE: "Still running; sending SIGTERM",
     Action.KILL: "Killing all processes of the run",
 }
 _INSPECTED = frozenset({Reason.STALLED, Reason.TIMEOUT, Reason.MEMORY})
-"""Stops before which the child is looked at closely."""
+"""Stops before which the child is inspected."""
 
 
 class Watch:
-    """One child, from its spawn until no process of it is left and its pipes are empty."""
+    """Watch one child from its spawn until every process of it has exited and its pipes are empty."""
 
     def __init__(
         self,
@@ -50,7 +48,7 @@ class Watch:
         writes: RunRecords,
         linger_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """`linger_s` is the pause after each turn: a busy worker reads more at once rather than more often."""
+        """`linger_s` returns the pause after each turn: a busy worker reads more at once rather than more often."""
         self._child, self._limits, self._conf = child, limits, conf
         self._inbox, self._window, self._writes, self._linger_s = inbox, window, writes, linger_s
         self.inspector = Inspector(child, lambda: window.emitted(Stream.LINES), writes.inspected)
@@ -58,14 +56,14 @@ class Watch:
         self._intake = Intake(child, conf, window, writes, self._selector)
         self._spawned_at = time.monotonic()
         self._ladder: Ladder | None = None
-        self._forced: set[Action] = set()
+        self._steps_taken: set[Action] = set()
         self._lingered = False
         self._exit: Exit | None = None
         self.peak_memory_bytes = 0
         self.cpu_seconds = 0.0
 
     def run(self, relieve: Callable[[], None]) -> Observation:
-        """Watch to the end. `relieve` makes room in the window by any means; called only when no child is left."""
+        """Watch until the end. `relieve` must make room in the window; it is called only after the child has exited."""
         try:
             self._selector.register(self._inbox, selectors.EVENT_READ)
             while self._exit is None:
@@ -79,7 +77,7 @@ class Watch:
         return self._observation()
 
     def run_once(self) -> None:
-        """One turn: wait for something, read what there is, do what is due."""
+        """Take one turn: wait, read output, handle events, enforce limits."""
         self._intake.listen_while_there_is_room()
         wait_s = max(self._next_due() - time.monotonic(), 0.0)
         self._intake.read({key.fd for key, _ in self._selector.select(wait_s)})
@@ -91,31 +89,31 @@ class Watch:
             self._climb(time.monotonic())
 
     def _observation(self) -> Observation:
-        said, now = self._intake.said, time.monotonic()
+        child, now = self._intake.state, time.monotonic()
         return Observation(
             exit=self._exit,
-            end=said.end,
-            end_refusal=said.end_refusal,
-            started=said.started_at is not None,
+            end=child.end,
+            end_refusal=child.end_refusal,
+            started=child.started_at is not None,
             stop=self._ladder.stop if self._ladder else None,
-            seen=said.cancel_seen,
-            done=frozenset(self._forced),
-            last_sign_age_s=now - said.last_sign_at,
-            last_line_age_s=None if said.last_line_at is None else now - said.last_line_at,
-            last_progress_age_s=None if said.last_progress_at is None else now - said.last_progress_at,
+            cancel_seen=child.cancel_seen,
+            steps_taken=frozenset(self._steps_taken),
+            last_sign_age_s=now - child.last_sign_at,
+            last_line_age_s=None if child.last_line_at is None else now - child.last_line_at,
+            last_progress_age_s=None if child.last_progress_at is None else now - child.last_progress_at,
         )
 
-    # What others say
+    # Events
 
     def _take(self, event: Event) -> None:
         match event:
             case Exit():
                 self._exit = event
-                self._writes.mark(gone_at=Moment.now())
+                self._writes.mark(gone_at=Timestamp.now())
             case CancelRequested(by=by):
                 self._begin(Reason.CANCEL, f"Cancelled by {by}" if by else "Cancelled")
             case LeaseLost():
-                self._begin(Reason.LEASE_LOST, "Its lease is no longer this worker's")
+                self._begin(Reason.LEASE_LOST, "Its worker no longer holds the lease")
             case Draining(hurry):
                 self._begin(Reason.DRAIN, "Its worker is going down")
                 if hurry and self._ladder:
@@ -140,28 +138,28 @@ class Watch:
     # Limits and stops
 
     def _deadlines(self) -> list[tuple[float, Reason, str]]:
-        """The limits that may still be met: when, and what for."""
-        said, limits = self._intake.said, self._limits
-        if said.ended_at is not None:
+        """Return the limits that may still end the child: time, reason and message."""
+        child, limits = self._intake.state, self._limits
+        if child.ended_at is not None:
             return []
-        if said.started_at is None:
+        if child.started_at is None:
             start_s = self._conf.start_timeout_s
-            found = [(self._spawned_at + start_s, Reason.START_TIMEOUT, f"It did not start within {start_s:g} s")]
+            deadlines = [(self._spawned_at + start_s, Reason.START_TIMEOUT, f"It did not start within {start_s:g} s")]
         else:
-            found = []
+            deadlines = []
             if (timeout_s := limits.timeout_s) is not None:
-                found.append((said.started_at + timeout_s, Reason.TIMEOUT, f"It ran longer than {timeout_s:g} s"))
+                deadlines.append((child.started_at + timeout_s, Reason.TIMEOUT, f"It ran longer than {timeout_s:g} s"))
             if (stall_s := limits.stall_timeout_s) is not None:
-                found.append((said.last_sign_at + stall_s, Reason.STALLED, f"It was silent for {stall_s:g} s"))
-        return [limit for limit in found if self._ladder is None or self._ladder.stop.yields_to(limit[1])]
+                deadlines.append((child.last_sign_at + stall_s, Reason.STALLED, f"It was silent for {stall_s:g} s"))
+        return [limit for limit in deadlines if self._ladder is None or self._ladder.stop.yields_to(limit[1])]
 
     def _linger_at(self) -> float:
-        """When a child that has said its last word is killed for living on."""
-        ended_at = self._intake.said.ended_at
+        """Return when a child that has reported its end but does not exit is killed."""
+        ended_at = self._intake.state.ended_at
         return float("inf") if self._lingered or ended_at is None else ended_at + self._conf.end_grace_s
 
     def _next_due(self) -> float:
-        ended = self._intake.said.ended_at is not None
+        ended = self._intake.state.ended_at is not None
         ladder_at = self._ladder.next_at if self._ladder and not ended else float("inf")
         limits_at = min((at for at, _, _ in self._deadlines()), default=float("inf"))
         return min(time.monotonic() + IDLE_S, limits_at, ladder_at, self._linger_at(), self._intake.rest_at)
@@ -172,29 +170,29 @@ class Watch:
                 self._begin(reason, message)
         if now >= self._linger_at():
             self._lingered = True
-            self._say(f"Still running {self._conf.end_grace_s:g} s after it finished; killing it")
+            self._log(f"Still running {self._conf.end_grace_s:g} s after it finished; killing it")
             self._child.kill()
 
     def _begin(self, reason: Reason, message: str) -> None:
         if self._exit is not None or (self._ladder and not self._ladder.stop.yields_to(reason)):
             return
-        self._say(message)
+        self._log(message)
         if reason in _INSPECTED:
             self.inspector.ask(str(reason))
-        self._forced.clear()
+        self._steps_taken.clear()
         self._ladder = Ladder(stops.plan(reason, message, self._limits, time.monotonic(), drain_s=self._conf.drain_s))
 
     def _climb(self, now: float) -> None:
         for action in self._ladder.due(now) if self._ladder else ():
-            if self._intake.said.ended_at is None:  # one that has said its last word gets `end_grace_s` instead
+            if self._intake.state.ended_at is None:  # after its report of the end, it has `end_grace_s` instead
                 self._act(action)
 
     def _act(self, action: Action) -> None:
         child = self._child
-        if action in _SAID:
-            self._say(_SAID[action])
-            self._forced.add(action)
-            self._writes.mark(**{_COLUMNS[action]: Moment.now()})
+        if action in _MESSAGES:
+            self._log(_MESSAGES[action])
+            self._steps_taken.add(action)
+            self._writes.mark(**{_COLUMNS[action]: Timestamp.now()})
         match action:
             case Action.TELL_CANCEL:
                 child.send({"do": "cancel"})
@@ -209,5 +207,5 @@ class Watch:
             case Action.KILL:
                 child.kill()
 
-    def _say(self, message: str) -> None:
+    def _log(self, message: str) -> None:
         self._window.add(Stream.LINES, [system_line(Level.WARNING, message)])

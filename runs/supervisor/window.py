@@ -1,6 +1,4 @@
-"""What an attempt has said and is not yet known to be in the database. Bounded; shared by the watch loop and the
-sender.
-"""
+"""Window: the lines and results of an attempt that may not be in the database yet. Bounded."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from runs.states import AttemptKey
 
 
 class _Numbered:
-    """Entries of one stream with consecutive seqs, `base` + 1 being the first's."""
+    """Entries of one stream, with consecutive seqs from `base` + 1."""
 
     def __init__(self) -> None:
         self.base = 0
@@ -26,10 +24,10 @@ class _Numbered:
 
 
 class Window:
-    """Numbers the records of one attempt and keeps them until they are stored.
+    """Number the records of one attempt, and keep them until they are stored. Thread-safe.
 
-    The watch loop adds, the sender reads what follows a seq, and what is known to be stored is forgotten. It never
-    refuses an entry: whoever adds asks `has_room` first and stops reading the child's pipe when there is none.
+    The watch loop adds entries, the sender reads those after a seq, and stored entries are dropped. `add` accepts every
+    entry: the caller checks `has_room`, and does not read the child's pipe while there is none.
     """
 
     def __init__(self, key: AttemptKey, *, max_entries: int, max_bytes: int, tail: int) -> None:
@@ -40,14 +38,14 @@ class Window:
         self._lock = threading.Lock()
         self._grown = threading.Condition(self._lock)
         self.tail: deque[bytes] = deque(maxlen=tail)
-        """The last entries of the lines, also those that are stored."""
+        """Last entries of the lines, including stored ones."""
 
-    def add(self, stream: Stream, found: Sequence[bytes]) -> None:
-        """Number L (or R) records in their order and keep them."""
+    def add(self, stream: Stream, added: Sequence[bytes]) -> None:
+        """Number L (or R) records in their order, and keep them."""
         with self._lock:
             numbered = self._streams[stream]
             following = numbered.last + 1
-            made = [records.entry(self.key, seq, record) for seq, record in enumerate(found, following)]
+            made = [records.entry(self.key, seq, record) for seq, record in enumerate(added, following)]
             numbered.entries += made
             self._bytes += sum(map(len, made))
             if stream is Stream.LINES:
@@ -61,14 +59,14 @@ class Window:
             return kept < self._max_entries and self._bytes < self._max_bytes
 
     def after(self, stream: Stream, seq: int, limit: int) -> list[bytes]:
-        """At most `limit` entries that follow `seq`, or the first kept ones if `seq` is older than those."""
+        """Return at most `limit` entries after `seq`, or the first kept ones if those after `seq` were dropped."""
         with self._lock:
             numbered = self._streams[stream]
             start = max(seq - numbered.base, 0)
             return numbered.entries[start : start + limit]
 
     def forget(self, stream: Stream, stored: int) -> bool:
-        """Forget all up to the seq `stored`, which the database has. True if that made room."""
+        """Drop the entries up to the seq `stored`, which the database has. True if that made room."""
         with self._lock:
             numbered = self._streams[stream]
             number = min(stored - numbered.base, len(numbered.entries))
@@ -80,21 +78,21 @@ class Window:
             return True
 
     def emitted(self, stream: Stream) -> int:
-        """How many entries there have been: the last seq."""
+        """Return the number of entries that were added: the last seq."""
         with self._lock:
             return self._streams[stream].last
 
     def stored(self, stream: Stream) -> int:
-        """The last seq that is known to be stored."""
+        """Return the last seq that is known to be stored."""
         with self._lock:
             return self._streams[stream].base
 
     def wait_for_more(self, sent: dict[Stream, int], timeout_s: float) -> bool:
-        """Block until some stream has entries beyond those `sent`, or the time is over."""
+        """Block until a stream has entries after those `sent`, at most `timeout_s`. Return whether one has."""
         with self._grown:
             return self._grown.wait_for(lambda: any(self._streams[s].last > seq for s, seq in sent.items()), timeout_s)
 
     def wake(self) -> None:
-        """Let a waiting sender look again, at the end."""
+        """Wake a waiting sender."""
         with self._grown:
             self._grown.notify_all()

@@ -1,4 +1,4 @@
-"""Everything that a supervisor needs of its worker, as one value. The worker builds it once."""
+"""Services of a worker that its supervisors need, as one value."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from runs.supervisor.resources import Usage
 
 
 class Member(Protocol):
-    """A supervisor as its worker knows it. Its methods never block."""
+    """Interface of a supervisor for its worker. Its methods never block."""
 
     key: AttemptKey
     pid: int | None
-    """Of the child, once there is one."""
+    """Pid of the child, once it is started."""
 
     def post(self, event: Event) -> None: ...
 
@@ -31,17 +31,17 @@ class Member(Protocol):
 
 
 class Leases(Protocol):
-    """The leases of a worker's attempts."""
+    """Leases of a worker's attempts."""
 
     @property
     def age_s(self) -> float:
         """Seconds since the last renewal."""
 
     def holds(self, key: AttemptKey) -> bool:
-        """Whether the attempt is certainly this worker's now."""
+        """Return whether this worker certainly holds the lease of an attempt now."""
 
     def start_before(self, key: AttemptKey) -> float | None:
-        """Moment of the lease clock before which the attempt may be started; None if it is not this worker's."""
+        """Return the time of the lease clock before which the attempt may start; None if it must not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,14 @@ class WorkerServices:
     recorder: Recorder
     leases: Leases
     hurrying: threading.Event
-    """Set when runs have no more time to end."""
+    """Set when the drain time of the runs is over."""
     claim: Callable[[Sequence[str], str], Attempt | None]
     """Claim the next due run of these queues for this Celery task, if the worker admits one."""
     join: Callable[[Member], None]
-    """Have a supervisor told of what concerns its attempt."""
+    """Register a supervisor for the events of its attempt."""
     leave: Callable[[AttemptKey], None]
-    """Forget an attempt: its lease is not renewed any more."""
+    """Unregister an attempt, and stop renewing its lease."""
     turn_to_write: Callable[[], AbstractContextManager[None]]
-    """Wait for a turn at the database."""
+    """Wait for a turn to write to the database."""
     linger_s: Callable[[], float]
-    """Seconds to wait for more output before it is read or sent, so that a busy worker handles more at once."""
+    """Return the seconds to wait for more output: a busy worker reads and sends more at once."""

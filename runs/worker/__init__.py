@@ -1,1 +1,1 @@
-"""One Celery worker process of runs: what it has once, however many runs it supervises."""
+"""Parts of a run worker that exist once per process: runtime, heartbeat, listener, poller, watchdog, boot steps."""

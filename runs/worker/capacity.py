@@ -1,4 +1,4 @@
-"""How many runs a worker can hold: open files and connections to Redis, counted by the slot."""
+"""Capacity of a worker: the open files and Redis connections that its slots need."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 FILES_PER_SLOT = 16
-"""Four pipes, their other ends during the start, an inbox, a selector, Redis, and a database with its log. Measured."""
+"""Open files per slot: four pipes, their other ends during the start, inbox, selector, Redis, database. Measured."""
 FILES_OF_WORKER = 128
-"""Broker, fork server, logs, libraries."""
+"""Open files of the worker itself: broker, fork server, logs, libraries."""
 FILES_MAX = 65_536
-"""The soft limit is raised up to here: more is not needed, and some programs try to close every possible file."""
+"""Highest soft limit that is set. More is not needed, and some programs close every possible file."""
 DESCRIPTORS = Path("/proc/self/fd")
 
 
 def files_needed(slots: int) -> int:
-    """Open files of a worker with so many slots."""
+    """Return the open files of a worker with this number of slots."""
     return FILES_OF_WORKER + FILES_PER_SLOT * slots
 
 
@@ -27,30 +27,30 @@ def slots_that_fit(files: int) -> int:
 
 
 def redis_connections(slots: int) -> int:
-    """Connections to Redis: two for each supervisor, some for the worker's own threads."""
+    """Return the connections to Redis: two per supervisor, and some for the worker's own threads."""
     return 2 * slots + 32
 
 
 def file_limit() -> int:
-    """How many files this process may open."""
+    """Return how many files this process may open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return FILES_MAX if soft == resource.RLIM_INFINITY else soft
 
 
 def raise_file_limit() -> int:
-    """Raise the soft limit of open files as far as the hard limit allows; returns the limit."""
+    """Raise the soft limit of open files as far as the hard limit allows. Return the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    target = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < target:
         try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
         except (OSError, ValueError) as error:
-            logger.warning("The limit of %d open files cannot be raised to %d: %s", soft, wanted, error)
+            logger.warning("Cannot raise the limit of %d open files to %d: %s", soft, target, error)
     return file_limit()
 
 
 def refuse_too_many_slots(slots: int) -> None:
-    """Raise SystemExit if the open files of this process do not suffice for so many runs."""
+    """Raise SystemExit if this process may not open enough files for its slots."""
     limit = file_limit()
     if files_needed(slots) > limit:
         raise SystemExit(
@@ -60,7 +60,7 @@ def refuse_too_many_slots(slots: int) -> None:
 
 
 def has_room() -> bool:
-    """Whether the files for one more run can be opened now."""
+    """Return whether this process can open the files for another run."""
     try:
         used = sum(1 for _ in DESCRIPTORS.iterdir())
     except FileNotFoundError:

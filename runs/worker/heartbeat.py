@@ -1,6 +1,6 @@
-"""The worker's side of its leases: says which attempts it supervises, and knows until when each of them is its own.
+"""Leases from the worker's side: publish the supervised attempts to the renewer, and read until when each lease lasts.
 
-The renewals are made by a process of their own, `runs.worker.renewer`; no call here waits for the database.
+A separate process, `runs.worker.renewer`, renews the leases. No call here waits for the database.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ logger = logging.getLogger(__name__)
 PROJECT = Path(runs.__file__).resolve().parent.parent
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 START_LEFT_S = 1.0
-"""A child is started only while its lease lasts for so long at least."""
+"""Shortest remaining time of a lease with which a child is started."""
 POLL_S = 0.05
 
 
 class Heartbeat(threading.Thread):
-    """Shows every `heartbeat_s` that this worker is alive, and starts its renewer again when that has ended.
+    """Publish a sign of life every `heartbeat_s`, and restart the renewer if it has ended.
 
-    The deadline of an attempt is on the lease clock, reckoned from the moment before the claim or renewal was sent, and
-    less `lease_margin_s`: whatever happens to this process, the fork server ends the child by then.
+    The deadline of an attempt is on the lease clock: the time before the claim or renewal was sent, plus `lease_s`,
+    minus `lease_margin_s`. The fork server kills the child by then, even if this process fails.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Heartbeat(threading.Thread):
         self._renewer: subprocess.Popen[bytes] | None = None
 
     def begin(self) -> None:
-        """Start renewing. Called by a thread that lives as long as the worker, for the kernel's parent-death signal."""
+        """Start the renewals. The parent-death signal requires that the calling thread lives as long as the worker."""
         self._publish()
         self._start_renewer()
         self.start()
@@ -62,20 +62,20 @@ class Heartbeat(threading.Thread):
         while not self._ending.wait(self._conf.heartbeat_s):
             try:
                 self.run_once()
-            except Exception:  # whatever it is: without this thread the leases are not renewed
+            except Exception:  # any: without this thread the leases are not renewed
                 logger.exception("A heartbeat failed; the next one tries again")
 
     def run_once(self) -> None:
-        """Show a sign of life, and see to it that there is a renewer."""
+        """Publish a sign of life, and restart the renewer if it has ended."""
         self._publish()
         if self._renewer is not None and self._renewer.poll() is not None:
             logger.warning("The renewer ended with status %s; starting another", self._renewer.returncode)
             self._start_renewer()
 
-    # Attempts come and go
+    # Attempts
 
     def add(self, key: AttemptKey, claimed_at: float) -> None:
-        """Keep the lease of an attempt; `claimed_at` is the moment before its claim was sent."""
+        """Renew the lease of an attempt from now on. `claimed_at` is the time before its claim was sent."""
         with self._lock:
             self._claimed[key] = claimed_at + self._conf.lease_s - self._conf.lease_margin_s
         self._publish()
@@ -88,18 +88,18 @@ class Heartbeat(threading.Thread):
     # Deadlines
 
     def until(self, key: AttemptKey) -> float:
-        """Moment of the lease clock up to which an attempt certainly is this worker's."""
+        """Return the time of the lease clock until which this worker certainly holds the lease of an attempt."""
         renewed: float = self._deadlines.read().get("until", {}).get(str(key), float("-inf"))
         return max(renewed, self._claimed.get(key, float("-inf")))
 
     def holds(self, key: AttemptKey) -> bool:
-        """Whether this worker may write for an attempt. False after it stood still, until the lease is renewed."""
+        """Return whether this worker holds the lease of an attempt. False after a freeze, until the next renewal."""
         return lease_clock() < self.until(key)
 
     def start_before(self, key: AttemptKey) -> float | None:
-        """Deadline for the start of an attempt's child; None if its lease cannot be renewed.
+        """Return the deadline for the start of an attempt's child; None if its lease cannot be renewed.
 
-        Returns at once where the lease lasts for a while: a start never waits for a renewal without need.
+        Waits for a renewal only if the lease expires soon.
         """
         deadline = time.monotonic() + self._conf.lease_s
         while self.until(key) < lease_clock() + START_LEFT_S:
@@ -114,7 +114,7 @@ class Heartbeat(threading.Thread):
 
     @property
     def is_late(self) -> bool:
-        """Whether renewals take so long that this worker should not take on more."""
+        """True if renewals take so long that this worker should not claim more runs."""
         return self.age_s > max(2 * self._conf.heartbeat_s, (self._conf.lease_s - self._conf.lease_margin_s) / 2)
 
     def end(self) -> None:
@@ -149,11 +149,11 @@ class Heartbeat(threading.Thread):
             start_new_session=True,
         )
         if (stdin := self._renewer.stdin) is not None:
-            with suppress(BrokenPipeError), stdin:  # broken if it ended at once: the next heartbeat says so
-                stdin.write(json.dumps(self._about()).encode())
+            with suppress(BrokenPipeError), stdin:  # broken if it has ended: the next heartbeat logs it
+                stdin.write(json.dumps(self._renewer_settings()).encode())
 
-    def _about(self) -> dict[str, Any]:
-        """What the renewer must know. Through its standard input, since a password may be among it."""
+    def _renewer_settings(self) -> dict[str, Any]:
+        """Return the settings of the renewer. It reads them from standard input, since they may contain a password."""
         settings = connection.settings_dict
         database = {key: settings[key] for key in ("ENGINE", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")}
         conf = self._conf

@@ -1,7 +1,7 @@
-"""The renewal of leases in the database: one small statement, on a connection of its own, that never waits for rows.
+"""Renewal of leases in the database: short statements, on a separate connection, that never wait for locked rows.
 
-For the process of `runs.worker.renewer`, so without Django. On PostgreSQL rows that somebody else has locked are left
-out and tried again soon; on SQLite the write lock is asked for again and again, more often than anybody else asks.
+For the process of `runs.worker.renewer`, so without Django. On PostgreSQL, rows that others have locked are skipped and
+tried again soon. On SQLite, it tries for the write lock more often than other writers do.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ Key = tuple[int, int]
 """Run and number of an attempt."""
 
 LOCK_WAIT_MS = 500
-"""Longest wait for a locked table of PostgreSQL."""
+"""Longest wait for a locked table (PostgreSQL)."""
 STATEMENT_MS = 3000
 LOCK_TRY_S = 0.002
-"""Between two tries for SQLite's write lock."""
+"""Pause between two tries for SQLite's write lock."""
 DJANGO_OPTIONS = frozenset({"pool", "isolation_level", "assume_role", "server_side_binding"})
-"""Options of Django's PostgreSQL backend that are none of libpq's."""
+"""Options of Django's PostgreSQL backend that libpq does not have."""
 
 
 class Unavailable(Exception):
-    """The database does not answer, or nobody gets its lock."""
+    """Raised if the database does not respond, or its lock is not available."""
 
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """The answer of the database."""
+    """Result of a renewal."""
 
     at: float
-    """Moment of the lease clock from which the renewed leases count."""
+    """Time of the lease clock from which the renewed leases count."""
     renewed: set[Key]
     open: set[Key]
-    """Attempts that still are the worker's: the renewed ones, and those whose rows are locked by somebody else."""
+    """Open attempts of the worker: the renewed ones, and those with a locked row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,37 +50,37 @@ class Request:
     attempts: Collection[Key]
     lease_s: float
     counts: Mapping[str, int]
-    """Columns of the worker's row to write along."""
+    """Columns of the worker's row to update."""
 
 
 class LeaseStore(ABC):
-    """Connects when first used, and again after an error."""
+    """Store of leases. Connects when first used, and again after an error."""
 
     @abstractmethod
     def renew(self, request: Request, clock: Callable[[], float]) -> Renewal:
-        """Renew the open attempts of a worker among those named. Raises Unavailable, and may be repeated.
+        """Renew the leases of the requested attempts that are open. Raises Unavailable; may be repeated.
 
-        An expired lease that nobody has taken over is renewed too: taking over closes the attempt.
+        An expired lease is renewed too if the attempt is open: a takeover closes it.
         """
 
 
 def connect(settings: Mapping[str, Any]) -> LeaseStore:
-    """The store in the database that Django's settings describe."""
+    """Return the store for the database of Django's settings."""
     if settings["ENGINE"].endswith("sqlite3"):
         return SqliteLeases(str(settings["NAME"]))
     return PostgresLeases(settings)
 
 
 def _counts(request: Request) -> str:
-    """The assignments of the worker's counters."""
+    """Return the SQL assignments of the worker's counters."""
     return "".join(f", {column} = {int(count)}" for column, count in request.counts.items())
 
 
 class SqliteLeases(LeaseStore):
-    """Takes the write lock for a millisecond or two. Its commits never wait for a checkpoint of the log."""
+    """Leases on SQLite. Holds the write lock for one or two milliseconds. Commits never wait for a WAL checkpoint."""
 
     patience_s = 3.0
-    """How long one call tries for the write lock, while other writers let it pass."""
+    """Longest time that a call tries for the write lock, while other writers wait for it."""
 
     def __init__(self, path: str) -> None:
         self._path, self._gate = path, WriteGate(path)
@@ -120,7 +120,7 @@ class SqliteLeases(LeaseStore):
         mine = "worker_id = ? AND finished_at IS NULL AND run_id IN (SELECT value FROM json_each(?))"
         now = "strftime('%Y-%m-%d %H:%M:%f', 'now'"
         connection.execute(
-            f"UPDATE runs_attempt SET lease_expires_at = {now}, ?) WHERE {mine}",  # noqa: S608  # our own texts
+            f"UPDATE runs_attempt SET lease_expires_at = {now}, ?) WHERE {mine}",  # noqa: S608  # constant texts
             (f"{request.lease_s:+f} seconds", request.worker, runs),
         )
         rows = connection.execute(
@@ -142,7 +142,7 @@ class SqliteLeases(LeaseStore):
 
 
 class PostgresLeases(LeaseStore):
-    """Rows that are locked by others are left out of a renewal, so that they hold up no other attempt."""
+    """Leases on PostgreSQL. Skips locked rows, so that they delay no other attempt."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         options = {name: value for name, value in settings["OPTIONS"].items() if name not in DJANGO_OPTIONS}
@@ -164,8 +164,8 @@ class PostgresLeases(LeaseStore):
         except psycopg.Error as error:
             self._close()
             raise Unavailable(str(error).strip()) from error
-        asked = set(request.attempts)
-        return Renewal(at, renewed & asked, still_open & asked)
+        requested = set(request.attempts)
+        return Renewal(at, renewed & requested, still_open & requested)
 
     def _connected(self) -> Any:
         import psycopg

@@ -1,4 +1,4 @@
-"""The thread that receives notices through Redis: cancels, and marks of stored lines. The database has them too."""
+"""Thread that receives notices through Redis: cancels, stored lines, requests for stack traces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RETRY_S = 1.0
 
 
 class Listener(threading.Thread):
-    """Pass notices on at once, and read the cancel flags every `poll_s` in case a notice was missed."""
+    """Forward notices, and read the cancel flags every `poll_s` in case a notice was missed."""
 
     def __init__(
         self,
@@ -38,10 +38,10 @@ class Listener(threading.Thread):
             try:
                 self._listen()
             except BufferUnavailable:
-                logger.warning("Redis is away: cancels are read from the database until it is back")
+                logger.warning("Redis is unavailable: cancels are read from the database until it responds")
                 self._ending.wait(RETRY_S)
-            except Exception:  # whatever it is: the database has it all, only later
-                logger.exception("Listening failed; starting again")
+            except Exception:  # any: the poller reads the same state, only later
+                logger.exception("The listener failed; starting again")
                 self._ending.wait(RETRY_S)
 
     def _listen(self) -> None:

@@ -1,10 +1,10 @@
-"""`python -m runs.worker.renewer REQUESTS-FD DEADLINES-FD WORKER-PID`: renews the leases of one worker's attempts.
+"""`python -m runs.worker.renewer REQUESTS-FD DEADLINES-FD WORKER-PID`: renew the leases of a worker's attempts.
 
-A process of its own, so that neither the interpreter lock of a busy worker nor its threads' waiting for the database
-can hold up a renewal. It reads from one board which attempts the worker supervises, and writes on the other until when
-the child of each may live; the fork server kills by that. Nothing is renewed for a worker that is gone, stopped, or has
-shown no sign of life for `worker_silent_s`. It loads no Django. It may be killed at any moment: the worker starts
-another, which goes on from the boards.
+A separate process, so that neither the interpreter lock of a busy worker nor threads that wait for the database delay a
+renewal. It reads the supervised attempts from one board, and publishes the deadlines of their children on another; the
+fork server enforces these. It does not renew for a worker that has ended, is stopped, or has shown no sign of life for
+`worker_silent_s`. It does not load Django. It may be killed at any time: the worker starts another, which continues
+from the boards.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from runs.worker.lease_store import Key, LeaseStore, Request, Unavailable, conne
 
 logger = logging.getLogger("runs.worker.renewer")
 
-LOOK_EVERY_S = 0.05
-"""Between two looks at the clock and the worker."""
+POLL_S = 0.05
+"""Pause between two checks of the clock and the worker."""
 NICE = 5
-"""How much more of the processor the renewer may have than the worker."""
+"""Amount by which the renewer's nice value is below the worker's."""
 RETRY_S = 0.2
-"""Between two tries for what could not be renewed."""
+"""Pause before the next try after a failed renewal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The numbers of runs.conf that matter here, in seconds."""
+    """Settings of runs.conf that the renewer needs, in seconds."""
 
     lease_s: float
     margin_s: float
@@ -47,7 +47,7 @@ class Terms:
 
 
 class Renewals:
-    """Decide what is due, renew it, tell it. One thread."""
+    """Renew leases when they are due, and publish the deadlines. For one thread."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Renewals:
         self._trouble = ""
 
     def run_once(self) -> bool:
-        """Renew if it is time to; whether it did."""
+        """Renew if it is due. Return whether it was."""
         now = self._clock()
         if now < self._due_at:
             return False
@@ -77,7 +77,7 @@ class Renewals:
         return True
 
     def _is_silent(self, document: dict[str, Any], now: float) -> bool:
-        """Whether the worker may be unable to look after its runs."""
+        """Return whether the worker may be unable to supervise its runs."""
         silent = now - document["alive_at"] > self._terms.silent_s
         trouble = f"the worker has shown no sign of life for {self._terms.silent_s:g} s" if silent else ""
         if silent or self._is_stopped():
@@ -86,7 +86,7 @@ class Renewals:
         return False
 
     def _renew(self, document: dict[str, Any]) -> bool:
-        """Whether all was renewed."""
+        """Renew the leases. Return whether all of them were renewed."""
         attempts = [_key(name) for name in document["attempts"]]
         request = Request(document["worker"], attempts, self._terms.lease_s, document["counts"])
         try:
@@ -103,7 +103,7 @@ class Renewals:
 
     def _note(self, trouble: str) -> None:
         if trouble and not self._trouble:
-            logger.warning("Leases cannot be renewed: %s", trouble)
+            logger.warning("Cannot renew the leases: %s", trouble)
         if self._trouble and not trouble:
             logger.warning("Leases are renewed again")
         self._trouble = trouble
@@ -119,7 +119,7 @@ def _name(key: Key) -> str:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a process is stopped by a signal or a debugger, where the system tells."""
+    """Return whether a process is stopped by a signal or a debugger. False if unknown."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, IndexError):
@@ -128,24 +128,24 @@ def is_stopped(pid: int) -> bool:
 
 
 def main(requests_fd: int, deadlines_fd: int, worker_pid: int) -> int:
-    """Renew until the worker is gone. What the database needs is read from standard input."""
+    """Renew until the worker has ended. Reads its settings from standard input."""
     prctl.signal_at_parent_death(signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     with suppress(OSError):
-        os.nice(-NICE)  # where that is allowed
-    about = json.load(sys.stdin)
-    logging.basicConfig(format=about["log_format"], level=logging.INFO)
+        os.nice(-NICE)  # if permitted
+    settings = json.load(sys.stdin)
+    logging.basicConfig(format=settings["log_format"], level=logging.INFO)
     renewals = Renewals(
         Board(requests_fd),
         Board(deadlines_fd),
-        connect(about["database"]),
-        Terms(**about["terms"]),
+        connect(settings["database"]),
+        Terms(**settings["terms"]),
         is_stopped=lambda: is_stopped(worker_pid),
     )
     while os.getppid() == worker_pid:
         renewals.run_once()
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_S)
     return 0
 
 

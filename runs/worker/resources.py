@@ -32,7 +32,7 @@ class ResourceSampler(threading.Thread):
             for pid, usage in measure(reports).items():
                 reports[pid](usage)
         except (OSError, psutil.Error):
-            logger.exception("Cannot measure the memory of the runs this time")
+            logger.exception("Cannot measure the resources of the runs; trying again")
 
     def end(self) -> None:
         self._ending.set()

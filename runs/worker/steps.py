@@ -1,8 +1,8 @@
-"""The steps of Celery's worker that start and stop what Athanor needs in it.
+"""Boot steps of Celery workers, which start and stop Athanor's parts.
 
-A worker of runs gets its runtime. `close` of its step is the notice of a shutdown (on SIGTERM, SIGQUIT and on a crash
-of the consumer); `stop` waits until every run has ended or has been handed back. A system worker gets a watchdog only:
-each of its tasks may be interrupted anywhere.
+A run worker gets a runtime. `close` of its step announces a shutdown (on SIGTERM, SIGQUIT and a crash of the consumer);
+`stop` waits until every run has ended or was released. A system worker gets only a watchdog: its tasks may be
+interrupted at any point.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from runs.worker.watchdog import STALLED_STATUS, Watchdog, sample
 logger = logging.getLogger(__name__)
 
 STOPS_MAX = 5
-"""How often the wait for the runs' ends may be interrupted."""
+"""Number of interruptions of the wait for the runs to end."""
 
 
 def run_queues(worker: Any) -> list[str]:
-    """The queues of runs that a Celery worker consumes."""
+    """Return the queues of runs that a Celery worker consumes."""
     return [name for name in worker.app.amqp.queues.consume_from if name != SYSTEM_QUEUE]
 
 
 def refuse_other_pools(worker: Any) -> None:
-    """Raise SystemExit unless the worker has the threads pool: in all others tasks would wait for ever, or block it."""
+    """Raise SystemExit unless the worker has the threads pool. In others, tasks would wait forever or block it."""
     if issubclass(worker.pool_cls, ThreadsPool):
         return
     queues = ",".join(worker.app.amqp.queues.consume_from)
     pool = worker.pool_cls.__module__.rpartition(".")[2]
     raise SystemExit(
-        f"Athanor's workers need the threads pool, and this one has the pool {pool!r}. Start it with"
+        f"Athanor's workers need the threads pool, but this one has the pool {pool!r}. Start it with"
         f" `celery -A athanor worker -P threads -c {worker.concurrency} -Q {queues}`."
     )
 
 
 class RunsStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is untyped
-    """Start the runtime with a worker of runs, and have it drained before the worker's pool is stopped."""
+    """Start the runtime of a run worker, and drain it before the worker's pool stops."""
 
     requires = ("celery.worker.components:Pool",)
 
@@ -65,8 +65,8 @@ class RunsStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is unty
             wake_consumer(parent.pool, parent.hub)
         worker_shutting_down.connect(self._count_signal)
         self._runtime.start()
-        # At SIGQUIT Celery cancels what it is executing, within the signal's handler, which the threads pool cannot do:
-        # it raises in the middle of whatever the main thread does. Runs are ended by their supervisors.
+        # On SIGQUIT, Celery cancels its active tasks within the signal handler. The threads pool cannot do that, and
+        # raises in the main thread, wherever that is. Supervisors end the runs instead.
         parent.consumer.cancel_active_requests = self._runtime.end_soon
         logger.info("Supervising up to %d runs (pid %d)", parent.concurrency, os.getpid())
 
@@ -79,15 +79,15 @@ class RunsStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is unty
             try:
                 if self._runtime is not None:
                     self._runtime.stop(timeout_s=float("inf"))
-            except BaseException as error:  # a signal's handler raised in the middle of the wait
-                logger.warning("Stopping was interrupted by %r: hurrying", error)
+            except BaseException as error:  # a signal handler raised during the wait
+                logger.warning("The stop was interrupted by %r: ending the drain time", error)
                 if self._runtime is not None:
                     self._runtime.end_soon()
             else:
                 return
 
     def terminate(self, parent: Any) -> None:
-        """A cold shutdown (SIGQUIT, a second Ctrl-C)."""
+        """Shut down cold (SIGQUIT, a second Ctrl-C)."""
         if self._runtime is not None:
             self._runtime.end_soon()
         self.stop(parent)
@@ -98,7 +98,7 @@ class RunsStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is unty
 
 
 class SystemStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is untyped
-    """Watch the consumer of a system worker, which ends itself when it takes no ticks any more."""
+    """Start the watchdog of a system worker, which exits if its consumer stalls."""
 
     requires = ("celery.worker.components:Pool",)
 
@@ -124,10 +124,10 @@ class SystemStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is un
 
 def _end_stalled() -> None:
     patience_s = runs_settings().consumer_stalled_after_s
-    logger.critical("Ticks wait for %g s and this worker takes none: it ends itself", patience_s)
+    logger.critical("The consumer has stalled: it took no tick for %g s. This worker exits.", patience_s)
     os._exit(STALLED_STATUS)
 
 
 def install(app: Celery) -> None:
-    """Give every worker of `app` the step that it needs."""
+    """Add the steps to every worker of `app`. Each enables itself where it applies."""
     app.steps["worker"].update((RunsStep, SystemStep))

@@ -1,8 +1,8 @@
-"""The watchdog for a stalled consumer: a worker that is up, has free slots, and takes none of the messages that wait.
+"""Watchdog for a stalled consumer: a worker with free slots that takes no message although messages wait.
 
-It happens to Celery workers after an outage of the broker: the process lives, its heartbeat beats, and its consumer
-never asks for a message again. Nothing within the process repairs that, so the process hands its runs back and ends,
-and whatever had started it starts it again.
+Celery workers may stall after an outage of the broker: the process is alive, its heartbeat continues, but its consumer
+never fetches a message again. The process cannot recover, so it releases its runs and exits, and the process
+manager (systemd, Docker, `up`) restarts it.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from runs import wake
 logger = logging.getLogger(__name__)
 
 STALLED_STATUS = 75
-"""Exit status of a worker that ended itself for a stalled consumer (EX_TEMPFAIL)."""
+"""Exit status of a worker with a stalled consumer (EX_TEMPFAIL)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The state of a consumer at one moment."""
+    """State of a consumer at one time."""
 
     taken: int
-    """Messages that this worker has taken so far."""
+    """Number of messages that this worker has taken so far."""
     free: int
-    """Slots in which nothing is executed. One that waits for a slow database is not free."""
+    """Number of slots without a task. A slot that waits for a slow database is not free."""
     waiting: int
-    """Messages in its queues; 0 if the broker is away, which is not the consumer's fault."""
+    """Number of messages in its queues; 0 if the broker is unavailable, which is no stall."""
 
 
 def sample(queues: Iterable[str], slots: int) -> Sample:
@@ -50,7 +50,7 @@ def sample(queues: Iterable[str], slots: int) -> Sample:
 
 
 class StallDetector:
-    """Decide by samples whether a consumer is stalled. Pure but for what it remembers."""
+    """Decide from samples whether a consumer is stalled. Pure except for its state."""
 
     def __init__(self, patience_s: float) -> None:
         self._patience_s = patience_s
@@ -58,7 +58,7 @@ class StallDetector:
         self._since: float | None = None
 
     def is_stalled(self, current: Sample, now: float) -> bool:
-        """Whether messages have been waiting for `patience_s` while this worker, with free slots, took none."""
+        """Return whether messages have waited for `patience_s` while this worker, with free slots, took none."""
         idle = current.taken == self._taken and current.free > 0 and current.waiting > 0
         self._taken = current.taken
         if not idle:
@@ -70,7 +70,7 @@ class StallDetector:
 
 
 class Watchdog(threading.Thread):
-    """Takes a sample every `every_s`; calls `stalled` once, in this thread, and ends."""
+    """Take a sample every `every_s`. Call `stalled` once, in this thread, and end."""
 
     def __init__(
         self, take: Callable[[], Sample], stalled: Callable[[], None], *, patience_s: float, every_s: float = 1.0
@@ -87,7 +87,7 @@ class Watchdog(threading.Thread):
                 return
 
     def run_once(self) -> bool:
-        """Take one sample; whether the consumer is stalled."""
+        """Take one sample. Return whether the consumer is stalled."""
         return self._detector.is_stalled(self._take(), time.monotonic())
 
     def end(self) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def open_database(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    """The tests' database, really committed to, so that other processes see it; emptied when the module is through."""
+    """Commit to the tests' database, so that other processes see it; empty it after the module."""
     with django_db_blocker.unblock():
         yield
         call_command("flush", interactive=False, verbosity=0)

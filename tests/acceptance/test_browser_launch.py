@@ -1,4 +1,4 @@
-"""From the choice of an experiment to the lines of its run, in a real browser: with the mouse, keys, or no script."""
+"""Launch of a run in a real browser, from choosing an experiment to its lines: by mouse, keys, or without script."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def named(page: Page, name: str) -> Any:
 
 
 def launched(page: Page) -> Run:
-    """The run whose page this is."""
+    """Return the run of this page."""
     expect(page).to_have_url(re.compile(r"/runs/run/\d+/change/"))
     found = re.search(r"/run/(\d+)/", page.url)
     assert found

@@ -33,7 +33,7 @@ def path_of(run: Run) -> str:
 
 
 def numbers(page: Page) -> list[int]:
-    """Of the lines on the page, in its order."""
+    """Return the numbers of the lines on the page, in page order."""
     return list(page.evaluate("[...document.querySelectorAll('#lines li')].map(row => Number(row.dataset.seq))"))
 
 

@@ -56,12 +56,12 @@ def save(page: Page) -> None:
 
 
 def said(page: Page, field: str) -> Locator:
-    """What the form says at a field, as one types."""
+    """Return the form's text at a field while typing."""
     return page.locator(f".field-{field} .sched-note")
 
 
 def shown(moment: datetime, zone: ZoneInfo) -> str:
-    """As pages write a moment: `Sat 28 Nov 02:30`; with the year if it is another one."""
+    """Format a time as pages do: `Sat 28 Nov 02:30`, with the year unless it is the current one."""
     local = moment.astimezone(zone)
     year = f" {local.year}" if local.year != datetime.now(zone).year else ""
     return f"{local:%a %-d %b}{year} {local:%H:%M}"
@@ -72,10 +72,10 @@ def test_one_is_made_in_the_form_once_what_is_wrong_at_its_field_is_mended(visit
     fill(page, name="nightly", experiment="scripted", cron="61 2 * * *", time_zone="Europe/Berln")
     expect(said(page, "time_zone")).to_have_text(re.compile("did you mean Europe/Berlin"))
     fill(page, time_zone="Europe/Berlin")
-    expect(said(page, "cron")).to_have_text(re.compile("The minute '61' is not understood. It is 0 to 59"))
+    expect(said(page, "cron")).to_have_text(re.compile("Invalid minute '61'. Use 0 to 59"))
     expect(page.locator("#id_cron")).to_have_attribute("aria-invalid", "true")
     save(page)
-    expect(page.locator(".field-cron .errorlist")).to_contain_text("The minute '61' is not understood")
+    expect(page.locator(".field-cron .errorlist")).to_contain_text("Invalid minute '61'")
     picture(page, "schedule-form-wrong")
     fill(page, cron="30 2 * * MON-FRI")
     count = page.locator('[name="configuration.count"]')
@@ -101,7 +101,7 @@ def test_the_next_ten_fires_are_told_by_the_schedules_clock_and_the_readers(visi
     for row, slot in zip(page.locator("[data-fires] tr").all(), timetable.slots(database_now()), strict=False):
         expect(row.locator("td").first).to_contain_text(shown(slot, BERLIN))
         expect(row.locator("td").last).to_have_text(shown(slot, NEW_YORK))
-    expect(page.locator("[data-change]")).to_have_text(re.compile("02:30 (does not come|comes twice) on that day"))
+    expect(page.locator("[data-change]")).to_have_text(re.compile("02:30 (does not occur|occurs twice) on that day"))
     picture(page, "schedule-form")
     fill(page, time_zone="Asia/Tokyo")
     expect(page.locator("[data-change]")).to_have_text("This time zone has no daylight saving.")
@@ -119,7 +119,7 @@ def test_each_kind_of_timetable_has_its_field_and_is_said_in_words(visit: Visit)
     expect(said(page, "ends_at")).to_have_text(re.compile("The end is before the start"))
     fill(page, starts_at="", ends_at="", kind="dates", dates="2020-01-01 12:00\n2020-01-02")
     expect(said(page, "dates")).to_have_text("On 2 dates, UTC")
-    expect(page.locator("[data-fires]")).to_have_text("None: all scheduled times are past.")
+    expect(page.locator("[data-fires]")).to_have_text("None: all scheduled times have passed.")
     save(page)
     expect(page.locator(".field-name")).to_contain_text("This field is required.")
 
@@ -167,9 +167,9 @@ LOOKS: dict[str, dict[str, Any]] = {
     "failed": {"state": SlotState.LAUNCHED, "outcome": Status.FAILED, "duration_s": 1.5},
     "cancelled": {"state": SlotState.LAUNCHED, "outcome": Status.CANCELLED, "duration_s": 0.5},
     "caught-up": {"state": SlotState.CAUGHT_UP, "outcome": Status.COMPLETED, "duration_s": 2.0, "reason": "Late."},
-    "waiting": {"state": SlotState.WAITING, "reason": "Run 7 was still going."},
-    "skipped": {"state": SlotState.SKIPPED, "reason": "Run 7 was still going."},
-    "missed": {"state": SlotState.MISSED, "reason": "Nobody looked when it was due."},
+    "waiting": {"state": SlotState.WAITING, "reason": "Run 7 was still active."},
+    "skipped": {"state": SlotState.SKIPPED, "reason": "Run 7 was still active."},
+    "missed": {"state": SlotState.MISSED, "reason": "Processed 5 min 00 s late; this schedule does not catch up."},
     "paused": {"state": SlotState.PAUSED, "reason": "Paused by ada."},
     "refused": {"state": SlotState.REFUSED, "reason": "There is no experiment 'gone'."},
 }
@@ -177,7 +177,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 
 
 def enter(schedule: Schedule, rows: list[dict[str, Any]], **each: Any) -> None:
-    """Rows of the ledger, the last of them an hour ago, hour by hour."""
+    """Rows of the history, the last of them an hour ago, hour by hour."""
     first = database_now().replace(microsecond=0) - timedelta(hours=len(rows))
     slots = [first + timedelta(hours=number) for number in range(len(rows))]
     Slot.objects.bulk_create(
@@ -226,7 +226,7 @@ def test_the_list_shows_what_did_not_run_last_week_and_why(visit: Visit) -> None
     idle = page.locator(".sched-idle")
     expect(idle.locator("tbody tr")).to_have_count(1)
     expect(idle.locator(".sched-count")).to_have_text([re.compile("1 skipped"), re.compile("2 missed")])
-    expect(idle.locator("tbody")).to_contain_text("Run 7 was still going.")
+    expect(idle.locator("tbody")).to_contain_text("Run 7 was still active.")
     expect(page.locator('.data-row:has-text("fine")')).to_contain_text("3 ran")
     expect(page.locator('.data-row:has-text("spotty")')).to_contain_text("2 missed")
     picture(page, "schedules-light")
@@ -245,13 +245,15 @@ def test_the_home_page_warns_while_the_beat_is_silent(visit: Visit, stack: Stack
     expect(home.locator(".sched-warns")).to_have_count(0, timeout=PATIENCE_MS)
     with frozen(beat_of(stack)):
         warning = home.locator(".sched-warns")
-        expect(warning).to_contain_text("The beat is silent", timeout=2 * PATIENCE_MS)
-        expect(warning).to_contain_text("Are the beat and the worker of the queue system running?")
+        expect(warning).to_contain_text("The beat has not checked schedules for", timeout=2 * PATIENCE_MS)
+        expect(warning).to_contain_text("Check that the beat and a worker of queue system are running.")
         picture(home, "home-silent-beat")
         page = visit(schedule.get_absolute_url())
-        expect(page.locator("#sched-head")).to_contain_text("the worker of the queue system running?")
+        expect(page.locator("#sched-head")).to_contain_text("a worker of queue system are running.")
     expect(home.locator(".sched-warns")).to_have_count(0, timeout=PATIENCE_MS)
-    expect(page.locator("#sched-head")).not_to_contain_text("The beat is silent", timeout=PATIENCE_MS)
+    expect(page.locator("#sched-head")).not_to_contain_text(
+        "The beat has not checked schedules for", timeout=PATIENCE_MS
+    )
 
 
 def test_one_whose_instance_is_gone_says_so_everywhere_and_goes_on_when_it_is_made_again(visit: Visit) -> None:
@@ -262,10 +264,10 @@ def test_one_whose_instance_is_gone_says_so_everywhere_and_goes_on_when_it_is_ma
     page, home = visit(schedule.get_absolute_url()), visit(HOME)
     chip, head = page.locator("#sched-head .run-chip"), page.locator("#sched-head")
     expect(chip).to_have_text("Refused", timeout=PATIENCE_MS)
-    expect(head).to_contain_text("its instance mine is no longer there; make it again, or name another")
+    expect(head).to_contain_text("its instance mine no longer exists; create it, or choose another")
     expect(page.locator(".sched-strip .sched-refused").first).to_be_visible()
-    expect(home.locator(".sched-warns")).to_contain_text("its instance mine is no longer there", timeout=PATIENCE_MS)
-    expect(visit(LIST).locator(".sched-idle")).to_contain_text("its instance mine is no longer there")
+    expect(home.locator(".sched-warns")).to_contain_text("its instance mine no longer exists", timeout=PATIENCE_MS)
+    expect(visit(LIST).locator(".sched-idle")).to_contain_text("its instance mine no longer exists")
     picture(page, "schedule-refused")
     Instance.objects.create(name="mine", experiment="scripted", configuration=QUICK)
     expect(chip).to_have_text("Active", timeout=PATIENCE_MS)

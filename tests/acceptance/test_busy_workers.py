@@ -7,8 +7,7 @@ import resource
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psutil
@@ -17,6 +16,7 @@ from django.db import connection, transaction
 
 from runs import wake
 from runs.models import Attempt
+from tests.locks import lock_held
 from tests.meddling.apps import STARVED_S
 from tests.recovery import LEASE_S, Team, attempts, ends, is_whole, under_way
 from tests.stack import ended, frozen
@@ -70,27 +70,10 @@ def test_a_frozen_worker_is_not_renewed(team: Team) -> None:
         wait_until(lambda: ends(run)[0] == "lost", timeout_s=30, what="the end of its attempt")
 
 
-@contextmanager
-def runs_locked() -> Iterator[None]:
+def runs_locked() -> AbstractContextManager[None]:
     """Nobody can claim a run within the block: its table is locked, and on SQLite everything is."""
-    begun, done = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with transaction.atomic(), connection.cursor() as cursor:
-            if connection.vendor == "postgresql":
-                cursor.execute("LOCK TABLE runs_run IN ACCESS EXCLUSIVE MODE")
-            begun.set()
-            done.wait(60)
-        connection.close()
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    wait_until(begun.is_set, timeout_s=30, what="the lock")
-    try:
-        yield
-    finally:
-        done.set()
-        holder.join()
+    is_postgres = connection.vendor == "postgresql"
+    return lock_held("LOCK TABLE runs_run IN ACCESS EXCLUSIVE MODE" if is_postgres else "")
 
 
 def test_a_slow_database_is_no_stalled_consumer(team: Team) -> None:

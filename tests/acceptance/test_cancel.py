@@ -90,7 +90,7 @@ def test_nothing_is_left_when_it_says_cancelled(stack: Stack, behaviour: str) ->
 
 
 def test_a_cancel_is_heard_without_redis_telling(stack: Stack) -> None:
-    """The flag and its notice may be lost: the column is what counts."""
+    """Flag and notice may be lost: the column decides."""
     run = running("cooperative", says="cooperating")
     transitions.request_cancel(run.pk, by="ada")
     assert ended(run).status == Status.CANCELLED

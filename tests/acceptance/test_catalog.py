@@ -61,7 +61,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """The folder, with the environment of this process and of those that it starts."""
+    """Create the folder, with the environment of this process and of those that it starts."""
     place = Place(tmp_path_factory.mktemp("experiments"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ATHANOR_EXPERIMENT_PATHS", str(place.folder))
@@ -88,7 +88,7 @@ def web(hostile_stack: Stack) -> Iterator[Web]:
 
 @pytest.fixture(autouse=True)
 def _asks_a_catalog(place: Place) -> None:
-    """The tests' own process imports none of the modules either."""
+    """Make the tests' own process import none of the modules either."""
     catalog.use_process()
 
 

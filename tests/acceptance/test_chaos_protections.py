@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(420)]
 
 @dataclass(frozen=True)
 class Scenario:
-    """What a protection protects from, and what is broken without it: one of these at least."""
+    """Faults that a protection covers, and invariants of which at least one breaks without it."""
 
     faults: str
     broken: set[str]

@@ -1,4 +1,4 @@
-"""Where chaos refuses to begin, and what it answers to wrong use."""
+"""Refusals of chaos, and its answers to wrong usage."""
 
 from __future__ import annotations
 

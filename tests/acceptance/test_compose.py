@@ -124,7 +124,7 @@ def test_workers_are_started_as_up_starts_them(services: dict[str, Any], name: s
 
 
 class Containers:
-    """The services of the file as local processes: same commands, same environment, other places."""
+    """Services of the file as local processes: same commands, same environment, other addresses."""
 
     def __init__(self, folder: Path, services: dict[str, Any], values: dict[str, str]) -> None:
         self.folder, self.services, self.values = folder, services, values
@@ -152,7 +152,7 @@ class Containers:
             )
 
     def is_healthy(self, name: str) -> bool:
-        """What the health check of the service asks."""
+        """Run the health check of the service."""
         test = self.services[name]["healthcheck"]["test"][1:]
         places = {"/tmp/ready": str(self.folder / f"{name}.ready"), "python": sys.executable}
         moved = [places.get(word, word.replace("127.0.0.1:8000", f"127.0.0.1:{self.port}")) for word in test]
@@ -168,7 +168,7 @@ class Containers:
 
 @pytest.fixture
 def containers(short_folder: Path) -> Iterator[Containers]:
-    """The whole file is up, on a PostgreSQL and a Redis of its own."""
+    """Start all services of the file, with a separate PostgreSQL and Redis."""
     try:
         postgres_folder()
     except ServerMissing as missing:

@@ -16,7 +16,7 @@ SHORT = {"ATHANOR_RUNS_LOST_PAUSE_S": "0.5", "ATHANOR_RUNS_LOST_ALONE_S": "1", "
 
 
 def all_ended(worker: Process, runs: list[Run]) -> bool:
-    """Whether all runs are final. Starts the worker again where it was killed, as `up` does."""
+    """Return whether all runs are final. Restart the worker if it was killed, as `up` does."""
     if not worker.is_running:
         worker.start()
     for run in runs:

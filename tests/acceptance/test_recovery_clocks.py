@@ -1,4 +1,4 @@
-"""The wall clocks of a worker of runs and of a system worker are an hour off: what decides is the database's."""
+"""Wall clocks of a worker and of a system worker are an hour off: the database's clock decides."""
 
 from __future__ import annotations
 
@@ -44,6 +44,6 @@ def test_workers_whose_clocks_are_an_hour_off_do_their_work(own_stack: Stack, tm
 
 
 def is_off(run: Run, off_s: int) -> bool:
-    """Whether the clock of its worker and child was that far off."""
+    """Return whether the clock of its worker and child was that far off."""
     line = run.lines.order_by("seq").first()
     return line is not None and abs((line.time - run.created_at).total_seconds() - off_s) < 60

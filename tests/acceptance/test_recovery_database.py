@@ -1,4 +1,4 @@
-"""The database is killed, or away for longer than a lease, while runs speak: nothing is lost, nothing doubled.
+"""Database killed, or unavailable for longer than a lease, while runs log: nothing is lost or duplicated.
 
 On SQLite somebody holds its only write lock for that time.
 """
@@ -65,7 +65,7 @@ def elapsed(seconds: float) -> None:
 
 
 def numbers(run: Run, attempt: int) -> list[int]:
-    """The numbers of the lines `line <n>` of an attempt."""
+    """Return the numbers of the lines `line <n>` of an attempt."""
     found = run.lines.filter(attempt=attempt, source=Source.LOG).order_by("seq").values_list("message", flat=True)
     return [int(message.split()[1]) for message in found]
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.acceptance
 
 
 def executing(run: Run, workers: list[Process]) -> int:
-    """Which of the workers has its newest attempt."""
+    """Return the worker of its newest attempt."""
     worker = attempts(run)[-1].worker
     assert worker is not None
     return [each.pid for each in workers].index(worker.pid)

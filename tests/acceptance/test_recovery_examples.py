@@ -1,4 +1,4 @@
-"""The experiments that come with Athanor, killed three times in the middle, end with the result of an unkilled run."""
+"""Shipped examples that are killed three times end with the result of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SEED = 7
 
 
 def killed_on_the_way(run: Run) -> Run:
-    """The run, at its end, after it was killed once it had kept something in each of its first attempts."""
+    """Return the ended run, after it was killed in each of its first attempts once it had a checkpoint."""
     for number in range(1, KILLS + 1):
         under_way(run, attempt=number, steps=1)
         pid = attempts(run)[-1].child_pid
@@ -37,7 +37,7 @@ def launch(team: Team, experiment: str, **configuration: Any) -> Run:
 
 
 def outcome(run: Run) -> tuple[Any, ...]:
-    """What it returned, what its last attempt recorded, and every point of its curves, of whatever attempt."""
+    """Return the summary, the results of the last attempt, and every point of its metrics of all attempts."""
     assert (run.status, run.error) == (Status.COMPLETED, "")
     results = run.results.filter(kind=ResultKind.RESULT, attempt=run.attempt)
     points = run.results.filter(kind=ResultKind.METRIC).order_by("key", "step").values_list("key", "step", "number")

@@ -48,7 +48,7 @@ def speaking(team: Team) -> Run:
 
 
 def is_complete(run: Run) -> bool:
-    """It completed in its first attempt, and each line is stored once and in order."""
+    """Check that it completed in its first attempt, with each line stored once and in order."""
     ended(run, timeout_s=2 * PATIENCE_S)
     assert (run.status, run.error, ends(run)) == (Status.COMPLETED, "", ["completed"])
     assert [line.rstrip(".") for line in own_lines(run, 1)] == [f"line {n}" for n in range(LINES)]
@@ -107,7 +107,7 @@ def out_of_memory(redis: RedisServer) -> Iterator[None]:
 
 @contextlib.contextmanager
 def read_only(redis: RedisServer) -> Iterator[None]:
-    """As during a failover: it is somebody's replica."""
+    """Make Redis a replica within the block, as during a failover."""
     with redis.client() as client:
         client.replicaof("127.0.0.1", 1)
         yield

@@ -1,4 +1,4 @@
-"""The ticks' worker is up and takes none. On a broker that no other system worker listens to: it would take them."""
+"""System worker that is up but takes no ticks, on a broker without another system worker that would take them."""
 
 from __future__ import annotations
 

@@ -217,6 +217,6 @@ def age_of(attempt: Attempt) -> float:
 
 
 def row_and_lines(attempt: Attempt) -> tuple[object, ...]:
-    """All that is stored of an attempt."""
+    """Return everything that is stored of an attempt."""
     (row,) = Attempt.objects.filter(pk=attempt.pk).values()
     return tuple(row.items()), attempt.run.lines.filter(attempt=attempt.number).count()

@@ -40,7 +40,7 @@ def of_every_policy(**values: object) -> list[Schedule]:
 
 
 def settled(begin: datetime, end: datetime) -> Audit:
-    """The audit of that time, once all that was due has been settled."""
+    """Return the audit of that time, once all due slots are settled."""
     passes(6)
     return audit(begin, end)
 

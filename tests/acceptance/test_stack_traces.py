@@ -1,4 +1,4 @@
-"""Where is it now: the stacks and processes of a run that goes on, and of one that hangs."""
+"""Stack traces: stacks and processes of a run that is busy, and of one that hangs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several files of these tests share."""
+"""Fixtures of the integration tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.integration.spawning import EXPERIMENTS
 
 @pytest.fixture(scope="module")
 def child_environment() -> Iterator[None]:
-    """The environment of a worker whose children find the experiments of these tests."""
+    """Set the environment of a worker whose children find the experiments of these tests."""
     with pytest.MonkeyPatch.context() as patch:
         scripted = Path(__file__).parent.parent / "scripted"
         patch.setenv("ATHANOR_EXPERIMENT_PATHS", os.pathsep.join(map(str, (EXPERIMENTS, scripted))))
@@ -25,13 +25,13 @@ def child_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def fork_server(child_environment: None) -> Iterator[ForkServer]:
-    """For tests that leave the server as it is."""
+    """Start a shared server for tests that do not change it."""
     yield from _started()
 
 
 @pytest.fixture
 def own_fork_server(child_environment: None) -> Iterator[ForkServer]:
-    """For tests that harm the server."""
+    """Start a separate server for tests that damage it."""
     yield from _started()
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from runs.folders import stacks_file
 from runs.forkserver.client import Child, ChildSpec, Exit, ForkServer
 from runs.lines.folding import Folding
 from runs.lines.records import LINE, TEXT, End
@@ -32,14 +33,16 @@ _numbers = itertools.count(1)
 def spec(
     folder: Path, experiment: str = "probe", *, restored: dict[str, Any] | None = None, **configuration: Any
 ) -> ChildSpec:
+    key = AttemptKey(next(_numbers), 1)
     return ChildSpec(
-        key=AttemptKey(next(_numbers), 1),
+        key=key,
         experiment=experiment,
         configuration=configuration,
         limits={},
         seed=42,
         slot="2026-01-02T03:04:05+00:00",
         folder=folder / "run",
+        stacks_path=stacks_file(folder / "run", key.number),
         restored=restored,
         line_max_bytes=256 * 1024,
         record_max_bytes=2 * 1024 * 1024,
@@ -133,7 +136,7 @@ class Heard:
         return self.end.get("summary")
 
     def tree(self) -> list[psutil.Process]:
-        """The processes below the child, now."""
+        """Return the processes below the child, now."""
         with suppress(psutil.NoSuchProcess):
             return psutil.Process(self.child.pid).children(recursive=True)
         return []
@@ -170,7 +173,7 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 def unread_bytes(fd: int) -> int:
-    """How much waits in a pipe."""
+    """Return the number of unread bytes in a pipe."""
     return array.array("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0]
 
 

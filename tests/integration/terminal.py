@@ -1,4 +1,4 @@
-"""The same script in a terminal and as a run."""
+"""Run the same script in a terminal and as a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.integration.spawning import Heard, run, spec
 
 
 def in_a_terminal(path: Path) -> list[str]:
-    """The lines that a terminal shows of a script."""
+    """Return the lines that a terminal shows for a script."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", str(path)],
@@ -39,7 +39,7 @@ def as_a_run(server: ForkServer, path: Path) -> Heard:
 
 
 def lines_of(heard: Heard) -> list[str]:
-    """Everything that a run has printed and logged, whatever way it came."""
+    """Return all lines that a run printed or logged."""
     lines = [part for line in heard.lines() for part in line.split("\n")]
     for raw in heard.raw.values():
         lines += raw.decode(errors="backslashreplace").splitlines()

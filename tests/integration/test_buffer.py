@@ -1,4 +1,4 @@
-"""The buffer on a real Redis: what it takes, what it refuses, and how soon it says so."""
+"""Buffer on a real Redis: accepted and refused entries, and the time until an answer."""
 
 from __future__ import annotations
 

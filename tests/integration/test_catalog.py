@@ -1,4 +1,4 @@
-"""The catalog process: whatever an author's module does when it is imported, it harms nobody but itself."""
+"""Catalog process: an author's module may do anything at its import, and harms only itself."""
 
 from __future__ import annotations
 

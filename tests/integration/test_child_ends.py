@@ -1,4 +1,4 @@
-"""The end of a run leaves what the end of a script leaves: each way to end is done as a script and as a run."""
+"""Ends of a run leave the same as ends of a script: each way to end is done as a script and as a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCRIPT = "import sys, finishing, pathlib as p; finishing.finish(sys.argv[1], p.P
 
 @dataclass(frozen=True)
 class Left:
-    """What is to see after an end."""
+    """Observable result of an end."""
 
     status: int
     """The exit status of a script."""
@@ -64,7 +64,7 @@ def files(path: Path) -> set[str]:
 
 
 def shared_memory_of(heard: Heard, path: Path) -> list[str]:
-    """What is left in /dev/shm of a run, by its pid or by the name that it wrote down."""
+    """Return the files of a run in /dev/shm, by its pid or by the name that it wrote down."""
     name = path / "shm-name"
     marks = [f"_{heard.child.pid}_", *([name.read_text()] if name.exists() else [])]
     return [file.name for file in Path("/dev/shm").iterdir() if any(mark in file.name for mark in marks)]
@@ -236,3 +236,20 @@ def test_a_wait_ends_early_when_the_run_is_stopped(
     server.stop()
     assert heard.end == {"outcome": "returned"}
     assert "stopped 1 thread (uploader)" in heard.lines("system")[-1]
+
+
+def test_an_interpreter_that_hangs_at_its_end_is_ended_and_its_stacks_are_kept(
+    impatient: ForkServer, tmp_path: Path
+) -> None:
+    """No thread can run `check`, since C code holds the interpreter's lock: faulthandler's timer ends the process."""
+    about = spec(tmp_path, "hanging", hard_limit_extra_s=0.5)
+    heard = run(impatient, about)
+
+    stacks = about.stacks_path.read_text()
+    assert stacks.startswith("Timeout (0:00:02.500000)!\n")
+    assert " in hang_in_c\n" in stacks
+    assert " in finalize\n" in stacks
+    assert heard.lines("log") == ["returning"]
+    assert heard.lines("system") == []
+    assert heard.end is None
+    assert (heard.exit.status, heard.exit.signal) == (1, None)

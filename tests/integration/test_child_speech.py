@@ -1,4 +1,4 @@
-"""What a child says, and what it is told: its output, interrupts, signals, stacks."""
+"""Input and output of a child: its lines, interrupts, signals, stacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands: what they print, what they refuse, how they end."""
+"""Commands: output, refusals and exit codes."""
 
 from __future__ import annotations
 

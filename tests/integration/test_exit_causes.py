@@ -1,4 +1,4 @@
-"""What a worker learns of a child that was ended for a reason that is not its own."""
+"""Causes of an exit of a child that is not its own, as reported to the worker."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Killer(threading.Thread):
         self.killed = True
 
     def _kill(self) -> bool:
-        """Whether there was one to kill."""
+        """Kill the process; return whether there was one."""
         for keeper in self._keepers():
             with suppress(psutil.Error):
                 if keeper.pid not in self._known and (servers := keeper.children()):

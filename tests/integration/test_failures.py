@@ -1,4 +1,4 @@
-"""What failed in the last day is told right whatever else failed, by a constant number of queries on an index."""
+"""Failures of the last day, counted correctly by a constant number of queries on an index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The test ground itself: servers that can be stopped, killed, frozen and started again on what they kept."""
+"""Test servers: they can be stopped, killed, frozen and restarted with their data."""
 
 from __future__ import annotations
 

@@ -1,9 +1,11 @@
-"""The group behind `up`, on small shell commands: real processes, real signals."""
+"""Group behind `up`, with small shell commands: real processes, real signals."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -15,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+from django.core.management import call_command
 
 from athanor.up import status
 from athanor.up.process import LOG_MAX_BYTES, wait_gone
@@ -56,7 +59,7 @@ class Running:
         return self
 
     def of(self, role: str) -> dict[str, Any]:
-        """What the status says of a role."""
+        """Return the status of a role."""
         entries = [entry for entry in status.current(self.files)["processes"] if entry["role"] == role]
         return dict(entries[0]) if entries else {}
 
@@ -192,6 +195,33 @@ def test_the_stubborn_is_killed_after_its_time_with_all_it_started(start: Start,
 
     assert group.end() == 0
     assert gone(pids)
+
+
+@pytest.mark.parametrize("by_hand", [False, True], ids=["after_its_time", "by_hand"])
+def test_a_process_that_was_killed_while_it_stopped_is_shown_as_killed(
+    start: Start, settings: Any, tmp_path: Path, by_hand: bool
+) -> None:
+    waiting = "trap '' TERM; touch first; while ! test -e release; do sleep 0.05; done"
+    group = start(
+        {"name": "first", "script": waiting, "ready": "first", "stop_timeout_s": 60},
+        {"name": "last", "script": STUBBORN, "ready": "stubborn", "rank": 1, "stop_timeout_s": 60 if by_hand else 0.3},
+    ).is_up()
+    pid = group.of("last")["pid"]
+
+    group.process.send_signal(signal.SIGTERM)
+    if by_hand:
+        wait_until(lambda: group.of("last")["state"] == "stopping")
+        os.kill(pid, signal.SIGKILL)
+
+    wait_until(lambda: group.of("last")["state"] == "killed" and group.of("first")["state"] == "stopping")
+    settings.VAR, shown = tmp_path, io.StringIO()
+    call_command("up", "--status", stdout=shown)
+    assert re.search(r"^first +\d+ +stopping +", shown.getvalue(), re.MULTILINE)
+    assert re.search(r"^last +- +killed +", shown.getvalue(), re.MULTILINE), shown.getvalue()
+    assert gone([pid])
+    (tmp_path / "release").touch()
+    assert group.process.wait(20) == 0
+    assert group.said("last did not stop in time and was killed.") or by_hand
 
 
 def test_a_full_disk_ends_neither_the_group_nor_what_it_runs(start: Start, tmp_path: Path) -> None:

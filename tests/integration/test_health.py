@@ -1,4 +1,4 @@
-"""What `/healthz` says when something it needs is away."""
+"""Answers of `/healthz` when a service is unavailable."""
 
 from __future__ import annotations
 

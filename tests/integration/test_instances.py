@@ -107,7 +107,7 @@ def test_the_form_saves_what_is_valid_with_its_author(admin_client: Client, admi
         ({"limits": '{"timeout_s": -1}'}, "limits", "timeout_s: Input should be greater than 0"),
         ({"tags": "x" * 101}, "tags", "0: Longer than 100 characters"),
         ({"experiment": ""}, "experiment", "This field is required."),
-        ({"name": "no slug"}, "name", "Enter a valid “slug”"),
+        ({"name": "no slug"}, "name", "Letters, digits, - and _ only."),
         ({"name": "word_count"}, "name", "This is the name of another experiment"),
     ],
 )
@@ -263,7 +263,7 @@ def test_what_somebody_else_changed_meanwhile_is_not_overwritten(admin_client: C
 
     answer = send(admin_client, instance.get_absolute_url(), sent_of(page.content), description="mine")
 
-    assert "Somebody has changed it" in answer.content.decode()
+    assert "It was changed after you opened this page" in answer.content.decode()
     instance.refresh_from_db()
     assert instance.description == ""
 

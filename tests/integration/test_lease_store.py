@@ -1,4 +1,4 @@
-"""The renewal of leases in the real database: which attempts it renews, and that it waits for nobody."""
+"""Renewal of leases in the real database: renewed attempts, and that it never waits."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from runs.outcomes import Outcome
 from runs.states import FailureKind, Status
 from runs.worker.lease_store import LeaseStore, Renewal, Request, Unavailable, connect
 from tests.factories import make_attempt, make_worker
+from tests.locks import lock_held
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -44,7 +45,7 @@ def key(attempt: Attempt) -> tuple[int, int]:
 
 
 def left(attempt: Attempt) -> timedelta:
-    """How long its lease still lasts."""
+    """Return the remaining seconds of its lease."""
     attempt.refresh_from_db()
     return attempt.lease_expires_at - timezone.now()
 
@@ -80,33 +81,11 @@ def test_the_worker_s_row_says_that_it_lives_and_what_it_has_done(store: LeaseSt
     assert timezone.now() - worker.heartbeat_at < timedelta(seconds=5)
 
 
-@contextmanager
-def held(lock: str) -> Iterator[None]:
-    """Hold a lock of PostgreSQL in another connection."""
-    begun, done = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(lock)
-            begun.set()
-            done.wait(30)
-        connection.close()
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    wait_until(begun.is_set, timeout_s=10, what="the lock")
-    try:
-        yield
-    finally:
-        done.set()
-        holder.join()
-
-
 @pytest.mark.usefixtures("postgres_server")
 def test_a_locked_attempt_holds_up_no_other(store: LeaseStore) -> None:
     worker = make_worker()
     locked, free = make_attempt(worker=worker, lease_s=5), make_attempt(worker=worker, lease_s=5)
-    with held(f"SELECT 1 FROM runs_attempt WHERE id = {locked.pk} FOR UPDATE"):
+    with lock_held(f"SELECT 1 FROM runs_attempt WHERE id = {locked.pk} FOR UPDATE"):
         renewal = renew(store, worker, locked, free)
     assert (renewal.renewed, renewal.open) == ({key(free)}, {key(locked), key(free)})
     assert renew(store, worker, locked).renewed == {key(locked)}
@@ -117,7 +96,7 @@ def test_a_locked_attempt_holds_up_no_other(store: LeaseStore) -> None:
 def test_a_table_that_a_renewal_does_not_need_may_be_locked(store: LeaseStore, table: str) -> None:
     worker = make_worker()
     attempt = make_attempt(worker=worker)
-    with held(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"):
+    with lock_held(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"):
         assert renew(store, worker, attempt).renewed == {key(attempt)}
 
 
@@ -125,7 +104,7 @@ def test_a_table_that_a_renewal_does_not_need_may_be_locked(store: LeaseStore, t
 def test_a_locked_worker_s_row_holds_up_no_lease(store: LeaseStore) -> None:
     worker = make_worker()
     attempt = make_attempt(worker=worker)
-    with held(f"SELECT 1 FROM runs_worker WHERE id = {worker.pk} FOR UPDATE"):
+    with lock_held(f"SELECT 1 FROM runs_worker WHERE id = {worker.pk} FOR UPDATE"):
         assert renew(store, worker, attempt).renewed == {key(attempt)}
 
 
@@ -143,7 +122,7 @@ def test_a_database_that_nobody_can_write_to_is_unavailable_for_a_bounded_time(
 
 def _everything_locked() -> Any:
     if connection.vendor == "postgresql":
-        return held("LOCK TABLE runs_attempt IN SHARE MODE")
+        return lock_held("LOCK TABLE runs_attempt IN SHARE MODE")
     return _sqlite_locked(str(connection.settings_dict["NAME"]))
 
 

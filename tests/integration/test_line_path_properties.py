@@ -152,7 +152,7 @@ class LinePath(RuleBasedStateMachine):
     @precondition(_has_sent)
     @rule(older=st.booleans())
     def wipe_redis_or_bring_back_an_older_one(self, older: bool) -> None:
-        """What a killed supervisor left in Redis may be lost; what a living one has is sent again."""
+        """Lose what a killed supervisor left in Redis; a living one sends its window again."""
         self.redis.flushall()
         self.meddled = True
         self.killed = {key: dict.fromkeys(Stream, 0) for key in self.killed}
@@ -203,7 +203,7 @@ class LinePath(RuleBasedStateMachine):
         return list(found.order_by("seq").values_list("seq", flat=True))
 
     def teardown(self) -> None:
-        """The last attempt ends, flushers come by again, and everything is where it should be."""
+        """End the last attempt, flush, and check that everything is stored."""
         self._end_attempt()
         self.redis.delete(keys.lock(self.attempt.run_id))
         flush_run(self.attempt.run_id)

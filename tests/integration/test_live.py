@@ -1,4 +1,4 @@
-"""The stream of an open run page: everything once, whoever comes back and whatever is filtered, and to nobody else."""
+"""Stream of an open run page: each entry once, with reconnects and filters, and only for permitted users."""
 
 from __future__ import annotations
 

@@ -1,11 +1,10 @@
-"""The order in which transactions lock a run and its attempts, and what a held lock holds up."""
+"""Order in which transactions lock a run and its attempts, and statements that a held lock blocks."""
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,6 +22,7 @@ from runs.recovery.reconcile import recover
 from runs.states import FailureKind, Status
 from runs.supervisor.recorder import Callbacks, RunRecords
 from tests.factories import make_attempt
+from tests.locks import lock_held
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db
@@ -57,7 +57,7 @@ def reconcile(attempt: Attempt) -> None:
 
 
 def locked_tables(queries: list[dict[str, str]]) -> list[str]:
-    """The tables of runs and attempts in the order in which their rows are locked."""
+    """Return the tables of runs and attempts in the order in which their rows are locked."""
     found = [(LOCKS.match(query["sql"]), query["sql"]) for query in queries]
     return [match[1] for match, sql in found if match and (sql[0] != "S" or "UPDATE" in sql.rpartition("FOR ")[2])]
 
@@ -79,30 +79,8 @@ def test_a_run_is_locked_before_its_attempts_are_deleted() -> None:
     assert locked_tables(captured.captured_queries)[:2] == ["runs_run", "runs_attempt"]
 
 
-@contextmanager
-def locked(sql: str, *values: int) -> Iterator[None]:
-    """Hold a lock of PostgreSQL from another connection."""
-    begun, done = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(sql, values)
-            begun.set()
-            done.wait(30)
-        connection.close()
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    wait_until(begun.is_set, timeout_s=10, what="the lock")
-    try:
-        yield
-    finally:
-        done.set()
-        holder.join()
-
-
 def lock_row(attempt: Attempt) -> Any:
-    return locked("SELECT 1 FROM runs_attempt WHERE id = %s FOR UPDATE", attempt.pk)
+    return lock_held("SELECT 1 FROM runs_attempt WHERE id = %s FOR UPDATE", attempt.pk)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -125,7 +103,7 @@ def test_a_locked_attempt_holds_up_neither_the_flush_nor_the_recovery_of_others(
 def test_lines_that_wait_for_their_table_hold_no_attempt() -> None:
     """A renewal of the lease takes the attempt's row meanwhile."""
     attempt = make_attempt()
-    with locked("LOCK TABLE runs_logline IN ACCESS EXCLUSIVE MODE"):
+    with lock_held("LOCK TABLE runs_logline IN ACCESS EXCLUSIVE MODE"):
         writer = threading.Thread(target=_store_apart, args=(attempt,))
         writer.start()
         wait_until(_somebody_waits, timeout_s=10, what="the writer to wait")

@@ -1,4 +1,4 @@
-"""What a script shows in a terminal is what its run has, once: streams, bytes, logging."""
+"""Output of a script in a terminal and as a run is the same: streams, bytes, logging."""
 
 from __future__ import annotations
 

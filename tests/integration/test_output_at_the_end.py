@@ -1,4 +1,4 @@
-"""What was printed and written is there after the run, whatever it was written to and however the run ended."""
+"""Printed and written output is complete after the run, for any target and any end."""
 
 from __future__ import annotations
 

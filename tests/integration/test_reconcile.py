@@ -1,4 +1,4 @@
-"""The reconciler on real rows: lost attempts, dead workers, missing wake-ups."""
+"""Reconciler on real rows: lost attempts, dead workers, missing wake-ups."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EXPIRED = -5.0
 
 @dataclass
 class Queues:
-    """The broker's queues: how many messages wait in each, and how many were sent."""
+    """Queues of the broker: messages that wait in each, and messages that were sent."""
 
     waiting: dict[str, int] = field(default_factory=dict)
     sent: dict[str, int] = field(default_factory=dict)
@@ -65,7 +65,7 @@ def dead() -> Worker:
 
 
 def states(attempt: Attempt) -> tuple[str, str, str]:
-    """The run's status and failure kind, and the attempt's end."""
+    """Return the run's status and failure kind, and the attempt's end."""
     attempt.refresh_from_db()
     run = Run.objects.get(pk=attempt.run_id)
     return run.status, run.failure_kind, attempt.end

@@ -1,4 +1,4 @@
-"""What an attempt writes while it runs: with its checkpoint what was said before, and nothing once it is taken over."""
+"""Writes of a running attempt: lines before its checkpoint, and nothing once another attempt has taken over."""
 
 from __future__ import annotations
 

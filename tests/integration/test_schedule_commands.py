@@ -1,4 +1,4 @@
-"""The commands of schedules: what they answer, and their exit codes."""
+"""Commands of schedules: their output and exit codes."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ def test_a_list_of_dates() -> None:
     [
         (["scripted"], "Choose when it runs"),
         (["nothing", "--every", "1h"], "There is no experiment 'nothing'"),
-        (["scripted", "--cron", "61 * * * *"], "cron: The minute '61' is not understood. It is 0 to 59"),
-        (["scripted", "--every", "0"], "every_s: An interval is 1s to 366d"),
-        (["scripted", "--every", "1h", "--jitter", "99999999d"], "Jitter is 0 to"),
+        (["scripted", "--cron", "61 * * * *"], "cron: Invalid minute '61'. Use 0 to 59"),
+        (["scripted", "--every", "0"], "every_s: The interval must be 1s to 366d"),
+        (["scripted", "--every", "1h", "--jitter", "99999999d"], "Jitter must be 0s to"),
         (["scripted", "--every", "1h", "--catch-up-window", "99999999d"], "Enter a window of 0s to 366d"),
         (["scripted", "--every", "1h", "--start", "2027-01-02", "--end", "2027-01-01"], "ends_at: The end is before"),
         (["scripted", "--every", "1h", "--zone", "Europe/Berln"], "did you mean Europe/Berlin"),
@@ -124,7 +124,7 @@ def test_a_change_can_take_away_what_there_was() -> None:
 
 
 def test_one_that_will_never_fire_is_said_to_be_so() -> None:
-    assert "none: all its scheduled times are in the past" in run("schedule_run", "scripted", "--at", "2020-01-01")
+    assert "none: all scheduled times have passed" in run("schedule_run", "scripted", "--at", "2020-01-01")
 
 
 def test_a_delete_keeps_the_runs_and_must_be_agreed_to() -> None:
@@ -157,7 +157,7 @@ class Terminal(StringIO):
 def test_the_list_says_what_did_not_run_and_why() -> None:
     aged(make_schedule(every_s=600), minutes=35)
     tick()
-    assert "1 ran; 2 missed: Nobody looked when it was due" in run("list_schedules")
+    assert "1 ran; 2 missed: Processed" in run("list_schedules")
     assert answer("list_schedules")[0]["week"]["did_not_run"] == {"missed": 2}
 
 

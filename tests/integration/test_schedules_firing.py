@@ -132,7 +132,7 @@ def test_it_pauses_itself_after_failures_in_a_row_and_says_so() -> None:
             end_runs(Status.FAILED)
         schedule.refresh_from_db()
         assert states(schedule) == [SlotState.LAUNCHED, SlotState.LAUNCHED, SlotState.PAUSED]
-        assert "2 runs in a row had failed" in schedule.paused_why
+        assert "2 failed runs in a row" in schedule.paused_why
         assert schedule.paused_why in [warning.text for warning in health.health()]
         services.resume_schedule(schedule.pk, by="ada")
         clock.now = NOON + timedelta(minutes=4)
@@ -162,7 +162,7 @@ def test_an_instance_that_is_gone_is_a_refused_row_and_a_warning_until_it_is_mad
         clock.now = NOON + timedelta(minutes=1)
         tick()
         assert states(schedule) == [SlotState.REFUSED]
-        assert any("mine is no longer there" in warning.text for warning in health.health())
+        assert any("mine no longer exists" in warning.text for warning in health.health())
         Instance.objects.create(name="mine", experiment="scripted", configuration={"count": 9})
         clock.now = NOON + timedelta(minutes=2)
         tick()
@@ -176,7 +176,7 @@ def test_an_instance_that_is_gone_is_a_refused_row_and_a_warning_until_it_is_mad
     [
         ({"experiment": "removed"}, {"experiment": "scripted"}, "There is no experiment 'removed'"),
         ({"configuration": {"count": "many"}}, {"configuration": {"count": 2}}, "configuration.count"),
-        ({"owner_name": "bob"}, {"owner_name": ""}, "its owner bob is no longer there"),
+        ({"owner_name": "bob"}, {"owner_name": ""}, "its owner bob no longer exists"),
     ],
 )
 def test_what_cannot_be_launched_says_why_until_it_is_mended(
@@ -246,7 +246,7 @@ def test_a_schedule_that_cannot_be_settled_harms_no_other_and_is_not_lost(monkey
     report = tick()
     bad.refresh_from_db()
     assert (list(report.failed), states(good), states(bad)) == ([bad.pk], [SlotState.LAUNCHED], [])
-    assert "cannot be settled" in bad.trouble
+    assert "cannot be processed" in bad.trouble
     monkeypatch.undo()
     Schedule.objects.update(due_at=database_now())
     tick()
@@ -254,10 +254,10 @@ def test_a_schedule_that_cannot_be_settled_harms_no_other_and_is_not_lost(monkey
 
 
 def _failing(schedule_id: int, real: object) -> object:
-    def enter(account: object, *args: object) -> None:
-        if account.schedule.pk == schedule_id:  # type: ignore[attr-defined]
+    def enter(locked: object, *args: object) -> None:
+        if locked.schedule.pk == schedule_id:  # type: ignore[attr-defined]
             raise RuntimeError("boom")
-        real(account, *args)  # type: ignore[operator]
+        real(locked, *args)  # type: ignore[operator]
 
     return enter
 
@@ -309,7 +309,7 @@ def test_a_change_of_the_timetable_settles_the_old_one_and_counts_from_then_on()
         assert states(schedule) == [SlotState.LAUNCHED] * 2
 
 
-def test_the_timetable_is_not_changed_past_the_ledger() -> None:
+def test_the_timetable_is_not_changed_past_the_history() -> None:
     schedule = make_schedule()
     schedule.every_s = 5
     with pytest.raises(RuntimeError, match="change_schedule"):
@@ -373,7 +373,7 @@ def test_old_rows_are_removed_and_fire_nothing_again(configure: object) -> None:
     end_runs()
     tick()
     configure(slots_keep_days=0.0)  # type: ignore[operator]
-    assert ticking.forget_old() == 3
+    assert ticking.delete_old() == 3
     tick()
     assert (schedule.slots.count(), Run.objects.count()) == (0, 1)
 
@@ -381,11 +381,11 @@ def test_old_rows_are_removed_and_fire_nothing_again(configure: object) -> None:
 def test_a_silent_beat_is_warned_of() -> None:
     assert health.health() == []
     make_schedule()
-    assert "No beat has looked" in health.health()[0].text
+    assert "The beat has never checked" in health.health()[0].text
     tick()
     assert health.health() == []
     with clock_at(database_now() + timedelta(minutes=2)):
-        assert "The beat is silent" in health.health()[0].text
+        assert "The beat has not checked schedules for" in health.health()[0].text
 
 
 def test_the_worst_is_warned_of_first_and_what_is_left_out_is_counted() -> None:
@@ -396,5 +396,5 @@ def test_the_worst_is_warned_of_first_and_what_is_left_out_is_counted() -> None:
     Schedule.objects.filter(name="s22").update(trouble="It could not be launched.")
     found = health.health()
     assert (found[0].level, found[0].schedule) == (health.Level.ERROR, "s22")
-    assert found[-1].text == "3 more have trouble: the list of schedules tells."
+    assert found[-1].text == "3 more schedules have problems. See the list of schedules."
     assert [warning.is_of_beat for warning in found] == [False] * len(found)

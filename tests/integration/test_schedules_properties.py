@@ -65,7 +65,7 @@ class Beats(RuleBasedStateMachine):
     def beat(self) -> None:
         tick()
 
-    @rule(where=st.sampled_from(["save_schedules", "settled_already", "decide"]))
+    @rule(where=st.sampled_from(["save_schedules", "settled_slots", "decide"]))
     def a_beat_crashes(self, where: str) -> None:
         with patch.object(apply, where, side_effect=DatabaseError("killed")):
             tick()
@@ -101,7 +101,7 @@ class Beats(RuleBasedStateMachine):
             self._settled()
 
     def _settled(self) -> None:
-        """What is settled so far is true; slots that no beat has yet seen are not asked for."""
+        """Check that settled slots are true; slots that no beat has processed yet are not checked."""
         seen = [schedule.cursor for schedule in Schedule.objects.all()]
         result = audit(NOON, min(seen)) if seen else None
         assert result is None or result.is_clean, list(map(str, result.findings))

@@ -1,4 +1,4 @@
-"""What the window holds reaches Redis, and reaches it again when Redis has forgotten."""
+"""Window entries reach Redis, and again after Redis has lost them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The public verbs: what is written, what is refused, what is sent."""
+"""Public services: rows, refusals and sent messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The queues that were sent a wake-up."""
+    """Return the queues that were sent a wake-up."""
     queues: list[str] = []
     monkeypatch.setattr(wake, "workers", lambda queue, count=1: queues.append(queue))
     return queues
@@ -28,7 +28,7 @@ def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def flagged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The runs whose cancel flag was set in Redis."""
+    """Return the runs whose cancel flag was set in Redis."""
     runs: list[int] = []
 
     class Flags:
@@ -44,7 +44,7 @@ def make_instance(**values: Any) -> Instance:
 
 
 def end(run: Run, status: Status = Status.COMPLETED) -> Run:
-    """The run, as it is after its end."""
+    """Return the run after its end."""
     failed = {"failure_kind": "error"} if status == Status.FAILED else {}
     Run.objects.filter(pk=run.pk).update(status=status, finished_at=Now(), **failed)
     run.refresh_from_db()

@@ -1,4 +1,4 @@
-"""What the home page tells: what runs, what failed, and what is unwell, with the remedy."""
+"""Home page: active runs, failures, and unhealthy parts with a remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The only writer of a run's status: whoever is first counts, and final is final."""
+"""Only writer of a run's status: the first caller wins, and final is final."""
 
 from __future__ import annotations
 

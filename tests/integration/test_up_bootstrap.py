@@ -1,4 +1,4 @@
-"""The first user: created by `up`, whose password can be set again."""
+"""First user: created by `up`, with a password that can be reset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the environment asks for is broken.
+"""Break the app that the environment names.
 
 MEDDLING_WATCH=1: the supervisor of each first attempt fails by a fault of its own after a second.
 MEDDLING_STALL=file: once the file exists, the worker's consumer asks for no message any more, as after some outages;

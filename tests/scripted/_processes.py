@@ -52,7 +52,7 @@ def fork_workers(ctx: Context) -> dict[str, int]:
 
 @behaviour
 def threads(ctx: Context) -> dict[str, int]:
-    """The same with threads."""
+    """Do the same with threads."""
     workers = [threading.Thread(target=log_lines, args=(ctx, f"thread {n}")) for n in range(ctx.config.count)]
     for worker in workers:
         worker.start()
@@ -83,7 +83,7 @@ def after_spawning(ctx: Context, pids: list[int]) -> dict[str, list[int]]:
 
 
 def daemon(hold_s: float) -> int:
-    """The pid of a new daemon."""
+    """Start a new daemon and return its pid."""
     read_end, write_end = os.pipe()
     middle = os.fork()
     if middle == 0:

@@ -1,4 +1,4 @@
-"""What all behaviours of the scripted experiment share: the configuration, the marks, the list of behaviours."""
+"""Shared parts of the scripted experiment's behaviours: configuration, marks, list of behaviours."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def behaviour(function: Behaviour) -> Behaviour:
 
 
 class Marks:
-    """The file that proves who executed what. Does nothing without `append_to`."""
+    """File with evidence of who executed what. Writes nothing without `append_to`."""
 
     def __init__(self, ctx: Context) -> None:
         self.about = {"run": ctx.run_id, "attempt": ctx.attempt}

@@ -44,7 +44,7 @@ class Scripted(Experiment):
 
 
 class ScriptedAsync(Experiment):
-    """The same as a coroutine; `count` steps of `pause_s` each, all awaited."""
+    """Scripted experiment as a coroutine: `count` steps of `pause_s` each, all awaited."""
 
     name = "scripted_async"
 

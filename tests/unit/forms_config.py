@@ -121,5 +121,5 @@ def stored(**values: Any) -> dict[str, Any]:
 
 
 def through_browser(data: Data) -> Data:
-    """The line ends of a form are CRLF."""
+    """Return the data with the CRLF line ends of a browser."""
     return {name: [value.replace("\n", "\r\n") for value in values] for name, values in data.items()}

@@ -1,4 +1,4 @@
-"""The beat's ticks: by a clock that nobody moves, and never more than somebody works off."""
+"""Ticks of beat: by the monotonic clock, and never more than the system workers consume."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FAST, SLOW = ("fast", 1.0), ("slow", 10.0)
 
 
 class Clock:
-    """The monotonic one, moved by hand, and a wall clock that jumps."""
+    """Monotonic clock that tests move, and a wall clock that jumps."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0

@@ -1,4 +1,4 @@
-"""How many runs a worker can hold, and what is no failure of a run."""
+"""Capacity of a worker, and its limits, which are no failure of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runs.worker import capacity
 
 @pytest.fixture
 def limits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The soft and hard limit of open files, changed nowhere but here."""
+    """Soft and hard limit of open files, changed only here."""
     current = [1024, 4096]
     monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(current))
     monkeypatch.setattr(resource, "setrlimit", lambda _, new: current.__setitem__(slice(None), new))

@@ -26,7 +26,7 @@ def messages(found: list[bytes]) -> list[str]:
 
 
 def read(*portions: bytes, every_s: float = 0.0, line_max_bytes: int = 1000) -> list[str]:
-    """The lines that come out when the portions come in, `every_s` apart, and the stream ends."""
+    """Return the lines of portions that arrive `every_s` apart, until the stream ends."""
     raw = stream(line_max_bytes=line_max_bytes)
     out = [record for n, portion in enumerate(portions) for record in raw.feed(portion, 0.0, 100 + n * every_s)]
     return messages(out + raw.close(0.0, 100 + len(portions) * every_s))

@@ -1,4 +1,4 @@
-"""The worker's end of the records pipe: nothing that comes in harms it, and no good frame is lost."""
+"""Worker's end of the records pipe: no input harms it, and no valid frame is lost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def channel(**limits: int) -> Channel:
 
 
 def fed(frames: bytes, *, step: int | None = None, **limits: int) -> list[bytes]:
-    """What comes out when `frames` come in, `step` bytes at once, and the pipe ends."""
+    """Return the records of `frames` that arrive `step` bytes at a time, until the pipe ends."""
     receiver = channel(**limits)
     step = step or max(len(frames), 1)
     out = [record for start in range(0, len(frames), step) for record in receiver.feed(frames[start : start + step])]
@@ -31,7 +31,7 @@ def fed(frames: bytes, *, step: int | None = None, **limits: int) -> list[bytes]
 
 
 def message(record: bytes) -> str:
-    """Of an L record."""
+    """Return the message of an L record."""
     assert record[:1] == b"L"
     text = json.loads(record[1:])[3]
     assert isinstance(text, str)

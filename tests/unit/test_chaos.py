@@ -1,4 +1,4 @@
-"""The pure parts of chaos: the plan, what journals tell, what samples tell, what protections may be switched off."""
+"""Pure parts of chaos: plan, journals, samples, and the protections that can be disabled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from athanor.chaos.load import PROBE, configuration
 from athanor.chaos.patches.protections import PROTECTIONS
 from athanor.chaos.plan import Spec, planned
 from athanor.chaos.probe import advanced, expected
-from athanor.chaos.sampling import Samples, Told
+from athanor.chaos.sampling import RunState, Samples
 from athanor.experiments import ChaosProbe
 from experiments.registry import registry
 from runs.lines.buffer import Stream
@@ -54,7 +54,7 @@ def test_a_journal_tells_what_each_attempt_did(tmp_path: Path) -> None:
 
     found = journal.read(tmp_path)
 
-    assert (found[1].said, found[1].saying, found[1].kept, found[1].overlaps) == (5, 10, 1, 0)
+    assert (found[1].lines_min, found[1].lines_max, found[1].kept, found[1].overlaps) == (5, 10, 1, 0)
     assert (found[2].restored, found[2].overlaps) == (1, 1)
     assert found[1].last_at <= found[2].begun_at[0]
     assert journal.read(tmp_path / "nowhere") == {}
@@ -62,8 +62,8 @@ def test_a_journal_tells_what_each_attempt_did(tmp_path: Path) -> None:
 
 def test_an_end_that_changes_is_noticed() -> None:
     samples = Samples()
-    completed, failed = Told("completed", "", "now", 2, None, ""), Told("failed", "lost", "now", 2, None, "")
-    samples.observe({1: Told("running", "", None, 1, None, ""), 2: completed})
+    completed, failed = RunState("completed", "", "now", 2, None, ""), RunState("failed", "lost", "now", 2, None, "")
+    samples.observe({1: RunState("running", "", None, 1, None, ""), 2: completed})
     samples.observe({1: completed, 2: completed})
     assert samples.changes == []
     samples.observe({2: failed})

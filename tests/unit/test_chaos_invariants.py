@@ -1,4 +1,4 @@
-"""What breaks each invariant of one run, and what does not."""
+"""Failures of each invariant of one run, and harmless differences."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ def attempt(
 
 @pytest.fixture
 def whole() -> Evidence:
-    """Of a run that went as it should: three steps, one line each, in one attempt."""
+    """Return the evidence of a correct run: three steps, one line each, in one attempt."""
     run = Run(pk=1, status=Status.COMPLETED, seed=5, attempt=1, configuration={"steps": STEPS})
     run.summary = expected(5, STEPS)
-    execution = Execution(1, begun_at=[10.0], last_at=12.0, said=3, saying=3, results_said=3, results_saying=3, kept=3)
+    counts: dict[str, Any] = {"lines_min": 3, "lines_max": 3, "results_min": 3, "results_max": 3}
+    execution = Execution(1, begun_at=[10.0], last_at=12.0, kept=3, **counts)
     stored: dict[str, Any] = {"lines_stored": [[1, 3]], "results_stored": [[1, 3]]}
     points: list[tuple[int, int | None]] = [(seq, seq - 1) for seq in range(1, STEPS + 1)]
     return Evidence(run, [attempt(1, emitted=3, **stored)], {1: execution}, {1: lines(1, 2, 3)}, {1: points})
@@ -64,7 +65,7 @@ def test_a_run_without_an_end_is_noticed(whole: Evidence) -> None:
     assert broken(whole) == {"ended"}
 
 
-def test_a_failure_and_an_unasked_cancel_are_noticed(whole: Evidence) -> None:
+def test_a_failure_and_an_unrequested_cancel_are_noticed(whole: Evidence) -> None:
     whole.run.status = Status.FAILED
     assert broken(whole) == {"ended_rightly"}
     whole.run.status = Status.CANCELLED

@@ -1,4 +1,4 @@
-"""The charts that the server draws."""
+"""Charts that the server draws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was said before a checkpoint is numbered and kept before the checkpoint is noted."""
+"""Lines before a checkpoint are numbered and stored before the checkpoint is recorded."""
 
 from __future__ import annotations
 

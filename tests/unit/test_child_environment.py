@@ -1,4 +1,4 @@
-"""Which of the worker's variables an experiment gets."""
+"""Variables of the worker that an experiment gets."""
 
 from __future__ import annotations
 

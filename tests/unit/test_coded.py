@@ -1,4 +1,4 @@
-"""What stands between backticks is code on a page, and never markup of its own."""
+"""Text between backticks is code on a page, and never markup."""
 
 from __future__ import annotations
 

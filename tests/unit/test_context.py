@@ -1,4 +1,4 @@
-"""The experiment's context: every verb becomes whole frames on a pipe, whatever it is given."""
+"""Context of an experiment: every call becomes whole frames on a pipe, for any argument."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Ends:
         self.raw = b""
 
     def records(self, kinds: str = "LRPCASHE") -> list[Any]:
-        """What the worker has heard since it last asked: payloads of these kinds."""
+        """Return the payloads of these kinds that the worker received since the last call."""
         with suppress(BlockingIOError):
             data = os.read(self.read_fd, 1 << 20)
             self.raw += data
@@ -386,7 +386,7 @@ def test_an_artifact_of_a_file_replaces_the_one_before_and_leaves_no_draft(
 
 @pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x", "", ".", "a\0b", "a\nb", "x" * 300, "a\\b", ".tmp-1"])
 def test_an_artifact_stays_in_its_folder(ctx: ChildContext[Config], ends: Ends, name: str) -> None:
-    with pytest.raises(ValueError, match="no name for an artifact"):
+    with pytest.raises(ValueError, match="Invalid name of an artifact"):
         ctx.artifact(b"x", name)
     assert ends.records() == []
 
@@ -466,10 +466,10 @@ def test_a_folder_that_cannot_be_kept_whole_is_refused(
 @pytest.mark.parametrize(
     ("first", "second", "message"),
     [
-        ("model", "model/w.bin", "'model' is an artifact of this attempt already"),
-        ("model", "model/a/b", "'model' is an artifact of this attempt already"),
-        ("a/model", "a/model/w.bin", "'a/model' is an artifact of this attempt already"),
-        ("model/w.bin", "model", "has artifacts below 'model' already"),
+        ("model", "model/w.bin", "'model' is already a file of this attempt"),
+        ("model", "model/a/b", "'model' is already a file of this attempt"),
+        ("a/model", "a/model/w.bin", "'a/model' is already a file of this attempt"),
+        ("model/w.bin", "model", "already has artifacts below 'model'"),
     ],
 )
 def test_a_name_is_a_file_or_a_folder(ctx: ChildContext[Config], first: str, second: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Which Redis is taken, and how it is told to behave."""
+"""Selection and configuration of the embedded Redis."""
 
 from __future__ import annotations
 

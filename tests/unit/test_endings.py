@@ -24,7 +24,7 @@ class Strange(Exception):
 
 
 def raised(error: BaseException) -> BaseException:
-    """The error with a traceback."""
+    """Return the error with a traceback."""
     try:
         raise error
     except BaseException as caught:

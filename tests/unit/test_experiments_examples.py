@@ -1,4 +1,4 @@
-"""The examples, each run in memory: their results, and that a resumed run ends like one that was never interrupted."""
+"""Examples, each run in memory: their results, and that a resumed run ends like an uninterrupted one."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def good(name: str, answer: int = 42) -> str:
 
 
 def own(found: Registry) -> list[str]:
-    """The names that are not Athanor's own examples."""
+    """Return the names that are not Athanor's own examples."""
     return [
         name for name in found.names if not registry_module.registry().get(name).__module__.startswith("experiments.")
     ]

@@ -1,4 +1,4 @@
-"""The digest of an experiment's code: what changes it, and what does not."""
+"""Digest of an experiment's code: which changes affect it."""
 
 from __future__ import annotations
 

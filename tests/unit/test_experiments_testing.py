@@ -1,4 +1,4 @@
-"""The context for tests of experiments: it records, and refuses what the real one refuses."""
+"""Context for tests of experiments: it records, and refuses the same values as the real one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people type for a field means what the field's type says."""
+"""Typed text is parsed by the type of its field."""
 
 from __future__ import annotations
 

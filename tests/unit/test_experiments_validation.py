@@ -1,4 +1,4 @@
-"""The one validator: what it refuses, how it says so, and that what it stores can be read again."""
+"""Validation: refused values, their messages, and stored values that validate again."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Open(BaseModel):
 
 
 class Odd(Experiment):
-    """Everything a configuration may have in it."""
+    """Configuration with every supported kind of field."""
 
     limits = Limits(timeout_s=60)
 

@@ -1,4 +1,4 @@
-"""The death certificate: what is kept, and how it is told."""
+"""Failure report: its content and its texts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ KILLED = Exit(None, 9, 1.5, 1, 0)
 def observed(reason: Reason | None, **more: object) -> Observation:
     stop = stops.plan(reason, "It ran longer than 5 s", LIMITS, 0.0) if reason else None
     about = {"started": True, "last_sign_age_s": 1.23456, "last_line_age_s": 2.0}
-    return Observation(KILLED, None, stop=stop, done=frozenset({Action.KILL}) if stop else frozenset(), **about | more)  # type: ignore[arg-type]
+    steps = frozenset({Action.KILL}) if stop else frozenset()
+    return Observation(KILLED, None, stop=stop, steps_taken=steps, **about | more)  # type: ignore[arg-type]
 
 
 def seen(folder: Path) -> Evidence:

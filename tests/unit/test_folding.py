@@ -14,7 +14,7 @@ LIMITS = Folding(line_max_bytes=1000, redraw_every_s=1.0, rest_s=0.5, rows_max=1
 
 
 def shown(*texts: str) -> list[str]:
-    """What is returned when the texts come at once."""
+    """Return the lines of texts that arrive at once."""
     folder = LineFolder(LIMITS)
     return [line for text in texts for line in folder.feed(text, 100.0)] + folder.close()
 

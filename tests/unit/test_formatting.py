@@ -1,4 +1,4 @@
-"""How things are said."""
+"""Formats of values for people."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_times_are_labelled_with_the_zone_that_they_are_shown_in(settings: Any) 
         ("\ud800", "\\ud800"),
         ({"\udfff": ["\x00"]}, '{"\\udfff": ["\\u0000"]}'),
         pytest.param(10**5000, "1.000e+5000", id="too many digits for str"),
-        pytest.param([10**5000], "Not shown: it holds a number with too many digits.", id="too many digits within"),
+        pytest.param([10**5000], "Not shown: it contains a number with too many digits.", id="too many digits within"),
     ],
 )
 def test_every_value_has_a_text(value: Any, text: str) -> None:

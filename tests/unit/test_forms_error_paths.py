@@ -1,4 +1,4 @@
-"""Where in the form an error is told: at its field, or at the nearest thing around it."""
+"""Place of an error in the form: at its field, or at the nearest field around it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which field of a form each kind of field of a model becomes."""
+"""Form field of each kind of model field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the buttons of lists do to the data of a form."""
+"""Buttons of lists, applied to the data of a form."""
 
 from __future__ import annotations
 

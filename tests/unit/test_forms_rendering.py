@@ -1,4 +1,4 @@
-"""What a page shows of a configuration and of its errors."""
+"""Rendering of a configuration and its errors on a page."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ ROOT = root()
 
 @pytest.fixture(autouse=True)
 def _registered() -> Iterator[None]:
-    """The experiment of these tests is the only one."""
+    """Register only the experiment of these tests."""
     registry.install(registry.Registry({Demo.name: Demo}, []))
     yield
     registry.forget()
 
 
 def form_of(configuration: Any, sent: Data | None = None) -> str:
-    """The generated form, as first shown or as shown again after it was `sent`."""
+    """Return the generated form, as first shown or as shown again after it was `sent`."""
     field = GeneratedField(configuration_source(describe_one(Demo), configuration), NAME)
     value: Any = field.source.shown
     if sent is not None:
@@ -84,7 +84,7 @@ def test_no_secret_is_shown_neither_stored_nor_typed() -> None:
     typed = {name: ["hush"] for name in (f"{NAME}.secret", f"{NAME}.password", f"{NAME}.layers.0.key")}
     page = form_of(configuration, {**encode(ROOT, configuration, NAME), **typed, f"{NAME}.epochs": ["0"]})
     assert "hush" not in page
-    assert page.count("Type it again: secrets are not sent back") == 3
+    assert page.count("Enter it again: secrets are not sent back") == 3
 
 
 def test_a_configuration_that_no_longer_fits_shows_no_secret_either() -> None:

@@ -17,7 +17,7 @@ CONF = RunsSettings(lease_s=10, lease_margin_s=3, heartbeat_s=2)
 
 
 class World:
-    """The lease clock, and the deadlines that the renewer publishes."""
+    """Lease clock, and the deadlines that the renewer publishes."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0

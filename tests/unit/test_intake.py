@@ -1,4 +1,4 @@
-"""What comes through the pipes: in the order in which it was written, and nothing hostile stops the supervisor."""
+"""Input from the pipes: in the order of writing, and no hostile input stops the supervisor."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def test_a_hostile_record_becomes_a_line(intake: Intake, record: bytes) -> None:
     assert len(lines) == 1
     assert lines[0][0] == records.LINE
     assert b"unreadable record" in lines[0]
-    assert intake.said.end is None
-    assert intake.said.started_at is None
+    assert intake.state.end is None
+    assert intake.state.started_at is None
 
 
 @pytest.mark.parametrize(
@@ -174,11 +174,11 @@ def test_raw_output_that_ends_behind_a_barrier_is_not_read_again(pipes: Pipes) -
 
 
 def test_unfinished_text_is_a_sign_of_life_and_a_line_once_it_is_at_rest(pipes: Pipes) -> None:
-    silent_since = pipes.intake.said.last_sign_at
+    silent_since = pipes.intake.state.last_sign_at
     pipes.speaks.text("stdout", "1-1", "loading")
     os.write(pipes.to_stderr, b"raw")
     pipes.intake.read(pipes.readers)
-    assert pipes.intake.said.last_sign_at > silent_since
+    assert pipes.intake.state.last_sign_at > silent_since
     assert pipes.said() == []
 
     wait_until(lambda: pipes.intake.rest_at <= time.monotonic(), what="the moment of rest")

@@ -1,4 +1,4 @@
-"""The keeper of the fork server: small, since it must outlive what the server loads."""
+"""Keeper of the fork server: small, since it must outlive the server's imports."""
 
 from __future__ import annotations
 

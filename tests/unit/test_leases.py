@@ -1,4 +1,4 @@
-"""The board that processes share, and the deadlines that a fork server reads from it."""
+"""Board that processes share, and the deadlines that a fork server reads from it."""
 
 from __future__ import annotations
 

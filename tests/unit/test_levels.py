@@ -1,4 +1,4 @@
-"""The level of a line of stderr: its own, or info."""
+"""Level of a line of stderr: its own, or info."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an attempt is lost, by what is known of it and of its worker's process."""
+"""Detection of lost attempts, from the attempt and its worker's process."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_a_crash_names_the_signal() -> None:
     ],
 )
 def test_a_met_limit_is_why_it_failed(reason: Reason, kind: FailureKind) -> None:
-    found = outcome_of(seen(None, KILLED, reason, done=frozenset({Action.KILL})))
+    found = outcome_of(seen(None, KILLED, reason, steps_taken=frozenset({Action.KILL})))
     assert (found.status, found.failure_kind) == (Status.FAILED, kind)
     assert found.error == found.ended_by == f"because of {reason}"
 
@@ -74,9 +74,9 @@ def test_a_met_limit_is_why_it_failed(reason: Reason, kind: FailureKind) -> None
     "more",
     [
         {"end": {"outcome": "cancelled"}},
-        {"end": {"outcome": "returned"}, "seen": True},
-        {"end": {"outcome": "raised", "error": "on the way out"}, "done": frozenset({Action.INTERRUPT})},
-        {"exit_": KILLED, "done": frozenset({Action.INTERRUPT, Action.TERMINATE, Action.KILL})},
+        {"end": {"outcome": "returned"}, "cancel_seen": True},
+        {"end": {"outcome": "raised", "error": "on the way out"}, "steps_taken": frozenset({Action.INTERRUPT})},
+        {"exit_": KILLED, "steps_taken": frozenset({Action.INTERRUPT, Action.TERMINATE, Action.KILL})},
     ],
 )
 def test_what_a_cancel_ended_is_cancelled(more: dict[str, Any]) -> None:
@@ -93,7 +93,7 @@ def test_a_run_that_crashed_before_anything_was_done_to_it_has_crashed() -> None
 
 
 def test_a_drained_run_is_handed_back() -> None:
-    found = outcome_of(seen({"outcome": "cancelled"}, CLEAN, Reason.DRAIN, done=frozenset({Action.INTERRUPT})))
+    found = outcome_of(seen({"outcome": "cancelled"}, CLEAN, Reason.DRAIN, steps_taken=frozenset({Action.INTERRUPT})))
     assert (found.status, found.attempt_end) == (Status.PENDING, AttemptEnd.RELEASED)
 
 
@@ -102,7 +102,7 @@ def test_a_drained_run_that_finished_in_time_is_completed() -> None:
 
 
 def test_a_run_whose_lease_was_lost_is_lost() -> None:
-    found = outcome_of(seen(None, KILLED, Reason.LEASE_LOST, done=frozenset({Action.KILL})))
+    found = outcome_of(seen(None, KILLED, Reason.LEASE_LOST, steps_taken=frozenset({Action.KILL})))
     assert (found.failure_kind, found.attempt_end) == (FailureKind.LOST, AttemptEnd.LOST)
 
 

@@ -1,4 +1,4 @@
-"""What people type, read."""
+"""Parsing of text that people type."""
 
 from __future__ import annotations
 

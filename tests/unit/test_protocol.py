@@ -1,4 +1,4 @@
-"""What worker and fork server say to each other arrives whole and in order, with its descriptors."""
+"""Messages between worker and fork server arrive whole and in order, with their descriptors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What waits to be written of an attempt, and what must not wait for what."""
+"""Pending writes of an attempt, and writes that must not wait for others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The record format: what is encoded is decoded, and what cannot be read becomes visible."""
+"""Record format: encoded records are decoded, and unreadable ones become visible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often a run is tried again, and after what pause."""
+"""Number of retries, and the pauses before them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a second shell takes over from the stack that is up."""
+"""Variables that a second shell adopts from the running stack."""
 
 from __future__ import annotations
 

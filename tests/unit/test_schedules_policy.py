@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runs.schedules.policy import Active, Due, Facts, Plan, Policy, decide
+from runs.schedules.policy import Active, Due, Plan, Policy, ScheduleSnapshot, decide
 from runs.states import RAN, CatchUp, Overlap, SlotKind, SlotState
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -27,9 +27,9 @@ def plan(
     waiting_max: int = 3,
     **facts: Any,
 ) -> Plan:
-    """The plan for slots that were due so many seconds ago."""
+    """Return the plan for slots that were due that many seconds ago."""
     policy = Policy(overlap, catch_up, timedelta(hours=1), timedelta(seconds=30), waiting_max)
-    return decide(Facts(policy=policy, now=NOW, due=[due(each) for each in ago_s], **facts))
+    return decide(ScheduleSnapshot(policy=policy, now=NOW, due=[due(each) for each in ago_s], **facts))
 
 
 def entered(found: Plan) -> list[str]:
@@ -54,10 +54,7 @@ def test_a_slot_that_meets_a_running_one(overlap: Overlap, expected: str) -> Non
     found = plan(0, overlap=overlap, active=BUSY)
     assert entered(found) == [expected]
     assert found.cancelled == ([7] if overlap == Overlap.CANCEL else [])
-    assert (
-        expected == "launched"
-        or "Run 7 of the slot of 2026-03-01 11:00 UTC was still going." in found.entered[0].reason
-    )
+    assert expected == "launched" or "Run 7 for 2026-03-01 11:00 UTC was still active." in found.entered[0].reason
 
 
 @pytest.mark.parametrize("overlap", list(Overlap))
@@ -67,13 +64,13 @@ def test_a_slot_that_meets_nothing_is_launched(overlap: Overlap) -> None:
 
 def test_of_several_that_run_the_reason_names_one_and_counts_the_others() -> None:
     found = plan(1, active=[Active(7, None), Active(8, None), Active(9, None)])
-    assert found.entered[0].reason == "Run 7 and 2 more were still going."
+    assert found.entered[0].reason == "Run 7 and 2 more were still active."
 
 
 def test_one_slot_waits_and_the_next_is_skipped() -> None:
     found = plan(0, overlap=Overlap.QUEUE_ONE, active=BUSY, waiting=[due(60)])
     assert (entered(found), resolved(found)) == (["skipped"], [])
-    assert "waits already" in found.entered[0].reason
+    assert "already waiting" in found.entered[0].reason
 
 
 def test_all_slots_wait_up_to_a_limit() -> None:
@@ -139,7 +136,7 @@ def test_nothing_is_launched_while_paused_and_what_waits_gives_up() -> None:
 
 def test_by_hand_it_is_launched_though_it_is_paused() -> None:
     policy = Policy(Overlap.SKIP, CatchUp.LATEST, timedelta(hours=1), timedelta(seconds=30), 3)
-    found = decide(Facts(policy=policy, now=NOW, due=[due(0, SlotKind.MANUAL)], paused="Paused by ada."))
+    found = decide(ScheduleSnapshot(policy=policy, now=NOW, due=[due(0, SlotKind.MANUAL)], paused="Paused by ada."))
     assert entered(found) == ["launched"]
 
 
@@ -153,10 +150,10 @@ kinds = st.sampled_from([SlotKind.TIMETABLE, SlotKind.LATE, SlotKind.BACKFILL, S
 
 
 @st.composite
-def facts(draw: st.DrawFn) -> Facts:
+def facts(draw: st.DrawFn) -> ScheduleSnapshot:
     seconds = sorted(draw(st.sets(st.integers(0, 9000), max_size=8)), reverse=True)
     waiting = sorted(draw(st.sets(st.integers(9001, 20000), max_size=5)), reverse=True)
-    return Facts(
+    return ScheduleSnapshot(
         policy=Policy(
             draw(st.sampled_from(Overlap)), draw(st.sampled_from(CatchUp)), timedelta(hours=1), timedelta(seconds=30), 3
         ),
@@ -171,7 +168,7 @@ def facts(draw: st.DrawFn) -> Facts:
 
 
 @given(facts())
-def test_every_slot_is_decided_once_and_whatever_does_not_run_says_why(given_facts: Facts) -> None:
+def test_every_slot_is_decided_once_and_whatever_does_not_run_says_why(given_facts: ScheduleSnapshot) -> None:
     found = decide(given_facts)
     assert [decision.slot for decision in found.entered] == [each.slot for each in given_facts.due]
     resolved_slots = [decision.slot for decision in found.resolved]
@@ -182,7 +179,7 @@ def test_every_slot_is_decided_once_and_whatever_does_not_run_says_why(given_fac
 
 
 @given(facts())
-def test_unless_it_is_allowed_no_two_run_at_once(given_facts: Facts) -> None:
+def test_unless_it_is_allowed_no_two_run_at_once(given_facts: ScheduleSnapshot) -> None:
     found = decide(given_facts)
     launched = [decision for decision in (*found.entered, *found.resolved) if decision.state in RAN]
     if given_facts.policy.overlap != Overlap.ALLOW:

@@ -1,4 +1,4 @@
-"""The scripted experiment itself, as far as it can misbehave without harm to the process of the tests."""
+"""Scripted experiment, as far as it does no harm to the process of the tests."""
 
 from __future__ import annotations
 

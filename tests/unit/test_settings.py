@@ -1,4 +1,4 @@
-"""What the environment makes of the settings: places of the database, Redis and the key, unknown names."""
+"""Settings from the environment: addresses of the database and Redis, the key, unknown names."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def evaluate(expression: str, **environ: str) -> str:
-    """The value of an expression on `settings` in a new process with this environment."""
+    """Return the value of an expression on `settings` in a new process with this environment."""
     program = f"from athanor import settings; print({expression})"
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("ATHANOR_", "DJANGO_"))}
     return subprocess.run(
@@ -82,7 +82,7 @@ def test_celery_is_told_the_same_redis(url: str, transport: str, place: dict[str
 
 
 class _Unconnected:
-    """As much of a channel of kombu's as tells where it would connect to."""
+    """Minimal kombu channel that returns its connection parameters."""
 
     def __init__(self, connection: Any, channel: type) -> None:
         self._channel = channel

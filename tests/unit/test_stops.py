@@ -1,4 +1,4 @@
-"""The steps of a stop and their times."""
+"""Steps of a stop and their times."""
 
 from __future__ import annotations
 

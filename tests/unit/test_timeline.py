@@ -1,4 +1,4 @@
-"""Where a run's time went, told from the moments of its attempts."""
+"""Timeline of a run, from the times of its attempts."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def at(text: str, zone: str = "UTC") -> datetime:
 
 
 def local(timetable: Timetable, after: str, count: int) -> list[str]:
-    """The next slots after a wall-clock time, as the wall clock shows them, with its offset."""
+    """Return the next slots after a wall-clock time, as wall-clock times with their offset."""
     zone = ZoneInfo(timetable.time_zone)
     slots = islice(timetable.slots(at(after, timetable.time_zone)), count)
     return [slot.astimezone(zone).strftime("%m-%d %H:%M%z") for slot in slots]
@@ -167,13 +167,13 @@ def test_start_and_end_belong_to_the_timetable() -> None:
     [
         ("* * *", "five fields"),
         ("* * * * * *", "five fields"),
-        ("* * * * * *", "There are no seconds: leave the first out"),
-        ("61 * * * *", "The minute '61' is not understood. It is 0 to 59"),
-        ("0 25 * * *", "The hour '25' .* 0 to 23"),
-        ("0 0 ? * MON", r"The day of month '\?' .* write \* instead"),
+        ("* * * * * *", "Seconds are not supported: remove the first field"),
+        ("61 * * * *", "Invalid minute '61'. Use 0 to 59"),
+        ("0 25 * * *", "Invalid hour '25'.* 0 to 23"),
+        ("0 0 ? * MON", r"Invalid day of month '\?'.* use \* instead"),
         ("0 0 * FOO *", "JAN to DEC"),
         ("0 0 * * 8", "MON#1 for the first Monday"),
-        ("0 0 30 2 *", "Day 30 never comes in month 2"),
+        ("0 0 30 2 *", "Day 30 does not exist in month 2"),
         ("@reboot", "@hourly, @daily"),
     ],
 )
@@ -208,10 +208,10 @@ def test_a_timetable_in_words(timetable: Timetable, expected: str) -> None:
     ("expression", "now", "effect"),
     [
         ("30 2 * * *", "2026-01-01", "it runs at 03:00 instead, once"),
-        ("*/20 * * * *", "2026-01-01", "not on that day, and nothing runs in their place"),
+        ("*/20 * * * *", "2026-01-01", "skipped on that day, and nothing runs instead"),
         ("30 2 * * *", "2026-06-01", "it runs the first time only"),
         ("*/20 * * * *", "2026-06-01", "3 slots more"),
-        ("0 9 * * *", "2026-06-01", "Nothing"),
+        ("0 9 * * *", "2026-06-01", "No effect"),
     ],
 )
 def test_the_preview_says_what_the_next_change_of_clocks_does(expression: str, now: str, effect: str) -> None:
@@ -226,12 +226,12 @@ def test_the_preview_says_what_the_next_change_of_clocks_does(expression: str, n
         (
             cron("15,30 2 * * *", "Europe/Berlin"),
             "2026-01-01",
-            "02:15, 02:30 do not come on that day: they run at 03:00",
+            "02:15, 02:30 do not occur on that day: they run at 03:00",
         ),
-        (cron("30 2 * * *", "Europe/Berlin", ends_at=at("2026-02-01")), "2026-01-01", "Nothing"),
-        (cron("30 2 * * *", "Europe/Berlin", starts_at=at("2026-05-01")), "2026-01-01", "Nothing"),
-        (cron("*/20 * * * *", "Europe/Berlin", starts_at=at("2026-05-01")), "2026-01-01", "Nothing"),
-        (cron("*/20 * * * *", "Europe/Berlin", ends_at=at("2026-07-01")), "2026-06-01", "Nothing"),
+        (cron("30 2 * * *", "Europe/Berlin", ends_at=at("2026-02-01")), "2026-01-01", "No effect"),
+        (cron("30 2 * * *", "Europe/Berlin", starts_at=at("2026-05-01")), "2026-01-01", "No effect"),
+        (cron("*/20 * * * *", "Europe/Berlin", starts_at=at("2026-05-01")), "2026-01-01", "No effect"),
+        (cron("*/20 * * * *", "Europe/Berlin", ends_at=at("2026-07-01")), "2026-06-01", "No effect"),
         (
             cron("*/20 * * * *", "Europe/Berlin", ends_at=at("2026-10-25T01:00")),
             "2026-06-01",

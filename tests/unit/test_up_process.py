@@ -1,4 +1,4 @@
-"""What one process of `up` does where the machine refuses."""
+"""One process of `up` when the machine refuses resources."""
 
 from __future__ import annotations
 

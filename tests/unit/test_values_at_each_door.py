@@ -6,7 +6,6 @@ The doors are those of a run (`ChildContext`) and, with the same outcome, those 
 from __future__ import annotations
 
 import dataclasses
-import enum
 import fcntl
 import math
 import os
@@ -22,7 +21,6 @@ from uuid import UUID
 import msgspec
 import numpy as np
 import pytest
-from pydantic import BaseModel
 
 from experiments.exceptions import UnstorableValue
 from experiments.jsonvalues import unpack
@@ -33,78 +31,21 @@ from runs.child.control import Control
 from runs.child.pipe import RecordPipe
 from runs.states import AttemptKey
 from runs.supervisor.channel import Channel
+from tests.unit.odd_values import Colour, Empty, Layer, Loop, Score, Tensor, Unprintable, nested, shared
 
 NAN, INF = math.nan, math.inf
 
 
-class Colour(enum.StrEnum):
-    RED = "red"
-
-
-@dataclasses.dataclass
-class Layer:
-    size: int
-    rate: float
-
-
-class Empty(BaseModel):
-    pass
-
-
-class Score(BaseModel):
-    loss: float = NAN
-
-
-class Tensor:
-    """As a torch tensor looks from outside."""
-
-    def __init__(self, value: Any) -> None:
-        self._value = value
-
-    def tolist(self) -> Any:
-        return self._value
-
-    def __float__(self) -> float:
-        return float(self._value)
-
-
-class Unprintable:
-    def __repr__(self) -> str:
-        raise RuntimeError("no")
-
-
-class Loop(dict[str, Any]):
-    """A mapping that contains itself."""
-
-    def __init__(self) -> None:
-        super().__init__(me=self)
-
-
-def nested(levels: int) -> Any:
-    value: Any = 1
-    for _ in range(levels):
-        value = [value]
-    return value
-
-
-def shared(times: int) -> Any:
-    """A list that is small in memory and 2 ** times large as JSON."""
-    value: Any = [1]
-    for _ in range(times):
-        value = [value, value]
-    return value
-
-
 @dataclasses.dataclass(frozen=True)
 class Refused:
-    """The call raises, with this text in its message."""
+    """Expect that the call raises, with this text in its message."""
 
     text: str
 
 
 @dataclasses.dataclass
 class Case:
-    """What the doors for values give back: `...` is the value itself."""
+    """Expected value of each call: `...` is the value itself."""
 
     value: Any
     result: Any = ...
@@ -164,7 +105,7 @@ CASES = {
 
 
 class Doors:
-    """The two contexts, and what the supervisor reads."""
+    """Both contexts, and the records that the supervisor reads."""
 
     def __init__(self, folder: Path) -> None:
         self._read, self._write = os.pipe()

@@ -1,4 +1,4 @@
-"""When a consumer that takes no messages is stalled, and when there is a reason."""
+"""Consumer without messages: stalled, or idle for a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The window: numbers, keeps, forgets, and says when it is full."""
+"""Window: it numbers, stores and forgets entries, and reports when it is full."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may ask for SQLite's write lock first."""
+"""Order of requests for SQLite's write lock."""
 
 from __future__ import annotations
 

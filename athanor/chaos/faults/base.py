@@ -1,7 +1,7 @@
-"""What a fault is, and what all of them are made of.
+"""Registry of faults, and their common parts.
 
-Each is one function, entered by `@fault`, which returns what undoes it. It raises NoTarget if there is nothing to act
-on; then nothing was done.
+Each fault is one function, registered by `@fault`. It returns a function that undoes it, or None. It raises NoTarget if
+it has no target; then it has changed nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from athanor.chaos.plan import Planned, Spec
-from athanor.chaos.stage import Live, Stage, chosen
+from athanor.chaos.stage import Live, Stage, choose
 
 Undo = Callable[[], None] | None
 Begin = Callable[[Stage, Planned], Undo]
@@ -20,7 +20,7 @@ Begin = Callable[[Stage, Planned], Undo]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`seconds` or `leases`: how long it lasts, from and to."""
+    """Registered fault. `seconds` and `leases`: its shortest and longest duration."""
 
     name: str
     text: str
@@ -29,7 +29,7 @@ class Fault:
     seconds: tuple[float, float]
     leases: tuple[float, float]
     needs: str
-    """What the stage must have: `place`, `redis` (one of the group's own), `sqlite`, `postgresql`; or nothing."""
+    """Requirements of the stage: `place`, `redis` (one of the group's own), `sqlite`, `postgresql`; or nothing."""
 
     def spec(self, lease_s: float) -> Spec:
         shortest, longest = (a + b * lease_s for a, b in zip(self.seconds, self.leases, strict=True))
@@ -51,15 +51,15 @@ def fault(
     leases: tuple[float, float] = (0.0, 0.0),
     needs: str = "",
 ) -> Callable[[Begin], Begin]:
-    def enter(begin: Begin) -> Begin:
+    def register(begin: Begin) -> Begin:
         FAULTS[begin.__name__] = Fault(begin.__name__, text, begin, weight, seconds, leases, needs)
         return begin
 
-    return enter
+    return register
 
 
 def kill(role: str, planned: Planned, stage: Stage, number: signal.Signals = signal.SIGKILL) -> Live:
-    live = chosen(stage.members(role), planned.luck)
+    live = choose(stage.members(role), planned.luck)
     live.send(number)
     return live
 

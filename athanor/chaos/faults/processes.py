@@ -1,4 +1,4 @@
-"""What is done to the processes of the group and to what they have forked."""
+"""Faults of the group's processes and of their children."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ from pathlib import Path
 
 from athanor.chaos.faults.base import Undo, fault, freeze, kill, send
 from athanor.chaos.plan import Planned
-from athanor.chaos.stage import NoTarget, Stage, chosen
+from athanor.chaos.stage import NoTarget, Stage, choose
 from athanor.up import roles
 from athanor.up.process import Role
 
 HOUR_S = 3600.0
 END_S = 15.0
-"""So long a process that was started beside the group may take to end."""
+"""Longest time that a process started outside of the group may take to exit."""
 
-# Children and what they are forked from
+# Children and fork servers
 
 
 @fault("SIGKILL to the process of a run", weight=4)
 def kill_child(stage: Stage, planned: Planned) -> Undo:
-    send(chosen(stage.children(), planned.luck), signal.SIGKILL)
+    send(choose(stage.children(), planned.luck), signal.SIGKILL)
     return None
 
 
 @fault("SIGSTOP to the process of a run for some seconds", weight=2, seconds=(0.5, 3.0))
 def freeze_child(stage: Stage, planned: Planned) -> Undo:
-    pid = chosen(stage.children(), planned.luck)
+    pid = choose(stage.children(), planned.luck)
     send(pid, signal.SIGSTOP)
     return partial(send, pid, signal.SIGCONT)
 
 
 @fault("SIGKILL to a fork server", weight=2)
 def kill_fork_server(stage: Stage, planned: Planned) -> Undo:
-    send(chosen(stage.fork_servers(), planned.luck)[1], signal.SIGKILL)
+    send(choose(stage.fork_servers(), planned.luck)[1], signal.SIGKILL)
     return None
 
 
 @fault("SIGKILL to the keeper of a fork server")
 def kill_keeper(stage: Stage, planned: Planned) -> Undo:
-    send(chosen(stage.fork_servers(), planned.luck)[0], signal.SIGKILL)
+    send(choose(stage.fork_servers(), planned.luck)[0], signal.SIGKILL)
     return None
 
 
 @fault("SIGSTOP to a fork server for less than a second", seconds=(0.2, 0.8))
 def freeze_fork_server(stage: Stage, planned: Planned) -> Undo:
-    """Shorter than the margin of a lease: it is the one that ends what its worker cannot."""
-    pid = chosen(stage.fork_servers(), planned.luck)[1]
+    """Shorter than the margin of a lease: only the fork server ends children that their worker cannot end."""
+    pid = choose(stage.fork_servers(), planned.luck)[1]
     send(pid, signal.SIGSTOP)
     return partial(send, pid, signal.SIGCONT)
 
@@ -74,7 +74,7 @@ def pause_worker(stage: Stage, planned: Planned) -> Undo:
     return freeze("runs", planned, stage)
 
 
-@fault("SIGTERM to a worker of runs: it drains", weight=3)
+@fault("SIGTERM to a worker of runs: drain", weight=3)
 def drain_worker(stage: Stage, planned: Planned) -> Undo:
     kill("runs", planned, stage, signal.SIGTERM)
     return None
@@ -85,7 +85,7 @@ def hurry_worker(stage: Stage, planned: Planned) -> Undo:
     return partial(kill("runs", planned, stage, signal.SIGTERM).send, signal.SIGTERM)
 
 
-@fault("SIGQUIT to a worker of runs: it hurries")
+@fault("SIGQUIT to a worker of runs: quick shutdown")
 def quit_worker(stage: Stage, planned: Planned) -> Undo:
     kill("runs", planned, stage, signal.SIGQUIT)
     return None
@@ -128,9 +128,9 @@ def double_system(stage: Stage, planned: Planned) -> Undo:
 
 
 def beside(stage: Stage, planned: Planned, role: Callable[[Path], Role]) -> Undo:
-    """One more process of that role, which nobody supervises: it is asked to end, or killed, in turn."""
+    """Start an unsupervised process of that role; stop it by SIGTERM and SIGKILL in turn."""
     if stage.place is None:
-        raise NoTarget("only on a throwaway stack something more may be started")
+        raise NoTarget("only a throwaway stack may have more processes")
     ready_files = stage.var / "ready" / f"beside{planned.number}"
     ready_files.mkdir(parents=True, exist_ok=True)
     process = stage.place.start_beside(role(ready_files))
@@ -158,8 +158,8 @@ def freeze_web(stage: Stage, planned: Planned) -> Undo:
 )
 def move_clock(stage: Stage, planned: Planned) -> Undo:
     if stage.place is None:
-        raise NoTarget("only a throwaway stack has clocks to move")
-    file = chosen(sorted(stage.place.clocks.iterdir()), planned.luck)
+        raise NoTarget("only a throwaway stack has clocks to shift")
+    file = choose(sorted(stage.place.clocks.iterdir()), planned.luck)
 
     def move(seconds: float) -> None:
         with file.open("r+b") as clock:

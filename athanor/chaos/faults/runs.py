@@ -1,4 +1,4 @@
-"""What is done to runs by the verbs that everybody has."""
+"""Faults of runs, through public services."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from kombu.exceptions import KombuError
 
 from athanor.chaos.faults.base import Undo, fault
 from athanor.chaos.plan import Planned
-from athanor.chaos.stage import BY, NoTarget, Stage, chosen
+from athanor.chaos.stage import BY, NoTarget, Stage, choose
 from runs import services
 from runs.exceptions import RunsError
 
@@ -16,11 +16,11 @@ FLOOD = {"steps": 4, "lines": 8000, "pause_s": 0.0}
 
 @fault("a run is cancelled", weight=3)
 def cancel_run(stage: Stage, planned: Planned) -> Undo:
-    run_id = chosen(stage.active(), planned.luck)
+    run_id = choose(stage.active(), planned.luck)
     try:
         services.cancel(run_id, by=BY)
     except (DatabaseError, RunsError) as error:
-        raise NoTarget("the database is away") from error
+        raise NoTarget("the database is unavailable") from error
     return None
 
 
@@ -29,5 +29,5 @@ def flood(stage: Stage, planned: Planned) -> Undo:
     try:
         services.launch("chaos_probe", configuration=FLOOD, seed=planned.number, via=stage.via, priority=1)
     except (DatabaseError, KombuError) as error:
-        raise NoTarget("the database is away") from error
+        raise NoTarget("the database is unavailable") from error
     return None

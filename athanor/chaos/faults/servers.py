@@ -1,4 +1,4 @@
-"""What is done to Redis and to the database."""
+"""Faults of Redis and of the database."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from redis import RedisError
 from athanor.chaos import databases
 from athanor.chaos.faults.base import Undo, fault, freeze, kill
 from athanor.chaos.plan import Planned
-from athanor.chaos.stage import NoTarget, Stage, chosen
+from athanor.chaos.stage import NoTarget, Stage, choose
 from athanor.databases import BROKER_KEY_PREFIX, redis_socket
 from athanor.up.roles import RUNS_QUEUE
 from runs import wake
 
 EXTRA_MESSAGES = 20
 FULL = "1"
-"""Bytes."""
+"""Value of maxmemory, in bytes, that refuses all writes."""
 KIB = 1024
 
 # Redis
@@ -29,20 +29,20 @@ KIB = 1024
 
 @fault("SIGKILL to Redis", weight=2, needs="redis")
 def kill_redis(stage: Stage, planned: Planned) -> Undo:
-    """Of what it promised its disk, it may forget the last second."""
+    """Redis may lose the last second before the kill: it syncs its file once a second."""
     stage.samples.forget(partial(kill, "redis", planned, stage))
     return None
 
 
-@fault("SIGTERM to Redis, which is started again", needs="redis")
+@fault("SIGTERM to Redis, which is restarted", needs="redis")
 def restart_redis(stage: Stage, planned: Planned) -> Undo:
     kill("redis", planned, stage, signal.SIGTERM)
     return None
 
 
-@fault("nobody reaches Redis for some seconds", weight=2, seconds=(1.0, 6.0), needs="redis")
+@fault("Redis is unreachable for some seconds", weight=2, seconds=(1.0, 6.0), needs="redis")
 def stop_redis(stage: Stage, _planned: Planned) -> Undo:
-    """Its group would start a stopped one at once; so its socket is moved away, and who is connected is cut off."""
+    """Move the socket away and end all connections: the group would restart a stopped Redis at once."""
     socket = redis_socket(stage.var)
     aside = socket.with_name("redis.aside")
     with redis_or_no_target(), stage.redis() as client:
@@ -52,7 +52,7 @@ def stop_redis(stage: Stage, _planned: Planned) -> Undo:
             client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
 
     def undo() -> None:
-        if socket.exists():  # of one that was killed and started meanwhile
+        if socket.exists():  # of a Redis that was killed and restarted meanwhile
             aside.unlink(missing_ok=True)
         else:
             aside.rename(socket)
@@ -87,10 +87,10 @@ def fill_redis(stage: Stage, _planned: Planned) -> Undo:
     return undo
 
 
-@fault("no file of Redis may grow for some seconds, as on a full disk", seconds=(1.0, 5.0), needs="redis")
+@fault("no file of Redis can grow for some seconds, as on a full disk", seconds=(1.0, 5.0), needs="redis")
 def fill_disk(stage: Stage, planned: Planned) -> Undo:
-    """By the limit of the size of its files, of which its append-only file is one."""
-    pid = chosen(stage.members("redis"), planned.luck).pid
+    """Limit the size of files that Redis may write, such as its append-only file."""
+    pid = choose(stage.members("redis"), planned.luck).pid
     limit = getattr(psutil.Process, "rlimit", None)
     if limit is None:
         raise NoTarget("this system sets no limit to the files of another process")
@@ -105,7 +105,7 @@ def fill_disk(stage: Stage, planned: Planned) -> Undo:
     return undo
 
 
-@fault("every connection to Redis is cut, and wake-ups in the queue are lost", needs="redis")
+@fault("all connections to Redis are closed, and wake-ups in the queue are lost", needs="redis")
 def lose_messages(stage: Stage, _planned: Planned) -> Undo:
     with redis_or_no_target(), stage.redis() as client:
         client.delete(f"{BROKER_KEY_PREFIX}{RUNS_QUEUE}")
@@ -113,7 +113,7 @@ def lose_messages(stage: Stage, _planned: Planned) -> Undo:
     return None
 
 
-@fault("wake-ups come many times")
+@fault("wake-ups are sent many times")
 def double_messages(_stage: Stage, _planned: Planned) -> Undo:
     wake.workers(RUNS_QUEUE, EXTRA_MESSAGES)
     return None
@@ -124,18 +124,18 @@ def redis_or_no_target() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        raise NoTarget("Redis is away") from error
+        raise NoTarget("Redis is unavailable") from error
 
 
 # The database
 
 
-@fault("the database takes no writes for some seconds", weight=2, seconds=(1.0, 4.0), leases=(0.0, 1.0))
+@fault("the database accepts no writes for some seconds", weight=2, seconds=(1.0, 4.0), leases=(0.0, 1.0))
 def lock_database(_stage: Stage, planned: Planned) -> Undo:
     return databases.lock(planned.length_s)
 
 
-@fault("every connection to the database is cut", weight=2, needs="postgresql")
+@fault("all connections to the database are closed", weight=2, needs="postgresql")
 def cut_database(_stage: Stage, _planned: Planned) -> Undo:
     databases.cut_connections()
     return None
@@ -149,20 +149,20 @@ def cut_database(_stage: Stage, _planned: Planned) -> Undo:
     needs="place postgresql",
 )
 def stop_database(stage: Stage, _planned: Planned) -> Undo:
-    server = databases.of_place(stage.place)
+    server = databases.own_server(stage.place)
     server.stop()
     return server.start
 
 
-@fault("SIGKILL to the database, which is started again", seconds=(0.5, 3.0), needs="place postgresql")
+@fault("SIGKILL to the database, which is restarted", seconds=(0.5, 3.0), needs="place postgresql")
 def kill_database(stage: Stage, _planned: Planned) -> Undo:
-    server = databases.of_place(stage.place)
+    server = databases.own_server(stage.place)
     server.kill()
     return server.start
 
 
 @fault("SIGSTOP to the database for some seconds", seconds=(1.0, 0.0), leases=(0.0, 2.0), needs="place postgresql")
 def freeze_database(stage: Stage, planned: Planned) -> Undo:
-    server = databases.of_place(stage.place)
+    server = databases.own_server(stage.place)
     server.freeze()
-    return databases.at_last(server.thaw, planned.length_s)
+    return databases.at_latest(server.thaw, planned.length_s)

@@ -1,7 +1,7 @@
-"""Python's wall clock, as many seconds off as a file says, which chaos writes while the process runs.
+"""Shift Python's wall clock by the seconds in a file, which chaos writes while the process runs.
 
-Monotonic clocks, and those of servers, are left alone. The file is `$CHAOS_CLOCKS/<role>`; the role of a process is the
-name of the file that it makes when it is ready.
+Monotonic clocks, and those of servers, are unchanged. The file is `$CHAOS_CLOCKS/<role>`; the role of a process is the
+name of the file that it creates when it is ready.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Meta(type):
 
 
 def _shift(shared: mmap.mmap) -> None:
-    """Replace what tells the wall clock, once and for all modules that are imported later."""
+    """Replace the wall clock's functions for all modules that are imported later."""
 
     def off() -> float:
         return float(_seconds.unpack_from(shared)[0])

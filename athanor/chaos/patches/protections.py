@@ -1,6 +1,6 @@
-"""Take a protection away from the processes of a throwaway stack, to see that chaos notices.
+"""Disable a protection in the processes of a throwaway stack, to verify that chaos notices.
 
-`CHAOS_WITHOUT` names protections, separated by commas. The modules that hold them are patched as they are imported.
+`CHAOS_WITHOUT` names protections, separated by commas. Their modules are patched when they are imported.
 """
 
 from __future__ import annotations
@@ -88,34 +88,34 @@ def _without_resend(reconcile: Any) -> None:
 
 
 PROTECTIONS: dict[str, dict[str, Patch]] = {
-    # The fork server ends the children of a worker that did not renew in time.
+    # The fork server kills the children of a worker that did not renew its leases in time.
     "lease_deadline": {"runs.forkserver.server": _without_lease_deadline},
     # Writes of an attempt are dropped once the attempt was taken over.
     "fencing": {"runs.transitions": _without_fencing},
     # A line or result that is stored already is skipped.
     "idempotent_rows": {"runs.lines.store.writing": _without_idempotent_rows},
-    # One flusher at a time, which removes from Redis only what it has read.
+    # One flusher at a time, which removes from Redis only the entries that it has read.
     "trim_check": {"runs.lines.buffer.lists": _without_trim_check},
-    # With a child, everything that it has started is ended.
+    # With a child, all processes that it started are killed.
     "tree_kill": {
         "runs.forkserver.process_tree": _without_tree_kill,
         "runs.forkserver.adopted": _without_adopted_kill,
         "runs.recovery.orphans": _without_orphan_kill,
     },
-    # Lines that Redis has taken are kept until the database has them, and sent again after a wipe.
+    # Lines that Redis has are kept until the database has them, and sent again after a wipe.
     "replay": {"runs.supervisor.sender": _without_replay},
-    # A supervisor stores what it still holds before it writes the end.
+    # A supervisor stores the rest of its window before it writes the end.
     "final_drain": {"runs.supervisor.drain": _without_final_drain},
-    # Attempts whose worker vanished are ended, so that their runs go on.
+    # Attempts of vanished workers end as lost, so that their runs continue.
     "recovery": {"runs.recovery.reconcile": _without_recovery},
-    # Pending runs whose wake-up vanished get another one.
+    # Pending runs with a lost wake-up get another one.
     "resend": {"runs.recovery.reconcile": _without_resend},
 }
 """Protection → module → its patch."""
 
 
 def install() -> None:
-    """Patch what `CHAOS_WITHOUT` names, as soon as it is imported. Raises KeyError for an unknown protection."""
+    """Patch the modules of `CHAOS_WITHOUT` as soon as they are imported. Raises KeyError for an unknown protection."""
     patches: dict[str, list[Patch]] = {}
     for protection in filter(None, os.environ.get(VARIABLE, "").split(",")):
         for module, patch in PROTECTIONS[protection].items():
@@ -125,13 +125,13 @@ def install() -> None:
 
 
 def _replace(owner: Any, name: str, value: Any) -> None:
-    """Set an attribute that exists: a protection that was renamed is not silently left on."""
+    """Replace an existing attribute; fail for a missing one, so that a renamed protection is noticed."""
     getattr(owner, name)
     setattr(owner, name, value)
 
 
 class _Finder(MetaPathFinder):
-    """Finds the modules to patch, and lets the patches run after their import."""
+    """Find the modules to patch, and run the patches after their import."""
 
     def __init__(self, patches: dict[str, list[Patch]]) -> None:
         self._patches = patches

@@ -1,1 +1,1 @@
-"""How the admin writes moments: as the pages of runs, the commands and the logs do."""
+"""English date and time formats."""

@@ -1,4 +1,4 @@
-"""`up`: run everything on one machine. `up --status` shows it from outside."""
+"""`up`: run everything on one machine. `up --status` shows the running processes."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Command(RunsCommand):
         if min(options["workers"], options["slots"]) < 1 or not 0 < options["port"] < 65536:
             raise WrongUse("--workers and --slots must be at least 1, --port from 1 to 65535.")
         self.check()
-        catalog.rest()  # the demo, if there is one, starts it again
+        catalog.rest()  # the demo starts it again if needed
         requested = Options(options["host"], options["port"], options["workers"], options["slots"], Path(settings.VAR))
         try:
             Up(requested, with_demo=not options["no_demo"], echo=echo).run()
@@ -91,7 +91,7 @@ class Command(RunsCommand):
         elif now["up"]:
             self.print(f"Up since {now['since']}, process {now['pid']}: {now['url']}/\n")
             rows = (
-                (p["role"], p["pid"], p["state"], p["since"][:19], p["restarts"], p["log_file"])
+                (p["role"], p["pid"] or "-", p["state"], p["since"][:19], p["restarts"], p["log_file"])
                 for p in now["processes"]
             )
             self.print(table(rows, ("role", "pid", "state", "since", "restarts", "log file")))

@@ -16,7 +16,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
     properties = [
         ("Launched", formatting.date_time(run.created_at)),
         ("By", by),
-        ("Via", run.launched_via),
+        ("Via", formatting.via(run.launched_via)),
         ("Waited", formatting.duration(formatting.between(run.created_at, run.started_at)) if run.started_at else ""),
         ("Ran", formatting.duration(formatting.between(run.started_at, run.finished_at)) if run.finished_at else ""),
         ("Attempts", str(run.attempt)),

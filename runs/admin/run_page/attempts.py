@@ -168,7 +168,7 @@ def steps(run: Run, attempt: Attempt) -> list[Step]:
         ("Claimed by the worker", attempt.claimed_at),
         ("Experiment started", attempt.started_at),
         ("Cancel requested", cancel_at if during else None),
-        ("Cancel seen by the experiment", attempt.cancel_seen_at),
+        ("Cancel received by the experiment", attempt.cancel_seen_at),
         ("Interrupted", attempt.interrupted_at),
         ("SIGTERM", attempt.terminated_at),
         ("SIGKILL", attempt.killed_at),

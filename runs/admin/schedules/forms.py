@@ -1,4 +1,4 @@
-"""The form of a schedule. Durations are typed as `10m`, dates one per line, moments in the schedule's time zone."""
+"""Form of a schedule. Durations are entered as `10m`, dates one per line, times in the schedule's time zone."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class SecondsField(forms.CharField):
 
 
 class DatesField(forms.CharField):
-    """A list of dates, one per line."""
+    """List of dates, one per line."""
 
     widget = UnfoldAdminTextareaWidget(attrs={"rows": 4})
 
@@ -95,7 +95,7 @@ class DatesField(forms.CharField):
 
 
 class MomentField(forms.CharField):
-    """A moment in the schedule's time zone; the form makes it aware."""
+    """Time in the schedule's time zone; the form makes it aware."""
 
     widget = UnfoldAdminTextInputWidget(attrs={"placeholder": "2026-03-29 02:30"})
 
@@ -109,7 +109,7 @@ class MomentField(forms.CharField):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a schedule launches."""
+    """Target of a schedule: an instance, or an experiment."""
 
     instance: Instance | None
     experiment: str
@@ -121,7 +121,7 @@ class Target:
 
     @property
     def mark(self) -> str:
-        """Sent back with the form: the target that it was drawn for."""
+        """Target for which the form was rendered, sent back with it."""
         return f"instance {self.instance.pk}" if self.instance else self.experiment or "nothing"
 
 
@@ -131,7 +131,7 @@ def defaults_of(entry: Entry | None) -> dict[str, Any]:
 
 
 def difference(configuration: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of `configuration` that `base` does not have; mappings in both are compared value by value. Pure."""
+    """Return the values of `configuration` that differ from `base`; mappings are compared value by value. Pure."""
     different: dict[str, Any] = {}
     for name, value in configuration.items():
         if name not in base:
@@ -146,7 +146,7 @@ def difference(configuration: Mapping[str, Any], base: Mapping[str, Any]) -> dic
 
 class ScheduleForm(EditableForm, _ModelForm):
     user: Any = None
-    """Who fills it in, and will be the owner: set by the admin."""
+    """User who fills in the form and becomes the owner; set by the admin."""
 
     experiment = forms.ChoiceField(required=False, widget=ExperimentSelect, help_text="Or an experiment.")
     configuration = forms.Field(required=False)
@@ -174,6 +174,7 @@ class ScheduleForm(EditableForm, _ModelForm):
     class Meta:
         model = Schedule
         help_texts = {"name": "Letters, digits, - and _ only. Commands use this name."}
+        error_messages = {"name": {"invalid": "Letters, digits, - and _ only."}}
         widgets = {"description": UnfoldAdminTextareaWidget(attrs={"rows": 2})}
         fields = (
             "name", "description", "instance", "experiment", "configuration", "kind", "cron", "every_s", "dates",
@@ -197,14 +198,14 @@ class ScheduleForm(EditableForm, _ModelForm):
             self._show_moments(self.instance)
 
     def _chosen_target(self) -> Target:
-        """What is chosen in the form as it was sent, or else what the schedule launches."""
+        """Return the target chosen in the submitted form, or else that of the schedule."""
         chosen = self.data if self.is_bound else self.initial
         pk, name = row_id(str(chosen.get("instance") or "")), str(chosen.get("experiment") or "")
         instance = None if pk is None else Instance.objects.filter(pk=pk).first()
         return Target(instance, instance.experiment if instance else name)
 
     def _generate(self) -> None:
-        """Draw configuration and limits for the target. Values of another target, and its secrets, stay with it."""
+        """Generate the fields of configuration and limits for the target, without values of another one."""
         schedule, target = self.instance, self.target
         entry = catalog.current().entries.get(target.experiment)
         is_stored = schedule.pk and (schedule.instance, schedule.experiment) == target.columns
@@ -226,13 +227,13 @@ class ScheduleForm(EditableForm, _ModelForm):
         self.base = target.instance.configuration if target.instance else defaults_of(entry)
 
     def _show_moments(self, schedule: Schedule) -> None:
-        """Moments by the clock of the schedule's zone."""
+        """Show times in the schedule's zone."""
         for name in ("starts_at", "ends_at"):
             if moment := getattr(schedule, name):
                 self.initial[name] = f"{moment.astimezone(ZoneInfo(schedule.time_zone)):%Y-%m-%d %H:%M:%S}"
 
     def _change_experiment(self, is_asked: bool) -> None:
-        """Draw the form again if it was drawn for another target."""
+        """Render the form again if it was rendered for another target."""
         field = self.fields.get("configuration")
         drawn_for = self.data.get(f"configuration{FOR}")
         if not isinstance(field, GeneratedField) or drawn_for is None or drawn_for == field.source.of:
@@ -243,7 +244,7 @@ class ScheduleForm(EditableForm, _ModelForm):
 
     @property
     def changed_data(self) -> list[str]:
-        """Names of changed fields. Of the generated parts only what is stored of them counts."""
+        """Names of changed fields. Generated fields are compared by their stored values."""
         stored = self.stored
         values = getattr(self, "cleaned_data", {})
         return [name for name in super().changed_data if name not in stored or values.get(name) != stored[name]]
@@ -259,13 +260,13 @@ class ScheduleForm(EditableForm, _ModelForm):
         for kind, (name, nothing) in OF_KIND.items():
             if kind != values.get("kind"):
                 values[name] = copy(nothing)
-                self.errors.pop(name, None)  # nobody sees it
+                self.errors.pop(name, None)  # the field is hidden
         chosen = values.get("instance")
         self.instance.instance_name = chosen.name if chosen else ""
         return values
 
     def _overrides(self, configuration: dict[str, Any]) -> dict[str, Any]:
-        """What is not as the instance or the experiment has it: only that is stored, so that the rest follows them."""
+        """Return the values that differ from the instance or experiment. Only these are stored; others follow it."""
         different = difference(configuration, self.base)
         if self.target.instance and overlay(self.base, different) != configuration:
             self.add_error(

@@ -1,4 +1,4 @@
-"""What the home page warns of: a silent beat, schedules that cannot launch or paused themselves."""
+"""Warnings about schedules for the home page."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from runs.schedules import health
 
 
 def with_warnings(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """The home page's context with `health`, for who may see schedules."""
+    """Add `health` to the context of the home page, for users who may view schedules."""
     return context | {"health": health.health() if request.user.has_perm("runs.view_schedule") else []}

@@ -1,4 +1,4 @@
-"""What a schedule's page shows, gathered from the rows. Reads only."""
+"""Content of a schedule's page. Reads only."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from runs.states import RAN, SlotState
 
 CHART_HEIGHT = 100.0
 CHART_BARS = 30
-"""So many fill the chart; of fewer each is as broad."""
+"""Number of bars that fill the chart. Fewer bars keep their width."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A slot of the strip."""
+    """Slot in the strip of the history."""
 
     row: Slot
     look: str
-    """How it is drawn, and what the legend calls it."""
+    """Style, and key of the legend."""
     words: str
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """The duration of one run in the chart, of 100 high."""
+    """Duration of one run in the chart, which is 100 high."""
 
     x: int
     y: float
@@ -51,19 +51,19 @@ class Durations:
     width: int
     first: datetime
     last: datetime
-    """The slots of the first bar and of the last."""
+    """Slot of the last bar; `first` is that of the first one."""
 
 
 @dataclass(frozen=True, slots=True)
 class FireView:
     at: datetime
     local: str
-    """By the clock of the schedule's zone."""
+    """Time in the schedule's zone."""
     jitter: str
 
 
 def look(row: Slot) -> str:
-    """`completed`, `failed`, `cancelled`, `running` for what was launched; else the state."""
+    """Return `completed`, `failed`, `cancelled`, `running` or `gone` for a launched slot, or else its state."""
     if row.state not in RAN:
         return row.state
     if row.outcome:
@@ -95,12 +95,12 @@ STATE_LOOKS = {
 
 
 def marks(rows: list[Slot]) -> list[Mark]:
-    """Oldest first."""
+    """Return the marks of the strip, oldest first."""
     return [Mark(row, look(row), serializers.row_words(row)) for row in reversed(rows)]
 
 
 def durations(rows: list[Slot]) -> Durations | None:
-    """Of the runs that ended, oldest first; None if there are none."""
+    """Build the chart of the runs that have ended, oldest first; None if there are none."""
     ended = [row for row in reversed(rows) if row.duration_s is not None]
     if not ended:
         return None
@@ -142,16 +142,16 @@ def fires(schedule: Schedule) -> list[FireView]:
 
 
 def clock(at: datetime, zone: ZoneInfo) -> str:
-    """`Wed 25 Nov 02:30 CET`; with the year if it is not this one, with seconds if there are any."""
+    """Format as `Wed 25 Nov 02:30 CET`, with the year if it is another one, and with seconds unless they are 0."""
     local = at.astimezone(zone)
     year = f" {local.year}" if local.year != timezone.now().year else ""
     return f"{local:%a %-d %b}{year} {local:%H:%M:%S}".removesuffix(":00") + f" {local:%Z}"
 
 
 def facts(schedule: Schedule) -> list[tuple[str, str]]:
-    """The plain facts, those that are empty left out."""
+    """List the settings, without empty ones."""
     zone = find_zone(schedule.time_zone)
-    found = [
+    settings = [
         ("Runs as", schedule.owner_name or "the shell"),
         ("Overlap", schedule.get_overlap_display()),
         ("Catch-up", f"{schedule.get_catch_up_display()} ({formatting.duration(schedule.catch_up_window_s)})"),
@@ -163,7 +163,7 @@ def facts(schedule: Schedule) -> list[tuple[str, str]]:
         ("Priority", "" if schedule.priority is None else str(schedule.priority)),
         ("Timetable changed", f"{schedule.planned_at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"),
     ]
-    return [(name, value) for name, value in found if value]
+    return [(name, value) for name, value in settings if value]
 
 
 def preview(schedule: Schedule) -> Preview | None:
@@ -171,10 +171,10 @@ def preview(schedule: Schedule) -> Preview | None:
 
 
 def context(schedule: Schedule) -> dict[str, Any]:
-    """Everything of the page but permissions and what was asked for by its query."""
+    """Return the context of the page, without permissions and its query."""
     rows = serializers.last_slots(schedule)
-    found = marks(rows)
-    used = {mark.look for mark in found}
+    strip = marks(rows)
+    used = {mark.look for mark in strip}
     state = serializers.state(schedule)
     return {
         "schedule": schedule,
@@ -184,7 +184,7 @@ def context(schedule: Schedule) -> dict[str, Any]:
         "week": serializers.weeks([schedule.pk])[schedule.pk],
         "warnings": health.of_schedule(schedule),
         "beat": health.beat().words,
-        "marks": found,
+        "marks": strip,
         "legend": [(name, text) for name, text in LEGEND if name in used],
         "has_caught_up": any(row.state == SlotState.CAUGHT_UP for row in rows),
         "durations": durations(rows),
@@ -196,7 +196,7 @@ def context(schedule: Schedule) -> dict[str, Any]:
 
 
 def ahead(schedule: Schedule) -> dict[str, Any]:
-    """What is to come; nothing for a timetable that cannot be read."""
+    """Return the coming runs and the settings; empty for an invalid timetable."""
     try:
         change = preview(schedule)
         return {
@@ -210,7 +210,7 @@ def ahead(schedule: Schedule) -> dict[str, Any]:
 
 
 def slots_of(change: Preview | None, zone: ZoneInfo) -> list[str]:
-    """The slots around a change of the clocks, as the clocks show them: `Sun 03:00 CEST`, or with seconds."""
+    """Format the slots around a change of the clocks: `Sun 03:00 CEST`, or with seconds."""
     if change is None:
         return []
     time = "%H:%M:%S" if any(slot.second for slot in change.slots) else "%H:%M"

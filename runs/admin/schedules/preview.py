@@ -1,4 +1,4 @@
-"""What the form of a schedule is told as one types. Reads only."""
+"""Preview of a timetable for the open form of a schedule. Reads only."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from runs.serializers import iso
 from runs.states import TimetableKind
 
 
-def answer(said: dict[str, str], schedule: Schedule | None) -> dict[str, Any]:
-    """Words, the next fires, what daylight saving does; or `field` and `problem`: what is wrong, and where.
+def answer(fields: dict[str, str], schedule: Schedule | None) -> dict[str, Any]:
+    """Return the description, the next fires and the effect of daylight saving; or a `field` and its `problem`.
 
-    What jitter adds is known of a schedule that there is; of a new one the fires are told without it.
+    Jitter depends on the id of the schedule, so the fires of a new schedule are without it.
     """
     try:
-        table = _timetable(said, schedule)
+        table = _timetable(fields, schedule)
         words = timetable.words(table)
         now, zone = timezone.now(), find_zone(table.time_zone)
-        told = table if schedule else replace(table, jitter_s=0)
-        fires_ahead = list(islice(told.fires(now), serializers.NEXT))
+        previewed = table if schedule else replace(table, jitter_s=0)
+        fires_ahead = list(islice(previewed.fires(now), serializers.NEXT))
         change = timetable.preview(table, now)
     except TimetableError as error:
         return {"field": error.field, "problem": str(error)}
@@ -44,44 +44,44 @@ def answer(said: dict[str, str], schedule: Schedule | None) -> dict[str, Any]:
     }
 
 
-def _timetable(said: dict[str, str], schedule: Schedule | None) -> Timetable:
-    """What the form says; where that is what the schedule says already, it counts on from where it has counted."""
+def _timetable(fields: dict[str, str], schedule: Schedule | None) -> Timetable:
+    """Return the timetable of the form. An unchanged one keeps the anchor of the schedule."""
     if schedule is None:
-        return Timetable(**typed(said))
-    table, stored = Timetable(**typed(said), key=str(schedule.pk)), schedule.timetable()
+        return Timetable(**typed(fields))
+    table, stored = Timetable(**typed(fields), key=str(schedule.pk)), schedule.timetable()
     return stored if replace(table, anchor=stored.anchor) == stored else table
 
 
-def typed(said: dict[str, str]) -> dict[str, Any]:
-    """The fields of the form, as they are being typed, as values of a `Timetable`. Raises TimetableError."""
-    zone = find_zone(said.get("time_zone", ""))
-    kind = said.get("kind", "")
+def typed(fields: dict[str, str]) -> dict[str, Any]:
+    """Parse the fields of the form into values of a `Timetable`. Raises TimetableError."""
+    zone = find_zone(fields.get("time_zone", ""))
+    kind = fields.get("kind", "")
     if kind not in TimetableKind.values:
-        raise TimetableError("kind", f"There is no kind {kind[:20]!r}; it is {', '.join(TimetableKind.values)}.")
+        raise TimetableError("kind", f"Invalid kind {kind[:20]!r}. Use {', '.join(TimetableKind.values)}.")
     return {
         "kind": TimetableKind(kind),
-        "cron": said.get("cron", "")[:200] if kind == TimetableKind.CRON else "",
-        "every_s": _read("every_s", SecondsField(required=False), said) or 0 if kind == TimetableKind.INTERVAL else 0,
-        "dates": tuple(_read("dates", DatesField(required=False), said)) if kind == TimetableKind.DATES else (),
-        "time_zone": said.get("time_zone", ""),
+        "cron": fields.get("cron", "")[:200] if kind == TimetableKind.CRON else "",
+        "every_s": _read("every_s", SecondsField(required=False), fields) or 0 if kind == TimetableKind.INTERVAL else 0,
+        "dates": tuple(_read("dates", DatesField(required=False), fields)) if kind == TimetableKind.DATES else (),
+        "time_zone": fields.get("time_zone", ""),
         "anchor": timezone.now().replace(microsecond=0),
-        "starts_at": _moment("starts_at", said, zone),
-        "ends_at": _moment("ends_at", said, zone),
-        "jitter_s": _read("jitter_s", SecondsField(required=False), said) or 0,
+        "starts_at": _moment("starts_at", fields, zone),
+        "ends_at": _moment("ends_at", fields, zone),
+        "jitter_s": _read("jitter_s", SecondsField(required=False), fields) or 0,
     }
 
 
-def _read(name: str, field: Field, said: dict[str, str]) -> Any:
-    """One field's value; what is wrong with it is told at it."""
+def _read(name: str, field: Field, fields: dict[str, str]) -> Any:
+    """Parse one field. Raises TimetableError with its name."""
     try:
-        return field.to_python(said.get(name, ""))
+        return field.to_python(fields.get(name, ""))
     except ValidationError as error:
         raise TimetableError(name, " ".join(error.messages)) from error
 
 
-def _moment(name: str, said: dict[str, str], zone: ZoneInfo) -> datetime | None:
-    found = _read(name, MomentField(required=False), said)
+def _moment(name: str, fields: dict[str, str], zone: ZoneInfo) -> datetime | None:
+    entered = _read(name, MomentField(required=False), fields)
     try:
-        return None if found is None else resolved(found, zone)
+        return None if entered is None else resolved(entered, zone)
     except TimetableError as error:
         raise TimetableError(name, str(error)) from error

@@ -1,4 +1,4 @@
-"""The admin of schedules. Everything that changes one goes through `services`, which keeps the ledger true."""
+"""Admin of schedules. Every change goes through `services`, which keeps the history complete."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from runs.schedules.timetable.zones import zone_names
 from runs.states import RAN, SlotState
 
 WARNED_MAX = 1_000
-"""Schedules that are looked through for what did not run last week."""
+"""Maximum number of schedules that are checked for scheduled times that did not run last week."""
 CHIPS = {"Paused": "warning", "Refused": "danger", "Failing": "danger", "Ended": "", "Active": "success"}
 
 
 @admin.register(Schedule)
 class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransactions):
-    """The list says what did not run last week and why; a schedule's page says it slot by slot."""
+    """Admin of schedules. The list shows which scheduled times of last week did not run, and why."""
 
     form = ScheduleForm
     list_display = ("title", "chip", "launches", "when", "upcoming", "last_week")
@@ -58,8 +58,11 @@ class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransaction
     actions = ("pause_all", "resume_all")
     fieldsets = (
         (None, {"fields": ("name", "description")}),
-        ("What", {"fields": ("instance", "experiment", "configuration")}),
-        ("When", {"fields": ("kind", "cron", "every_s", "dates", "time_zone", "starts_at", "ends_at", "jitter_s")}),
+        ("Launches", {"fields": ("instance", "experiment", "configuration")}),
+        (
+            "Timetable",
+            {"fields": ("kind", "cron", "every_s", "dates", "time_zone", "starts_at", "ends_at", "jitter_s")},
+        ),
         (
             "Overlap and missed runs",
             {"fields": ("overlap", "catch_up", "catch_up_window_s", "pause_after_failures")},
@@ -106,7 +109,7 @@ class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransaction
         return answer
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Each schedule of the page with its last week."""
+        """Set the last week of each schedule of the page."""
         changelist = super().get_changelist_instance(request)
         weeks = serializers.weeks(schedule.pk for schedule in changelist.result_list)
         for schedule in changelist.result_list:
@@ -125,7 +128,7 @@ class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransaction
     def launches(self, schedule: Schedule) -> str:
         return schedule.target
 
-    @display(description="When")
+    @display(description="Timetable")
     def when(self, schedule: Schedule) -> str:
         return serializers.words(schedule)
 
@@ -188,19 +191,20 @@ class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransaction
         schedule.refresh_from_db()
         if not serializers.next_fires(schedule, 1):
             messages.warning(
-                request, "It will not launch anything: all scheduled times are past. A backfill can still launch them."
+                request,
+                "It will not launch anything: all scheduled times have passed. A backfill can still launch them.",
             )
         return HttpResponseRedirect(schedule.get_absolute_url())
 
-    # Deleting, without loading the ledger
+    # Deleting, without loading the history
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
         schedules = list(objs)
         missing = set() if self.has_delete_permission(request) else {"schedule"}
-        told = [f"{schedule} and its history. Its runs are kept." for schedule in schedules]
-        return told, {"schedules": len(schedules)}, missing, []
+        descriptions = [f"{schedule} and its history. Its runs are kept." for schedule in schedules]
+        return descriptions, {"schedules": len(schedules)}, missing, []
 
     def delete_model(self, request: HttpRequest, obj: Schedule) -> None:
         services.delete_schedule(obj.pk)
@@ -246,7 +250,7 @@ class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransaction
         return TemplateResponse(request, "runs/schedules/page.html", context)
 
     def preview_view(self, request: HttpRequest) -> JsonResponse:
-        """The timetable of the query in words, with its next fires; or `field` and `problem`."""
+        """Describe the timetable of the query, with its next fires; or return `field` and `problem`."""
         if not (self.has_add_permission(request) or self.has_change_permission(request)):
             raise PermissionDenied
         pk = row_id(request.GET.get("key"))
@@ -302,36 +306,37 @@ class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransaction
     def _backfill(self, request: HttpRequest, schedule: Schedule) -> None:
         by = request.user.get_username()
         try:
-            start, end = asked_span(request.POST, schedule)
-            found = services.backfill_schedule(schedule.pk, start, end, by=by)
+            start, end = requested_span(request.POST, schedule)
+            slots = services.backfill_schedule(schedule.pk, start, end, by=by)
         except (ScheduleRefused, ValueError) as error:
             messages.error(request, Truncator(str(error)).chars(500))
             return
         audit_log.keep(request, [schedule], CHANGE, f"Backfilled {start} to {end}")
-        messages.success(request, f"{sum(each.is_taken for each in found):,} runs will be launched one after another.")
+        messages.success(request, f"{sum(each.is_taken for each in slots):,} runs will be launched one after another.")
 
     def _dry_run(self, request: HttpRequest, schedule: Schedule) -> list[Backfilled] | None:
         if not request.GET.get("from") or not self.has_trigger_permission(request):
             return None
         try:
-            start, end = asked_span(request.GET, schedule)
+            start, end = requested_span(request.GET, schedule)
             return services.backfill_schedule(schedule.pk, start, end, by="", dry_run=True)
         except (ScheduleRefused, ValueError) as error:
             messages.error(request, Truncator(str(error)).chars(500))
             return None
 
 
-def asked_span(said: Any, schedule: Schedule) -> tuple[datetime, datetime]:
-    """`from` and `to` by the clock of the schedule's zone; a day alone is its whole day. Raises ValueError with a
-    sentence."""
+def requested_span(query: Any, schedule: Schedule) -> tuple[datetime, datetime]:
+    """Parse `from` and `to` in the schedule's zone. A date without a time is its whole day. Raises ValueError with a
+    message for people.
+    """
     zone = find_zone(schedule.time_zone)
-    start, end = (_asked(said.get(name, "").strip()) for name in ("from", "to"))
-    if len(said.get("to", "").strip()) == len("2026-03-29"):
+    start, end = (_entered_time(query.get(name, "").strip()) for name in ("from", "to"))
+    if len(query.get("to", "").strip()) == len("2026-03-29"):
         end += timedelta(days=1) - timedelta(microseconds=1)
     return resolved(start, zone), resolved(end, zone)
 
 
-def _asked(text: str) -> datetime:
+def _entered_time(text: str) -> datetime:
     if not text:
         raise ValueError("Enter both ends, for example 2026-03-01 and 2026-03-31.")
     try:

@@ -1,6 +1,6 @@
-"""The buffer between supervisors and the database, on Redis. It may be wiped at any moment and nothing is lost by it.
+"""Buffer between supervisors and the database, in Redis. If it is wiped, nothing is lost.
 
-`buffer()` is this process's; any thread may use it.
+`buffer()` returns that of this process, for any thread.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Buffer", "CancelRequested", "InspectionRequested", "Notice", "Pushed
 
 
 class Buffer(Lists, Notices):
-    """All that the buffer can do, on one client."""
+    """Buffer with one client for its lists and notices."""
 
     def __init__(self, url: str) -> None:
         client = connect(url)
@@ -26,7 +26,7 @@ class Buffer(Lists, Notices):
         Notices.__init__(self, client)
 
     def allow_connections(self, count: int) -> None:
-        """Let at least so many threads speak to Redis at once."""
+        """Allow at least `count` connections to Redis."""
         pool = self._client.connection_pool
         pool.max_connections = max(pool.max_connections, count)
 
@@ -36,7 +36,7 @@ class Buffer(Lists, Notices):
 
 
 def buffer() -> Buffer:
-    """The buffer of this process, at settings.REDIS_URL. Connects when first used."""
+    """Return the buffer of this process, at settings.REDIS_URL. It connects when first used."""
     return _buffer(settings.REDIS_URL)
 
 

@@ -1,4 +1,4 @@
-"""The connection to Redis: bounded in time, and with one error for all that can be wrong with it."""
+"""Connection to Redis, with timeouts, and with one exception for all its failures."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from redis.retry import Retry
 from runs.exceptions import BufferUnavailable
 
 TIMEOUT_S = 2.0
-"""Longest wait for a connection or an answer. A command is sent once more after it: a call takes twice that."""
+"""Longest wait for a connection or a response. A command is retried once, so a call may take twice that."""
 HEALTH_CHECK_S = 15
 
 
 def connect(url: str) -> redis.Redis:
-    """A thread-safe client (a pool of connections); connects when first used."""
+    """Create a thread-safe client (a pool of connections). It connects when first used."""
     return redis.Redis.from_url(
         url,
         socket_timeout=TIMEOUT_S,
@@ -41,10 +41,10 @@ def available(doing: str) -> Iterator[None]:
 
 @cache
 def source(name: str) -> str:
-    """The text of a script that lies beside this module."""
+    """Read the text of a script in the folder of this module."""
     return (Path(__file__).parent / f"{name}.lua").read_text(encoding="utf-8")
 
 
 def script(client: redis.Redis, name: str) -> Script:
-    """The script `name`, called with `keys` and `args`; it is loaded again by itself where Redis has forgotten it."""
+    """Return the script `name`, to be called with `keys` and `args`. It is loaded again if Redis has lost it."""
     return client.register_script(source(name))

@@ -1,7 +1,7 @@
-"""The name of every key and channel that the buffer uses in Redis. No other module spells one.
+"""Names of all keys and channels that the buffer uses in Redis. No other module contains one.
 
-A run's keys share the hash tag `{run-<id>}`. The dirty set lies outside of it, and the scripts that push and clean
-touch both in one step, so the buffer wants one Redis and not a cluster; the broker cannot live on a cluster either.
+The keys of a run share the hash tag `{run-<id>}`. The dirty set does not, and the scripts that push and clean access
+both, so the buffer needs a single Redis, not a cluster. The broker does not support a cluster either.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Stream(StrEnum):
-    """The two lists of a run."""
+    """Lists of a run."""
 
     LINES = "lines"
     RESULTS = "results"
@@ -20,7 +20,7 @@ DIRTY = "athanor:buffer:dirty"
 """Set of the ids of runs that may have entries to flush."""
 
 NOTICES = "athanor:buffer:notices"
-"""Channel of what workers want to hear at once, see `runs.lines.buffer.notices`."""
+"""Channel of notices to workers, see `runs.lines.buffer.notices`."""
 
 
 def entries(run_id: int, stream: Stream) -> str:
@@ -29,20 +29,20 @@ def entries(run_id: int, stream: Stream) -> str:
 
 
 def tail(run_id: int, stream: Stream) -> str:
-    """String `<attempt>:<seq>`: the last entry that was ever pushed. It outlives the trimming of the list."""
+    """String `<attempt>:<seq>`: the last entry that was pushed. It outlives the trimming of the list."""
     return f"athanor:{{run-{run_id}}}:{stream}:tail"
 
 
 def lock(run_id: int) -> str:
-    """String: the token of the flusher at work."""
+    """String: token of the flusher that holds the lock."""
     return f"athanor:{{run-{run_id}}}:lock"
 
 
 def cancel(run_id: int) -> str:
-    """String: somebody wants the run cancelled."""
+    """String: set if a cancel of the run was requested."""
     return f"athanor:{{run-{run_id}}}:cancel"
 
 
 def live(run_id: int) -> str:
-    """Channel: `<stream>:<attempt>:<seq>` after each push, for pages that are open."""
+    """Channel: `<stream>:<attempt>:<seq>` after each push, for open pages."""
     return f"athanor:{{run-{run_id}}}:live"

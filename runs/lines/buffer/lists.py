@@ -1,8 +1,8 @@
-"""The lists of a run: pushed by its supervisor, drained by flushers, never more than a copy of what is not yet stored.
+"""Lists of a run: its supervisor pushes entries, flushers remove those that are stored.
 
-Promises: entries are appended in order or not at all; a push that was sent twice, a Redis that was wiped and one that
-came back with an older state are noticed by the next push; nothing leaves a list before its reader says that it is
-stored. Every call takes a bounded time and raises BufferUnavailable if Redis cannot do it. All may be called again.
+Entries are appended in order or not at all. The next push detects a push that was sent twice, and a Redis that was
+wiped or restored to an older state. An entry stays in its list until its reader confirms that it is stored. Each call
+takes a bounded time, raises BufferUnavailable if Redis cannot execute it, and may be repeated.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ from runs.lines.records import position
 from runs.states import AttemptKey
 
 TAIL_LIFE_MS = 24 * 3600 * 1000
-"""A tail that nobody moved for so long is forgotten; a later push is then refused once, as after a wipe."""
+"""Lifetime of a tail that does not change. The next push after it is refused once, as after a wipe."""
 
 APPENDED, FULL = 1, 2
 
 
 class Pushed(NamedTuple):
-    """The answer to a push."""
+    """Result of a push."""
 
     accepted: bool
     tail: int
-    """Last seq of this attempt that Redis has seen; 0 if none, if it was wiped, or if a later attempt is writing."""
+    """Last seq of this attempt that Redis has; 0 if none, after a wipe, or if a later attempt has written."""
     length: int
-    """Entries in the list."""
+    """Number of entries in the list."""
 
 
 class Backlog(NamedTuple):
-    """Entries that wait to be stored, over all runs."""
+    """Entries that wait to be stored, of all runs."""
 
     runs: int
     entries: int
-    """Of the first BACKLOG_RUNS runs."""
+    """Number of entries of the first BACKLOG_RUNS runs."""
     lag_s: float
-    """Age of the oldest of their entries, by the clock of its child; 0 if there is none."""
+    """Age of the oldest of these entries, by the clock of its child; 0 if there is none."""
     memory_share: float
-    """How full Redis is; 0 where it has no limit."""
+    """Used share of the memory of Redis; 0 if it has no limit."""
 
 
 BACKLOG_RUNS = 50
-"""Most runs that are counted."""
+"""Number of runs whose entries are counted."""
 
 
 class Lists:
-    """Thread-safe."""
+    """Operations on the lists of runs. Thread-safe."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
@@ -67,11 +67,11 @@ class Lists:
     def push(
         self, key: AttemptKey, stream: Stream, *, after: int, entries: Sequence[bytes], reset: bool = False
     ) -> Pushed:
-        """Append `entries`, which follow the seq `after`, if that is the last one that Redis has seen of this attempt.
+        """Append `entries`, which follow the seq `after`, if that is the last one that Redis has of this attempt.
 
-        If not, nothing is changed and `tail` says what it has seen: go on after that, or after what the database has if
-        that is more, then with `reset`, which appends whatever came before. Where a later attempt has written, that is
-        refused too. Raises BufferFull if the list has `list_max` entries.
+        If not, nothing changes, and `tail` is the last one that it has: continue after that, or after the last stored
+        one if that is greater; then with `reset`, which appends regardless of earlier entries. If a later attempt has
+        written, that is refused too. Raises BufferFull if the list has `list_max` entries.
         """
         if not entries:
             return Pushed(True, after, 0)
@@ -88,30 +88,30 @@ class Lists:
             keys.live(run),
             stream,
         )
-        with available(f"take {stream} of run {run}"):
+        with available(f"store {stream} of run {run}"):
             verdict, tail, length = self._push(
                 keys=[keys.entries(run, stream), keys.tail(run, stream), keys.DIRTY], args=[*head, *entries]
             )
         if verdict == FULL:
             raise BufferFull(
-                f"The {stream} of run {run} wait in Redis, {length} of them; the next push has to wait too."
+                f"The list of {stream} of run {run} is full ({length} entries). Pushes wait for the flush."
             )
         return Pushed(verdict == APPENDED, tail, length)
 
     def tail(self, key: AttemptKey, stream: Stream) -> int:
-        """Last seq of this attempt that Redis has seen; 0 if there is none."""
-        with available(f"tell the tail of {stream} of run {key.run_id}"):
+        """Return the last seq of this attempt that Redis has; 0 if there is none."""
+        with available(f"read the tail of {stream} of run {key.run_id}"):
             newest = cast("bytes | None", self._client.get(keys.tail(key.run_id, stream)))
         attempt, _, seq = (newest or b"0:0").partition(b":")
         return int(seq) if int(attempt) == key.number else 0
 
     def head(self, run_id: int, stream: Stream, count: int) -> list[bytes]:
-        """The oldest entries, `count` at most."""
+        """Return the oldest entries, at most `count`."""
         with available(f"read {stream} of run {run_id}"):
             return cast("list[bytes]", self._client.lrange(keys.entries(run_id, stream), 0, count - 1))
 
     def trim(self, run_id: int, stream: Stream, token: str, entries: Sequence[bytes]) -> bool:
-        """Remove stored `entries` from the head. False, and nothing changed, if they are not it or the lock is lost."""
+        """Remove stored `entries` from the head. False, and no change, if the head differs or the lock is lost."""
         if not entries:
             return True
         with available(f"trim {stream} of run {run_id}"):
@@ -123,30 +123,30 @@ class Lists:
             )
 
     def lock(self, run_id: int) -> str | None:
-        """Become the flusher of a run for `flush_lock_s` at most: the token, or None while another is."""
+        """Lock a run for at most `flush_lock_s`. Return the token, or None if another flusher has the lock."""
         token = secrets.token_hex(8)
         with available(f"lock run {run_id}"):
-            # GET tells a lock that a first, unanswered try has set from one of another's.
+            # GET distinguishes a lock that a first try without a response has set from that of another flusher.
             holder = self._client.set(
                 keys.lock(run_id), token, nx=True, px=int(runs_settings().flush_lock_s * 1000), get=True
             )
         return token if holder in (None, token.encode()) else None
 
     def unlock(self, run_id: int, token: str) -> None:
-        """Give the lock back; nothing happens if it has passed to another."""
+        """Release the lock. Does nothing if another flusher has it."""
         with available(f"unlock run {run_id}"):
             self._unlock(keys=[keys.lock(run_id)], args=[token])
 
     def dirty(self) -> list[int]:
-        """Ids of the runs that may have entries to flush, in no order."""
-        with available("tell which runs have something to store"):
+        """Return the ids of the runs that may have entries to flush, unordered."""
+        with available("list the runs with entries to store"):
             return [int(run_id) for run_id in cast("set[bytes]", self._client.smembers(keys.DIRTY))]
 
     def backlog(self) -> Backlog:
-        """Count the entries that wait, and how long they have been waiting."""
+        """Measure the number and the age of the entries that wait to be stored."""
         runs = self.dirty()
         lists = [keys.entries(run_id, stream) for run_id in runs[:BACKLOG_RUNS] for stream in Stream]
-        with available("tell what waits to be stored"):
+        with available("count the entries to store"):
             pipeline: Any = self._client.pipeline(transaction=False)
             pipeline.info("memory")
             for name in lists:
@@ -159,13 +159,13 @@ class Lists:
         return Backlog(len(runs), sum(answers[::2]), max(0.0, time.time() - oldest) if oldest else 0.0, share)
 
     def clean(self, run_id: int) -> bool:
-        """Forget that a run has work, if both its lists are empty; whether they were."""
+        """Remove a run from the dirty set if both its lists are empty. Return whether they are."""
         with available(f"clean run {run_id}"):
             lists = [keys.entries(run_id, stream) for stream in Stream]
             return bool(self._clean(keys=[*lists, keys.DIRTY], args=[run_id]))
 
     def discard(self, run_id: int) -> None:
-        """Remove everything of a run of which everything is stored."""
+        """Remove all keys of a run whose entries are stored."""
         names = [name(run_id, stream) for name in (keys.entries, keys.tail) for stream in Stream]
         with available(f"discard run {run_id}"):
             pipeline: Any = self._client.pipeline(transaction=True)
@@ -173,7 +173,7 @@ class Lists:
 
 
 def _time_of(entry: bytes) -> float:
-    """When the record of an entry was written: the first item of its array; now, if it cannot be read."""
+    """Read the time of an entry's record, the first item of its array. Return the current time if unreadable."""
     try:
         return float(entry.split(b":", 2)[2][1:].split(b",", 1)[0])
     except (ValueError, IndexError):

@@ -1,6 +1,7 @@
-"""From buffer entries to rows. Pure. Whatever an entry holds, a row comes out that databases take, or it is dropped.
+"""Conversion of buffer entries to rows that every database accepts. Pure.
 
-A record that cannot be a row as it is (no JSON, a step beyond 64 bits, a key too long) becomes one that shows it.
+A record that cannot be stored exactly (invalid JSON, a step beyond 64 bits, a key that is too long) becomes a row that
+shows it. An entry without a valid key is dropped.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 Record = TypeVar("Record", Line, ResultRecord)
 Row = tuple[Any, ...]
-"""run_id, attempt, seq, time (aware), then the table's own columns; JSON as text."""
+"""Columns run_id, attempt, seq, time (aware), then those of the table; JSON as text."""
 
 SEQ_MAX, ATTEMPT_MAX = 2**63 - 1, 2**31 - 1
 KEY_MAX = 200
@@ -30,15 +31,15 @@ KEY_MAX = 200
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Where rows go, and what stands for a row that the database refuses."""
+    """Table of rows, and the replacement for a row that the database refuses."""
 
     model: type[Model]
     columns: tuple[str, ...]
-    stand_in: Callable[[Row, str], Row]
+    substitute: Callable[[Row, str], Row]
 
 
 def read(entries: Iterable[bytes], decode: Callable[[bytes], Record]) -> tuple[list[Record], int]:
-    """The records of `entries`, and how many entries have no place: not even an attempt and a seq."""
+    """Decode entries. Return the records, and the number of entries without a valid attempt and seq."""
     records: list[Record] = []
     dropped = 0
     for entry in entries:
@@ -47,8 +48,8 @@ def read(entries: Iterable[bytes], decode: Callable[[bytes], Record]) -> tuple[l
             if not (1 <= record.attempt <= ATTEMPT_MAX and 1 <= record.seq <= SEQ_MAX):
                 raise ValueError("its attempt or seq is out of range")
         except ValueError as error:
-            logger.error(  # noqa: TRY400  # its place in our code says nothing
-                "A buffer entry without a place is dropped (%s): %r", error, entry[:200]
+            logger.error(  # noqa: TRY400  # the place in the code is irrelevant
+                "Dropped a buffer entry without a valid key (%s): %r", error, entry[:200]
             )
             dropped += 1
         else:
@@ -56,10 +57,10 @@ def read(entries: Iterable[bytes], decode: Callable[[bytes], Record]) -> tuple[l
     return records, dropped
 
 
-def line_rows(run_id: int, found: Iterable[Line], lines_max: int) -> list[Row]:
-    """Rows of LINES. Of those beyond `lines_max` of an attempt the first becomes a line that says so, others none."""
+def line_rows(run_id: int, lines: Iterable[Line], lines_max: int) -> list[Row]:
+    """Make rows of LINES. The first line beyond `lines_max` of an attempt becomes a notice; later ones are dropped."""
     rows: list[Row] = []
-    for line in found:
+    for line in lines:
         if line.seq > lines_max:
             if line.seq == lines_max + 1:
                 rows.append(_system_line(run_id, line, f"more than {lines_max:,} lines: the following are not stored"))
@@ -71,9 +72,9 @@ def line_rows(run_id: int, found: Iterable[Line], lines_max: int) -> list[Row]:
     return rows
 
 
-def result_rows(run_id: int, found: Iterable[ResultRecord]) -> list[Row]:
-    """Rows of RESULTS."""
-    return [_result_row(run_id, result) for result in found]
+def result_rows(run_id: int, results: Iterable[ResultRecord]) -> list[Row]:
+    """Make rows of RESULTS."""
+    return [_result_row(run_id, result) for result in results]
 
 
 def _result_row(run_id: int, result: ResultRecord) -> Row:
@@ -87,7 +88,7 @@ def _result_row(run_id: int, result: ResultRecord) -> Row:
 
 
 def moment(time: float) -> datetime:
-    """Seconds since the epoch as aware UTC; now, if there is no such date."""
+    """Convert seconds since the epoch to aware UTC. Return the current time if there is no such date."""
     try:
         return datetime.fromtimestamp(time, UTC)
     except (OverflowError, ValueError, OSError):
@@ -102,19 +103,23 @@ def _system_line(run_id: int, line: Line, message: str) -> Row:
     return run_id, line.attempt, line.seq, moment(line.time), int(Level.WARNING), str(Source.SYSTEM), message, None
 
 
-def _line_stand_in(row: Row, why: str) -> Row:
+def _line_substitute(row: Row, why: str) -> Row:
     text = f"the database refuses this line ({plain(why)}): {plain(str(row[6]))}"
     return (*row[:4], int(Level.WARNING), str(Source.SYSTEM), text, None)
 
 
-def _result_stand_in(row: Row, why: str) -> Row:
+def _result_substitute(row: Row, why: str) -> Row:
     shown = {"refused": plain(why), "key": plain(str(row[5])), "value": plain(str(row[8]))}
     return (*row[:4], str(ResultKind.RESULT), "unreadable", None, None, _json(shown))
 
 
 LINES = Table(
-    LogLine, ("run_id", "attempt", "seq", "time", "level", "source", "message", "metadata"), stand_in=_line_stand_in
+    LogLine,
+    ("run_id", "attempt", "seq", "time", "level", "source", "message", "metadata"),
+    substitute=_line_substitute,
 )
 RESULTS = Table(
-    Result, ("run_id", "attempt", "seq", "time", "kind", "key", "step", "number", "value"), stand_in=_result_stand_in
+    Result,
+    ("run_id", "attempt", "seq", "time", "kind", "key", "step", "number", "value"),
+    substitute=_result_substitute,
 )

@@ -1,7 +1,7 @@
-"""Rows into a table, fast and idempotent on (run, attempt, seq): COPY on PostgreSQL, executemany elsewhere.
+"""Fast inserts, idempotent on (run, attempt, seq): COPY on PostgreSQL, executemany elsewhere.
 
-To be called within a transaction. A row that the database refuses never stops the others: then the batch is written row
-by row, and what is refused is replaced by its stand-in. Only the key's conflict is passed over, no other violation.
+For calls within a transaction. A row that the database refuses does not stop the others: the batch is then written row
+by row, with a replacement for each refused row. Only conflicts of the key are ignored, no other violation.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ REFUSALS = (
     OverflowError,
     RecursionError,
 )
-"""What says that a value does not fit, rather than that the database is away."""
+"""Errors of a value that the database refuses, rather than of an unavailable database."""
 
 ON_CONFLICT = "ON CONFLICT (run_id, attempt, seq) DO NOTHING"
 
 
 def write(table: Table, rows: Sequence[Row]) -> None:
-    """Insert what is not there yet. Raises OperationalError and the like if the database is away."""
+    """Insert the rows that do not exist yet. Raises OperationalError or InterfaceError if it is unavailable."""
     if not rows:
         return
     try:
         with transaction.atomic():
             (_copy if connection.vendor == "postgresql" else _insert)(table, rows)
     except REFUSALS as error:
-        logger.warning("A batch of %s is stored row by row: %s", table.model._meta.db_table, error)
+        logger.warning("Storing a batch of %s row by row: %s", table.model._meta.db_table, error)
         for row in rows:
             _write_one(table, row)
 
@@ -51,7 +51,7 @@ def _write_one(table: Table, row: Row) -> None:
             _insert(table, [row])
     except REFUSALS as error:
         with transaction.atomic():
-            _insert(table, [table.stand_in(row, str(error))])
+            _insert(table, [table.substitute(row, str(error))])
 
 
 def _insert(table: Table, rows: Sequence[Row]) -> None:
@@ -65,7 +65,7 @@ def _insert(table: Table, rows: Sequence[Row]) -> None:
 
 
 def _time(time: datetime) -> str:
-    """A time as Django keeps it in SQLite; its own way to it takes longer than the whole row."""
+    """Format a time as Django stores it in SQLite. Django's own conversion takes longer than the whole row."""
     return str(time.replace(tzinfo=None))
 
 
@@ -83,6 +83,6 @@ def _copy(table: Table, rows: Sequence[Row]) -> None:
 
 
 def _types(table: Table) -> str:
-    """The columns with their types, and none of the table's constraints."""
+    """Return the columns with their types, without the constraints of the table."""
     fields: dict[str | None, Any] = {field.column: field for field in table.model._meta.concrete_fields}
     return ", ".join(f"{column} {fields[column].db_type(connection)}" for column in table.columns)

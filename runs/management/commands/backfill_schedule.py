@@ -34,7 +34,7 @@ backfill_schedule nightly 2026-03-01T00:00+01:00 2026-03-02T12:00+01:00 --json
 
     def answer(self, options: dict[str, Any]) -> Exit:
         schedule = service.find(options["schedule"])
-        found = services.backfill_schedule(
+        slots = services.backfill_schedule(
             schedule.pk,
             scheduling.aware(options["start"], schedule.time_zone),
             scheduling.aware(whole_day(options["end"]), schedule.time_zone),
@@ -43,14 +43,14 @@ backfill_schedule nightly 2026-03-01T00:00+01:00 2026-03-02T12:00+01:00 --json
         )
         if options["json"]:
             self.print_json(
-                [{"slot": each.slot.isoformat(), "before": each.state, "runs": each.is_taken} for each in found]
+                [{"slot": each.slot.isoformat(), "before": each.state, "runs": each.is_taken} for each in slots]
             )
             return Exit.OK
-        for each in found:
+        for each in slots:
             self.print(f"  {moment(each.slot)}  {words(each)}")
-        count = sum(each.is_taken for each in found)
+        count = sum(each.is_taken for each in slots)
         done = "would run" if options["dry_run"] else "will run, one after another"
-        self.print(f"{count} of {len(found)} scheduled times {done}.")
+        self.print(f"{count} of {len(slots)} scheduled times {done}.")
         return Exit.OK
 
 

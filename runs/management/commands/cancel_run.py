@@ -33,18 +33,20 @@ cancel_run 42 43 44 --wait
         for run_id in options["runs"]:
             find_run(run_id)  # refuse all if one does not exist
         final_before = {run_id for run_id in options["runs"] if find_run(run_id).is_final}
-        asked = {run_id: services.cancel(run_id, by=whoami()) for run_id in options["runs"]}
+        statuses = {run_id: services.cancel(run_id, by=whoami()) for run_id in options["runs"]}
         if options["wait"]:
-            asked = {run_id: self._end_of(run_id) for run_id in asked}
+            statuses = {run_id: self._end_of(run_id) for run_id in statuses}
         if options["json"]:
-            self.print_json([{"id": run_id, "status": str(status)} for run_id, status in asked.items()])
+            self.print_json([{"id": run_id, "status": str(status)} for run_id, status in statuses.items()])
         else:
-            for run_id in asked:
-                self.print(self._told(run_id, already_final=run_id in final_before))
-        escaped = [run_id for run_id, status in asked.items() if status.is_final and status != Status.CANCELLED]
-        return Exit.FAILED if options["wait"] and set(escaped) - final_before else Exit.OK
+            for run_id in statuses:
+                self.print(self._text(run_id, already_final=run_id in final_before))
+        not_cancelled = [
+            run_id for run_id, status in statuses.items() if status.is_final and status != Status.CANCELLED
+        ]
+        return Exit.FAILED if options["wait"] and set(not_cancelled) - final_before else Exit.OK
 
-    def _told(self, run_id: int, *, already_final: bool) -> str:
+    def _text(self, run_id: int, *, already_final: bool) -> str:
         run = find_run(run_id)
         if already_final:
             return f"Run {run_id} had already ended: {run.status}."

@@ -26,13 +26,13 @@ delete_schedule nightly hourly --yes --json
         add_json(parser)
 
     def answer(self, options: dict[str, Any]) -> Exit:
-        found = {schedule.pk: schedule for schedule in map(service.find, options["schedules"])}  # all or none
-        names = [schedule.name for schedule in found.values()]
-        if not (options["yes"] or self._agrees(found)):
+        schedules = {schedule.pk: schedule for schedule in map(service.find, options["schedules"])}  # all or none
+        names = [schedule.name for schedule in schedules.values()]
+        if not (options["yes"] or self._agrees(schedules)):
             raise WrongUse(
                 "Nothing was deleted. Use --yes to delete without confirmation, or pause it with `pause_schedule`."
             )
-        for pk in found:
+        for pk in schedules:
             services.delete_schedule(pk)
         if options["json"]:
             self.print_json(names)
@@ -41,11 +41,11 @@ delete_schedule nightly hourly --yes --json
                 self.print(f"Deleted schedule {name}. Its runs are kept.")
         return Exit.OK
 
-    def _agrees(self, found: dict[int, Schedule]) -> bool:
+    def _agrees(self, schedules: dict[int, Schedule]) -> bool:
         """Ask for confirmation on a terminal. Elsewhere the answer is no."""
         if not sys.stdin.isatty():
             return False
-        for schedule in found.values():
+        for schedule in schedules.values():
             self.stderr.write(
                 f"Schedule {schedule.name}, with {schedule.slots.count():,} scheduled times in its history."
             )

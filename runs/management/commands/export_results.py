@@ -17,10 +17,10 @@ from runs.states import ResultKind
 class Command(RunsCommand):
     help = (
         "Write all results and metrics of runs, in order, as one JSON array, as CSV or as Parquet."
-        ' In JSON, NaN and infinities are {"$float": "nan"}, "inf" and "-inf". In CSV they are nan, inf and -inf;'
-        " what is neither a number nor a text is JSON; and a text that a spreadsheet would take for a formula"
-        " (it begins with =, +, -, @, a tab or a carriage return), or that begins with an apostrophe, gets an"
-        " apostrophe before it."
+        ' In JSON, NaN and infinities are {"$float": "nan"}, "inf" and "-inf". In CSV they are nan, inf and -inf,'
+        " and values other than numbers and texts are JSON. A text that a spreadsheet would take for a formula"
+        " (it begins with =, +, -, @, a tab or a carriage return) gets an apostrophe in front, as does a text that"
+        " begins with an apostrophe."
     )
     examples = """
 export_results 42 > results.json

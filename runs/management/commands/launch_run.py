@@ -31,7 +31,7 @@ launch_run digits --config digits.toml --name nightly --tag baseline --json
         parser.add_argument(
             "experiment",
             metavar="EXPERIMENT-OR-INSTANCE",
-            help="name; an instance wins over an experiment of the same name",
+            help="name of an instance or experiment; if both exist, the instance is used",
         )
         parser.add_argument(
             "-c",
@@ -40,8 +40,9 @@ launch_run digits --config digits.toml --name nightly --tag baseline --json
             type=parsing.assignment,
             action="append",
             default=[],
-            help="set one field; its type decides what the text means: text for a str (also 007 or null), JSON for"
-            " lists and groups, in double quotes always text; a dotted key goes into a group; wins over --config",
+            help="set one field. Its type decides how the value is read: a str as text (also 007 or null), lists and"
+            " groups as JSON; in double quotes it is always text. A dotted key sets a field of a group. Overrides"
+            " --config",
         )
         parser.add_argument(
             "--config", metavar="FILE", type=parsing.config_file, help="a .json or .toml file with fields"
@@ -138,7 +139,7 @@ def launched(command: RunsCommand, run: Run, options: dict[str, Any]) -> Exit:
 
 
 def _where(run: Run) -> str:
-    """The address of its page, or the command that follows it where no address is known."""
+    """Return the address of its page, or the command that follows it if there is no address."""
     if settings.SITE_URL:
         return f": {settings.SITE_URL}{reverse('admin:runs_run_change', args=[run.pk])}"
     return f". Follow it with `tail_run {run.pk} --follow`."

@@ -38,8 +38,8 @@ list_experiments --json
         instances: dict[str, list[str]] = {}
         for experiment, name in Instance.objects.order_by("name").values_list("experiment", "name"):
             instances.setdefault(experiment, []).append(name)
-        found = catalog.current()
-        pairs = [(experiment, instances.get(experiment.name, [])) for experiment in found.all()]
+        loaded = catalog.current()
+        pairs = [(experiment, instances.get(experiment.name, [])) for experiment in loaded.all()]
         if options["json"]:
             self.print_json([document(*pair) for pair in pairs])
         else:
@@ -47,11 +47,11 @@ list_experiments --json
                 "\n\n".join(text(*pair) for pair in pairs)
                 or "There are no experiments. Add one as docs/writing-experiments.md describes."
             )
-        for problem in found.problems:
+        for problem in loaded.problems:
             if problem.is_notice:
                 self.stderr.write(f"\nNote: {problem.where}\n{problem.reason}")
             else:
-                self.stderr.write(f"\nBroken: {problem.where}: {problem.reason}\n{problem.traceback}")
+                self.stderr.write(f"\nCannot load {problem.where}: {problem.reason}\n{problem.traceback}")
         return Exit.OK
 
 

@@ -54,7 +54,8 @@ list_runs --search nightly
         elif runs:
             self.print(
                 table(
-                    (row(run) for run in runs), ("ID", "STATUS", "EXPERIMENT", "NAME", "PROGRESS", "TOOK", "LAUNCHED")
+                    (row(run) for run in runs),
+                    ("ID", "STATUS", "EXPERIMENT", "NAME", "PROGRESS", "DURATION", "LAUNCHED"),
                 )
             )
             self.print(footer(matches, runs))
@@ -64,7 +65,7 @@ list_runs --search nightly
 
 
 def footer(matches: QuerySet[Run], shown: list[Run]) -> str:
-    """`20 of 39 runs. Next page: --before 19`; counts COUNTED_MAX runs at most."""
+    """Format as `20 of 39 runs. Next page: --before 19`; counts COUNTED_MAX runs at most."""
     count = matches.order_by()[: COUNTED_MAX + 1].count()
     total = f"more than {COUNTED_MAX:,}" if count > COUNTED_MAX else f"{count:,}"
     if count == len(shown):
@@ -76,7 +77,7 @@ def nothing(options: dict[str, Any]) -> str:
     names = ("status", "experiment", "instance", "tags", "search", "before")
     if any(options[name] for name in names):
         return "No runs match."
-    return "There are no runs yet. Launch one with `launch_run EXPERIMENT`; `list_experiments` shows what there is."
+    return "There are no runs yet. Launch one with `launch_run EXPERIMENT`; `list_experiments` lists the experiments."
 
 
 def row(run: Run) -> tuple[object, ...]:

@@ -39,7 +39,7 @@ list_schedules --json | jq '.[] | select(.trouble != "") | .name'
         if schedules:
             weeks = serializers.weeks(schedule.pk for schedule in schedules)
             rows = (row(schedule, weeks[schedule.pk]) for schedule in schedules)
-            self.print(table(rows, ("NAME", "LAUNCHES", "WHEN", "NEXT", "LAST WEEK")))
+            self.print(table(rows, ("NAME", "LAUNCHES", "TIMETABLE", "NEXT", "LAST WEEK")))
         else:
             self.print('There are no schedules. Create one with `schedule_run EXPERIMENT --cron "30 2 * * *"`.')
         return Exit.OK
@@ -47,7 +47,7 @@ list_schedules --json | jq '.[] | select(.trouble != "") | .name'
 
 def row(schedule: Schedule, week: serializers.Week) -> tuple[object, ...]:
     fires = serializers.next_fires(schedule, 1)
-    upcoming = formatting.age(fires[0].due_at, timezone.now()) if fires else "no more"
+    upcoming = formatting.age(fires[0].due_at, timezone.now()) if fires else "none"
     return (
         schedule.name,
         schedule.target,

@@ -41,7 +41,7 @@ class Command(RunsCommand):
             ]
             self.print(table(rows, ("WORKER", "HOST", "PID", "RUNS", "LAST HEARTBEAT")))
         else:
-            self.print("No worker is up. Start everything with `./manage.py up`.")
+            self.print("No worker is online. Start everything with `./manage.py up`.")
         return Exit.OK
 
 

@@ -30,7 +30,7 @@ schedule_run digits --name digits --cron "0 4 * * *" --change
         parser.add_argument(
             "target",
             metavar="EXPERIMENT-OR-INSTANCE",
-            help="name; an instance wins over an experiment of the same name",
+            help="name of an instance or experiment; if both exist, the instance is used",
         )
         parser.add_argument("--name", help="name of the schedule; default: the name of what it launches")
         parser.add_argument(
@@ -82,8 +82,8 @@ schedule_run digits --name digits --cron "0 4 * * *" --change
             values["configuration"] = parsing.configuration(
                 options["config"], options["assignments"], parsing.config_of(options["target"])
             )
-        if (said := limits(options)) or not options["change"]:
-            values["limits"] = said
+        if (given := limits(options)) or not options["change"]:
+            values["limits"] = given
         return values
 
     def _print_schedule(self, schedule: Schedule, options: dict[str, Any]) -> None:

@@ -54,7 +54,7 @@ def details(run: RunDocument) -> Iterator[str]:
     """Format the document as lines of text."""
     yield f"  experiment     {run['experiment']}" + (f" (instance {run['instance']})" if run["instance"] else "")
     by = f" by {run['launched_by']}" if run["launched_by"] else ""
-    yield f"  launched       {run['created_at']}{by} from {run['launched_via']}"
+    yield f"  launched       {run['created_at']}{by} from {formatting.via(run['launched_via'])}"
     if run["slot"]:
         yield f"  scheduled for  {run['slot']}" + (f" by schedule {run['schedule']}" if run["schedule"] else "")
     yield f"  configuration  {compact(run['configuration'])}"
@@ -109,15 +109,16 @@ def certificate_details(certificate: dict[str, Any]) -> Iterator[str]:
 
 def whereabouts(run: RunDocument, answered: bool) -> Iterator[str]:
     """Format the newest stack traces, and say if they are not current."""
-    seen = [attempt["inspection"] for attempt in run["attempts"] if attempt["inspection"]]
+    inspections = [attempt["inspection"] for attempt in run["attempts"] if attempt["inspection"]]
     if not answered:
-        yield f"No stack trace of run {run['id']}: it is not running, or its worker does not answer."
-    if seen:
-        yield f"Stack trace captured at {seen[-1]['at']} ({seen[-1]['why']}):"
-        yield from (f"  {line}" for line in failure_report.processes(seen[-1]["processes"]))
+        yield f"No stack trace of run {run['id']}: it is not running, or its worker did not respond in time."
+    if inspections:
+        newest = inspections[-1]
+        yield f"Stack trace captured at {newest['at']} ({newest['why']}):"
+        yield from (f"  {line}" for line in failure_report.processes(newest["processes"]))
         yield from (
             f"  {line}"
-            for line in (seen[-1]["stacks"] or "The process did not write its stack traces in time.").splitlines()
+            for line in (newest["stacks"] or "The process did not write its stack traces in time.").splitlines()
         )
 
 

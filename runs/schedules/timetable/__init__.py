@@ -1,15 +1,15 @@
-"""When: pure arithmetic over timetables. No database, no clock of its own; every moment comes in and goes out aware.
+"""Timetables: pure computation of scheduled times. No database, no access to the clock; all datetimes are aware.
 
-A **slot** is a moment of the timetable, in UTC, and its name in the ledger; it is the same whoever asks, and whenever.
-It is **due** a little later where the timetable has jitter.
+A **slot** is a scheduled time in UTC. It identifies a row of the history, and does not depend on when it is computed.
+A slot is **due** at its time, or later if the timetable has jitter.
 
-**Daylight saving.** An interval counts elapsed seconds, clocks do not matter to it. A cron expression reads the wall
-clock of its zone, and does what Debian's cron does:
-- with a fixed time of day (neither minute nor hour starts with `*`), a time that the clocks leap over is taken at the
-  first moment after the leap, and a time that comes twice is taken the first time only: once a day stays once a day;
-- else (`*/20 * * * *`) it fires whenever the clock shows a matching time: in a repeated hour too, and not in an hour
-  that there is not.
-A date of a list is treated as a fixed time of day, unless it says its offset.
+**Daylight saving.** An interval counts elapsed seconds and ignores clock changes. A cron expression follows the wall
+clock of its zone, as Debian's cron does:
+- With a fixed time of day (neither minute nor hour starts with `*`), a time that the clocks skip runs at the first
+  moment after the gap, and a time that occurs twice runs the first time only: once a day stays once a day.
+- Otherwise (`*/20 * * * *`) it runs whenever the clock shows a matching time: twice in a repeated hour, and not at all
+  in a skipped hour.
+A date of a list counts as a fixed time of day, unless it has an offset.
 """
 
 from runs.schedules.timetable.cron import Cron

@@ -1,4 +1,4 @@
-"""A timetable in words, and what the next change of the clocks does to it. Pure."""
+"""Describe a timetable, and the effect of the next change of the clocks on it. Pure."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from runs.schedules.timetable.zones import Change, find_zone, instant, next_chan
 from runs.states import TimetableKind
 
 SHOWN = 12
-"""Slots shown around a change."""
+"""Number of slots shown around a change."""
 _UNITS = (("week", 604_800), ("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The next change of the clocks, and what it does to a timetable."""
+    """Next change of the clocks, and its effect on a timetable."""
 
     change: Change
     what: str
-    """What the clocks do, in words."""
+    """Sentence about the clocks."""
     effect: str
-    """What that does to the slots, in words."""
+    """Sentence about the slots."""
     slots: tuple[datetime, ...]
-    """The slots of that day, in UTC; of more than SHOWN those around the change."""
+    """Slots of that day, in UTC; if there are more than SHOWN, those around the change."""
 
 
 def words(timetable: Timetable) -> str:
-    """As one would say it: `At 02:30 every day, Europe/Berlin, up to 5 minutes later`. Raises TimetableError."""
+    """Describe a timetable: `At 02:30 every day, Europe/Berlin, up to 5 minutes later`. Raises TimetableError."""
     timetable.check()
     return _when(timetable) + (f", up to {_length(timetable.jitter_s)} later" if timetable.jitter_s else "")
 
@@ -46,7 +46,7 @@ def _when(timetable: Timetable) -> str:
 
 
 def span(seconds: int) -> str:
-    """`90 seconds`, `15 minutes`, `day`: a length in its largest whole unit."""
+    """Format a duration in its largest whole unit: `90 seconds`, `15 minutes`, `day`."""
     unit, size = next((unit, size) for unit, size in _UNITS if seconds % size == 0)
     count = seconds // size
     return unit if count == 1 else f"{count:,} {unit}s"
@@ -59,7 +59,7 @@ def _length(seconds: int) -> str:
 
 
 def preview(timetable: Timetable, now: datetime) -> Preview | None:
-    """None if the zone's clocks do not change within 13 months. Raises TimetableError."""
+    """Describe the next change; None if the clocks do not change within 13 months. Raises TimetableError."""
     timetable.check()
     zone = find_zone(timetable.time_zone)
     change = next_change(zone, now)
@@ -76,7 +76,7 @@ def preview(timetable: Timetable, now: datetime) -> Preview | None:
 
 
 def _near(slots: tuple[datetime, ...], at: datetime) -> tuple[datetime, ...]:
-    """All of them, or those on both sides of the change."""
+    """Return all slots, or SHOWN of them on both sides of the change."""
     first = max(0, min(bisect_left(slots, at) - SHOWN // 2, len(slots) - SHOWN))
     return slots[first : first + SHOWN]
 
@@ -96,44 +96,44 @@ def _effect(timetable: Timetable, change: Change, slots: tuple[datetime, ...]) -
     if timetable.kind == TimetableKind.DATES or Cron.parse(timetable.cron).is_fixed:
         return _of_fixed(touched, change)
     if change.is_gap:
-        gone = f"{_times(touched)}: not on that day, and nothing runs in their place. The slots follow the clock."
-        return gone if touched else _NOTHING
+        skipped = f"{_times(touched)}: skipped on that day, and nothing runs instead. The slots follow the clock."
+        return skipped if touched else _NOTHING
     end = change.at + (change.before - change.after)
     again = [wall(slot, find_zone(timetable.time_zone)) for slot in slots if change.at <= slot < end]
     count = f"{len(again)} slot{'s' if len(again) > 1 else ''}"
-    return f"The repeated time counts twice: {count} more ({_times(again)} again)." if again else _NOTHING
+    return f"The repeated time runs twice: {count} more ({_times(again)} again)." if again else _NOTHING
 
 
 def _touched(timetable: Timetable, change: Change) -> list[datetime]:
-    """The times of the timetable on the wall clock that are left out, or come twice."""
+    """List the wall-clock times of the timetable that are skipped, or occur twice."""
     low, high = sorted((change.at + change.before, change.at + change.after))
     low, high = low.replace(tzinfo=None), high.replace(tzinfo=None)
     if timetable.kind == TimetableKind.DATES:
-        found = _named_dates(timetable, low, high)
+        times = _named_dates(timetable, low, high)
     else:
         walls = Cron.parse(timetable.cron).walls(low - timedelta(seconds=1))
-        found = list(takewhile(lambda time: time < high, walls))
+        times = list(takewhile(lambda time: time < high, walls))
     zone = find_zone(timetable.time_zone)
-    return [time for time in found if timetable.is_open_at(instant(time, zone))]
+    return [time for time in times if timetable.is_open_at(instant(time, zone))]
 
 
 def _of_interval(every_s: int, change: Change) -> str:
-    nothing = "Nothing: an interval counts elapsed time."
+    nothing = "No effect: an interval counts elapsed time."
     moves = (change.after - change.before) % timedelta(seconds=every_s)
-    return f"{nothing} On the wall clock the slots come at other times than before." if moves else nothing
+    return f"{nothing} On the wall clock the slots are at other times than before." if moves else nothing
 
 
-_NOTHING = "Nothing: no slot falls into the time that is left out or comes twice."
+_NOTHING = "No effect: no slot is in the time that is skipped or occurs twice."
 
 
 def _of_fixed(touched: list[datetime], change: Change) -> str:
     if not touched:
         return _NOTHING
     many = len(touched) > 1
-    come, run = ("do not come", "they run") if many else ("does not come", "it runs")
+    occur, run = ("do not occur", "they run") if many else ("does not occur", "it runs")
     if change.is_gap:
-        return f"{_times(touched)} {come} on that day: {run} at {change.at + change.after:%H:%M} instead, once."
-    return f"{_times(touched)} {'come' if many else 'comes'} twice on that day: {run} the first time only."
+        return f"{_times(touched)} {occur} on that day: {run} at {change.at + change.after:%H:%M} instead, once."
+    return f"{_times(touched)} {'occur' if many else 'occurs'} twice on that day: {run} the first time only."
 
 
 def _named_dates(timetable: Timetable, low: datetime, high: datetime) -> list[datetime]:

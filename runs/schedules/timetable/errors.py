@@ -1,10 +1,10 @@
-"""What can be wrong with a timetable."""
+"""Errors of timetables."""
 
 from __future__ import annotations
 
 
 class TimetableError(ValueError):
-    """`field` is the one to mend; the message says what is wrong and what would be right."""
+    """Invalid timetable. `field` is the invalid field; the message says what is wrong and what is valid."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)

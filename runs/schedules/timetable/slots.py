@@ -1,4 +1,4 @@
-"""Timetables: their slots, and when each is due."""
+"""Slots of a timetable, and when each is due."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Fire(NamedTuple):
-    """A slot and when it is due: at its time, or later by its share of the jitter."""
+    """Slot, and when it is due: at its time, or later because of jitter."""
 
     slot: datetime
     due_at: datetime
@@ -29,13 +29,13 @@ class Fire(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Timetable:
-    """When, as one schedule says it. Times are aware; `starts_at` and `ends_at` belong to it."""
+    """Timetable of one schedule. Datetimes are aware; `starts_at` and `ends_at` are inclusive."""
 
     kind: TimetableKind
     cron: str = ""
     every_s: int = 0
     dates: tuple[str, ...] = ()
-    """ISO 8601; without an offset they are of the time zone."""
+    """ISO 8601; dates without an offset are in the time zone."""
     time_zone: str = "UTC"
     anchor: datetime = EPOCH
     """Intervals are counted from here unless there is a `starts_at`."""
@@ -43,62 +43,62 @@ class Timetable:
     ends_at: datetime | None = None
     jitter_s: int = 0
     key: str = ""
-    """What makes the jitter of this timetable its own."""
+    """Seed of the jitter."""
 
     def check(self) -> None:
-        """Raises TimetableError."""
+        """Raise TimetableError for an invalid timetable."""
         find_zone(self.time_zone)
         if self.kind == TimetableKind.CRON:
             Cron.parse(self.cron)
         elif self.kind == TimetableKind.INTERVAL:
             if not 1 <= self.every_s <= EVERY_MAX_S:
-                raise TimetableError(
-                    "every_s", f"An interval is 1s to {EVERY_MAX_S // 86400}d; write it as 30s, 10m, 6h."
-                )
+                longest = f"{EVERY_MAX_S // 86400}d"
+                raise TimetableError("every_s", f"The interval must be 1s to {longest}, for example 30s, 10m or 6h.")
         elif not 1 <= len(self.dates) <= DATES_MAX:
-            raise TimetableError("dates", f"Name 1 to {DATES_MAX:,} dates, one to a line, as 2026-03-29 02:30.")
+            raise TimetableError("dates", f"Enter 1 to {DATES_MAX:,} dates, one per line, as 2026-03-29 02:30.")
         else:
             self._dates()
         if self.starts_at and self.ends_at and self.ends_at < self.starts_at:
-            raise TimetableError("ends_at", "The end is before the start; write a later end, or leave it empty.")
+            raise TimetableError("ends_at", "The end is before the start. Enter a later end, or leave it empty.")
         if not 0 <= self.jitter_s <= JITTER_MAX_S:
-            raise TimetableError("jitter_s", f"Jitter is 0 to {JITTER_MAX_S:,} seconds ({JITTER_MAX_S // 86400}d).")
+            raise TimetableError("jitter_s", f"Jitter must be 0s to {JITTER_MAX_S // 86400}d.")
 
     def is_open_at(self, moment: datetime) -> bool:
-        """Whether a moment is between the start and the end."""
+        """Return whether a moment is between the start and the end."""
         return (self.starts_at is None or self.starts_at <= moment) and (self.ends_at is None or moment <= self.ends_at)
 
     def slots(self, after: datetime) -> Iterator[datetime]:
-        """All slots strictly after a moment, in UTC, in order. May be endless; each is found when it is asked for."""
+        """Yield the slots strictly after a moment, in UTC, in order, lazily. May be endless."""
         if self.starts_at is not None:
             after = max(after, self.starts_at - timedelta(microseconds=1))
-        found = self._unbounded(after.astimezone(UTC))
-        return found if self.ends_at is None else _until(found, self.ends_at)
+        slots = self._unbounded(after.astimezone(UTC))
+        return slots if self.ends_at is None else _until(slots, self.ends_at)
 
     def between(self, after: datetime, until: datetime, *, limit: int | None = None) -> list[datetime]:
-        """The slots with `after < slot <= until`, at most `limit` of them."""
+        """List the slots with `after < slot <= until`, at most `limit` of them."""
         return list(islice(_until(self.slots(after), until), limit))
 
     def fires(self, after: datetime) -> Iterator[Fire]:
-        """The slots strictly after a moment with the moments they are due at, which are in order too: jitter never
-        carries a slot to or beyond the next one.
+        """Yield the slots strictly after a moment, each with the time it is due. Both are in order: jitter never moves
+        a slot to or beyond the next one.
         """
-        found = self.slots(after)
-        slot = next(found, None)
+        slots = self.slots(after)
+        slot = next(slots, None)
         while slot is not None:
-            following = next(found, None)
+            following = next(slots, None)
             yield Fire(slot, slot + self._delay(slot, following))
             slot = following
 
     def due(self, after: datetime, now: datetime, *, limit: int) -> tuple[list[Fire], Fire | None]:
-        """What is due by now of the slots strictly after a moment (`limit` at most), and the first that is not among
-        these."""
-        found: list[Fire] = []
+        """Return the slots strictly after a moment that are due by now (`limit` at most), and the first one that is not
+        among them.
+        """
+        fires: list[Fire] = []
         for fire in self.fires(after):
-            if fire.due_at > now or len(found) == limit:
-                return found, fire
-            found.append(fire)
-        return found, None
+            if fire.due_at > now or len(fires) == limit:
+                return fires, fire
+            fires.append(fire)
+        return fires, None
 
     def _unbounded(self, after: datetime) -> Iterator[datetime]:
         if self.kind == TimetableKind.CRON:
@@ -115,14 +115,14 @@ class Timetable:
             slot += every
 
     def _dates(self) -> list[datetime]:
-        zone, found = find_zone(self.time_zone), set()
+        zone, dates = find_zone(self.time_zone), set()
         for text in self.dates:
             try:
                 date = datetime.fromisoformat(text.strip())
             except ValueError as error:
-                raise TimetableError("dates", f"{text!r} is no date; write 2026-03-29 02:30.") from error
-            found.add(resolved(date, zone))
-        return sorted(found)
+                raise TimetableError("dates", f"Invalid date {text!r}. Use 2026-03-29 02:30.") from error
+            dates.add(resolved(date, zone))
+        return sorted(dates)
 
     def _delay(self, slot: datetime, following: datetime | None) -> timedelta:
         if not self.jitter_s:

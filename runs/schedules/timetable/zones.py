@@ -1,4 +1,4 @@
-"""Time zones: what a wall clock means, and when its zone's clocks change."""
+"""Time zones: conversion between wall clock and UTC, and changes of the clocks."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from runs.schedules.timetable.errors import TimetableError
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
 YEARS = (1900, 9000)
-"""Of what people write."""
+"""Range of the years that people may enter."""
 LAST_YEAR = 9990
-"""Nothing is looked for near the end of what a datetime can hold."""
+"""Last year of any slot, shortly before the end of what a datetime can hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The clocks of a zone change: `at` is the first moment with the new offset."""
+    """Change of a zone's clocks. `at` is the first moment with the new offset."""
 
     at: datetime
     before: timedelta
@@ -29,35 +29,34 @@ class Change:
 
     @property
     def is_gap(self) -> bool:
-        """The wall clock leaps forward, over times that there are not; else it goes back, over times that come
-        twice."""
+        """True if the clocks go forward and skip times; False if they go back and times occur twice."""
         return self.after > self.before
 
 
 @cache
 def find_zone(name: str) -> ZoneInfo:
-    """Raises TimetableError, with a suggestion."""
+    """Return the zone of this name. Raises TimetableError with a suggestion."""
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
         near = difflib.get_close_matches(name, zone_names(), n=1)
-        hint = f"; did you mean {near[0]}?" if near else "; write one as Europe/Berlin, or UTC."
-        raise TimetableError("time_zone", f"There is no time zone {name[:60]!r}{hint}") from error
+        hint = f"; did you mean {near[0]}?" if near else ". Use a name such as Europe/Berlin, or UTC."
+        raise TimetableError("time_zone", f"Unknown time zone {name[:60]!r}{hint}") from error
 
 
 @cache
 def zone_names() -> tuple[str, ...]:
-    """The names people use: by continent, and UTC."""
+    """Return the names in common use: by continent, and UTC."""
     return ("UTC", *sorted(name for name in available_timezones() if "/" in name and not name.startswith("Etc/")))
 
 
 def wall(moment: datetime, zone: ZoneInfo) -> datetime:
-    """What the zone's clocks show, without a zone."""
+    """Return the wall-clock time in the zone, as a naive datetime."""
     return moment.astimezone(zone).replace(tzinfo=None, fold=0)
 
 
 def instant(wall_time: datetime, zone: ZoneInfo) -> datetime:
-    """When the clocks show a time first; for a time that they leap over, the moment of the leap. In UTC."""
+    """Return when the clocks first show a time, in UTC; for a skipped time, the moment of the change."""
     local = wall_time.replace(tzinfo=zone, fold=0)
     moment = local.astimezone(UTC)
     if moment.astimezone(zone).replace(tzinfo=None) == wall_time:
@@ -67,7 +66,7 @@ def instant(wall_time: datetime, zone: ZoneInfo) -> datetime:
 
 
 def resolved(when: datetime, zone: ZoneInfo) -> datetime:
-    """A moment that people wrote, in UTC: with an offset, or by the clock of the zone. Raises TimetableError."""
+    """Convert an entered time, with an offset or in the zone, to UTC. Raises TimetableError."""
     if not YEARS[0] <= when.year <= YEARS[1]:
         raise TimetableError("dates", f"The year must be from {YEARS[0]} to {YEARS[1]}, not {when.year}.")
     return when.astimezone(UTC) if when.tzinfo else instant(when, zone)
@@ -78,32 +77,36 @@ def offset(moment: datetime, zone: ZoneInfo) -> timedelta:
 
 
 def changes(zone: ZoneInfo, after: datetime, until: datetime) -> Iterator[Change]:
-    """All with `after < at <= until`, in order."""
+    """Yield the changes with `after < at <= until`, in order."""
     for year in range(after.astimezone(UTC).year, min(until.astimezone(UTC).year, LAST_YEAR) + 1):
         yield from (change for change in _changes_of_year(zone, year) if after < change.at <= until)
 
 
 def next_change(zone: ZoneInfo, after: datetime, *, is_gap: bool | None = None) -> Change | None:
-    """The first one after a moment, of the wanted kind; None if none comes within 13 months."""
-    found = changes(zone, after, after + 400 * DAY)
-    return next((change for change in found if is_gap is None or change.is_gap == is_gap), None)
+    """Return the first change after a moment, of the given kind; None if there is none within 13 months."""
+    coming = changes(zone, after, after + 400 * DAY)
+    return next((change for change in coming if is_gap is None or change.is_gap == is_gap), None)
 
 
 @lru_cache(maxsize=4096)
 def _changes_of_year(zone: ZoneInfo, year: int) -> tuple[Change, ...]:
-    """The changes of one year of UTC, found by looking every half day and then halving."""
-    found, moment, end = [], datetime(year, 1, 1, tzinfo=UTC) - SECOND, datetime(year + 1, 1, 1, tzinfo=UTC) - SECOND
+    """Find the changes of one year of UTC, by a comparison of offsets every half day and then a binary search."""
+    year_changes, moment, end = (
+        [],
+        datetime(year, 1, 1, tzinfo=UTC) - SECOND,
+        datetime(year + 1, 1, 1, tzinfo=UTC) - SECOND,
+    )
     while moment < end:
         later = min(moment + DAY / 2, end)
         if offset(moment, zone) != offset(later, zone):
-            at = _halved(zone, moment, later)
-            found.append(Change(at, offset(at - SECOND, zone), offset(at, zone)))
+            at = _first_with_offset_of(later, zone, moment)
+            year_changes.append(Change(at, offset(at - SECOND, zone), offset(at, zone)))
         moment = later
-    return tuple(found)
+    return tuple(year_changes)
 
 
-def _halved(zone: ZoneInfo, before: datetime, after: datetime) -> datetime:
-    """The first whole second with the offset of `after`."""
+def _first_with_offset_of(after: datetime, zone: ZoneInfo, before: datetime) -> datetime:
+    """Return the first whole second with the offset of `after`, by binary search from `before`."""
     old = offset(before, zone)
     while after - before > SECOND:
         middle = before + timedelta(seconds=int((after - before).total_seconds()) // 2)

@@ -36,7 +36,7 @@ async function renew() {
 
 const FIELDS = ["name", "kind", "cron", "every_s", "dates", "time_zone", "starts_at", "ends_at", "jitter_s"];
 const MAIN = { cron: "cron", interval: "every_s", dates: "dates" };
-const NONE_LEFT = "None: all scheduled times are past.";
+const NONE_LEFT = "None: all scheduled times have passed.";
 const made = (tag, textContent, className = "") =>
   Object.assign(document.createElement(tag), { textContent, className });
 

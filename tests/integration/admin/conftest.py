@@ -17,7 +17,7 @@ OPERATOR = (*VIEWER, "runs.launch_run", "runs.cancel_run", "runs.delete_run")
 
 @pytest.fixture
 def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The queues that were sent a wake-up; nobody hears it."""
+    """Return the queues that were sent a wake-up; nobody receives it."""
     from runs import wake  # a conftest is read before Django is set up
 
     queues: list[str] = []
@@ -47,7 +47,7 @@ def as_user() -> Callable[..., Client]:
 
 @pytest.fixture
 def own_groups(db: None) -> None:
-    """The groups that the migrations make: a test that empties the tables takes them away from those after it."""
+    """Create the groups of the migrations again: a test that empties the tables removes them for later tests."""
     from django.apps import apps  # a conftest is read before Django is set up
     from django.db import connection
 

@@ -51,7 +51,7 @@ def test_the_table_as_csv_holds_no_formula_and_no_markup(viewer: Client) -> None
     runs = [with_result(text, name=HOSTILE[:50]) for text in ("=cmd()", HOSTILE)]
     answer = compare(viewer, *runs, format="csv")
     rows = list(csv.reader(io.StringIO(answer.content.decode())))
-    assert next(row for row in rows if row[1] == "accuracy")[:4] == ["Results", "accuracy", "yes", "'=cmd()"]
+    assert next(row for row in rows if row[1] == "accuracy")[:4] == ["Logged values", "accuracy", "yes", "'=cmd()"]
     assert answer["Content-Type"].startswith("text/csv")
     assert "<img src=x" not in compare(viewer, *runs).content.decode()
 

@@ -153,7 +153,7 @@ def views(resolver: URLResolver, before: str = "") -> Iterator[tuple[str, str]]:
 
 
 def address(name: str) -> str:
-    """Of the view, with a row that is fit for it."""
+    """Return the view's address, with a suitable row."""
     kind, _, view = name.rpartition("_")
     if name in ("index", "login", "logout", "password_change", "password_change_done", "jsi18n", "autocomplete"):
         return reverse(f"admin:{name}")

@@ -1,4 +1,4 @@
-"""The home page: a flood of failures hides nothing, and remedies are readable and harmless."""
+"""Home page: many failures hide nothing, and remedies are readable and harmless."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def test_failures_of_one_experiment_are_told_once_and_lead_to_the_rest(viewer: C
     assert f"#{newest.pk}</span>" in content
     assert f"#{other.pk}</span>" in content
     assert "no such file" in content
-    assert f'href="{reverse("admin:runs_run_changelist")}{escape(query)}">and 39 more like it</a>' in content
+    assert f'href="{reverse("admin:runs_run_changelist")}{escape(query)}"' in content
+    assert ">and 39 more like it</a>" in content
     listed = viewer.get(reverse("admin:runs_run_changelist") + query)
     assert {run.experiment for run in listed.context["cl"].result_list} == {"scripted"}
 
@@ -38,7 +39,7 @@ def test_failures_of_one_experiment_are_told_once_and_lead_to_the_rest(viewer: C
 def test_what_has_no_room_is_in_the_list(viewer: Client) -> None:
     for number in range(17):
         fail(1, experiment=f"one_{number}")
-    assert "And 2 more experiments or kinds of failure" in shown(viewer)
+    assert "And 2 more experiments or kinds of failure" in " ".join(shown(viewer).split())
 
 
 def test_commands_of_a_remedy_are_set_as_code(viewer: Client) -> None:

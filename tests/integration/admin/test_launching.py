@@ -1,4 +1,4 @@
-"""The launch page as people use it: choosing, the generated form, errors at their fields, what is launched or saved."""
+"""Launch page: choosing, the generated form, errors at their fields, launched and saved values."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def text(answer: Any) -> str:
 
 
 def at(answer: Any, name: str) -> str:
-    """The markup of one field of the configuration, up to the next."""
+    """Return the markup of one field of the configuration, up to the next."""
     page = text(answer)
     begin = page.index(f'for="id_{name}"')
     return page[begin : page.find("<label for=", begin + 10)]
@@ -70,7 +70,7 @@ def test_the_form_shows_defaults_help_and_bounds(operator: Client) -> None:
     assert sent_of(page.content)["configuration.layers.1.units"] == ["16"]
     assert re.search(r'Over the data <span class="af-hints">1 to 100 · default 3<', at(page, "configuration.epochs"))
     assert 'aria-describedby="id_configuration.epochs-help"' in at(page, "configuration.epochs")
-    assert "As declared: lost 2 times, error 1 time. A rule replaces" in text(page)
+    assert "Default: lost 2 times, error 1 time. A rule replaces" in text(page)
 
 
 def test_an_untouched_form_launches_the_defaults(operator: Client) -> None:
@@ -149,7 +149,7 @@ def test_rules_of_retries_are_a_list_as_well(operator: Client) -> None:
     answer = fill(operator, LAYERED, **{"!do": "add retries.rules"})
     answer = send(operator, LAYERED, sent_of(answer.content), **{"!do": "add retries.rules"})
     answer = send(operator, LAYERED, sent_of(answer.content))
-    assert "This kind has a rule already." in at(answer, "retries.rules.n1.kind")
+    assert "This kind already has a rule." in at(answer, "retries.rules.n1.kind")
     again = {"retries.rules.n1.kind": "crashed", "retries.rules.n1.times": "7"}
     send(operator, LAYERED, sent_of(answer.content), **again)
     assert Run.objects.get().retries["crashed"]["times"] == 7
@@ -225,7 +225,9 @@ def test_an_instance_is_launched_with_its_secrets_unless_it_was_changed_meanwhil
     assert "hush" not in text(page)
     instance.description = "newer"
     instance.save()
-    assert "Somebody has changed it" in str(send(operator, url, sent_of(page.content)).context["form"].errors)
+    assert "It was changed after you opened this page" in str(
+        send(operator, url, sent_of(page.content)).context["form"].errors
+    )
     fill(operator, url, configuration__epochs="4")
     run = Run.objects.get()
     assert (run.instance, run.tags, run.configuration) == (instance, ["t"], layered(token="hush", epochs=4))
@@ -236,9 +238,9 @@ def test_secrets_never_come_back_not_even_those_just_typed(operator: Client) -> 
     answer = fill(operator, LAYERED, **typed)
     assert answer.status_code == 422
     assert "hush" not in text(answer)
-    assert "Type it again" in at(answer, "configuration.token")
+    assert "Enter it again" in at(answer, "configuration.token")
     again = send(operator, LAYERED, sent_of(answer.content), configuration__epochs="1")
-    assert "Type it again" in at(again, "configuration.layers.0.key")
+    assert "Enter it again" in at(again, "configuration.layers.0.key")
     assert not Run.objects.exists()
 
 

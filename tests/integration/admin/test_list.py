@@ -1,4 +1,4 @@
-"""The admin of runs: who may do what, the list and its actions, deleting."""
+"""Admin of runs: permissions, the list and its actions, deleting."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DOING = ["cancel", "retry", "rerun", "launch", "delete"]
 
 
 def ask(client: Client, what: str) -> int:
-    """The status of one view's answer, for a run (and what belongs to it) that is fit for it."""
+    """Return the status of one view's answer, for a run (and its related rows) that suits it."""
     run = make_attempt().run if what == "cancel" else finished()
     artifact = Artifact.objects.create(
         run=run, attempt=1, name="a.txt", path="a.txt", content_type="text/plain", size_bytes=2, sha256=""

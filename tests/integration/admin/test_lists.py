@@ -1,4 +1,4 @@
-"""What lists and plain pages have in common: nothing is counted needlessly, none and none that match are told apart."""
+"""Common behaviour of lists and plain pages: no needless counts, and different texts for no rows and no matches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The form of a schedule is generated for what it launches, stores what differs from that, shows all errors at once."""
+"""Form of a schedule: generated for its experiment, stores the differences, shows all errors at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def operator(as_user: Callable[..., Client], woken: list[str]) -> Client:
 
 
 def drawn(client: Client, **chosen: str) -> Sent:
-    """What the browser sends of the form after something was chosen in it."""
+    """Return the data that the browser sends of the form after a choice in it."""
     url = reverse(ADD)
     page = send(client, url, sent_of(client.get(url).content), **PLAIN, **chosen, **{"!do": "show"})
     assert page.status_code == 200

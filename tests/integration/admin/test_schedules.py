@@ -1,4 +1,4 @@
-"""The admin of schedules: the list, a schedule's page, its form and who may do what."""
+"""Admin of schedules: the list, a schedule's page, its form and permissions."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_list_says_what_did_not_run_last_week_and_why(viewer: Client) -> Non
     page = text(viewer.get(url("changelist")))
     assert "Missed or skipped in the last seven days" in page
     assert "2 missed" in page
-    assert "only the latest slot is caught up" in page
+    assert "only the latest scheduled time is caught up" in page
 
 
 def test_the_list_says_how_many_it_looked_through(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_a_page_shows_each_slot_as_a_mark_its_next_fires_and_the_next_change_of_
     page = text(viewer.get(url("page", schedule)))
     assert page.count('class="sched-mark sched-missed"') >= 2
     assert "sched-completed sched-caught-up" in page
-    assert page.count("<tr><td>") == 10
+    assert len(re.findall(r"<tr>\s*<td>", page)) == 10
     assert "the clocks go" in page
     assert "Durations" in page
 
@@ -161,26 +161,26 @@ def test_made_in_the_form_it_launches_in_the_name_of_who_made_it(operator: Clien
 @pytest.mark.parametrize(
     ("said", "field", "complaint"),
     [
-        ({"cron": "61 * * * *"}, "cron", "The minute '61' is not understood. It is 0 to 59"),
-        ({"cron": ""}, "cron", "as 30 2 * * MON-FRI"),
+        ({"cron": "61 * * * *"}, "cron", "Invalid minute '61'. Use 0 to 59"),
+        ({"cron": ""}, "cron", "for example 30 2 * * MON-FRI"),
         ({"time_zone": "Europe/Berln"}, "time_zone", "did you mean Europe/Berlin"),
         ({"experiment": ""}, "experiment", "Choose either an instance or an experiment"),
         ({"kind": "interval", "every_s": "soon"}, "every_s", "Invalid duration"),
         ({"kind": "interval", "every_s": "1.5s"}, "every_s", "a whole number of seconds"),
         ({"kind": "interval", "every_s": "9" * 400}, "every_s", "Invalid duration"),
-        ({"kind": "interval", "every_s": "0"}, "every_s", "An interval is 1s to 366d"),
-        ({"kind": "dates", "dates": "someday"}, "dates", "is no date; write 2026-03-29 02:30"),
-        ({"kind": "dates"}, "dates", "one to a line, as 2026-03-29 02:30"),
+        ({"kind": "interval", "every_s": "0"}, "every_s", "The interval must be 1s to 366d"),
+        ({"kind": "dates", "dates": "someday"}, "dates", "Invalid date"),
+        ({"kind": "dates"}, "dates", "one per line, as 2026-03-29 02:30"),
         ({"starts_at": "soon"}, "starts_at", "Use 2026-03-29 02:30"),
         ({"starts_at": "2026-05-01", "ends_at": "2026-04-01"}, "ends_at", "The end is before the start"),
         ({"ends_at": "0001-01-01"}, "ends_at", "The year must be from 1900"),
         ({"jitter_s": "-5m"}, "jitter_s", "Use 90, 10m or 2h"),
-        ({"jitter_s": "99999999d"}, "jitter_s", "Jitter is 0 to"),
+        ({"jitter_s": "99999999d"}, "jitter_s", "Jitter must be 0s to"),
         ({"catch_up_window_s": ""}, "catch_up_window_s", "required"),
         ({"catch_up_window_s": "99999999d"}, "catch_up_window_s", "a window of 0s to 366d"),
         ({"pause_after_failures": "-1"}, "pause_after_failures", "greater than or equal to 0"),
         ({"priority": "99999"}, "priority", "32767"),
-        ({"name": "a b"}, "name", "letters, numbers, underscores or hyphens"),
+        ({"name": "a b"}, "name", "Letters, digits, - and _ only"),
     ],
 )
 def test_what_is_wrong_stands_at_its_field_alone_and_once(
@@ -211,7 +211,7 @@ def test_one_that_will_never_fire_is_said_to_be_so(operator: Client) -> None:
     assert "It will not launch anything" in text(operator.post(url("add"), said, follow=True))
 
 
-def test_it_is_deleted_with_its_ledger_and_without_loading_it_and_its_runs_are_kept(
+def test_it_is_deleted_with_its_history_and_without_loading_it_and_its_runs_are_kept(
     as_user: Callable[..., Client], django_assert_max_num_queries: Any
 ) -> None:
     client = as_user(*VIEWER, "runs.delete_schedule")
@@ -227,7 +227,7 @@ def test_it_is_deleted_with_its_ledger_and_without_loading_it_and_its_runs_are_k
     assert Run.objects.get().schedule is None
 
 
-def test_changed_in_the_form_it_keeps_its_ledger_and_counts_from_now(operator: Client) -> None:
+def test_changed_in_the_form_it_keeps_its_history_and_counts_from_now(operator: Client) -> None:
     schedule = aged(make_schedule("nightly"), seconds=70)
     operator.post(url("change", schedule), FORM)
     schedule.refresh_from_db()
@@ -269,7 +269,7 @@ def test_pause_resume_and_trigger_from_the_page(operator: Client) -> None:
     run = Run.objects.get()
     assert (run.launched_by.username, run.schedule) == (schedule.slots.get().by, schedule)  # type: ignore[union-attr]
     page = text(operator.post(url("trigger", schedule), follow=True))
-    assert "was still going" in page
+    assert "was still active" in page
 
 
 def test_a_backfill_is_shown_before_it_is_done(operator: Client) -> None:
@@ -344,8 +344,8 @@ def test_a_runs_page_shows_the_schedule_it_came_from(viewer: Client) -> None:
 def test_the_home_page_warns_when_the_beat_is_silent(viewer: Client, as_user: Callable[..., Client]) -> None:
     make_schedule()
     home = reverse("admin:index")
-    assert "No beat has looked after schedules" in text(viewer.get(home))
-    assert "No beat has looked" not in text(as_user("runs.view_run").get(home))
+    assert "The beat has never checked schedules" in text(viewer.get(home))
+    assert "The beat has never checked" not in text(as_user("runs.view_run").get(home))
     tick()
     assert "No beat" not in text(viewer.get(home))
 
@@ -353,7 +353,7 @@ def test_the_home_page_warns_when_the_beat_is_silent(viewer: Client, as_user: Ca
 def test_a_silent_beat_and_a_refusal_are_warned_of(viewer: Client) -> None:
     schedule = aged(make_schedule(), seconds=70)
     Schedule.objects.update(experiment="gone")
-    assert "No beat has looked after schedules" in text(viewer.get(url("changelist")))
+    assert "The beat has never checked schedules" in text(viewer.get(url("changelist")))
     tick()
     for page in (viewer.get(url("changelist")), viewer.get(url("page", schedule))):
         assert "There is no experiment" in text(page)

@@ -1,4 +1,4 @@
-"""The search of the sidebar finds what people look for: runs by number and name, instances, schedules, experiments."""
+"""Search of the sidebar: runs by number and name, instances, schedules, experiments."""
 
 from __future__ import annotations
 

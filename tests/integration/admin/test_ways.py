@@ -1,4 +1,4 @@
-"""What leads into the admin's runs and out of them: the launch of an instance, artifacts."""
+"""Links into and out of the admin of runs: the launch of an instance, artifacts."""
 
 from __future__ import annotations
 

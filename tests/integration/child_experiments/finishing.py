@@ -44,7 +44,7 @@ def finish(way: str, path: Path, method: str, stream: str) -> Any:
 
 
 class Way:
-    """What a way to end may use."""
+    """Tools of a way to end."""
 
     def __init__(self, path: Path, method: str, stream: str) -> None:
         self.path, self.method, self.stream = path, method, stream
@@ -116,7 +116,7 @@ def squares_a_text() -> None:
 
 
 def forks(way: Way, action: Callable[[], Any]) -> None:
-    """The forked process does `action`; its parent writes how it ended."""
+    """Fork a process that does `action`; its parent writes how it ended."""
     if (pid := os.fork()) == 0:
         way.write("forked")
         action()
@@ -157,7 +157,7 @@ def fork_has_a_thread(way: Way) -> None:
 
 
 def fork_returns_nonsense(way: Way) -> Any:
-    """What `run` returns in a forked process is nobody's."""
+    """Return a value from `run` in a forked process, which nobody uses."""
     forked = threading.Event()
     forks(way, forked.set)
     return object() if forked.is_set() else None
@@ -248,7 +248,7 @@ def shared(way: Way) -> None:
 
 
 def leaked(way: Way, *, then: Callable[[], Any] = lambda: None) -> None:
-    """The resource tracker of multiprocessing removes the block when the process has ended, however it ends."""
+    """Leave a block that multiprocessing's resource tracker removes after the process has ended in any way."""
     block = shared_memory.SharedMemory(create=True, size=1000)
     (way.path / "shm-name").write_text(block.name)
     globals()["_block"] = block

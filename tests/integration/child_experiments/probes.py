@@ -1,4 +1,4 @@
-"""What an experiment finds and does in its process, for the tests of the child. Nothing of Django in it."""
+"""Probes: behaviours of an experiment in its process, for the tests of the child. They use no Django."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Probe(Experiment):
 
 
 class AsyncProbe(Experiment):
-    """The same as a coroutine."""
+    """Probe with a coroutine."""
 
     class Config(Probe.Config):
         pass
@@ -58,7 +58,7 @@ def nothing(ctx: Ctx) -> None:
 
 
 def surroundings(ctx: Ctx) -> dict[str, Any]:
-    """What the process looks like from inside."""
+    """Return the process's environment as the experiment sees it."""
     return {
         "environ": dict(os.environ),
         "argv": sys.argv,
@@ -283,7 +283,7 @@ def inform_of_odd_things(ctx: Ctx) -> str:
 
 
 def give_back(ctx: Ctx) -> Any:
-    """The checkpoint's types, then a checkpoint of the same."""
+    """Return the types in the checkpoint, then save a checkpoint of the same values."""
     assert ctx.restored is not None
     ctx.checkpoint(ctx.restored)
     return {name: repr(value) for name, value in ctx.restored.items()}
@@ -311,7 +311,7 @@ print(json.dumps({"settings": settings, "found": found, "path": sys.path}))
 
 
 def another_project(ctx: Ctx) -> Any:
-    """What a Django project that the experiment starts would see."""
+    """Return the variables that a Django project started by the experiment would get."""
     ctx.workdir.joinpath("manage.py").write_text(PROGRAM)
     return json.loads(subprocess.check_output([sys.executable, "manage.py"], cwd=ctx.workdir))
 
@@ -341,7 +341,7 @@ def use_the_database(ctx: Ctx) -> None:
 
 
 def freeze_time(ctx: Ctx) -> float:
-    """As freezegun does: the clocks are replaced in every module that has them."""
+    """Replace the clocks in every module that has them, as freezegun does."""
     real = {id(getattr(time, name)): name for name in ("time", "monotonic", "perf_counter")}
     fakes = {"time": lambda: 1.0, "monotonic": lambda: 2.0, "perf_counter": lambda: 3.0}
     for module in list(sys.modules.values()):

@@ -1,4 +1,4 @@
-"""For processes that tests start with this folder on PYTHONPATH: Python's wall clock is CLOCK_OFF_S seconds off.
+"""Shift Python's wall clock by CLOCK_OFF_S seconds, in processes with this folder on PYTHONPATH.
 
 It is imported by the interpreter before anything else. Monotonic clocks, and the clocks of servers, are left alone.
 """
