@@ -88,15 +88,9 @@ def launch(  # noqa: PLR0913  # each argument is a column of the run
     Raises LaunchRefused with all problems at once; nothing is written then.
     """
     order = launch_order.prepare(
-        experiment_or_instance,
-        configuration=configuration,
-        is_whole=is_whole,
-        limits=limits,
-        tags=tags,
-        queue=queue,
-        priority=priority,
-        retries=retries,
-    )
+        experiment_or_instance, configuration=configuration, is_whole=is_whole, limits=limits, tags=tags,
+        queue=queue, priority=priority, retries=retries,
+    )  # fmt: skip
     return _create(
         order,
         name=launch_order.check_name(name) or (order.instance.name if order.instance else ""),

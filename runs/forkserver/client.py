@@ -2,7 +2,7 @@
 
 User code never runs in the worker, and the worker never forks. `on_exit` is called once per child, when no process of
 its tree remains, even if the fork server is killed. After a `kill -9` of the worker, the server kills everything. The
-server also kills a child whose lease is not renewed in time, whatever the worker does meanwhile.
+server also kills a child whose lease is not renewed in time, even if the worker is frozen.
 """
 
 from __future__ import annotations

@@ -177,7 +177,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 
 
 def enter(schedule: Schedule, rows: list[dict[str, Any]], **each: Any) -> None:
-    """Rows of the ledger, the last of them an hour ago, hour by hour."""
+    """Rows of the history, the last of them an hour ago, hour by hour."""
     first = database_now().replace(microsecond=0) - timedelta(hours=len(rows))
     slots = [first + timedelta(hours=number) for number in range(len(rows))]
     Slot.objects.bulk_create(
@@ -246,10 +246,10 @@ def test_the_home_page_warns_while_the_beat_is_silent(visit: Visit, stack: Stack
     with frozen(beat_of(stack)):
         warning = home.locator(".sched-warns")
         expect(warning).to_contain_text("The beat has not checked schedules for", timeout=2 * PATIENCE_MS)
-        expect(warning).to_contain_text("Are the beat and the worker of the queue system running?")
+        expect(warning).to_contain_text("Check that the beat and a worker of queue system are running.")
         picture(home, "home-silent-beat")
         page = visit(schedule.get_absolute_url())
-        expect(page.locator("#sched-head")).to_contain_text("the worker of the queue system running?")
+        expect(page.locator("#sched-head")).to_contain_text("a worker of queue system are running.")
     expect(home.locator(".sched-warns")).to_have_count(0, timeout=PATIENCE_MS)
     expect(page.locator("#sched-head")).not_to_contain_text(
         "The beat has not checked schedules for", timeout=PATIENCE_MS

@@ -309,7 +309,7 @@ def test_a_change_of_the_timetable_settles_the_old_one_and_counts_from_then_on()
         assert states(schedule) == [SlotState.LAUNCHED] * 2
 
 
-def test_the_timetable_is_not_changed_past_the_ledger() -> None:
+def test_the_timetable_is_not_changed_past_the_history() -> None:
     schedule = make_schedule()
     schedule.every_s = 5
     with pytest.raises(RuntimeError, match="change_schedule"):

@@ -1,4 +1,4 @@
--- Append entries to a run's list if they follow the last one, and say where the list stands.
+-- Append entries to a run's list if they follow the last one. Return the state of the list.
 --
 -- KEYS[1] list    entries, oldest first
 -- KEYS[2] string  tail, "<attempt>:<seq>", last entry ever pushed
@@ -6,28 +6,28 @@
 -- ARGV    attempt, after, last, reset (0 or 1), longest list, tail's life in ms, run id, live channel, stream, entries...
 --         `after` and `last`: seq before the first entry and seq of the last one
 --
--- Returns {verdict, tail, length}; verdict 1: appended, 0: does not follow, 2: list is full. Nothing is changed by 0 and 2.
--- An older attempt than the tail's is never let in: its number is the fencing token.
+-- Returns {verdict, tail, length}; verdict 1: appended, 0: does not follow, 2: list is full. 0 and 2 change nothing.
+-- An older attempt than the tail's is always refused: its number is the fencing token.
 -- The first write is the RPUSH, so that a Redis out of memory refuses the whole script.
 local attempt, after, reset = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[4] == "1"
-local seen_attempt, seen = 0, 0
+local tail_attempt, tail_seq = 0, 0
 local tail = redis.call("GET", KEYS[2])
 if tail then
     local a, s = string.match(tail, "^(%d+):(%d+)$")
-    seen_attempt, seen = tonumber(a), tonumber(s)
+    tail_attempt, tail_seq = tonumber(a), tonumber(s)
 end
 local length = redis.call("LLEN", KEYS[1])
-if seen_attempt > attempt then
+if tail_attempt > attempt then
     return {0, 0, length}
 end
-if seen_attempt < attempt then
-    seen = 0
+if tail_attempt < attempt then
+    tail_seq = 0
 end
-if seen ~= after and not reset then
-    return {0, seen, length}
+if tail_seq ~= after and not reset then
+    return {0, tail_seq, length}
 end
 if length >= tonumber(ARGV[5]) then
-    return {2, seen, length}
+    return {2, tail_seq, length}
 end
 local first = 10
 while first <= #ARGV do

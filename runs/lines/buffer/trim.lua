@@ -1,10 +1,10 @@
--- Remove stored entries from the head of a run's list, if the lock is still held and the head is still what was read.
+-- Remove stored entries from the head of a run's list, if the lock is still held and the head is unchanged.
 --
 -- KEYS[1] string  the flusher's lock
 -- KEYS[2] list    entries, oldest first
 -- ARGV    token, count, first entry, last entry
 --
--- Returns 1 if trimmed, else 0 and nothing is changed.
+-- Returns 1 if trimmed, else 0 without a change.
 if redis.call("GET", KEYS[1]) ~= ARGV[1] then
     return 0
 end

@@ -1,9 +1,9 @@
--- Give a lock back, if it is still one's own.
+-- Release a lock, if this token still holds it.
 --
 -- KEYS[1] string  the flusher's lock
 -- ARGV    token
 --
--- Returns 1 if it was.
+-- Returns 1 if it did.
 if redis.call("GET", KEYS[1]) == ARGV[1] then
     return redis.call("DEL", KEYS[1])
 end

@@ -211,7 +211,7 @@ def test_one_that_will_never_fire_is_said_to_be_so(operator: Client) -> None:
     assert "It will not launch anything" in text(operator.post(url("add"), said, follow=True))
 
 
-def test_it_is_deleted_with_its_ledger_and_without_loading_it_and_its_runs_are_kept(
+def test_it_is_deleted_with_its_history_and_without_loading_it_and_its_runs_are_kept(
     as_user: Callable[..., Client], django_assert_max_num_queries: Any
 ) -> None:
     client = as_user(*VIEWER, "runs.delete_schedule")
@@ -227,7 +227,7 @@ def test_it_is_deleted_with_its_ledger_and_without_loading_it_and_its_runs_are_k
     assert Run.objects.get().schedule is None
 
 
-def test_changed_in_the_form_it_keeps_its_ledger_and_counts_from_now(operator: Client) -> None:
+def test_changed_in_the_form_it_keeps_its_history_and_counts_from_now(operator: Client) -> None:
     schedule = aged(make_schedule("nightly"), seconds=70)
     operator.post(url("change", schedule), FORM)
     schedule.refresh_from_db()
