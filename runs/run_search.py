@@ -11,6 +11,7 @@ from django.db import connection
 from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
+from runs.ids import row_id
 from runs.models import Run
 
 SEARCHED_RUNS = 200_000
@@ -37,7 +38,6 @@ def matching(queryset: QuerySet[Run], text: str) -> QuerySet[Run]:
     for word in text.split():
         words &= Q(name__icontains=word) | Q(experiment__icontains=word)
     matches = Q(pk__in=newest(queryset).filter(words).values("pk"))
-    number = text.strip().removeprefix("#")
-    if number.isascii() and number.isdecimal() and len(number) <= 18:
-        matches |= Q(pk=int(number))
+    if (pk := row_id(text.strip().removeprefix("#"))) is not None:
+        matches |= Q(pk=pk)
     return queryset.filter(matches)

@@ -16,8 +16,8 @@ from django.views.decorators.http import require_GET
 from runs import comparison, formatting
 from runs.admin import permissions
 from runs.admin.charts import series
-from runs.admin.ids import row_ids
 from runs.comparison import RUNS_MAX, Section
+from runs.ids import row_ids
 from runs.lines import curves
 from runs.models import Run
 

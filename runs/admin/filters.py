@@ -15,7 +15,7 @@ from unfold.contrib.filters.admin import TextFilter
 
 from experiments import catalog
 from experiments.models import Instance
-from runs.admin.ids import row_id
+from runs.ids import row_id
 from runs.models import Attempt, Run, Worker
 from runs.run_search import tagged
 

@@ -24,9 +24,9 @@ from experiments.forms.rendering import COMMAND
 from experiments.forms.widget import GeneratedWidget
 from experiments.models import Instance
 from runs.admin import actions, audit_log, permissions
-from runs.admin.ids import row_id
 from runs.admin.launch_form import LaunchForm
 from runs.admin.launch_target import Target
+from runs.ids import row_id
 from runs.models import Run
 
 TARGETS = ("experiment", "instance", "run")

@@ -35,9 +35,9 @@ from runs.admin.filters import (
     TagFilter,
     WorkerFilter,
 )
-from runs.admin.ids import row_id, row_ids
 from runs.admin.views import RunPages
 from runs.comparison import RUNS_MAX
+from runs.ids import row_id, row_ids
 from runs.models import Run
 from runs.run_search import newest
 from runs.states import Status

@@ -13,7 +13,7 @@ from django.urls import reverse
 from experiments import catalog
 from experiments.models import Instance
 from runs.admin import permissions
-from runs.admin.ids import row_id
+from runs.ids import row_id
 from runs.models import Run, Schedule, Worker
 from runs.run_search import matching
 

@@ -15,9 +15,9 @@ from django.views.decorators.http import require_GET, require_POST
 from runs import formatting, services
 from runs.admin import actions, downloads, live, log_view, permissions
 from runs.admin.charts import series
-from runs.admin.ids import row_id
 from runs.admin.run_page import about
 from runs.admin.run_page.head import is_all_stored
+from runs.ids import row_id
 from runs.lines import curves, following
 from runs.models import Artifact, LogLine, Run
 from runs.states import Level, Source

@@ -19,6 +19,7 @@ from django.db import transaction
 
 from runs.conf import runs_settings
 from runs.exceptions import LaunchRefused, ScheduleNotFound, ScheduleRefused
+from runs.ids import row_id
 from runs.models import Run, Schedule, Slot
 from runs.models.schedule import TIMING
 from runs.schedules.apply import settle, settle_by_hand
@@ -35,9 +36,8 @@ TICK = timedelta(microseconds=1)
 
 def find(name: str | int) -> Schedule:
     """Return the schedule of this name or number. Raises ScheduleNotFound."""
-    key = {"pk": int(name)} if str(name).isdecimal() and len(str(name)) < 19 else {"name": name}
     schedules = Schedule.objects.select_related("instance", "owner")
-    schedule = schedules.filter(name=name).first() or schedules.filter(**key).first()
+    schedule = schedules.filter(name=name).first() or schedules.filter(pk=row_id(str(name)) or 0).first()
     if schedule is None:
         raise ScheduleNotFound(name)
     return schedule

@@ -24,8 +24,8 @@ from experiments.forms.widget import FOR, EditableForm, GeneratedField
 from experiments.limits import Limits
 from experiments.models import Instance
 from runs import parsing
-from runs.admin.ids import row_id
 from runs.exceptions import LaunchRefused
+from runs.ids import row_id
 from runs.launch_order import overlay
 from runs.models import Schedule
 from runs.models.schedule import local_zone

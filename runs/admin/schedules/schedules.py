@@ -24,10 +24,10 @@ from unfold.decorators import action, display
 from experiments.admin import ValidatesOutsideTransactions
 from runs import formatting, services
 from runs.admin import audit_log, permissions
-from runs.admin.ids import row_id
 from runs.admin.schedules import page, preview
 from runs.admin.schedules.forms import ScheduleForm
 from runs.exceptions import ScheduleRefused
+from runs.ids import row_id
 from runs.models import Schedule
 from runs.schedules import health, serializers
 from runs.schedules.service import Backfilled

@@ -1,4 +1,4 @@
-"""Primary keys that come from a query string or a form."""
+"""Parse primary keys from a query string, a form or a command."""
 
 from __future__ import annotations
 
