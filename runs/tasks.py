@@ -20,7 +20,6 @@ logger = logging.getLogger(__name__)
     bind=True,
     ignore_result=False,
     track_started=False,
-    Request="runs.worker.slot_wakeup:WakingRequest",
 )
 def execute(self: Any, *_: Any, **__: Any) -> dict[str, Any]:
     """Claim the next due run of the message's queue and execute it. The message is a wake-up and names no run.

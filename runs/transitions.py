@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Coalesce, Now
 
 from runs import retry_policy
@@ -49,36 +49,36 @@ def claim(queues: Sequence[str], worker: Worker, *, lease_s: float, task_id: str
         run = _first_due(queues, worker)
         if run is None:
             return None
-        claimed = Run.objects.filter(pk=run.pk, status=Status.PENDING, attempt=run.attempt).update(
-            status=Status.RUNNING,
-            attempt=F("attempt") + 1,
-            started_at=Coalesce("started_at", Now()),
-            not_before=None,
-            alone_s=None,
-        )
-        if not claimed:
+        alone_s, pending = run.alone_s, Run.objects.filter(pk=run.pk, status=Status.PENDING, attempt=run.attempt)
+        claimed = {"status": Status.RUNNING, "attempt": run.attempt + 1, "not_before": None, "alone_s": None}
+        if not pending.update(started_at=Coalesce("started_at", Now()), **claimed):
             return None
-        Attempt.objects.create(
-            run_id=run.pk,
+        attempt = Attempt.objects.create(
+            run=run,
             number=run.attempt + 1,
             worker=worker,
             task_id=task_id,
             lease_expires_at=from_now(lease_s),
-            alone_until=None if run.alone_s is None else from_now(run.alone_s),
+            alone_until=None if alone_s is None else from_now(alone_s),
         )
-    return Attempt.objects.select_related("run").get(run_id=run.pk, number=run.attempt + 1)
+    vars(run).update(claimed)
+    for row, column in ((run, "started_at"), (attempt, "lease_expires_at"), (attempt, "alone_until")):
+        del vars(row)[column]  # the database has computed it: read when it is used
+    return attempt
 
 
 def _first_due(queues: Sequence[str], worker: Worker) -> Run | None:
+    """Return the run to claim, locked, in one query."""
     open_attempts = Attempt.objects.open().filter(worker=worker)
-    if open_attempts.filter(alone_until__gt=Now()).exists():
-        return None
-    due = Run.objects.due().filter(queue__in=queues)
-    if open_attempts.exists():
-        due = due.filter(Q(alone_s=None) | Q(not_before__lte=from_now(-runs_settings().lost_wait_s)))
+    is_shareable = Q(alone_s=None) | Q(not_before__lte=from_now(-runs_settings().lost_wait_s))
+    due = Run.objects.due().filter(
+        ~Exists(open_attempts.filter(alone_until__gt=Now())),
+        is_shareable | ~Exists(open_attempts),
+        queue__in=queues,
+    )
     if connection.features.has_select_for_update_skip_locked:
         due = due.select_for_update(skip_locked=True)
-    return due.order_by("-priority", "id").only("pk", "attempt", "alone_s").first()
+    return due.first()
 
 
 @dataclass(frozen=True, slots=True)

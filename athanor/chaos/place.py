@@ -22,7 +22,7 @@ import psutil
 from athanor.embedded.postgres import PostgresServer
 from athanor.embedded.server import free_port
 from athanor.up import status
-from athanor.up.process import PARENT_DEATH, Role, last_lines, wait_gone
+from athanor.up.process import PARENT_DEATH, Role, last_lines, wait_for_exit
 
 BASE = Path(__file__).resolve().parent.parent.parent
 DATABASE = "athanor"
@@ -147,7 +147,7 @@ class Place:
 
     def survivors(self, patience_s: float = 3.0) -> list[psutil.Process]:
         """Return living processes of the stack. Call this after `stop`."""
-        return wait_gone([process for process in psutil.process_iter() if self._owns(process)], patience_s)
+        return wait_for_exit([process for process in psutil.process_iter() if self._owns(process)], patience_s)
 
     def _owns(self, process: psutil.Process) -> bool:
         with suppress(psutil.Error, OSError):

@@ -163,7 +163,7 @@ class Process:
     def reap(self) -> None:
         """Collect the exit status and kill remaining descendants: at once after a SIGKILL, else after a timeout."""
         killed = self._popen is not None and self._popen.wait() == -signal.SIGKILL
-        end_all(wait_gone(self._tree, 0 if killed else ORPHANS_TIMEOUT_S), signal.SIGKILL)
+        end_all(wait_for_exit(self._tree, 0 if killed else ORPHANS_TIMEOUT_S), signal.SIGKILL)
         self._popen, self._tree = None, []
         self.enter(State.KILLED if killed else State.STOPPED)
 
@@ -186,10 +186,10 @@ def end_all(processes: Iterable[psutil.Process], number: signal.Signals, timeout
     for process in targets:
         with suppress(psutil.Error):
             process.send_signal(number)
-    wait_gone(targets, timeout_s)
+    wait_for_exit(targets, timeout_s)
 
 
-def wait_gone(processes: Sequence[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+def wait_for_exit(processes: Sequence[psutil.Process], timeout_s: float) -> list[psutil.Process]:
     """Wait for processes that need not be children of this one; return those that remain after `timeout_s`.
 
     A zombie counts as gone: in a container it may never be reaped.

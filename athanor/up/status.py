@@ -18,7 +18,7 @@ from typing import IO, TypedDict
 
 import psutil
 
-from athanor.up.process import Process, State, end_all, wait_gone
+from athanor.up.process import Process, State, end_all, wait_for_exit
 
 CLOCK_TOLERANCE_S = 2.0
 """Tolerance when start times of processes are compared: they are computed from the wall clock."""
@@ -157,7 +157,7 @@ def kill_orphans(files: Files) -> int:
     entries = stored["processes"] if stored else []
     orphans = [process for entry in entries if (process := alive(entry.get("pid"), entry.get("create_time")))]
     end_all(orphans, signal.SIGTERM)
-    end_all(wait_gone(orphans, 0), signal.SIGKILL)
+    end_all(wait_for_exit(orphans, 0), signal.SIGKILL)
     return len(orphans)
 
 

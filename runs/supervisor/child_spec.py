@@ -6,13 +6,13 @@ from runs.conf import RunsSettings
 from runs.folders import run_folder, stacks_file
 from runs.forkserver.client import ChildSpec
 from runs.models import Checkpoint, Run
-from runs.states import AttemptKey
+from runs.states import AttemptKey, Origin
 from runs.supervisor.recorder import RunRecords
 
 
 def child_spec(run: Run, key: AttemptKey, conf: RunsSettings, records: RunRecords) -> ChildSpec:
     """Build the specification of an attempt's child, and record the checkpoint from which it continues."""
-    checkpoint = Checkpoint.objects.filter(run=run).first()
+    checkpoint = Checkpoint.objects.filter(run=run).first() if _may_have_checkpoint(run, key) else None
     if checkpoint is not None:
         records.mark(restored={"attempt": checkpoint.attempt, "number": checkpoint.number})
     return ChildSpec(
@@ -29,3 +29,8 @@ def child_spec(run: Run, key: AttemptKey, conf: RunsSettings, records: RunRecord
         record_max_bytes=conf.record_max_bytes,
         checkpoint_max_bytes=conf.checkpoint_max_bytes,
     )
+
+
+def _may_have_checkpoint(run: Run, key: AttemptKey) -> bool:
+    """Return False for a first attempt, unless the run is a retry, which gets a copy of its origin's."""
+    return key.number > 1 or run.origin_kind == Origin.RETRY

@@ -18,7 +18,7 @@ from celery.signals import worker_shutting_down
 from runs.conf import SYSTEM_QUEUE, runs_settings
 from runs.worker import capacity
 from runs.worker.runtime import Runtime, set_runtime
-from runs.worker.slot_wakeup import WakeupStep
+from runs.worker.slots import wake_consumer
 from runs.worker.watchdog import STALLED_STATUS, Watchdog, sample
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,8 @@ class RunsStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is unty
     def start(self, parent: Any) -> None:
         self._runtime = Runtime(parent.hostname, run_queues(parent), parent.concurrency, runs_settings())
         set_runtime(self._runtime)
+        if parent.hub is not None:
+            wake_consumer(parent.pool, parent.hub)
         worker_shutting_down.connect(self._count_signal)
         self._runtime.start()
         # On SIGQUIT, Celery cancels its active tasks within the signal handler. The threads pool cannot do that, and
@@ -129,4 +131,3 @@ def _end_stalled() -> None:
 def install(app: Celery) -> None:
     """Add the steps to every worker of `app`. Each enables itself where it applies."""
     app.steps["worker"].update((RunsStep, SystemStep))
-    app.steps["consumer"].add(WakeupStep)

@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from athanor.up.process import wait_gone
+from athanor.up.process import wait_for_exit
 from tests.servers import free_port
 from tests.waiting import wait_until
 
@@ -61,14 +61,14 @@ class Place:
                 self.command("up", "--port", str(self.port), *arguments),
                 cwd=ROOT, env=self.environ, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
-        wait_until(lambda: self.said("Athanor is up") or self.has_ended(), timeout_s=90, what="everything to be up")
+        wait_until(lambda: self.printed("Athanor is up") or self.has_ended(), timeout_s=90, what="everything to be up")
         assert not self.has_ended(), self.output.read_text()
         return self
 
     def has_ended(self) -> bool:
         return self.process is not None and self.process.poll() is not None
 
-    def said(self, text: str) -> bool:
+    def printed(self, text: str) -> bool:
         return text in self.output.read_text()
 
     def status(self) -> dict[str, Any]:
@@ -101,18 +101,18 @@ def place(short_folder: Path) -> Iterator[Place]:
         left = place.tree() if not place.has_ended() else []
         place.process.kill()
         place.process.wait()
-        wait_gone(left, 10)
+        wait_for_exit(left, 10)
 
 
 def test_a_newcomer_sees_the_first_experiment_run_to_its_end(place: Place) -> None:
     place.up()
 
-    wait_until(lambda: place.said("Press Ctrl-C to stop everything."), timeout_s=120, what="the demo to end")
+    wait_until(lambda: place.printed("Press Ctrl-C to stop everything."), timeout_s=120, what="the demo to end")
     text = place.output.read_text()
     (password,) = re.findall(r"Created the user admin with the password (\S{16})\n", text)
-    said_again = f"Log in as admin with the password {password}\n"
-    assert text.count(said_again) == 2, "when everything is up, and after the demo's lines"
-    assert text.endswith(f"{said_again}Press Ctrl-C to stop everything.\n")
+    login_line = f"Log in as admin with the password {password}\n"
+    assert text.count(login_line) == 2, "when everything is up, and after the demo's lines"
+    assert text.endswith(f"{login_line}Press Ctrl-C to stop everything.\n")
     assert re.search(rf"Run page: http://127.0.0.1:{place.port}/admin/runs/run/\d+/change/", text)
     run = json.loads(place.manage("show_run", "1", "--json").stdout)
     assert run["status"] == "completed"
@@ -132,7 +132,7 @@ def test_it_shows_its_processes_and_leaves_none_behind(place: Place) -> None:
     assert b"{" in place.get("/static/unfold/css/styles.css")
     assert b"<svg" in place.get("/favicon.ico")
     assert place.end() == 0
-    assert wait_gone(tree, 0) == []
+    assert wait_for_exit(tree, 0) == []
     assert place.manage("up", "--status").returncode == NOT_UP
 
 
@@ -150,12 +150,12 @@ def test_a_killed_worker_is_back_within_seconds(place: Place) -> None:
 def test_it_starts_again_on_what_a_killed_one_left(place: Place) -> None:
     tree = place.up("--no-demo").tree()
     place.end(signal.SIGKILL)
-    wait_until(lambda: not wait_gone(tree, 0), timeout_s=15, what="its processes to go with it")
+    wait_until(lambda: not wait_for_exit(tree, 0), timeout_s=15, what="its processes to go with it")
     assert place.manage("up", "--status").returncode == NOT_UP
 
     place.up("--no-demo")
 
-    assert not place.said("Created the user")
+    assert not place.printed("Created the user")
     assert place.status()["up"]
     assert place.end() == 0
 
@@ -168,12 +168,12 @@ def test_asked_twice_it_does_not_wait_for_running_experiments(place: Place) -> N
     tree += place.tree()
     assert place.process is not None
     place.process.send_signal(signal.SIGINT)
-    wait_until(lambda: place.said("Stopping. Running"))
+    wait_until(lambda: place.printed("Stopping. Running"))
 
     started = time.monotonic()
     assert place.end() == 0
     assert time.monotonic() - started < 15
-    assert wait_gone(tree, 0) == []
+    assert wait_for_exit(tree, 0) == []
 
 
 def test_a_second_one_in_the_same_folder_is_refused(place: Place) -> None:

@@ -20,7 +20,7 @@ import pytest
 from django.core.management import call_command
 
 from athanor.up import status
-from athanor.up.process import LOG_MAX_BYTES, wait_gone
+from athanor.up.process import LOG_MAX_BYTES, wait_for_exit
 from experiments.signal_names import signal_name
 from tests.waiting import wait_until
 
@@ -51,11 +51,11 @@ class Running:
                 preexec_fn=partial(limit_files, file_max_bytes) if file_max_bytes else None,  # noqa: PLW1509  # no threads
             )  # fmt: skip
 
-    def said(self, text: str) -> bool:
+    def printed(self, text: str) -> bool:
         return text in self.output.read_text()
 
     def is_up(self) -> Running:
-        wait_until(lambda: self.said("up\n"), what="the group to be up")
+        wait_until(lambda: self.printed("up\n"), what="the group to be up")
         return self
 
     def of(self, role: str) -> dict[str, Any]:
@@ -85,9 +85,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
         group.process.wait()
 
 
-def gone(pids: list[int]) -> bool:
-    """None of them lives; a zombie that nobody has reaped yet does not."""
-    return not wait_gone([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], 0)
+def all_exited(pids: list[int]) -> bool:
+    """Return whether all processes have exited; an unreaped zombie counts as exited."""
+    return not wait_for_exit([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -97,7 +97,7 @@ def test_asked_to_stop_it_ends_all_its_processes(start: Start, number: signal.Si
 
     assert len(pids) == 2
     assert group.end(number) == 0
-    assert gone(pids)
+    assert all_exited(pids)
     assert not status.current(group.files)["up"]
 
 
@@ -125,7 +125,7 @@ def test_what_dies_is_started_again_at_once_and_said(start: Start) -> None:
     wait_until(lambda: group.of("a")["state"] == "running" and group.of("a")["pid"] != first, timeout_s=3)
     assert group.of("a")["restarts"] == 1
     assert group.of("b")["pid"] == other
-    assert group.said("a was killed by SIGKILL. Restarting now.")
+    assert group.printed("a was killed by SIGKILL. Restarting now.")
 
 
 def test_what_dies_again_and_again_is_started_at_a_limited_rate(start: Start, tmp_path: Path) -> None:
@@ -135,9 +135,9 @@ def test_what_dies_again_and_again_is_started_at_a_limited_rate(start: Start, tm
 
     os.kill(group.of("a")["pid"], signal.SIGKILL)
 
-    wait_until(lambda: group.said("Restarting in 2 s"), what="the back-off to grow")
+    wait_until(lambda: group.printed("Restarting in 2 s"), what="the back-off to grow")
     assert len((tmp_path / "starts").read_text().split()) == 3
-    assert group.said("a exited with status 7")
+    assert group.printed("a exited with status 7")
 
 
 def test_a_process_that_never_comes_up_fails_the_start_with_the_end_of_its_log(start: Start) -> None:
@@ -147,8 +147,8 @@ def test_a_process_that_never_comes_up_fails_the_start_with_the_end_of_its_log(s
     )
 
     assert group.process.wait(20) == 1
-    assert group.said("bad exited with status 3")
-    assert group.said("  out of cheese")
+    assert group.printed("bad exited with status 3")
+    assert group.printed("  out of cheese")
     assert not status.current(group.files)["up"]
 
 
@@ -160,7 +160,7 @@ def test_killed_itself_it_takes_its_processes_along(start: Start) -> None:
 
     group.end(signal.SIGKILL)
 
-    wait_until(lambda: gone(pids), timeout_s=3, what="the processes to be gone")
+    wait_until(lambda: all_exited(pids), timeout_s=3, what="the processes to be gone")
     assert not status.current(group.files)["up"]
 
 
@@ -174,7 +174,7 @@ def test_the_next_group_ends_what_a_killed_one_left(start: Start, tmp_path: Path
 
     group = start({"name": "a", "script": SLEEP}).is_up()
 
-    assert group.said("orphans 1")
+    assert group.printed("orphans 1")
     assert orphan.wait(5) == -signal.SIGTERM
 
 
@@ -185,7 +185,7 @@ def test_asked_twice_it_does_not_wait_for_the_stubborn(start: Start) -> None:
     wait_until(lambda: group.of("a")["state"] == "stopping")
 
     assert group.end(signal.SIGINT) == 0
-    assert gone(pids)
+    assert all_exited(pids)
 
 
 def test_the_stubborn_is_killed_after_its_time_with_all_it_started(start: Start, tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_the_stubborn_is_killed_after_its_time_with_all_it_started(start: Start,
     pids = [*group.pids(), int((tmp_path / "grandchild").read_text())]
 
     assert group.end() == 0
-    assert gone(pids)
+    assert all_exited(pids)
 
 
 @pytest.mark.parametrize("by_hand", [False, True], ids=["after_its_time", "by_hand"])
@@ -218,10 +218,10 @@ def test_a_process_that_was_killed_while_it_stopped_is_shown_as_killed(
     call_command("up", "--status", stdout=shown)
     assert re.search(r"^first +\d+ +stopping +", shown.getvalue(), re.MULTILINE)
     assert re.search(r"^last +- +killed +", shown.getvalue(), re.MULTILINE), shown.getvalue()
-    assert gone([pid])
+    assert all_exited([pid])
     (tmp_path / "release").touch()
     assert group.process.wait(20) == 0
-    assert group.said("last did not stop in time and was killed.") or by_hand
+    assert group.printed("last did not stop in time and was killed.") or by_hand
 
 
 def test_a_full_disk_ends_neither_the_group_nor_what_it_runs(start: Start, tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_a_process_that_ends_by_any_signal_is_started_again(start: Start, number
     os.kill(group.of("a")["pid"], number)
 
     wait_until(lambda: group.of("a").get("restarts") == 1, what="the restart")
-    assert group.said(f"a was killed by {signal_name(number)}")
+    assert group.printed(f"a was killed by {signal_name(number)}")
     assert group.end() == 0
 
 

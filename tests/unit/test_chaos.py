@@ -52,11 +52,16 @@ def test_a_journal_tells_what_each_attempt_did(tmp_path: Path) -> None:
     with (tmp_path / journal.JOURNAL).open("a") as cut:
         cut.write('{"mark": "sta')
 
-    found = journal.read(tmp_path)
+    by_attempt = journal.read(tmp_path)
 
-    assert (found[1].lines_min, found[1].lines_max, found[1].kept, found[1].overlaps) == (5, 10, 1, 0)
-    assert (found[2].restored, found[2].overlaps) == (1, 1)
-    assert found[1].last_at <= found[2].begun_at[0]
+    assert (by_attempt[1].lines_min, by_attempt[1].lines_max, by_attempt[1].kept, by_attempt[1].overlaps) == (
+        5,
+        10,
+        1,
+        0,
+    )
+    assert (by_attempt[2].restored, by_attempt[2].overlaps) == (1, 1)
+    assert by_attempt[1].last_at <= by_attempt[2].begun_at[0]
     assert journal.read(tmp_path / "nowhere") == {}
 
 
@@ -106,11 +111,11 @@ def test_the_probe_is_found_and_not_offered() -> None:
 
 def test_a_place_has_nothing_of_the_users_own_stack(tmp_path: Path) -> None:
     environ = {"ATHANOR_REDIS_URL": "redis://theirs", "CHAOS_WITHOUT": "fencing", "HOME": "/home/ada"}
-    found = place.environment(tmp_path, "sqlite", environ)
-    assert found["HOME"] == "/home/ada"
-    assert found["CHAOS_WITHOUT"] == "fencing"
-    assert "ATHANOR_REDIS_URL" not in found
-    assert found["ATHANOR_VAR"] == str(tmp_path / "var")
+    environment = place.environment(tmp_path, "sqlite", environ)
+    assert environment["HOME"] == "/home/ada"
+    assert environment["CHAOS_WITHOUT"] == "fencing"
+    assert "ATHANOR_REDIS_URL" not in environment
+    assert environment["ATHANOR_VAR"] == str(tmp_path / "var")
     assert place.environment(tmp_path, "postgresql", environ)["ATHANOR_DATABASE_URL"].startswith("postgresql://")
 
 

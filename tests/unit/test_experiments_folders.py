@@ -63,10 +63,10 @@ def test_each_folder_gets_its_own_helpers(two: tuple[Path, Path], helper: str, l
     for folder, name in zip(two, ("First", "Second"), strict=True):
         write(folder, name, line, value, helper=helper)
 
-    found = registry()
+    experiments = registry()
 
-    assert found.problems == ()
-    assert [vars(found.get(name))["answer"] for name in ("first", "second")] == ["First", "Second"]
+    assert experiments.problems == ()
+    assert [vars(experiments.get(name))["answer"] for name in ("first", "second")] == ["First", "Second"]
     assert "helpers_of_a_test" not in sys.modules
 
 
@@ -103,11 +103,11 @@ def test_an_experiment_of_a_folder_replaces_a_shipped_example_with_a_notice(two:
     file = two[0] / "mine.py"
     file.write_text(EXPERIMENT.format(line="", name="MonteCarloPi", value=1))
 
-    found = registry()
+    experiments = registry()
 
-    assert vars(found.get("monte_carlo_pi"))["answer"] == 1
+    assert vars(experiments.get("monte_carlo_pi"))["answer"] == 1
     assert vars(load_one("monte_carlo_pi"))["answer"] == 1
-    (notice,) = found.problems
+    (notice,) = experiments.problems
     assert (notice.is_notice, notice.where) == (True, str(file))
     assert "replaces the shipped example 'monte_carlo_pi'" in notice.reason
 

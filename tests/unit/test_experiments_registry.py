@@ -54,10 +54,12 @@ def good(name: str, answer: int = 42) -> str:
     return GOOD.format(name=name, answer=answer)
 
 
-def own(found: Registry) -> list[str]:
+def own(experiments: Registry) -> list[str]:
     """Return the names that are not Athanor's own examples."""
     return [
-        name for name in found.names if not registry_module.registry().get(name).__module__.startswith("experiments.")
+        name
+        for name in experiments.names
+        if not registry_module.registry().get(name).__module__.startswith("experiments.")
     ]
 
 
@@ -107,27 +109,27 @@ def test_a_broken_module_is_a_problem_and_the_others_go_on(write: Write, text: s
     file = write("broken.py", good("Broken") + text)
     write("fine.py", good("Fine"))
 
-    found = registry()
+    experiments = registry()
 
-    assert own(found) == ["fine"]
-    (problem,) = found.problems
+    assert own(experiments) == ["fine"]
+    (problem,) = experiments.problems
     assert problem.where == str(file)
     assert "broken.py" in problem.traceback
     assert "importlib" not in problem.traceback
     with pytest.raises(BrokenExperiment, match=r"Experiment 'broken' cannot be used \(.*broken.py\): "):
-        found.get("broken")
+        experiments.get("broken")
 
 
 def test_a_duplicate_name_is_refused_and_names_both_places(write: Write) -> None:
     first, second = write("one.py", good("Same", 1)), write("two.py", good("Same", 2))
 
-    found = registry()
+    experiments = registry()
 
-    assert own(found) == []
-    (problem,) = found.problems
+    assert own(experiments) == []
+    (problem,) = experiments.problems
     assert str(first) in problem.traceback
     assert str(second) in problem.traceback
-    for look in (found.get, load_one):
+    for look in (experiments.get, load_one):
         with pytest.raises(BrokenExperiment, match="until one is renamed"):
             look("same")
 

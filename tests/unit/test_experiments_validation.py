@@ -120,11 +120,11 @@ def test_defaults_are_filled_in_and_computed_fields_left_out() -> None:
     ],
 )
 def test_unknown_keys_are_refused_at_any_depth(configuration: Any, path: str, suggestion: str) -> None:
-    found = problems({"epochs": 1, **configuration})
+    by_path = problems({"epochs": 1, **configuration})
 
-    assert list(found) == [path]
-    assert found[path].startswith("unknown")
-    assert suggestion in found[path]
+    assert list(by_path) == [path]
+    assert by_path[path].startswith("unknown")
+    assert suggestion in by_path[path]
 
 
 def test_a_model_that_says_so_itself_stays_open() -> None:

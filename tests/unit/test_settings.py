@@ -37,24 +37,24 @@ def test_without_a_url_the_database_is_sqlite_in_var(tmp_path: Path) -> None:
 def test_a_postgresql_url_is_taken_apart(tmp_path: Path) -> None:
     url = "postgresql://ada:a%40b@db.example:5433/lab?sslmode=require"
 
-    found = databases.configuration(tmp_path, {"ATHANOR_DATABASE_URL": url})
+    database = databases.configuration(tmp_path, {"ATHANOR_DATABASE_URL": url})
 
-    assert (found["USER"], found["PASSWORD"], found["HOST"], found["PORT"], found["NAME"]) == (
+    assert (database["USER"], database["PASSWORD"], database["HOST"], database["PORT"], database["NAME"]) == (
         "ada", "a@b", "db.example", "5433", "lab",
     )  # fmt: skip
-    assert found["OPTIONS"]["sslmode"] == "require"
+    assert database["OPTIONS"]["sslmode"] == "require"
 
 
 def test_a_vanished_database_server_is_noticed_within_a_lease_unless_the_url_says_otherwise(tmp_path: Path) -> None:
     url = "postgresql://ada@db.example/lab"
 
-    found, told = (
+    default, by_url = (
         databases.configuration(tmp_path, {"ATHANOR_DATABASE_URL": at})["OPTIONS"]
         for at in (url, f"{url}?tcp_user_timeout=20000")
     )
 
-    assert found["keepalives_idle"] + found["keepalives_interval"] * found["keepalives_count"] <= 10
-    assert (found["tcp_user_timeout"], told["tcp_user_timeout"]) == (8000, "20000")
+    assert default["keepalives_idle"] + default["keepalives_interval"] * default["keepalives_count"] <= 10
+    assert (default["tcp_user_timeout"], by_url["tcp_user_timeout"]) == (8000, "20000")
 
 
 def test_another_database_is_refused_with_what_is_expected(tmp_path: Path) -> None:
@@ -89,8 +89,8 @@ class _Unconnected:
         self.connection = type("Transport", (), {"client": connection, "default_port": 6379})
 
     def __getattr__(self, name: str) -> object:
-        found = getattr(self._channel, name)
-        return found.__get__(self) if callable(found) and not isinstance(found, type) else found
+        attribute = getattr(self._channel, name)
+        return attribute.__get__(self) if callable(attribute) and not isinstance(attribute, type) else attribute
 
 
 def test_a_long_var_gets_a_short_socket(tmp_path: Path) -> None:
