@@ -96,6 +96,22 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(config.stash[FOLDER], ignore_errors=True)
 
 
+@pytest.hookimpl(trylast=True)  # pytest-django has marked what asks for a database by then
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out on PostgreSQL what uses no database, and would only be repeated."""
+    if config.getoption("--database") == "sqlite":
+        return
+    used = {item: _uses_database(item) for item in items}
+    config.hook.pytest_deselected(items=[item for item in items if not used[item]])
+    items[:] = [item for item in items if used[item]]
+
+
+def _uses_database(item: pytest.Item) -> bool:
+    names = set(getattr(item, "fixturenames", ()))
+    marked = any(item.get_closest_marker(name) for name in ("django_db", "acceptance"))
+    return marked or not names.isdisjoint({"db", "transactional_db", "django_db_setup", "postgres_server"})
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     return f"ground: {config.getoption('--database')}, {config.stash.get(FOLDER, 'one for each process')}"
 

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(420)]
 
 
 @pytest.mark.parametrize(("database", "seed"), [("sqlite", 11), ("postgresql", 12)])
-def test_everything_holds_for_a_minute_of_faults(database: str, seed: int) -> None:
+def test_everything_holds_for_half_a_minute_of_faults(database: str, seed: int) -> None:
     if database == "postgresql":
         try:
             postgres_folder()
@@ -28,13 +28,13 @@ def test_everything_holds_for_a_minute_of_faults(database: str, seed: int) -> No
         except ServerMissing as missing:
             miss(missing)
 
-    answer = throwaway("--workers=2", "--duration=60", f"--seed={seed}", f"--database={database}", "--schedules=10")
+    answer = throwaway("--workers=2", "--duration=30", f"--seed={seed}", f"--database={database}", "--schedules=10")
 
     assert answer.code == 0, (answer.broken, answer.document.get("invariants"), answer.stderr[-3000:])
     assert answer.document["database"] == database
-    assert answer.document["faults"] >= 10
-    assert len(answer.document["done"]) >= 8
-    assert answer.document["runs"]["completed"] >= 20
+    assert answer.document["faults"] >= 6
+    assert len(answer.document["done"]) >= 5
+    assert answer.document["runs"]["completed"] >= 10
 
 
 @contextmanager
