@@ -14,6 +14,7 @@ import re
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -54,20 +55,39 @@ class Candidate:
 
     def hinted_names(self) -> frozenset[str]:
         """Return names of experiments that the module may define, by its class names; it need not compile."""
-        return frozenset(default_name(name) for name in _CLASS.findall(self.text()))
+        return self._source().names
 
     def mentions(self, name: str) -> bool:
         """Return whether the text seems to define the experiment `name`; True if there is no text."""
-        text = self.text()
-        return not text or bool(re.search(rf"[\"']{re.escape(name)}[\"']", text)) or name in self.hinted_names()
+        source = self._source()
+        return not source.text or name in source.names or f'"{name}"' in source.text or f"'{name}'" in source.text
 
-    def text(self) -> str:
-        if self.file is None:
-            return ""
+    def _source(self) -> _Source:
         try:
-            return self.file.read_text(errors="replace")
+            if self.file is None:
+                return _NO_SOURCE
+            stat = self.file.stat()
+            return _read(self.file, stat.st_mtime_ns, stat.st_size)
         except OSError:
-            return ""
+            return _NO_SOURCE
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Text of a module, and the names of experiments that its classes have by default."""
+
+    text: str
+    names: frozenset[str]
+
+
+_NO_SOURCE = _Source("", frozenset())
+
+
+@lru_cache(maxsize=512)
+def _read(file: Path, _mtime_ns: int, _size: int) -> _Source:
+    """Read a module's text, once for each state of the file. Raises OSError."""
+    text = file.read_text(errors="replace")
+    return _Source(text, frozenset(default_name(name) for name in _CLASS.findall(text)))
 
 
 @dataclass(frozen=True, slots=True)

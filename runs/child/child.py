@@ -27,7 +27,7 @@ import msgspec
 
 from experiments.base import Experiment
 from experiments.conf import experiments_settings
-from experiments.discovery import ENTRY_POINT_GROUP
+from experiments.discovery import ENTRY_POINT_GROUP, candidates
 from experiments.exceptions import InvalidDefinition
 from experiments.jsonvalues import unpack
 from experiments.registry import load_one
@@ -62,6 +62,8 @@ def warm_up() -> None:
     experiments_settings()
     runs_settings()
     entry_points(group=ENTRY_POINT_GROUP)
+    for candidate in candidates(with_entry_points=False)[0]:
+        candidate.hinted_names()  # reads the modules of experiments, and imports none
     imports = importable.write_packages()
     environment.leave_to_programs(os.environ, project=str(importable.PROJECT), imports=imports)
 

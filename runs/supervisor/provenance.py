@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from runs.lines.records import Hello
+from runs.supervisor.shared_call import SharedCall
 
 GIT_TIMEOUT_S = 5.0
 
@@ -51,17 +52,33 @@ def environment() -> Provenance:
 
 
 def git(folder: Path) -> Provenance:
-    """Return the commit of the repository of `folder`, and whether it is dirty. Empty without a repository or git."""
+    """Return the commit of the repository of `folder`, and whether it is dirty. Empty without a repository or git.
+
+    Runs that start at the same time share one query, which begins after the last of them has started.
+    """
+    return _query(folder)()
+
+
+@cache
+def _query(folder: Path) -> SharedCall[Provenance]:
+    return SharedCall(lambda: _ask_git(folder))
+
+
+def _ask_git(folder: Path) -> Provenance:
     try:
-        commit = _git(folder, "rev-parse", "HEAD")
-        return {"git_commit": commit, "git_dirty": bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))}
+        status = _git(folder, "status", "--porcelain=v2", "--branch", "--untracked-files=no").splitlines()
     except (OSError, subprocess.SubprocessError):
         return {}
+    head = "# branch.oid "
+    commits = [line.removeprefix(head) for line in status if line.startswith(head)]
+    if not commits or commits == ["(initial)"]:
+        return {}
+    return {"git_commit": commits[0], "git_dirty": any(not line.startswith("#") for line in status)}
 
 
 def _git(folder: Path, *arguments: str) -> str:
     done = subprocess.run(  # noqa: S603  # a fixed program with fixed arguments
-        ["git", "-C", str(folder), *arguments],  # noqa: S607  # the git on PATH
+        ["git", "--no-optional-locks", "-C", str(folder), *arguments],  # noqa: S607  # the git on PATH
         capture_output=True,
         text=True,
         check=True,
