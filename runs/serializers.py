@@ -17,7 +17,7 @@ from runs import formatting
 from runs.conf import runs_settings
 from runs.lines import ranges
 from runs.lines.records import Line
-from runs.models import Artifact, Attempt, Result, Run
+from runs.models import Artifact, Attempt, Result, Run, Worker
 from runs.states import AttemptEnd, ResultKind, Status
 
 RESULTS_MAX = 1000
@@ -313,6 +313,11 @@ def total(counts: Iterable[CountDocument]) -> CountDocument:
         stored += count["stored"]
         emitted = None if emitted is None or count["emitted"] is None else emitted + count["emitted"]
     return {"emitted": emitted, "stored": stored}
+
+
+def is_served(run: Run) -> bool:
+    """Return False for a pending run of a queue that no live worker listens to."""
+    return run.status != Status.PENDING or run.queue in Worker.objects.served_queues()
 
 
 def facts_of(run: Run, *, is_served: bool = True) -> formatting.RunFacts:

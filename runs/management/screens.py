@@ -17,7 +17,7 @@ from rich.text import Text
 from runs import formatting
 from runs.lines.records import Line
 from runs.models import Run
-from runs.serializers import facts_of
+from runs.serializers import facts_of, is_served
 from runs.states import Level, Source, Status
 
 _STYLES = {Level.DEBUG: "dim", Level.WARNING: "yellow", Level.ERROR: "red", Level.CRITICAL: "bold red"}
@@ -34,7 +34,7 @@ def line_text(line: Line) -> str:
 
 def status_text(run: Run) -> str:
     """Format the status of a run and its error: `Run 7 (digits): failed. Failed after 2 s.`"""
-    sentence = formatting.status_sentence(facts_of(run), timezone.now())
+    sentence = formatting.status_sentence(facts_of(run, is_served=is_served(run)), timezone.now())
     error = formatting.error_beside(run.error, sentence)
     return f"Run {run.pk} ({formatting.printable(run.name or run.experiment)}): {run.status}. {sentence}" + (
         f"\n  {error}" if error else ""

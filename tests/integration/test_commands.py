@@ -25,7 +25,7 @@ from runs.management.screens import Plain, Screen, Silence, Terminal
 from runs.management.watching import Left, Watcher
 from runs.models import Attempt, Run
 from runs.states import Level, Status
-from tests.factories import make_attempt, make_run
+from tests.factories import make_attempt, make_run, make_worker
 from tests.output import end_run, store_lines, store_metric, store_result
 
 pytestmark = pytest.mark.django_db
@@ -161,6 +161,14 @@ def test_show_run_tells_people_why_it_failed() -> None:
     assert "failed. Failed after" in said
     assert "It used 3 GiB." in said
     assert "3 of 3 lines stored" in said
+
+
+@pytest.mark.parametrize(
+    ("queues", "says"), [(["runs"], "Waiting for a free worker"), (["other"], "no worker listens to queue “runs”")]
+)
+def test_show_run_says_whether_a_worker_serves_the_queue(queues: list[str], says: str) -> None:
+    make_worker(queues=queues)
+    assert says in say("show_run", make_run().pk).out
 
 
 def test_list_runs_filters_and_pages() -> None:

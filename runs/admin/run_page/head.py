@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from runs import formatting
 from runs.lines import ranges
-from runs.models import Attempt, Run, Worker
-from runs.serializers import facts_of, lines_count, total
+from runs.models import Attempt, Run
+from runs.serializers import facts_of, is_served, lines_count, total
 from runs.services import Whereis, whereis
 from runs.states import Status
 
@@ -103,11 +103,6 @@ def ways_to_launch_again(run: Run) -> list[Again]:
         *ways,
         Again("Launch with changes", "Opens the launch form with the values of this run.", form, is_link=True),
     ]
-
-
-def is_served(run: Run) -> bool:
-    """Return False for a pending run of a queue that no live worker listens to."""
-    return run.status != Status.PENDING or run.queue in Worker.objects.served_queues()
 
 
 def is_all_stored(attempts: Sequence[Attempt]) -> bool:
