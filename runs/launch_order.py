@@ -25,6 +25,8 @@ from runs.models import Run
 NAME_MAX = 200
 QUEUE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 PRIORITIES = range(-32768, 32768)
+ORDERED = frozenset({"is_whole", "limits", "tags", "queue", "priority", "retries"})
+"""Arguments of `services.launch` that are part of an order."""
 SEED_MAX = 2**31 - 1
 """Largest seed that numpy, scikit-learn and torch all accept."""
 
@@ -182,6 +184,40 @@ def new_run(order: Order, **values: Any) -> Run:
         retries=order.retries,
         **values,
     )
+
+
+def columns(order: Order, *, name: str = "", seed: int | None = None, **given: Any) -> dict[str, Any]:
+    """Return the columns of a launch that an order does not have; `by` and `via` are its user and its origin.
+
+    Raises LaunchRefused.
+    """
+    by, via = given.pop("by", None), given.pop("via", "python")
+    own_name = check_name(name) or (order.instance.name if order.instance else "")
+    return {"name": own_name, "seed": choose_seed(seed), "launched_by": by, "launched_via": via, **given}
+
+
+def new_runs(
+    target: str | Instance | type[Experiment] | Entry, configurations: Iterable[Mapping[str, Any]], **common: Any
+) -> list[Run]:
+    """Build one run for each configuration without saving it. `common` are arguments of `services.launch`.
+
+    Raises LaunchRefused with the problems of all, each path with the index of its configuration.
+    """
+    experiment, instance = resolve(target)
+    about_order = {name: common.pop(name) for name in ORDERED if name in common}
+    runs: list[Run] = []
+    problems: dict[str, str] = {}
+    for index, configuration in enumerate(configurations):
+        try:
+            order = prepare(instance or experiment, configuration=configuration, **about_order)
+            runs.append(new_run(order, **columns(order, **common)))
+        except LaunchPostponed:
+            raise
+        except LaunchRefused as error:
+            problems |= {f"{index}.{path}": text for path, text in error.problems.items()}
+    if problems:
+        raise refused(problems)
+    return runs
 
 
 def of_run(run: Run) -> Order:

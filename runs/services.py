@@ -8,6 +8,7 @@ function waits for a worker, except `inspect`.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,11 +43,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Whereis", "backfill_schedule", "cancel", "change_schedule", "create_schedule", "delete_schedule", "inspect",
-    "is_active", "launch", "pause_schedule", "reproduce", "rerun", "resume_schedule", "retry", "tag",
+    "is_active", "launch", "launch_many", "pause_schedule", "reproduce", "rerun", "resume_schedule", "retry", "tag",
     "trigger_schedule", "whereis",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
+
+BATCH = 500
+"""Number of runs in one INSERT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +96,26 @@ def launch(  # noqa: PLR0913  # each argument is a column of the run
         queue=queue, priority=priority, retries=retries,
     )  # fmt: skip
     return _create(
-        order,
-        name=launch_order.check_name(name) or (order.instance.name if order.instance else ""),
-        seed=launch_order.choose_seed(seed),
-        launched_by=by,
-        launched_via=via,
-        not_before=not_before,
-        slot=slot,
+        order, **launch_order.columns(order, name=name, seed=seed, by=by, via=via, not_before=not_before, slot=slot)
     )
+
+
+def launch_many(
+    experiment_or_instance: str | Instance | type[Experiment] | Entry,
+    configurations: Iterable[Mapping[str, Any]],
+    **common: Any,
+) -> list[Run]:
+    """Create one pending run for each configuration, all in one transaction. `common` are arguments of `launch`.
+
+    Raises LaunchRefused with the problems of all configurations, each path with its index: `3.configuration.lr`.
+    Nothing is written then.
+    """
+    runs = launch_order.new_runs(experiment_or_instance, configurations, **common)
+    with transaction.atomic():
+        runs = Run.objects.bulk_create(runs, batch_size=BATCH)
+        for queue, count in Counter(run.queue for run in runs).items():
+            transaction.on_commit(partial(wake.workers, queue, count))
+    return runs
 
 
 def cancel(run_id: int, *, by: str) -> Status:

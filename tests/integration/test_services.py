@@ -62,6 +62,27 @@ def test_launching_an_experiment_writes_a_pending_run_with_everything_filled_in(
     assert (stored.launched_via, stored.launched_by) == ("python", None)
 
 
+def test_many_runs_are_launched_at_once_or_none(
+    monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    sent: list[tuple[str, int]] = []
+    monkeypatch.setattr(wake, "workers", lambda queue, count=1: sent.append((queue, count)))
+    texts = ["a", "b", "c"]
+    with django_capture_on_commit_callbacks(execute=True):
+        runs = services.launch_many("scripted", [{"text": text} for text in texts], tags=["sweep"], queue="gpu")
+
+    stored = [Run.objects.get(pk=run.pk) for run in runs]
+    assert [run.configuration["text"] for run in stored] == texts
+    assert {(run.queue, *run.tags, run.status) for run in stored} == {("gpu", "sweep", Status.PENDING)}
+    assert len({run.seed for run in stored}) == len(texts)
+    assert sent == [("gpu", 3)]
+
+    with pytest.raises(LaunchRefused) as refused:
+        services.launch_many("scripted", [{}, {"behaviour": "unknown"}, {"count": "x"}])
+    assert {path.partition(".")[0] for path in refused.value.problems} == {"1", "2"}
+    assert Run.objects.count() == len(texts)
+
+
 def test_workers_are_woken_after_the_commit_only(woken: list[str], django_capture_on_commit_callbacks: Any) -> None:
     with django_capture_on_commit_callbacks() as callbacks:
         services.launch("scripted", queue="gpu")

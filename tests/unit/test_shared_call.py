@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -48,7 +49,7 @@ def test_one_that_asks_later_gets_a_new_call() -> None:
 
 
 def test_an_error_reaches_its_caller_alone() -> None:
-    results = iter([ValueError("first"), 2])
+    results: Iterator[int | Exception] = iter([ValueError("first"), 2])
 
     def function() -> int:
         result = next(results)
