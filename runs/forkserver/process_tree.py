@@ -21,7 +21,7 @@ from runs.forkserver.prctl import IS_LINUX
 if TYPE_CHECKING:
     import psutil
 
-TRACKER_GRACE_S = 2.0
+TRACKER_GRACE_S = 10.0
 """Time for a resource tracker to clean up after the last process that used it."""
 
 _PROC = Path("/proc")

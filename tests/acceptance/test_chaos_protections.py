@@ -24,7 +24,7 @@ class Scenario:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        return f"--only={self.faults}", "--duration=15", "--every=1.5", "--patience=20", *self.more
+        return f"--only={self.faults}", "--duration=12", "--every=1.5", "--patience=10", *self.more
 
 
 APART = ("--workers=3", "--every=5", "--duration=20")
@@ -69,6 +69,6 @@ def test_without_a_protection_something_is_broken(protection: str) -> None:
 def test_with_all_protections_the_same_scenarios_hold() -> None:
     faults = ",".join(sorted({name for scenario in SCENARIOS.values() for name in scenario.faults.split(",")}))
 
-    answer = throwaway(f"--only={faults}", "--duration=30", "--every=1", "--seed=1", **SMALL_TURNS)
+    answer = throwaway(f"--only={faults}", "--duration=15", "--every=1", "--seed=1", **SMALL_TURNS)
 
     assert answer.code == 0, (answer.broken, answer.document.get("invariants"), answer.stderr[-3000:])

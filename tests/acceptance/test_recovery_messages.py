@@ -38,7 +38,11 @@ def test_a_message_delivered_twice_is_dropped_and_counted(team: Team) -> None:
     assert team.is_counted(ended(run), count=30)
     assert starts(team.marks(run)) == [1]
     row = Worker.objects.get(pid=worker.pid)
-    wait_until(lambda: row.refresh_from_db() or row.idle_wakes >= 3, what="the counts", timeout_s=30)  # type: ignore[func-returns-value]
+    try:
+        wait_until(lambda: row.refresh_from_db() or row.idle_wakes >= 3, what="the counts", timeout_s=30)  # type: ignore[func-returns-value]
+    except AssertionError as error:
+        about = f"claims {row.claims}, idle wakes {row.idle_wakes}, messages left {wake.waiting(team.queue)}"
+        raise AssertionError(f"{about}\n{worker.log.read_text()[-3000:]}") from error
     assert row.claims == 1
 
 
@@ -80,7 +84,8 @@ def test_two_beats_and_two_reconcilers_give_a_lost_run_one_next_attempt(team: Te
         workers = [team.worker(), team.worker()]
     try:
         runs = [under_way(team.counting()) for _ in range(4)]
-        workers[0].kill()
+        supervisor = attempts(runs[0])[0].worker
+        next(worker for worker in workers if supervisor is not None and worker.pid == supervisor.pid).kill()
         for run in runs:
             assert team.is_counted(ended(run, timeout_s=PATIENCE_S))
             assert starts(team.marks(run)) == [attempt.number for attempt in attempts(run)]
