@@ -31,7 +31,7 @@ run: $(VENV)/.installed ## Start everything on this machine and show a first exp
 
 install: $(VENV)/.installed ## Create the environment with the pinned requirements
 
-test: $(VENV)/.installed-dev ## Run the tests on SQLite and, if available, on PostgreSQL (about 15 minutes)
+test: $(VENV)/.installed-dev ## Run the tests on SQLite and, if available, on PostgreSQL (about 25 minutes)
 	$(PYTEST) $(ARGS)
 	$(PYTEST) --database=postgresql tests/integration $(RECOVERY_ON_POSTGRESQL) $(ARGS)
 	@$(MAKE) --no-print-directory test-pythons
@@ -49,7 +49,7 @@ test-on-this-python: $(VENV)/.installed-dev
 	$(PYTEST) $(ON_EVERY_PYTHON) $(ARGS)
 
 test-recovery: $(VENV)/.installed-dev ## Run only the tests that kill, freeze and starve a whole stack
-	$(PYTEST) $(RECOVERY) $(ARGS)
+	TEST_ALL_CAMPAIGNS=1 $(PYTEST) $(RECOVERY) $(ARGS)
 	$(PYTEST) --database=postgresql $(RECOVERY_ON_POSTGRESQL) $(ARGS)
 
 check: $(VENV)/.installed-dev ## Lint, types, import rules, Django's checks, missing migrations

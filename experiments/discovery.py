@@ -162,7 +162,7 @@ def one_line(report: traceback.TracebackException) -> str:
     text = "".join(report.format_exception_only())
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith(_FURTHER)] or [""]
-    if report.exc_type is not None and issubclass(report.exc_type, SyntaxError):
+    if hasattr(report, "msg"):  # a syntax error
         return lines[-1]
     return lines[0] if len(lines) == 1 else f"{lines[0]}: {lines[-1]}"
 
