@@ -85,7 +85,7 @@ class Watch:
         for event in self._inbox.take():
             self._take(event)
         if self._exit is None:
-            self._meet_limits(time.monotonic())
+            self._enforce_limits(time.monotonic())
             self._climb(time.monotonic())
 
     def _observation(self) -> Observation:
@@ -164,7 +164,7 @@ class Watch:
         limits_at = min((at for at, _, _ in self._deadlines()), default=float("inf"))
         return min(time.monotonic() + IDLE_S, limits_at, ladder_at, self._linger_at(), self._intake.rest_at)
 
-    def _meet_limits(self, now: float) -> None:
+    def _enforce_limits(self, now: float) -> None:
         for due_at, reason, message in self._deadlines():
             if now >= due_at:
                 self._begin(reason, message)

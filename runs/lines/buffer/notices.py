@@ -16,7 +16,7 @@ from runs.states import AttemptKey
 
 FLAG_LIFE_S = 24 * 3600
 SILENCE_S = 10.0
-"""Longest silence, without even an answer to a ping, after which a listener takes its connection for lost."""
+"""Longest silence, without even an answer to a ping, after which a listener considers its connection lost."""
 
 
 @dataclass(frozen=True, slots=True)
