@@ -77,6 +77,7 @@ def acquire(files: Files) -> IO[str]:
         owner = f" (process {stored['pid']})" if stored else ""
         raise AlreadyUp(
             f"Athanor is already up in {files.var}{owner}. `./manage.py up --status` shows it."
+            " To start it again with other settings, stop it first with Ctrl-C."
             " To run a second one, set ATHANOR_VAR to another folder."
         ) from None
     return file

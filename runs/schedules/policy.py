@@ -17,7 +17,7 @@ class Policy:
     window: timedelta
     """Catch-up window: older slots are missed."""
     late: timedelta
-    """The catch-up policy applies to slots that are processed later than this after they were due."""
+    """Delay after which a slot counts as missed, so that the catch-up policy applies to it."""
     waiting_max: int
 
 

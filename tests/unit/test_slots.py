@@ -1,4 +1,4 @@
-"""The end of a task wakes the consumer, after Celery has released the slot."""
+"""Wake-up of the consumer at the end of a task, after Celery has released the slot."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ VALUES: dict[str, Any] = {
 
 
 def value_of(name: str) -> Any:
-    """The value as the database can hold it: PostgreSQL refuses half a surrogate pair, which is stored packed there."""
+    """Return the value as the database can hold it: PostgreSQL refuses half a surrogate pair, which is packed."""
     value = VALUES[name]
     return (
         pack_leniently(value, max_bytes=10_000) if connection.vendor == "postgresql" and "surrogate" in name else value
