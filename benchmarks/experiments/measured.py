@@ -56,3 +56,19 @@ class Lines(Experiment):
             ended = time.monotonic_ns()
         work.tell(ctx.config.box, began=began, ended=ended)
         return {"count": count}
+
+
+class Paced(Experiment):
+    """Log `rate` lines a second for `seconds`, each with the time at which it was logged."""
+
+    class Config(BaseModel):
+        rate: int = 100
+        seconds: float = 10.0
+
+    def run(self, ctx: RunContext[Config]) -> dict[str, int]:
+        count = int(ctx.config.rate * ctx.config.seconds)
+        began = time.monotonic()
+        for number in range(count):
+            time.sleep(max(0.0, began + number / ctx.config.rate - time.monotonic()))
+            ctx.log.info(f"logged at {time.time():.6f}")
+        return {"count": count}
