@@ -49,7 +49,8 @@ def span(value: bytes) -> Span:
     if not value.startswith(b"#"):
         attempt, seq = position(value)
         return Span(attempt, seq, seq)
-    place = Span(*map(int, value[1 : value.index(b"\n", 0, _HEADER_MAX_BYTES)].split(b":", 2)))
+    attempt, first, last = map(int, value[1 : value.index(b"\n", 0, _HEADER_MAX_BYTES)].split(b":"))
+    place = Span(attempt, first, last)
     if not 0 < place.size <= len(value):
         raise ValueError("it holds fewer records than it says")
     return place

@@ -41,6 +41,8 @@ class Window:
 
     def add(self, stream: Stream, added: Sequence[bytes]) -> None:
         """Number L (or R) records in their order, and keep them."""
+        if not added:
+            return
         with self._lock:
             numbered = self._streams[stream]
             numbered.records += added
