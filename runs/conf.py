@@ -94,7 +94,7 @@ class RunsSettings:
     """Size of one read from a child's pipe."""
     gather_above_bytes: int = 2 * 1024
     """Output of one read above which the next read waits for `gather_s`, so that it reads more at once."""
-    gather_s: float = 0.002
+    gather_s: float = 0.005
     """Pause between two reads of a run with much output. Its pipe holds what it writes in the meantime."""
     busy_pipe_bytes: int = 256 * 1024
     """Size of the records pipe of a run with much output. The kernel may refuse it, and the usual size stays."""
