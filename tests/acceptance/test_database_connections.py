@@ -11,7 +11,7 @@ from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.acceptance,
-    pytest.mark.skipif("config.getoption('--database') != 'postgresql'", reason="SQLite has no connections to a server"),
+    pytest.mark.skipif("config.getoption('--database') != 'postgresql'", reason="SQLite has no server"),
 ]
 
 RUNS = 30
