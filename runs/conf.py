@@ -38,6 +38,10 @@ class RunsSettings:
     """Time that each run above that number adds to the pause between two reads of a run's output."""
     start_timeout_s: float = 60.0
     """Longest time from the fork to the experiment's first step, including its import."""
+    ready_children_max: int = 4
+    """Number of children that a worker keeps ready for its next runs, at most. 0 forks each child when it is needed."""
+    ready_idle_s: float = 60.0
+    """Time without a start of a run after which a worker releases its ready children."""
     cancel_poll_s: float = 1.0
     """Interval between two reads of the cancel flags in Redis, in case a notice was missed."""
     resource_poll_s: float = 1.0

@@ -16,7 +16,7 @@ import platform
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points
@@ -38,12 +38,12 @@ from runs.child import interrupts as interrupts_module
 from runs.child.context import AttemptInfo, ChildContext
 from runs.child.control import Control
 from runs.child.interrupts import Interrupts
-from runs.child.isolation import Descriptors, isolate
+from runs.child.isolation import Descriptors, connect, detach
 from runs.child.output import Output
 from runs.child.pipe import RecordPipe
 from runs.child.shutdown import Limits, Shutdown, exit_status, finalize
 from runs.conf import runs_settings
-from runs.forkserver import environment
+from runs.forkserver import environment, ready
 from runs.forkserver.spec import ChildSpec
 from runs.lines.records import END, HELLO, End
 
@@ -68,22 +68,39 @@ def warm_up() -> None:
     environment.leave_to_programs(os.environ, project=str(importable.PROJECT), imports=imports)
 
 
+def ready_limits() -> tuple[int, float]:
+    """Return the number of ready children, and the idle time after which they are released."""
+    conf = runs_settings()
+    return conf.ready_children_max, conf.ready_idle_s
+
+
 def fork(spec: bytes, fds: Sequence[int]) -> int:
     """Fork a child for an encoded ChildSpec. Return its pid. `fds`: records, stdout, stderr (write), control (read)."""
     server = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _begin(spec, fds, server)
+        _live(server, fds, lambda: (spec, fds))
     return pid
 
 
-def _begin(raw: bytes, fds: Sequence[int], server: int) -> NoReturn:
+def fork_ready(connection: int) -> int:
+    """Fork a child that prepares itself, and waits on a socket for what `fork` takes. Return its pid."""
+    server = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _live(server, [connection], lambda: ready.receive(connection))
+    return pid
+
+
+def _live(server: int, kept: Sequence[int], receive: Callable[[], tuple[bytes, Sequence[int]] | None]) -> NoReturn:
     """Run as the child. Never returns."""
     status = UNREPORTED_STATUS
     try:
-        spec = _decode_spec(raw)
-        descriptors = isolate(spec, fds, server)
-        _Child(spec, descriptors).live()
+        detach(server, kept)
+        if (received := receive()) is not None:
+            raw, fds = received
+            spec = _decode_spec(raw)
+            _Child(spec, connect(spec, fds)).live()
         status = 0
     except BaseException:
         with suppress(BaseException):

@@ -35,8 +35,8 @@ class Descriptors:
     """Held open for faulthandler."""
 
 
-def isolate(spec: ChildSpec, fds: Sequence[int], server: int) -> Descriptors:
-    """Detach from the fork server. Return the descriptors of the pipes. Raises OSError."""
+def detach(server: int, kept: Sequence[int]) -> None:
+    """Detach from the fork server. Close all descriptors but `kept` and standard ones. Raises OSError."""
     os.setsid()
     prctl.signal_at_parent_death(signal.SIGKILL)
     if os.getppid() != server:
@@ -44,12 +44,22 @@ def isolate(spec: ChildSpec, fds: Sequence[int], server: int) -> Descriptors:
     prctl.adopt_orphans()
     prctl.prefer_as_oom_victim()
     _reset_signals()
-    records, control = _rearrange(fds)
-    os.environ.update(environment.marks(spec.key))
+    _close_others(kept)
     random.seed()
     if "multiprocessing.process" in sys.modules:
         sys.modules["multiprocessing.process"].current_process().authkey = os.urandom(32)
-    return Descriptors(records, control, _prepare_stacks(spec))
+
+
+def connect(spec: ChildSpec, fds: Sequence[int]) -> Descriptors:
+    """Connect a detached process to the pipes of a run. Closes `fds`. Raises OSError."""
+    records, stdout, stderr, control = fds
+    own = Descriptors(_to_high_fd(records), _to_high_fd(control), _prepare_stacks(spec))
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)
+    for fd in fds:
+        os.close(fd)
+    os.environ.update(environment.marks(spec.key))
+    return own
 
 
 def _reset_signals() -> None:
@@ -64,16 +74,10 @@ def _reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def _rearrange(fds: Sequence[int]) -> tuple[int, int]:
-    """Connect standard output and error to their pipes, move records and control to high numbers, close the rest."""
-    records, stdout, stderr, control = fds
-    high = [_to_high_fd(records), _to_high_fd(control)]
-    os.dup2(stdout, 1)
-    os.dup2(stderr, 2)
-    kept = sorted(high)
+def _close_others(kept: Sequence[int]) -> None:
+    kept = sorted(kept)
     for low, top in zip([3, *(fd + 1 for fd in kept)], [*kept, _fds_max()], strict=True):
         os.closerange(low, top)
-    return high[0], high[1]
 
 
 def _to_high_fd(fd: int) -> int:

@@ -44,6 +44,7 @@ class Reaper:
 
     def __init__(self) -> None:
         self._children: dict[int, int] = {}  # pid → number, of children that are not reaped
+        self._reserved: set[int] = set()  # pids of own processes that are no run's child
         self._killed: dict[int, int] = {}  # pid → number of its descendants that were killed
         self._fates: dict[int, tuple[Fate, int]] = {}  # pid → why it was killed, and its company
         self._late: dict[int, float] = {}  # number → when it was killed since its lease had expired
@@ -61,8 +62,28 @@ class Reaper:
         """True while the exit of a dead child is not reported yet."""
         return bool(self._dead)
 
+    @property
+    def has_reserved(self) -> bool:
+        """True while a reserved process is not reaped."""
+        return bool(self._reserved)
+
     def add(self, pid: int, number: int) -> None:
         self._children[pid] = number
+
+    def reserve(self, pid: int) -> None:
+        """Keep a process of the server's own (a ready child, for example) from being killed as an orphan.
+
+        The reservation ends when the process is reaped, or with `release`.
+        """
+        self._reserved.add(pid)
+
+    def is_reserved(self, pid: int) -> bool:
+        """Return False once a reserved process has ended and is reaped: its pid may then be reused."""
+        return pid in self._reserved
+
+    def release(self, pid: int) -> None:
+        """End a reservation, to `add` the process as a child at once."""
+        self._reserved.discard(pid)
 
     def pids(self, number: int | None = None) -> list[int]:
         """Return the pid of the living child with this number, or of all living children."""
@@ -100,7 +121,7 @@ class Reaper:
         """
         if not self._dead:
             return []
-        orphans = process_tree.own_children() - self._children.keys()
+        orphans = process_tree.own_children() - self._children.keys() - self._reserved
         for pid in orphans:
             if not self._may_clean_up(pid):
                 process_tree.send(pid, signal.SIGKILL)
@@ -125,6 +146,9 @@ class Reaper:
 
     def _on_exit(self, pid: int, code: int, usage: struct_rusage) -> None:
         number = self._children.pop(pid, None)
+        if pid in self._reserved:
+            self._reserved.discard(pid)
+            return
         if number is None:
             self._orphans.discard(pid)
             self._trackers.pop(pid, None)

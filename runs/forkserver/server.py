@@ -1,7 +1,7 @@
 """Fork server: a single-threaded loop over the worker's socket, the exits of children, and their leases.
 
-It loads Django and the framework once and forks a child per request. It never loads an experiment. See keeper.py for
-what happens when it is killed.
+It loads Django and the framework once and forks a child per request, or hands the request to one that it forked in
+advance (see ready.py). It never loads an experiment. See keeper.py for what happens when it is killed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -42,6 +43,7 @@ from runs.forkserver.protocol import (
     Stop,
     decode_request,
 )
+from runs.forkserver.ready import Limits, ReadyChildren
 from runs.forkserver.reaper import Reaper
 from runs.forkserver.spec import Fate
 
@@ -56,8 +58,9 @@ class Server:
 
     def __init__(self, connection: Connection, leases: Leases) -> None:
         self._connection, self._leases = connection, leases
-        self._fork: Callable[[bytes, Sequence[int]], int] | None = None
         self._reaper = Reaper()
+        self._fork: Callable[[bytes, Sequence[int]], int] | None = None
+        self._ready: ReadyChildren | None = None
         self._stopping = False
         self._keeper = os.getppid()
 
@@ -82,6 +85,8 @@ class Server:
         interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._connection.has_unsent else 0)
         selector.modify(self._connection, interest)
         ready = {key.fd for key, events in selector.select(self._sleep_s()) if events & selectors.EVENT_READ}
+        if not ready and self._ready is not None:
+            self._ready.work()
         if wake in ready:
             os.read(wake, 4096)
         if self._connection.fileno() in ready:
@@ -91,9 +96,12 @@ class Server:
         self._answer()
 
     def _sleep_s(self) -> float | None:
+        sleeps = [self._ready.due_in() if self._ready is not None else None]
         if self._reaper.has_unreported:
-            return SWEEP_S
-        return READ_EVERY_S if self._reaper.has_children else None
+            sleeps.append(SWEEP_S)
+        elif self._reaper.has_children:
+            sleeps.append(READ_EVERY_S)
+        return min((sleep for sleep in sleeps if sleep is not None), default=None)
 
     def _read(self) -> None:
         try:
@@ -121,11 +129,13 @@ class Server:
 
     def _start(self, request: Start) -> None:
         try:
-            self._fork = load(request)
+            child = load(request)
         except BaseException:
             self._answer(Broken(traceback.format_exc()))
             self._stopping = True
         else:
+            self._fork = child.fork
+            self._ready = ReadyChildren(child.fork_ready, self._reaper, Limits(*child.ready_limits()))
             self._answer(Ready(os.getpid()))
 
     def _spawn(self, request: Spawn) -> None:
@@ -134,9 +144,9 @@ class Server:
             if self._stopping or os.getppid() != self._keeper:
                 self._stopping = True  # the keeper has ended; the worker asks another server
                 return
-            if self._fork is None or self._is_too_late(request):
+            if self._is_too_late(request):
                 raise TimeoutError("the lease has expired")
-            pid = self._fork(bytes(request.spec), fds)
+            pid = self._start_child(bytes(request.spec), fds)
         except TimeoutError as error:
             self._answer(Refused(request.id, f"The child was not started: {error}", Fate.LEASE))
         except OSError as error:
@@ -149,6 +159,12 @@ class Server:
         finally:
             for fd in fds:
                 os.close(fd)
+
+    def _start_child(self, spec: bytes, fds: Sequence[int]) -> int:
+        if self._ready is None or self._fork is None:
+            raise OSError("the fork server has not loaded yet")
+        pid = self._ready.hand_over(spec, fds)
+        return self._fork(spec, fds) if pid is None else pid
 
     def _is_too_late(self, request: Spawn) -> bool:
         until = self._leases.until(request.attempt, request.before)
@@ -173,9 +189,11 @@ class Server:
 
     def _kill_all(self, selector: selectors.BaseSelector, wake: int) -> None:
         """Kill every child and its orphans, and report the exits if the worker is still alive."""
+        if self._ready is not None:
+            self._ready.release_all()
         self._reaper.kill(self._reaper.pids(), Fate.SERVER)
         self._reap()
-        while self._reaper.has_children or self._reaper.has_unreported:
+        while self._reaper.has_children or self._reaper.has_unreported or self._reaper.has_reserved:
             if selector.select(SWEEP_S):
                 os.read(wake, 4096)
             self._reap()
@@ -205,8 +223,8 @@ def _wake_at_signals() -> int:
     return read
 
 
-def load(start: Start) -> Callable[[bytes, Sequence[int]], int]:
-    """Load Django and the framework; return the function that forks a child. Raises any error of the import."""
+def load(start: Start) -> ModuleType:
+    """Load Django and the framework; return `runs.child.child`, which forks children. Raises any error of it."""
     sys.path[:] = start.sys_path
     if start.python_path is None:
         os.environ.pop("PYTHONPATH", None)
@@ -222,7 +240,7 @@ def load(start: Start) -> Callable[[bytes, Sequence[int]], int]:
     gc.freeze()  # loaded objects stay shared with the children: their first collection does not copy them
     if (threads := threading.active_count()) > 1:
         logger.warning("%d threads run after loading. One that holds a lock during a fork may block a child.", threads)
-    return child.fork
+    return child
 
 
 def serve(socket_fd: int, board_fd: int) -> None:

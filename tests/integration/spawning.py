@@ -19,6 +19,7 @@ import psutil
 
 from runs.folders import stacks_file
 from runs.forkserver.client import Child, ChildSpec, Exit, ForkServer
+from runs.forkserver.ready import READY_NAME
 from runs.lines.folding import Folding
 from runs.lines.records import LINE, TEXT, End
 from runs.states import AttemptKey
@@ -170,6 +171,16 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
             if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
+
+
+def ready_children(server: int | None) -> list[psutil.Process]:
+    """Return the children that a fork server keeps ready."""
+    ready = []
+    for process in psutil.Process(server).children():
+        with suppress(psutil.NoSuchProcess):
+            if process.name() == READY_NAME:
+                ready.append(process)
+    return ready
 
 
 def unread_bytes(fd: int) -> int:
