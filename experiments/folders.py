@@ -94,7 +94,7 @@ def _set_aside(folder: Path, before: dict[str, ModuleType]) -> None:
     tops = {name for name in sys.modules.keys() - before.keys() if "." not in name and _is_of_a_folder(name)} | {
         name for name in neighbours_of_folder if "." not in name
     }
-    for name in [name for name in sys.modules if name.partition(".")[0] in tops]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in tops] if tops else ():
         neighbours_of_folder[name] = sys.modules.pop(name)
         if name in before:
             sys.modules[name] = before[name]
