@@ -11,11 +11,13 @@ script: with its own status and exit functions.
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import platform
 import signal
 import sys
 import traceback
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.machinery import ModuleSpec
@@ -54,11 +56,16 @@ SPAWNED_MAIN = "runs.child.spawned"
 """Main module of processes that multiprocessing spawns."""
 
 _decode_spec = msgspec.json.Decoder(ChildSpec, dec_hook=lambda kind, value: kind(value)).decode
+_inherited: frozenset[str] = frozenset()
+"""Modules that the fork server had loaded. A set that is made before the fork, since a look at each module would copy
+its page.
+"""
 _OWN_FILES = frozenset({__file__, interrupts_module.__file__})
 
 
 def warm_up() -> None:
     """Prepare the fork server, once. This halves the start time of each child."""
+    global _inherited  # noqa: PLW0603  # set once
     experiments_settings()
     runs_settings()
     entry_points(group=ENTRY_POINT_GROUP)
@@ -66,6 +73,10 @@ def warm_up() -> None:
         candidate.hinted_names()  # reads the modules of experiments, and imports none
     imports = importable.write_packages()
     environment.leave_to_programs(os.environ, project=str(importable.PROJECT), imports=imports)
+    logging.getLogger().setLevel(logging.INFO)
+    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]  # no public name
+        finalizer.atexit = False  # the server's: a child would call them all at its end
+    _inherited = frozenset(sys.modules)
 
 
 def ready_limits() -> tuple[int, float]:
@@ -117,7 +128,7 @@ class _Child:
         self._pipe = RecordPipe(descriptors.records, line_max_bytes=spec.line_max_bytes, raw_fds=(1, 2))
         self._control = Control(descriptors.control, on_gone=_end_own_group)
         self._interrupts = Interrupts(self._control)
-        self._output = Output(self._pipe)
+        self._output = Output(self._pipe, _inherited)
         self._context: ChildContext[Any] | None = None
         self._pid = os.getpid()
         conf = runs_settings()
