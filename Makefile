@@ -19,7 +19,7 @@ ON_EVERY_PYTHON := $(wildcard tests/unit/test_context.py tests/unit/test_endings
 LOCK := uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-pythons test-on-this-python test-recovery check lock bench screenshots clean
+.PHONY: help run install test test-pythons test-on-this-python test-recovery check lock bench bench-peers screenshots clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -65,10 +65,12 @@ lock: ## Pin the requirements again, with hashes, from the .in files (needs uv)
 	$(LOCK) --upgrade requirements-examples.in -o requirements-examples.txt
 	$(LOCK) --upgrade requirements-dev.in -o requirements-dev.txt
 
-bench: $(VENV)/.installed-dev ## Measure the README's figures
-	@set -e; for script in $$(grep -l __main__ benchmarks/*.py); do \
-	    echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py); \
-	done
+bench: $(VENV)/.installed-dev ## Measure the README's figures (a few minutes)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-peers: $(VENV)/.installed-dev ## Measure them beside RQ and Celery, installed below var/
+	$(BIN)/python -m benchmarks.peers.install
+	$(BIN)/python -m benchmarks --peers $(ARGS)
 
 screenshots: $(VENV)/.installed-dev ## Take the documents' screenshots again from real runs (needs chromium)
 	$(BIN)/python docs/images/refresh.py

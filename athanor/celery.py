@@ -94,7 +94,7 @@ def beat_schedule(conf: RunsSettings) -> dict[str, dict[str, Any]]:
     }
 
 
-app = Celery("athanor", set_as_current=True)
+app = Celery("athanor", set_as_current=True, fixups={"athanor.fixup:install"})
 app.conf.update(
     broker_url=databases.broker_url(settings.REDIS_URL),
     broker_transport_options=TRANSPORT_OPTIONS,
@@ -118,10 +118,8 @@ def _leave_logging_to_django(**_: Any) -> None:
 
 def _install_supervision(**_: Any) -> None:
     """Add the steps that start and stop supervision, after Django's setup and before Celery reads its steps."""
-    from experiments import checks
     from runs.worker import steps
 
-    checks.leave_out()
     steps.install(app)
 
 

@@ -26,16 +26,20 @@ DEBUG = os.environ.get("ATHANOR_DEBUG", "") == "1"
 ALLOWED_HOSTS = [h for h in os.environ.get("ATHANOR_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",") if h]
 CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("ATHANOR_TRUSTED_ORIGINS", "").split(",") if o]
 
-INSTALLED_APPS = [
+# Of no use to an experiment, whose process would load Celery and the admin with them.
+SITE_APPS = [
     "unfold",
     "unfold.contrib.filters",
     "athanor.admin_app.AdminConfig",
-    "django.contrib.auth",
-    "django.contrib.contenttypes",
-    "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_celery_results",
+]
+INSTALLED_APPS = [
+    *([] if IS_CHILD else SITE_APPS),
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
     "experiments",
     "runs",
     "athanor",
@@ -50,6 +54,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "athanor.middleware.InvalidPages",
 ]
 TEMPLATES = [
     {

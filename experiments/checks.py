@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.checks import CheckMessage, Info, Warning, register  # noqa: A004  # Django's name
-from django.core.checks.registry import registry as checks_registry
 
 from experiments import catalog
 from experiments.catalog import Problem
@@ -18,11 +17,6 @@ def experiments_are_usable(**_: Any) -> list[CheckMessage]:
     Discovery runs in a separate process, since an author's module may do anything when it is imported.
     """
     return [_message(problem) for problem in catalog.examined().problems]
-
-
-def leave_out() -> None:
-    """Unregister the check in this process. Celery runs all checks at a worker's start, which must not wait."""
-    checks_registry.registered_checks.discard(experiments_are_usable)
 
 
 def _message(problem: Problem) -> CheckMessage:
