@@ -27,15 +27,16 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from experiments import remembered
 from experiments.base import Experiment
 from experiments.conf import experiments_settings
-from experiments.discovery import ENTRY_POINT_GROUP, candidates
+from experiments.discovery import ENTRY_POINT_GROUP
 from experiments.exceptions import InvalidDefinition
 from experiments.jsonvalues import unpack
 from experiments.registry import load_one
 from experiments.source import source_digest, source_file
 from experiments.validation import restored_configuration
-from runs.child import endings, importable
+from runs.child import bytecode, endings, importable
 from runs.child import interrupts as interrupts_module
 from runs.child.context import AttemptInfo, ChildContext
 from runs.child.control import Control
@@ -69,7 +70,9 @@ def warm_up() -> None:
     experiments_settings()
     runs_settings()
     entry_points(group=ENTRY_POINT_GROUP)
-    for candidate in candidates(with_entry_points=False)[0]:
+    bytecode.install(runs_settings().var.absolute() / "bytecode")
+    remembered.refresh()
+    for candidate in remembered.known_candidates():
         candidate.hinted_names()  # reads the modules of experiments, and imports none
     imports = importable.write_packages()
     environment.leave_to_programs(os.environ, project=str(importable.PROJECT), imports=imports)
@@ -96,6 +99,8 @@ def fork(spec: bytes, fds: Sequence[int]) -> int:
 
 def fork_ready(connection: int) -> int:
     """Fork a child that prepares itself, and waits on a socket for what `fork` takes. Return its pid."""
+    with suppress(OSError):
+        remembered.refresh()
     server = os.getpid()
     pid = os.fork()
     if pid == 0:
