@@ -44,6 +44,7 @@ from runs.child.interrupts import Interrupts
 from runs.child.isolation import Descriptors, connect, detach
 from runs.child.output import Output
 from runs.child.pipe import RecordPipe
+from runs.child.rehearsal import rehearse
 from runs.child.shutdown import Limits, Shutdown, exit_status, finalize
 from runs.conf import runs_settings
 from runs.forkserver import environment, ready
@@ -97,15 +98,24 @@ def fork(spec: bytes, fds: Sequence[int]) -> int:
     return pid
 
 
-def fork_ready(connection: int) -> int:
-    """Fork a child that prepares itself, and waits on a socket for what `fork` takes. Return its pid."""
+def fork_ready(connection: int, is_calm: bool) -> int:
+    """Fork a child that prepares itself, and waits on a socket for what `fork` takes. Return its pid.
+
+    `is_calm`: there is time for a rehearsal, which makes the run start faster, and costs more than it saves.
+    """
     with suppress(OSError):
         remembered.refresh()
     server = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _live(server, [connection], lambda: ready.receive(connection))
+        _live(server, [connection], lambda: _received(connection, is_calm))
     return pid
+
+
+def _received(connection: int, is_calm: bool) -> tuple[bytes, Sequence[int]] | None:
+    if is_calm:
+        rehearse()
+    return ready.receive(connection)
 
 
 def _live(server: int, kept: Sequence[int], receive: Callable[[], tuple[bytes, Sequence[int]] | None]) -> NoReturn:

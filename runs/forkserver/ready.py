@@ -26,16 +26,18 @@ HANDOVER_MAX_BYTES = 64 * 1024
 """Largest spec that is handed over. It must fit into the buffer of a socket, so that the server never waits."""
 FDS = 4
 """Descriptors of a spec: records, stdout, stderr (to write), control (to read)."""
-REFILL_AFTER_S = 0.005
-"""Pause between a spawn and the next fork in advance: the first lines of a run come first."""
+REFILL_AFTER_S = (0.005, 0.02)
+"""Pause between a spawn and the next fork in advance, in a busy and in a calm time: a run's first line comes first."""
+BUSY_S = 0.03
+"""Interval between two spawns below which a time is busy: then a ready child does only what it must."""
 MEMORY_MIN_SHARE = 0.1
 """Share of the machine's memory below which no child is kept ready."""
 
 READY_NAME = "athanor-ready"
 """Name of a ready child in lists of processes."""
 
-Fork = Callable[[int], int]
-"""Forks a ready child that reads from this socket; returns its pid."""
+Fork = Callable[[int, bool], int]
+"""Forks a ready child that reads from this socket, in a busy or in a calm time; returns its pid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class ReadyChildren:
         self._waiting: deque[tuple[int, socket.socket]] = deque()  # pid, the server's end
         self._aim = min(1, limits.most)
         self._used_at = time.monotonic()
+        self._is_calm = True
         self._failed_at = float("-inf")
 
     def __len__(self) -> int:
@@ -70,7 +73,8 @@ class ReadyChildren:
 
         The caller checks the lease before, and adds the child to the reaper at once.
         """
-        self._used_at = time.monotonic()
+        now = time.monotonic()
+        self._is_calm, self._used_at = now - self._used_at >= BUSY_S, now
         self._failed_at = float("-inf")
         while self._waiting and len(spec) <= HANDOVER_MAX_BYTES:
             pid, ours = self._waiting.popleft()
@@ -89,7 +93,7 @@ class ReadyChildren:
         """Return the seconds until `work` has something to do; None if it has nothing before the next spawn."""
         now = time.monotonic()
         if self._is_short:
-            return max(self._used_at + REFILL_AFTER_S - now, 0.0)
+            return max(self._used_at + REFILL_AFTER_S[self._is_calm] - now, 0.0)
         return max(self._used_at + self._limits.idle_s - now, 0.0) if self._waiting else None
 
     def work(self) -> None:
@@ -133,7 +137,7 @@ class ReadyChildren:
             return
         with theirs:
             try:
-                pid = self._fork(theirs.fileno())
+                pid = self._fork(theirs.fileno(), self._is_calm)
             except OSError:
                 ours.close()
                 self._failed_at = time.monotonic()
