@@ -90,7 +90,7 @@ def test_a_child_is_told_whether_spawns_come_one_after_the_other(
     ready.hand_over(b"{}", pipes)
     refill(ready)
 
-    assert forks.calm == [True, is_calm]
+    assert forks.calm == [False, is_calm]
 
 
 def test_the_child_receives_the_spec_and_four_descriptors(forks: Forks, pipes: list[int]) -> None:
@@ -129,6 +129,16 @@ def test_a_child_that_has_closed_its_socket_gets_nothing(forks: Forks, pipes: li
 
     assert ready.hand_over(b"{}", pipes) is None
     assert reaper.has_reserved  # until it is reaped
+
+
+def test_one_is_kept_after_a_burst(forks: Forks, pipes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    ready, _ = children(forks)
+    for _ in range(3):
+        ready.hand_over(b"{}", pipes)
+    before = refill(ready)
+    monkeypatch.setattr(ready_module, "SURPLUS_S", 0.0)
+
+    assert (before, refill(ready)) == (3, 1)
 
 
 def test_all_are_released_after_the_idle_time_until_the_next_spawn(forks: Forks, pipes: list[int]) -> None:
