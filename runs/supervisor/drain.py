@@ -40,12 +40,17 @@ class Drain:
         """Seq of the last entry that was stored with a checkpoint."""
 
     def run(self) -> None:
-        """Store everything that the window and the recorder hold. Blocks while the database is unavailable."""
+        """Store everything that the window and the recorder hold, except columns of the attempt.
+
+        Blocks while the database is unavailable.
+        """
         if self._key.number > 1:
             self._store_earlier()
         self._writes.wait_for_provenance()
-        self.in_turn("its last records", self._writes.write)  # first, since it may add a line
-        self.in_turn("its last lines", self._store_window)
+        if self._writes.needs_write:
+            self.in_turn("its last records", self._writes.write)  # first, since it may add a line
+        if any(self._window.after(stream, 0, 1) for stream in Stream):
+            self.in_turn("its last lines", self._store_window)
 
     def store_so_far(self) -> None:
         """Store the lines and results so far, in the transaction of a checkpoint. The window keeps them."""
