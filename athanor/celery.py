@@ -27,8 +27,8 @@ TRANSPORT_OPTIONS: dict[str, Any] = {
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
     "health_check_interval": 5,
-    # Not longer: the shortest value of all programs on one Redis applies. Athanor leaves no message unacknowledged.
-    "visibility_timeout": 3600,
+    # Messages are hints, and their loss is repaired: no record of unacknowledged ones, which takes two calls a message.
+    "ack_emulation": False,
     # Allows other programs to use the same Redis.
     "global_keyprefix": databases.BROKER_KEY_PREFIX,
 }
@@ -61,7 +61,7 @@ QUIET: dict[str, Any] = {
 }
 
 RESULTS: dict[str, Any] = {
-    "result_backend": "django-db",
+    "result_backend": "athanor.results:Backend",
     "result_extended": True,
     # Two ticks a second would be 172,800 rows a day: only runs.tasks.execute keeps its result.
     "task_ignore_result": True,

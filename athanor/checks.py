@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from django.conf import settings
 from django.core import checks
 
 from athanor.environment import unknown_names
+
+SECRET_KEY_MIN_CHARS = 32
+SECRET_KEY_MIN_DISTINCT = 8
 
 
 @checks.register()
@@ -21,3 +25,25 @@ def check_environment_names(**_: Any) -> list[checks.CheckMessage]:
         )
         for name, near in unknown_names(os.environ).items()
     ]
+
+
+@checks.register(checks.Tags.security)
+def check_production(**_: Any) -> list[checks.CheckMessage]:
+    """Return an error for each setting that makes a site unsafe, if ATHANOR_PRODUCTION is 1."""
+    if not settings.PRODUCTION:
+        return []
+    key = str(settings.SECRET_KEY)
+    is_weak = len(key) < SECRET_KEY_MIN_CHARS or len(set(key)) < SECRET_KEY_MIN_DISTINCT
+    found = {
+        "athanor.E001": settings.DEBUG and "ATHANOR_DEBUG is 1: error pages show code, settings and data.",
+        "athanor.E002": is_weak and "ATHANOR_SECRET_KEY can be guessed: sessions could be forged.",
+        "athanor.E003": "*" in settings.ALLOWED_HOSTS and "ATHANOR_ALLOWED_HOSTS allows any host name.",
+    }
+    return [checks.Error(text, hint=_REMEDIES[id_], id=id_) for id_, text in found.items() if text]
+
+
+_REMEDIES = {
+    "athanor.E001": "Unset ATHANOR_DEBUG, or ATHANOR_PRODUCTION on a machine that nobody else reaches.",
+    "athanor.E002": f"Use {SECRET_KEY_MIN_CHARS} or more random characters, as from `openssl rand -base64 48`.",
+    "athanor.E003": "Name the hosts of the site, separated by commas.",
+}

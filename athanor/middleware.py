@@ -1,10 +1,11 @@
-"""Response headers that Django does not set."""
+"""Response headers that Django does not set, and errors that it does not answer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from django.http import HttpRequest, HttpResponse
+from django.core.paginator import InvalidPage
+from django.http import Http404, HttpRequest, HttpResponse
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -33,3 +34,17 @@ class ContentSecurityPolicy:
         response = self.get_response(request)
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         return response
+
+
+class InvalidPages:
+    """Middleware that answers `?page=x` with status 404 where a view of another package does not expect it."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, _request: HttpRequest, error: Exception) -> None:
+        if isinstance(error, InvalidPage):
+            raise Http404(str(error)) from error

@@ -20,6 +20,7 @@ from experiments.choices import about, choice_context
 from experiments.forms.instance import InstanceForm
 from experiments.forms.widget import GeneratedWidget
 from experiments.models import Instance
+from experiments.strict_lists import StrictList
 
 if TYPE_CHECKING:
     _DjangoAdmin = object  # its own types would conflict with unfold, which has none
@@ -48,7 +49,7 @@ class ValidatesOutsideTransactions(_DjangoAdmin):
 
 
 @admin.register(Instance)
-class InstanceAdmin(ModelAdmin, ValidatesOutsideTransactions):
+class InstanceAdmin(StrictList, ModelAdmin, ValidatesOutsideTransactions):
     form = InstanceForm
     list_display = ("name", "experiment", "shown_tags", "description", "updated_at")
     list_filter = ("experiment",)

@@ -312,7 +312,10 @@ def _masked_by_name(key: str, value: Any) -> Any:
         return {inner: _masked_by_name(inner, item) for inner, item in value.items()}
     if isinstance(value, list):
         return [_masked_by_name(key, item) for item in value]
-    is_secret_like = any(
-        word in key.lower() for word in ("secret", "password", "passphrase", "token", "api_key", "credential")
-    )
-    return MASK if is_secret_like and isinstance(value, str) else value
+    return MASK if isinstance(value, str) and is_secret_like(key) else value
+
+
+def is_secret_like(name: str) -> bool:
+    """Return whether a key is probably that of a secret."""
+    words = ("secret", "password", "passphrase", "token", "api_key", "credential")
+    return any(word in name.lower() for word in words)

@@ -24,7 +24,10 @@ _COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
 _CONTROLS = {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\t\n"} | {0x7F: "␡"}
 _CONTROLS |= {code: f"\\x{code:02x}" for code in range(0x80, 0xA0)}
 _SURROGATES = {code: f"\\u{code:04x}" for code in range(0xD800, 0xE000)}
-_CONTROLS |= _SURROGATES
+_DIRECTIONS = {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+"""Characters that change the direction of the text after them: they can make a text look like another one."""
+_CONTROLS |= _SURROGATES | _DIRECTIONS
+_JSON_ESCAPES = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), *_SURROGATES, *_DIRECTIONS)}
 EXACT_BELOW = 10**21
 """Integers below this are shown with all digits; larger ones are rounded."""
 FORMULA_STARTS = ("=", "+", "-", "@", "'", "\t", "\r")
@@ -34,6 +37,11 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 def printable(text: str) -> str:
     """Remove colours, and make control characters and lone surrogates, which UTF-8 cannot encode, visible."""
     return _COLOURS.sub("", text).translate(_CONTROLS)
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """Encode as JSON that a terminal shows as it is: control characters are escaped, other characters are not."""
+    return json.dumps(value, indent=indent, ensure_ascii=False).translate(_JSON_ESCAPES)
 
 
 def via(name: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from django.db import connection
 from pydantic import ValidationError
 
 from experiments import Experiment, catalog
@@ -51,9 +52,17 @@ def resolve(target: str | Instance | type[Experiment] | Entry) -> tuple[Entry, I
     if isinstance(target, Instance):
         return find_experiment(target.experiment), target
     if isinstance(target, str):
-        instance = Instance.objects.filter(name=target).first()
+        instance = _instance(target)
         return find_experiment(instance.experiment if instance else target), instance
     return (target if isinstance(target, Entry) else find_experiment(target.name)), None
+
+
+def _instance(name: str) -> Instance | None:
+    """Return the instance with this name. Most launches have none, and need no more than a short query to know it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM experiments_instance WHERE name = %s", [name])
+        row = cursor.fetchone()
+    return Instance.objects.filter(pk=row[0]).first() if row else None
 
 
 def find_experiment(name: str) -> Entry:

@@ -1,15 +1,17 @@
 """Parsing of what people type: `-c key=value`, durations, sizes, configuration files.
 
-Pure, except for reading a file and finding an experiment.
+Pure, except for reading a file or standard input, and finding an experiment.
 
 Each function raises `argparse.ArgumentTypeError`, with what is wrong and an example of what is valid.
 """
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from argparse import ArgumentTypeError
 from collections.abc import Iterable
+from getpass import getpass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ __all__ = [
     "place",
     "retry",
     "seconds",
+    "setting",
     "size_bytes",
     "whole_seconds",
 ]
@@ -88,6 +91,38 @@ def assignment(text: str) -> tuple[list[str], str]:
     if not equals or not all(keys):
         raise ArgumentTypeError(f"Invalid setting {text[:60]!r}. Use KEY=VALUE, e.g. epochs=20 or optimizer.rate=0.1.")
     return keys, value
+
+
+def setting(text: str) -> tuple[list[str], str]:
+    """`assignment`, whose value may come from elsewhere, so that lists of processes do not show it: `key=@FILE` reads
+    a file, `key=-` standard input, or asks on a terminal. One newline at the end is not part of the value.
+    """
+    keys, value = assignment(text)
+    name = ".".join(keys)
+    if value == "-":
+        return keys, _from_stdin(name)
+    if not value.startswith("@"):
+        return keys, value
+    try:
+        content = Path(value[1:]).read_bytes().decode()
+    except (OSError, ValueError) as error:  # a name with a NUL character, a file that is not UTF-8
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ArgumentTypeError(
+            f"{name}: cannot read the file {value[1:61]!r}: {reason}. Text that begins with @ needs double quotes:"
+            f" '{name}=\"{value[:20]}\"'."
+        ) from error
+    return keys, content.removesuffix("\n")
+
+
+def _from_stdin(name: str) -> str:
+    if sys.stdin is None or sys.stdin.closed:
+        raise ArgumentTypeError(f"{name}=- reads standard input, which is closed.")
+    if sys.stdin.isatty():
+        return getpass(f"{name}: ")
+    value = sys.stdin.read()
+    if not value:
+        raise ArgumentTypeError(f"{name}=- reads standard input, which is empty. It can be read once.")
+    return value.removesuffix("\n")
 
 
 def config_file(text: str) -> dict[str, Any]:

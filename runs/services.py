@@ -24,7 +24,7 @@ from experiments.catalog import Entry
 from experiments.exceptions import InvalidDefinition
 from experiments.models import Instance
 from experiments.validation import validate_tags
-from runs import launch_order, transitions, wake
+from runs import launch_order, statements, transitions, wake
 from runs.exceptions import BufferUnavailable, RunNotFinal, RunNotFound, TagsRefused
 from runs.inspections import inspect
 from runs.lines.buffer import buffer
@@ -190,11 +190,10 @@ def _leased(run_id: int) -> QuerySet[Attempt]:
 
 
 def _create(order: launch_order.Order, **values: Any) -> Run:
-    with transaction.atomic():
-        run = launch_order.new_run(order, **values)
-        run.save()
-        transaction.on_commit(partial(wake.workers, order.queue))
-    run.refresh_from_db(fields=["created_at"])
+    run = launch_order.new_run(order, **values)
+    statements.insert(run)
+    transaction.on_commit(partial(wake.workers, order.queue))
+    del vars(run)["created_at"]  # the database has computed it: read when it is used
     return run
 
 

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 
-from runs import retry_policy
+from runs import retry_policy, statements
 from runs.conf import runs_settings
 from runs.lines.ranges import high_water
 from runs.models import Attempt, Run, Worker
 from runs.outcomes import Outcome
+from runs.statements import Sql, execute, now, update
 from runs.states import AttemptKey, FailureKind, Status
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,31 @@ ENDED_BY_MAX_CHARS = 200
 """Size of `Attempt.ended_by`, which holds the name of the person who requested a cancel, and a few words."""
 _claiming = threading.Lock()
 """Serializes the claims of a worker process: a run may share the worker or not, depending on what it executes."""
+_CLAIMED = (
+    "id", "experiment", "configuration", "limits", "seed", "queue", "on_lost", "max_attempts", "retries", "slot",
+    "origin_kind", "status", "attempt", "started_at",
+)  # fmt: skip
+"""Columns that a claim reads, in the order of the model. Others are read when they are used."""
+_CLAIM = f"""
+WITH due AS (%s FOR NO KEY UPDATE SKIP LOCKED),
+claimed AS (
+  UPDATE runs_run
+  SET status = 'running', attempt = runs_run.attempt + 1, not_before = NULL, alone_s = NULL,
+      started_at = COALESCE(runs_run.started_at, STATEMENT_TIMESTAMP())
+  FROM due WHERE runs_run.id = due.id AND runs_run.status = 'pending'
+  RETURNING {", ".join(f"runs_run.{column}" for column in _CLAIMED)}, due.alone_s AS its_alone_s
+),
+opened AS (
+  INSERT INTO runs_attempt
+    (run_id, number, worker_id, task_id, lease_expires_at, alone_until,
+     "end", failure_kind, error, traceback, ended_by, lines_stored, results_stored, provenance)
+  SELECT id, attempt, %%s, %%s, STATEMENT_TIMESTAMP() + %%s * INTERVAL '1 second',
+    STATEMENT_TIMESTAMP() + its_alone_s * INTERVAL '1 second', '', '', '', '', '', '[]', '[]', '{{}}'
+  FROM claimed RETURNING id
+)
+SELECT opened.id, {", ".join(f"claimed.{column}" for column in _CLAIMED)} FROM claimed, opened
+"""  # noqa: S608  # our names
+"""Claim of a run, with its query of a due run to be inserted."""
 
 
 def from_now(seconds: float) -> Any:
@@ -45,8 +72,45 @@ def claim(queues: Sequence[str], worker: Worker, *, lease_s: float, task_id: str
     Any number of workers may call it at once: PostgreSQL skips rows that others are claiming, SQLite has one writer. A
     run that was lost repeatedly has the worker to itself, see `runs.losses`.
     """
-    with _claiming, transaction.atomic():
-        run = _first_due(queues, worker)
+    with _claiming:
+        if connection.vendor == "postgresql":
+            return _claim_at_once(queues, worker, lease_s, task_id)
+        return _claim_in_steps(queues, worker, lease_s, task_id)
+
+
+def _claim_at_once(queues: Sequence[str], worker: Worker, lease_s: float, task_id: str) -> Attempt | None:
+    """Claim in one statement (PostgreSQL)."""
+    with connection.cursor() as cursor:
+        due = _due_statement(tuple(queues), worker.pk, runs_settings().lost_wait_s)
+        cursor.execute(_CLAIM % due.text, (*due.params, worker.pk, task_id, lease_s))
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    values = [_loaded(column, value) for column, value in zip(_CLAIMED, row[1:], strict=True)]
+    run = Run.from_db(connection.alias, _CLAIMED, values)
+    columns = {"id": row[0], "run_id": run.pk, "number": run.attempt, "worker_id": worker.pk, "task_id": task_id}
+    attempt = Attempt.from_db(connection.alias, [*columns], [*columns.values()])
+    attempt.run = run
+    return attempt
+
+
+def _loaded(column: str, value: Any) -> Any:
+    """Convert a value as the ORM does."""
+    field = Run._meta.get_field(column)
+    return field.from_db_value(value, None, connection) if hasattr(field, "from_db_value") else value
+
+
+@lru_cache(maxsize=16)
+def _due_statement(queues: tuple[str, ...], worker_id: int, _lost_wait_s: float) -> Sql:
+    """Return the query of `_due` as text: it is the same for all claims of a worker."""
+    text, params = _due(queues, worker_id).values("id", "alone_s")[:1].query.sql_with_params()
+    return Sql(text, params)
+
+
+def _claim_in_steps(queues: Sequence[str], worker: Worker, lease_s: float, task_id: str) -> Attempt | None:
+    """Claim in a transaction that has the database's write lock."""
+    with transaction.atomic():
+        run = _due(queues, worker.pk).first()
         if run is None:
             return None
         alone_s, pending = run.alone_s, Run.objects.filter(pk=run.pk, status=Status.PENDING, attempt=run.attempt)
@@ -67,18 +131,15 @@ def claim(queues: Sequence[str], worker: Worker, *, lease_s: float, task_id: str
     return attempt
 
 
-def _first_due(queues: Sequence[str], worker: Worker) -> Run | None:
-    """Return the run to claim, locked, in one query."""
-    open_attempts = Attempt.objects.open().filter(worker=worker)
+def _due(queues: Sequence[str], worker_id: int) -> QuerySet[Run]:
+    """Return the runs that a worker may claim, in the order in which they are claimed."""
+    open_attempts = Attempt.objects.open().filter(worker_id=worker_id)
     is_shareable = Q(alone_s=None) | Q(not_before__lte=from_now(-runs_settings().lost_wait_s))
-    due = Run.objects.due().filter(
+    return Run.objects.due().filter(
         ~Exists(open_attempts.filter(alone_until__gt=Now())),
         is_shareable | ~Exists(open_attempts),
         queue__in=queues,
     )
-    if connection.features.has_select_for_update_skip_locked:
-        due = due.select_for_update(skip_locked=True)
-    return due.first()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +185,8 @@ def attempt_states(worker: Worker, keys: Iterable[AttemptKey]) -> dict[AttemptKe
 
 def mark(key: AttemptKey, **values: Any) -> bool:
     """Set columns of an attempt if it is open and the newest of its run. False if it is not."""
-    return bool(Attempt.objects.open(key).filter(run__attempt=key.number).update(**values))
+    newest = Sql("AND EXISTS (SELECT 1 FROM runs_run WHERE id = %s AND attempt = %s)", (key.run_id, key.number))
+    return bool(execute(update(Attempt, values) + Sql("WHERE") + _open(key) + newest))
 
 
 def is_open(key: AttemptKey) -> bool:
@@ -132,40 +194,39 @@ def is_open(key: AttemptKey) -> bool:
     return Attempt.objects.open(key).select_for_update(no_key=True).exists()
 
 
-def finish(key: AttemptKey, outcome: Outcome) -> bool:
+def finish(key: AttemptKey, outcome: Outcome, marks: Mapping[str, Any] | None = None) -> bool:
     """End the run and its attempt. False, and nothing changes, unless the run is still running this attempt.
 
-    A run that failed or completed keeps its cancel request, if it has one.
+    A run that failed or completed keeps its cancel request, if it has one. `marks` are further columns of the attempt.
     """
-    with transaction.atomic():
-        run_values: dict[str, Any] = {
-            "status": outcome.status,
-            "failure_kind": outcome.failure_kind or "",
-            "error": outcome.error,
-            "summary": outcome.summary,
-            "finished_at": Now(),
-        }
-        if outcome.status == Status.CANCELLED:
-            run_values["cancel_requested_at"] = Coalesce("cancel_requested_at", Now())
-        if not _running(key).update(**run_values):
-            return False
-        _close(key, outcome)
-    return True
+    run_values: dict[str, Any] = {
+        "status": outcome.status,
+        "failure_kind": outcome.failure_kind or "",
+        "error": outcome.error,
+        "summary": outcome.summary,
+        "finished_at": now(),
+    }
+    if outcome.status == Status.CANCELLED:
+        run_values["cancel_requested_at"] = Sql(f"COALESCE(cancel_requested_at, {now().text})")
+    return _end(key, update(Run, run_values) + _running(key), outcome, marks)
 
 
-def release(key: AttemptKey, outcome: Outcome, *, pause_s: float = 0.0, alone_s: float | None = None) -> bool:
+def release(
+    key: AttemptKey,
+    outcome: Outcome,
+    marks: Mapping[str, Any] | None = None,
+    *,
+    pause_s: float = 0.0,
+    alone_s: float | None = None,
+) -> bool:
     """Make a running run pending for its next attempt. False unless it is still running this attempt.
 
     The next attempt starts after `pause_s` at the earliest, and has its worker to itself for `alone_s`. A run with a
     cancel request is not released: the caller finishes it as cancelled.
     """
-    not_before = from_now(pause_s) if pause_s > 0 else None
-    released = {"status": Status.PENDING, "not_before": not_before, "alone_s": alone_s}
-    with transaction.atomic():
-        if not _running(key).filter(cancel_requested_at=None).update(**released):
-            return False
-        _close(key, outcome)
-    return True
+    not_before = statements.from_now(pause_s) if pause_s > 0 else None
+    released = update(Run, {"status": Status.PENDING, "not_before": not_before, "alone_s": alone_s})
+    return _end(key, released + _running(key) + Sql("AND cancel_requested_at IS NULL"), outcome, marks)
 
 
 class EndResult(StrEnum):
@@ -178,16 +239,21 @@ class EndResult(StrEnum):
     """Unchanged: another process ended the attempt first."""
 
 
-def end_attempt(key: AttemptKey, outcome: Outcome) -> EndResult:
-    """End an attempt. Its run ends too, unless `runs.retry_policy` gives it another attempt."""
+def end_attempt(key: AttemptKey, outcome: Outcome, marks: Mapping[str, Any] | None = None) -> EndResult:
+    """End an attempt. Its run ends too, unless `runs.retry_policy` gives it another attempt.
+
+    `marks` are columns of the attempt to set with its end.
+    """
+    if outcome.status == Status.COMPLETED:  # final under any policy
+        return EndResult.FINAL if finish(key, outcome, marks) else EndResult.SUPERSEDED
     for _ in range(2):  # a cancel may be requested between the read and the guarded update
         run = Run.objects.filter(pk=key.run_id).first()
         if run is None:
             return EndResult.SUPERSEDED
         step = retry_policy.next_step(run, key, outcome)
         if not step.again:
-            return EndResult.FINAL if finish(key, step.outcome) else EndResult.SUPERSEDED
-        if release(key, step.outcome, pause_s=step.pause_s, alone_s=step.alone_s):
+            return EndResult.FINAL if finish(key, step.outcome, marks) else EndResult.SUPERSEDED
+        if release(key, step.outcome, marks, pause_s=step.pause_s, alone_s=step.alone_s):
             return EndResult.AGAIN
     return EndResult.SUPERSEDED
 
@@ -226,25 +292,40 @@ def request_inspection(run_id: int) -> AttemptKey | None:
     return attempt.key if attempt else None
 
 
-def _running(key: AttemptKey) -> Any:
-    return Run.objects.filter(pk=key.run_id, status=Status.RUNNING, attempt=key.number)
+def _running(key: AttemptKey) -> Sql:
+    """Guard of an UPDATE of a run: it is running this attempt, which is open."""
+    running = Sql("WHERE id = %s AND status = 'running' AND attempt = %s", (key.run_id, key.number))
+    return running + Sql("AND EXISTS (SELECT 1 FROM runs_attempt WHERE") + _open(key) + Sql(")")
 
 
-def _close(key: AttemptKey, outcome: Outcome) -> None:
+def _open(key: AttemptKey) -> Sql:
+    return Sql("run_id = %s AND number = %s AND finished_at IS NULL", (key.run_id, key.number))
+
+
+def _end(key: AttemptKey, run_update: Sql, outcome: Outcome, marks: Mapping[str, Any] | None) -> bool:
+    """Change the run by `run_update`, which has a guard, and close its attempt. False if the run was not changed."""
+    closed = update(Attempt, {**(marks or {}), **_closing(outcome)})
+    if connection.vendor == "postgresql":  # in one statement, which locks the run before its attempt
+        changed = Sql("WITH changed AS (") + run_update + Sql("RETURNING id)")
+        return bool(execute(changed + closed + Sql("FROM changed WHERE run_id = changed.id AND") + _open(key)))
+    with transaction.atomic():
+        return bool(execute(run_update) and execute(closed + Sql("WHERE") + _open(key)))
+
+
+def _closing(outcome: Outcome) -> dict[str, Any]:
+    """Return the columns of an attempt that ends with `outcome`."""
     values = asdict(outcome.totals) if outcome.totals else {}
     if outcome.report is not None:
         values["certificate"] = outcome.report
-    closed = Attempt.objects.open(key).update(
-        end=outcome.attempt_end,
-        finished_at=Now(),
-        failure_kind=outcome.failure_kind or "",
-        error=outcome.error,
-        traceback=outcome.traceback,
-        ended_by=outcome.ended_by[:ENDED_BY_MAX_CHARS],
-        exit_status=outcome.exit_status,
-        signal=outcome.signal,
-        excused=outcome.excused,
+    return {
+        "end": outcome.attempt_end,
+        "finished_at": now(),
+        "failure_kind": outcome.failure_kind or "",
+        "error": outcome.error,
+        "traceback": outcome.traceback,
+        "ended_by": outcome.ended_by[:ENDED_BY_MAX_CHARS],
+        "exit_status": outcome.exit_status,
+        "signal": outcome.signal,
+        "excused": outcome.excused,
         **values,
-    )
-    if not closed:
-        raise RuntimeError(f"Attempt {key} is closed, but its run is still running it.")
+    }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -17,8 +17,8 @@ from experiments.catalog.client import ProcessBackend
 from experiments.catalog.entries import Catalog, Entry, Problem
 from experiments.catalog.local import LocalBackend
 from experiments.exceptions import CatalogUnavailable, InvalidDefinition
-from experiments.forms.encoding import concealed
-from experiments.validation import Definition, masked_by_name
+from experiments.forms import encoding
+from experiments.validation import Definition, is_secret_like, masked_by_name
 
 __all__ = [
     "Catalog",
@@ -29,6 +29,7 @@ __all__ = [
     "examined",
     "is_in_process",
     "masked",
+    "may_be_masked",
     "rest",
     "set_environment",
     "show",
@@ -143,9 +144,14 @@ def show(name: str, configuration: Mapping[str, Any]) -> tuple[dict[str, Any], b
     except (CatalogUnavailable, InvalidDefinition):  # only the declared fields say what is secret
         visible = masked_by_name(configuration)
         entry = current(0.0).entries.get(name)
-        return (concealed(entry.form, visible, is_trusted=False) if entry else visible), False
+        return (encoding.concealed(entry.form, visible, is_trusted=False) if entry else visible), False
 
 
 def masked(name: str, configuration: Mapping[str, Any]) -> dict[str, Any]:
     """Return a stored configuration with masked secrets."""
     return show(name, configuration)[0]
+
+
+def may_be_masked(entry: Entry | None, path: Sequence[str]) -> bool:
+    """Return whether `masked` may hide the value at this path of an experiment's configuration. None: it is unknown."""
+    return is_secret_like(path[-1]) if entry is None else encoding.may_be_masked(entry.form, path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from experiments.forms.fields import (
@@ -240,6 +240,18 @@ def concealed(field: Field, masked: Any, *, is_trusted: bool) -> Any:
     if field.kind == Kind.VARIANT and (index := option_of(field, masked)) is not None:
         return concealed(field.options[index], masked, is_trusted=is_trusted)
     return masked if field.kind in (Kind.JSON, Kind.VARIANT) and is_trusted else _all_masked(masked)
+
+
+def may_be_masked(field: Field, path: Sequence[str]) -> bool:
+    """Return whether `concealed` may mask the value at this path."""
+    for part in path:
+        if not field.is_secretive or field.kind != Kind.GROUP:
+            return field.is_secretive
+        inner = field.get(part)
+        if inner is None:
+            return True
+        field = inner
+    return field.is_secretive
 
 
 def _all_masked(value: Any) -> Any:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.admin import display
-from django.db.models import F, OuterRef, QuerySet, Subquery
+from django.db.models import Case, F, JSONField, OuterRef, Q, QuerySet, Subquery, When
 from django.db.models.fields.json import KeyTransform
 from django.http import HttpRequest
 
+from experiments import catalog
 from experiments.catalog import masked
 from experiments.jsonvalues import unpack
 from runs import formatting
@@ -57,8 +58,18 @@ class Column:
         path: Any = F(source)
         for part in self.key.split("."):
             path = KeyTransform(part, path)
-        numbers = [path] if self.group == "config" else [path, F(f"{self.alias}_number")]
+        numbers = [self._visible(path)] if self.group == "config" else [path, F(f"{self.alias}_number")]
         return [n.desc(nulls_last=True) if descending else n.asc(nulls_last=True) for n in numbers]
+
+    def _visible(self, path: Any) -> Any:
+        """Return `path`, or NULL for runs of experiments that may mask it: an order would reveal a masked value."""
+        parts = self.key.split(".")
+        entries = catalog.current().entries
+        masking = [name for name, entry in entries.items() if catalog.may_be_masked(entry, parts)]
+        visible = ~Q(experiment__in=masking)
+        if catalog.may_be_masked(None, parts):
+            visible &= Q(experiment__in=list(entries))
+        return Case(When(visible, then=path), output_field=JSONField())
 
 
 def column(name: str) -> Column | None:

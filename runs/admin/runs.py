@@ -20,6 +20,7 @@ from unfold.paginator import InfinitePaginator
 from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from experiments.strict_lists import StrictList
 from runs import deletion, formatting, services
 from runs.admin import actions, columns, home, launch_page, permissions, search
 from runs.admin.audit_log import LogsWhere
@@ -76,7 +77,7 @@ def chips(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 @admin.register(Run)
-class RunAdmin(LogsWhere, RunPages, Comparing, ModelAdmin):
+class RunAdmin(StrictList, LogsWhere, RunPages, Comparing, ModelAdmin):
     """Read-only, except that finished runs can be deleted. Each action has its permission."""
 
     list_display = ("title", "chip", "progress", "experiment", "took", "by", "launched")

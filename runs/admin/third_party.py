@@ -13,6 +13,7 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.paginator import InfinitePaginator
 
+from experiments.strict_lists import StrictList
 from runs.admin.audit_log import LogsWhere
 
 for model in (TaskResult, GroupResult, User, Group):
@@ -20,7 +21,7 @@ for model in (TaskResult, GroupResult, User, Group):
 
 
 @admin.register(TaskResult)
-class ReadOnlyTaskResultAdmin(TaskResultAdmin, ModelAdmin):
+class ReadOnlyTaskResultAdmin(StrictList, TaskResultAdmin, ModelAdmin):
     """Results that Celery stored of supervising tasks, linked from their attempts. Without the date hierarchy, which
     reads the whole table.
     """
@@ -40,12 +41,12 @@ class ReadOnlyTaskResultAdmin(TaskResultAdmin, ModelAdmin):
 
 
 @admin.register(User)
-class StyledUserAdmin(LogsWhere, UserAdmin, ModelAdmin):  # type: ignore[type-arg]  # generic in the stubs only
+class StyledUserAdmin(StrictList, LogsWhere, UserAdmin, ModelAdmin):  # type: ignore[type-arg, misc]  # generic in the stubs only
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
 
 
 @admin.register(Group)
-class StyledGroupAdmin(LogsWhere, GroupAdmin, ModelAdmin):
+class StyledGroupAdmin(StrictList, LogsWhere, GroupAdmin, ModelAdmin):  # type: ignore[misc]  # as above
     pass

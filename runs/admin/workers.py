@@ -12,6 +12,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
+from experiments.strict_lists import StrictList
 from runs import formatting
 from runs.conf import runs_settings
 from runs.health import with_busy
@@ -21,7 +22,7 @@ CHIPS = {"Online": "success", "Stopping": "warning", "No heartbeat": "danger", "
 
 
 @admin.register(Worker)
-class WorkerAdmin(ModelAdmin):
+class WorkerAdmin(StrictList, ModelAdmin):
     """Read-only: workers create and update their own rows."""
 
     list_display = ("name", "state", "host", "pid", "busy", "last_heartbeat", "started_at")

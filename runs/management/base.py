@@ -6,7 +6,6 @@ to stderr in a sentence; stdout holds the answer only. A closed pipe (`| head`) 
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
@@ -20,6 +19,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
 
 from experiments import catalog
+from runs import formatting
 from runs.exceptions import LaunchRefused, RunNotFinal, RunNotFound, ScheduleNotFound, ScheduleRefused
 from runs.models import Run
 from runs.states import Status
@@ -75,7 +75,7 @@ class RunsCommand(BaseCommand):
         except CommandError as error:
             if not getattr(self, "_called_from_command_line", False) or options.get("traceback"):
                 raise
-            self.stderr.write(str(error))
+            self.stderr.write(formatting.printable(str(error)))
             raise SystemExit(error.returncode) from error
 
     def _translated(self, *args: Any, **options: Any) -> str | None:
@@ -96,10 +96,10 @@ class RunsCommand(BaseCommand):
             return None
 
     def print(self, text: str = "") -> None:
-        self.stdout.write(text)
+        self.stdout.write(formatting.printable(text))
 
     def print_json(self, document: Any) -> None:
-        self.stdout.write(json.dumps(document, indent=2, ensure_ascii=False))
+        self.stdout.write(formatting.json_text(document, indent=2))
 
 
 def refusal(error: LaunchRefused | ScheduleRefused, head: str = "Not launched") -> str:

@@ -67,7 +67,7 @@ def write_json(results: Iterable[dict[str, Any]], out: Writes) -> None:
     for result in results:
         if pending:
             out.write(f"{pending},\n")
-        pending = json.dumps(result, ensure_ascii=False)
+        pending = formatting.json_text(result)
     out.write(f"{pending}\n]\n" if pending else "]\n")
 
 

@@ -36,9 +36,8 @@ def status_text(run: Run) -> str:
     """Format the status of a run and its error: `Run 7 (digits): failed. Failed after 2 s.`"""
     sentence = formatting.status_sentence(facts_of(run, is_served=is_served(run)), timezone.now())
     error = formatting.error_beside(run.error, sentence)
-    return f"Run {run.pk} ({formatting.printable(run.name or run.experiment)}): {run.status}. {sentence}" + (
-        f"\n  {error}" if error else ""
-    )
+    head = f"Run {run.pk} ({run.name or run.experiment}): {run.status}. {sentence}"
+    return formatting.printable(f"{head}\n  {error}" if error else head)
 
 
 def end_lines(run: Run) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -22,8 +23,8 @@ TIMING = ("kind", "cron", "every_s", "dates", "time_zone", "starts_at", "ends_at
 """Columns of the timetable. Only `runs.schedules.service` changes them, after it has recorded in the history the slots
 that were due by the old timetable.
 """
+JSON_TYPES: dict[str, type] = {"configuration": dict, "limits": dict, "dates": list}
 WINDOW_MAX_S = 366 * 24 * 3600
-
 
 _VALID: dict[str, Any] = {"time_zone": "UTC", "cron": "0 0 * * *", "every_s": 60, "ends_at": None, "jitter_s": 0}
 """Replacements for invalid fields of a timetable, so that the other fields are checked too."""
@@ -168,6 +169,10 @@ class Schedule(models.Model):
             problems["experiment"] = "Choose either an instance or an experiment."
         if not 0 <= (self.catch_up_window_s or 0) <= WINDOW_MAX_S:
             problems["catch_up_window_s"] = f"Enter a window of 0s to {WINDOW_MAX_S // 86400}d, for example 10m or 6h."
+        for name, kind in JSON_TYPES.items():
+            if not isinstance(value := getattr(self, name), kind):
+                expected = "an object" if kind is dict else "a list"
+                problems[name] = f"Must be {expected}, not {json.dumps(value, default=repr)[:60]}."
         problems |= _problems_of(self.timetable())
         if problems:
             raise ValidationError(problems)

@@ -131,7 +131,12 @@ def weeks(ids: Iterable[int]) -> dict[int, Week]:
 
 
 def shown_configuration(schedule: Schedule) -> dict[str, Any]:
-    """Return the configuration of the schedule, without defaults, and with its secrets masked."""
+    """Return the configuration of the schedule, without defaults, and with its secrets masked.
+
+    Empty if the stored configuration is not an object: earlier versions accepted that.
+    """
+    if not isinstance(schedule.configuration, dict):
+        return {}
     experiment = schedule.instance.experiment if schedule.instance else schedule.experiment
     shown: dict[str, Any] = _only(masked(experiment, schedule.configuration), schedule.configuration)
     return shown

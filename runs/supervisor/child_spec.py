@@ -7,14 +7,10 @@ from runs.folders import run_folder, stacks_file
 from runs.forkserver.client import ChildSpec
 from runs.models import Checkpoint, Run
 from runs.states import AttemptKey, Origin
-from runs.supervisor.recorder import RunRecords
 
 
-def child_spec(run: Run, key: AttemptKey, conf: RunsSettings, records: RunRecords) -> ChildSpec:
-    """Build the specification of an attempt's child, and record the checkpoint from which it continues."""
-    checkpoint = Checkpoint.objects.filter(run=run).first() if _may_have_checkpoint(run, key) else None
-    if checkpoint is not None:
-        records.mark(restored={"attempt": checkpoint.attempt, "number": checkpoint.number})
+def child_spec(run: Run, key: AttemptKey, conf: RunsSettings, checkpoint: Checkpoint | None) -> ChildSpec:
+    """Build the specification of an attempt's child, which continues from `checkpoint`."""
     return ChildSpec(
         key=key,
         experiment=run.experiment,
@@ -31,6 +27,6 @@ def child_spec(run: Run, key: AttemptKey, conf: RunsSettings, records: RunRecord
     )
 
 
-def _may_have_checkpoint(run: Run, key: AttemptKey) -> bool:
-    """Return False for a first attempt, unless the run is a retry, which gets a copy of its origin's."""
+def may_continue(run: Run, key: AttemptKey) -> bool:
+    """Return False for a first attempt, unless the run is a retry, which gets a copy of its origin's checkpoint."""
     return key.number > 1 or run.origin_kind == Origin.RETRY

@@ -15,9 +15,8 @@ from django.db import DatabaseError, InterfaceError, OperationalError, close_old
 
 from runs import transitions
 from runs.exceptions import BufferUnavailable
-from runs.lines import flush, store
+from runs.lines import blocks, flush, store
 from runs.lines.buffer import Stream
-from runs.lines.records import position
 from runs.states import AttemptKey
 from runs.supervisor.recorder import RunRecords
 from runs.supervisor.window import Window
@@ -40,17 +39,22 @@ class Drain:
         """Seq of the last entry that was stored with a checkpoint."""
 
     def run(self) -> None:
-        """Store everything that the window and the recorder hold. Blocks while the database is unavailable."""
+        """Store everything that the window and the recorder hold, except columns of the attempt.
+
+        Blocks while the database is unavailable.
+        """
         if self._key.number > 1:
             self._store_earlier()
         self._writes.wait_for_provenance()
-        self.in_turn("its last records", self._writes.write)  # first, since it may add a line
-        self.in_turn("its last lines", self._store_window)
+        if self._writes.needs_write:
+            self.in_turn("its last records", self._writes.write)  # first, since it may add a line
+        if any(self._window.after(stream, 0, 1) for stream in Stream):
+            self.in_turn("its last lines", self._store_window)
 
     def store_so_far(self) -> None:
         """Store the lines and results so far, in the transaction of a checkpoint. The window keeps them."""
         entries = {stream: self._window.after(stream, self._stored[stream], sys.maxsize) for stream in Stream}
-        last = {stream: position(after[-1])[1] for stream, after in entries.items() if after}
+        last = {stream: blocks.span(after[-1]).last for stream, after in entries.items() if after}
         if last:
             store.store_entries(self._key.run_id, entries[Stream.LINES], entries[Stream.RESULTS])
             transaction.on_commit(lambda: self._stored.update(last))
@@ -105,9 +109,9 @@ class Drain:
             if not lines and not results:
                 return
             if not self._store_while_open(lines, results):
-                logger.warning("Run %s was taken over: dropping %d late lines", self._key, len(lines))
-            for stream, entries in ((Stream.LINES, lines), (Stream.RESULTS, results)):
-                self._window.forget(stream, self._window.stored(stream) + len(entries))
+                logger.warning("Run %s was taken over: dropping %d late lines", self._key, blocks.count(lines))
+            for stream, values in ((Stream.LINES, lines), (Stream.RESULTS, results)):
+                self._window.forget(stream, self._window.stored(stream) + blocks.count(values))
 
     def _store_while_open(self, lines: Sequence[bytes], results: Sequence[bytes]) -> bool:
         """Store entries unless the attempt is closed. Its row is locked last: renewals do not wait for lines."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -153,6 +153,18 @@ class RunRecords:
     def pending(self) -> bool:
         with self._lock:
             return bool(self._pending)
+
+    @property
+    def needs_write(self) -> bool:
+        """True if something other than columns of the attempt is pending."""
+        with self._lock:
+            return bool(replace(self._pending, columns={}))
+
+    def take_marks(self) -> dict[str, Any]:
+        """Remove and return the pending columns, which are written with the end. Waits for a write under way."""
+        with self._writing, self._lock:
+            columns, self._pending.columns = self._pending.columns, {}
+            return columns
 
     def write(self) -> None:
         """Write everything that is pending, in one transaction.

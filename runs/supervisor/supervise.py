@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
-
-from django.db import close_old_connections
+from typing import Any
 
 from runs import transitions
-from runs.database import close_connection
 from runs.exceptions import SpawnFailed, is_exhaustion
 from runs.folders import remove_if_empty, run_folder, stacks_file
 from runs.forkserver.client import Child, Exit, Fate
 from runs.lines.buffer import Stream
 from runs.lines.store.writing import REFUSALS
-from runs.models import Attempt
+from runs.models import Attempt, Checkpoint
 from runs.outcomes import Outcome, ProcessRow, Totals
 from runs.states import FailureKind, Level, Status
-from runs.supervisor.child_spec import child_spec
+from runs.supervisor.child_spec import child_spec, may_continue
 from runs.supervisor.drain import Drain
 from runs.supervisor.events import Event, Inbox, Measured
 from runs.supervisor.intake import system_line
@@ -35,6 +34,7 @@ from runs.supervisor.reporting import Evidence, failure_report_of
 from runs.supervisor.resources import Usage
 from runs.supervisor.sender import Sender
 from runs.supervisor.supervised import Supervised, supervised
+from runs.supervisor.timestamps import in_database
 from runs.supervisor.watch import Watch
 from runs.supervisor.window import Window
 from runs.supervisor.worker_services import WorkerServices
@@ -61,25 +61,27 @@ def supervise_next(worker: WorkerServices, queues: Sequence[str], task_id: str) 
         return supervisor.run()
     except Exception as error:
         logger.exception("Run %s: its supervisor failed", attempt.key)
-        return _abandon(attempt, error)
+        return _abandon(attempt, error, worker.turn_to_write)
     finally:
         worker.leave(attempt.key)
 
 
-def _abandon(attempt: Attempt, error: Exception) -> Supervised:
+def _abandon(
+    attempt: Attempt, error: Exception, turn_to_write: Callable[[], AbstractContextManager[None]]
+) -> Supervised:
     """End an attempt whose supervisor failed, by a bug or because its worker had to stop without the database.
 
     The run is released if this process ran out of resources. If this write fails too, reconcile recovers the run when
     its lease expires.
     """
-    close_old_connections()
     outcome = Outcome(Status.FAILED, FailureKind.LOST, error="Its supervisor failed; see the worker's log.")
     if is_exhaustion(error):
         message = f"Its worker had run out of resources: {error}"
         outcome = Outcome(Status.PENDING, error=message, ended_by="worker", retry_after_s=EXHAUSTED_PAUSE_S)
     result = EndResult.SUPERSEDED
     try:
-        result = transitions.end_attempt(attempt.key, outcome)
+        with turn_to_write():
+            result = transitions.end_attempt(attempt.key, outcome)
     except Exception:
         logger.exception("Run %s: cannot write its end; reconcile will recover it", attempt.key)
     return supervised(attempt.key, outcome, result, attempt.run.queue)
@@ -156,7 +158,6 @@ class Supervisor:
         self.pid = child.pid
         self._child = child
         self._writes.mark(child_pid=child.pid, memory_limit_bytes=self._limits.memory_limit_bytes)
-        close_connection()  # not needed while the child runs
         watch = Watch(child, self._limits, self._conf, self._inbox, self._window, self._writes, self._worker.linger_s)
         try:
             observation = watch.run(self._drain.run)
@@ -173,8 +174,16 @@ class Supervisor:
 
     def _spawn(self) -> Child:
         """Start the child while this worker holds the lease. Raises SpawnFailed."""
-        spec = self._drain.until_done("its start", lambda: child_spec(self._run, self.key, self._conf, self._writes))
+        checkpoint = self._drain.in_turn("its start", self._checkpoint) if may_continue(self._run, self.key) else None
+        spec = child_spec(self._run, self.key, self._conf, checkpoint)
         return self._worker.forkserver.spawn(spec, self._on_exit, before=self._start_deadline)
+
+    def _checkpoint(self) -> Checkpoint | None:
+        """Read the checkpoint from which the attempt continues, and record it."""
+        checkpoint = Checkpoint.objects.filter(run=self._run).first()
+        if checkpoint is not None:
+            self._writes.mark(restored={"attempt": checkpoint.attempt, "number": checkpoint.number})
+        return checkpoint
 
     def _start_deadline(self) -> float:
         deadline = self._worker.leases.start_before(self.key)
@@ -225,12 +234,16 @@ class Supervisor:
         )
         report = failure_report_of(outcome, observation, evidence)
         outcome = replace(outcome, totals=totals, report=report)
+        marks = self._writes.take_marks()
         try:
-            return outcome, self._end(outcome)
+            return outcome, self._end(outcome, marks)
         except REFUSALS as error:
             logger.exception("Run %s: the database refuses its end; storing a reduced one", self.key)
+            self._writes.mark(**marks)
+            self._drain.in_turn("its last records", self._writes.write)
             outcome = storable(outcome, str(error))
-            return outcome, self._end(outcome)
+            return outcome, self._end(outcome, {})
 
-    def _end(self, outcome: Outcome) -> EndResult:
-        return self._drain.in_turn("its end", lambda: transitions.end_attempt(self.key, outcome))
+    def _end(self, outcome: Outcome, marks: dict[str, Any]) -> EndResult:
+        """Write the end, and the columns that the recorder has not written."""
+        return self._drain.in_turn("its end", lambda: transitions.end_attempt(self.key, outcome, in_database(marks)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
-from runs.transitions import from_now
+from runs.statements import from_now
 
 
 class Timestamp(NamedTuple):

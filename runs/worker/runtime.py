@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, connections
@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 
 from runs import __version__, transitions
 from runs.conf import RunsSettings
-from runs.database import close_connection, has_many_writers
+from runs.database import has_many_writers
 from runs.forkserver import machine
 from runs.forkserver.client import ForkServer
 from runs.forkserver.clock import lease_clock
@@ -31,6 +31,7 @@ from runs.supervisor.resources import Usage
 from runs.supervisor.worker_services import Member, WorkerServices
 from runs.transitions import AttemptState
 from runs.worker import capacity
+from runs.worker.connections import SharedConnections
 from runs.worker.heartbeat import Heartbeat
 from runs.worker.listener import Listener
 from runs.worker.poller import Poller
@@ -77,7 +78,9 @@ class Runtime:
         )
         self._poller = Poller(self.worker, every_s=conf.heartbeat_s, keys=self._keys, on_states=self._forward_states)
         self._claiming = threading.BoundedSemaphore(CLAIMS_MAX)
-        self._writing = threading.BoundedSemaphore(conf.database_writers_max if has_many_writers() else 1)
+        writers = conf.database_writers_max if has_many_writers() else 1
+        self._writing = threading.BoundedSemaphore(writers)
+        self._connections = SharedConnections(writers + CLAIMS_MAX)
         self._listener = Listener(
             self.buffer,
             poll_s=conf.cancel_poll_s,
@@ -147,6 +150,7 @@ class Runtime:
             thread.end()
         self.forkserver.stop()
         self.heartbeat.end()
+        self._connections.close()
         _try_write(
             "record the end of this worker", lambda: Worker.objects.filter(pk=self.worker.pk).update(stopped_at=Now())
         )
@@ -186,7 +190,7 @@ class Runtime:
         attempt: Attempt | None = None
         try:
             if self._admits():
-                with self._claiming:
+                with self._claiming, self._connections.lend():
                     claimed_at = lease_clock()
                     attempt = transitions.claim(queues, self.worker, lease_s=self.conf.lease_s, task_id=task_id)
         finally:
@@ -223,12 +227,9 @@ class Runtime:
 
     @contextmanager
     def turn_to_write(self) -> Iterator[None]:
-        """Wait until fewer than `database_writers_max` supervisors write, and keep a turn within the context."""
-        with self._writing:
-            try:
-                yield
-            finally:
-                close_connection()
+        """Wait until fewer than `database_writers_max` threads write; keep a turn and a connection in the context."""
+        with self._writing, self._connections.lend():
+            yield
 
     # Supervisors
 
@@ -343,6 +344,13 @@ def runtime() -> Runtime:
     if _current is None:
         raise RuntimeError("This process is not a Celery worker of a run queue.")
     return _current
+
+
+@contextmanager
+def turn_to_write() -> Iterator[None]:
+    """Take a turn to write, with a connection of this worker. In other processes, use the thread's own connection."""
+    with nullcontext() if _current is None else _current.turn_to_write():
+        yield
 
 
 def set_runtime(new: Runtime) -> None:

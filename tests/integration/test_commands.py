@@ -27,6 +27,7 @@ from runs.models import Attempt, Run
 from runs.states import Level, Status
 from tests.factories import make_attempt, make_run, make_worker
 from tests.output import end_run, store_lines, store_metric, store_result
+from tests.schedules import make_schedule
 
 pytestmark = pytest.mark.django_db
 
@@ -280,6 +281,37 @@ def test_tail_prints_lines_as_data() -> None:
     lines = say("tail_run", finished_attempt().run_id).out.splitlines()
     assert lines[0] == "12:00:00.001 info     line 1"
     assert lines[2] == "12:00:00.003 warning  [stderr] care␇  a=[1]"
+
+
+HOSTILE = "a\x1b]0;owned\x07\x9b2J\u202eb"
+BARE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+@pytest.mark.parametrize("json_option", [[], ["--json"]])
+@pytest.mark.parametrize(
+    "command",
+    ["list_runs", "show_run", "tail_run", "export_results", "list_workers", "list_schedules", "list_experiments"],
+)
+def test_no_stored_text_controls_the_terminal(command: str, json_option: list[str]) -> None:
+    worker = make_worker(name=f"w{HOSTILE}", host=HOSTILE)
+    attempt = make_attempt(run=make_run(name=HOSTILE, tags=[HOSTILE], configuration={HOSTILE: HOSTILE}), worker=worker)
+    store_lines(attempt, [1], message=HOSTILE, metadata={HOSTILE: HOSTILE})
+    store_result(attempt, HOSTILE, HOSTILE, seq=1)
+    end_run(attempt, Status.FAILED, error=HOSTILE)
+    make_schedule("s", description=HOSTILE)
+    takes_a_run = command in ("show_run", "tail_run", "export_results")
+    option = [] if command == "export_results" else json_option
+    answer = say(command, *([attempt.run_id] if takes_a_run else []), *option)
+    assert answer.code == 0
+    assert "owned" in answer.out or command not in ("list_runs", "show_run", "tail_run", "export_results")
+    assert BARE.findall(answer.out + answer.err) == []
+
+
+@pytest.mark.parametrize("arguments", [("show_run", HOSTILE), ("launch_run", HOSTILE), ("pause_schedule", HOSTILE)])
+def test_no_error_controls_the_terminal(arguments: tuple[str, str]) -> None:
+    done = manage(*arguments)
+    assert done.returncode == 2
+    assert BARE.findall(done.stdout + done.stderr) == []
 
 
 def test_tail_as_json_is_one_line_per_record() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_a_run_is_handed_back_where_its_worker_had_run_out_of_something(
 ) -> None:
     attempt = make_attempt()
     Run.objects.filter(pk=attempt.run_id).update(max_attempts=1)
-    assert _abandon(attempt, error)["end"] == end
+    assert _abandon(attempt, error, nullcontext)["end"] == end
     run = Run.objects.get(pk=attempt.run_id)
     assert run.status == status
     if status == "pending":

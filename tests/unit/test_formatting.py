@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -86,6 +87,18 @@ def test_completeness_is_a_promise_only_once_the_attempt_has_ended() -> None:
 
 def test_control_characters_are_shown_and_colours_are_left_out() -> None:
     assert formatting.printable("\x1b[31mred\x1b[0m\x1b]0;title\x07\ttab\r\x9b") == "red␛]0;title␇\ttab␍\\x9b"
+
+
+def test_characters_that_reverse_the_text_are_shown() -> None:
+    assert formatting.printable("a\u202egpj.exe\u2066\u200fא") == "a\\u202egpj.exe\\u2066\u200fא"
+
+
+@pytest.mark.parametrize("text", ["\x1b[31m", "\x7f\x9b2J", "\u202e\u2069", "é 漢 😀", "\udc80"])
+def test_json_text_shows_no_control_character_and_changes_no_value(text: str) -> None:
+    encoded = formatting.json_text({text: [text]})
+    assert encoded == formatting.printable(encoded)
+    assert json.loads(encoded) == {text: [text]}
+    assert "é 漢 😀" not in text or text in encoded
 
 
 def test_an_error_that_the_sentence_has_said_is_not_said_again() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,34 @@ def test_a_size_is_read(text: str, size: int) -> None:
 )
 def test_an_assignment_has_keys_and_a_text(text: str, keys: list[str], value: str) -> None:
     assert parsing.assignment(text) == (keys, value)
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [("hunter2\n", "hunter2"), ("a\nb\n\n", "a\nb\n"), ("", ""), (" é ", " é "), ("@x", "@x"), ("-", "-")],
+)
+def test_a_value_is_read_from_a_file(content: str, value: str, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(content)
+    assert parsing.setting(f"llm.api_key=@{tmp_path}/key") == (["llm", "api_key"], value)
+
+
+@pytest.mark.parametrize("value", ["@", "@/nowhere", "@\0", "@.", "@{tmp_path}/latin"])
+def test_a_file_that_cannot_be_read_is_an_error(value: str, tmp_path: Path) -> None:
+    (tmp_path / "latin").write_bytes(b"\xe9")
+    with pytest.raises(ArgumentTypeError, match=r"^key: cannot read the file .* needs double quotes"):
+        parsing.setting(f"key={value.format(tmp_path=tmp_path)}")
+
+
+def test_a_value_is_read_once_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("hunter2\n"))
+    assert parsing.setting("key=-") == (["key"], "hunter2")
+    with pytest.raises(ArgumentTypeError, match="can be read once"):
+        parsing.setting("other=-")
+
+
+@pytest.mark.parametrize("text", ["key=a@b", "key=--", 'key="@b"', "key="])
+def test_other_values_are_taken_as_they_are(text: str) -> None:
+    assert parsing.setting(text) == parsing.assignment(text)
 
 
 @pytest.mark.parametrize(

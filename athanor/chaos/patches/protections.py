@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -29,15 +28,8 @@ def _without_lease_deadline(server: Any) -> None:
 
 
 def _without_fencing(transitions: Any) -> None:
-    close = transitions._close
-
-    def close_or_not(*arguments: Any) -> None:
-        with suppress(RuntimeError):
-            close(*arguments)
-
     _replace(transitions, "is_open", lambda *_: True)
-    _replace(transitions, "_running", lambda key: transitions.Run.objects.filter(pk=key.run_id))
-    _replace(transitions, "_close", close_or_not)
+    _replace(transitions, "_running", lambda key: transitions.Sql("WHERE id = %s", (key.run_id,)))
 
 
 def _without_idempotent_rows(writing: Any) -> None:

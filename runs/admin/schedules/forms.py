@@ -209,7 +209,7 @@ class ScheduleForm(EditableForm, _ModelForm):
         schedule, target = self.instance, self.target
         entry = catalog.current().entries.get(target.experiment)
         is_stored = schedule.pk and (schedule.instance, schedule.experiment) == target.columns
-        own = dict(schedule.configuration) if is_stored else {}
+        own = dict(schedule.configuration) if is_stored and isinstance(schedule.configuration, dict) else {}
         stored: Any = own if is_stored else MISSING
         if target.instance:
             stored = overlay(target.instance.configuration, own)

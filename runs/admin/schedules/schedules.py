@@ -22,6 +22,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
 from experiments.admin import ValidatesOutsideTransactions
+from experiments.strict_lists import StrictList
 from runs import formatting, services
 from runs.admin import audit_log, permissions
 from runs.admin.schedules import page, preview
@@ -41,7 +42,7 @@ CHIPS = {"Paused": "warning", "Refused": "danger", "Failing": "danger", "Ended":
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransactions):
+class ScheduleAdmin(StrictList, audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransactions):
     """Admin of schedules. The list shows which scheduled times of last week did not run, and why."""
 
     form = ScheduleForm
@@ -55,6 +56,7 @@ class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransaction
     list_before_template = "runs/schedules/before_list.html"
     change_form_before_template = "runs/schedules/preview.html"
     warn_unsaved_form = True
+    readonly_fields = ("shown_configuration",)
     actions = ("pause_all", "resume_all")
     fieldsets = (
         (None, {"fields": ("name", "description")}),
@@ -162,6 +164,21 @@ class ScheduleAdmin(audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransaction
             self._resume(request, schedule)
 
     # The form
+
+    def get_fieldsets(self, request: HttpRequest, obj: Schedule | None = None) -> Any:
+        """Show the configuration with masked secrets to users who may not change the schedule."""
+        if obj is None or self.has_change_permission(request, obj):
+            return self.fieldsets
+        hidden = {"configuration": "shown_configuration"}
+        return tuple(
+            (title, {**options, "fields": tuple(hidden.get(name, name) for name in options["fields"])})
+            for title, options in self.fieldsets
+        )
+
+    @display(description="Configuration")
+    def shown_configuration(self, schedule: Schedule) -> str:
+        text = formatting.pretty(serializers.shown_configuration(schedule))
+        return format_html('<pre class="athanor-code">{}</pre>', text)
 
     def get_form(self, request: HttpRequest, obj: Schedule | None = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change, **kwargs)

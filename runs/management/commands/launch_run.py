@@ -25,6 +25,7 @@ class Command(RunsCommand):
 launch_run monte_carlo_pi -c batches=50 -c darts=200000 --watch
 launch_run my-instance -c optimizer.rate=0.05 --timeout 2h --memory-limit 4G
 launch_run digits --config digits.toml --name nightly --tag baseline --json
+launch_run my-instance -c api_key=@/run/secrets/api_key
 """
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -37,12 +38,12 @@ launch_run digits --config digits.toml --name nightly --tag baseline --json
             "-c",
             dest="assignments",
             metavar="KEY=VALUE",
-            type=parsing.assignment,
+            type=parsing.setting,
             action="append",
             default=[],
             help="set one field. Its type decides how the value is read: a str as text (also 007 or null), lists and"
-            " groups as JSON; in double quotes it is always text. A dotted key sets a field of a group. Overrides"
-            " --config",
+            " groups as JSON; in double quotes it is always text. A dotted key sets a field of a group. KEY=@FILE reads"
+            " the value from a file, KEY=- from standard input. Overrides --config",
         )
         parser.add_argument(
             "--config", metavar="FILE", type=parsing.config_file, help="a .json or .toml file with fields"

@@ -45,10 +45,11 @@ schedule_run digits --name digits --cron "0 4 * * *" --change
             "-c",
             dest="assignments",
             metavar="KEY=VALUE",
-            type=parsing.assignment,
+            type=parsing.setting,
             action="append",
             default=[],
-            help="set one field of the configuration; overrides the instance's value",
+            help="set one field of the configuration; overrides the instance's value. KEY=@FILE reads the value from a"
+            " file, KEY=- from standard input",
         )
         what.add_argument(
             "--config", metavar="FILE", type=parsing.config_file, help="a .json or .toml file with fields"

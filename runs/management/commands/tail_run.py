@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django.core.management.base import CommandParser
 
-from runs import parsing
+from runs import formatting, parsing
 from runs.lines import reading
 from runs.lines.reading import Follower, Place, Wanted
 from runs.lines.records import Line
@@ -64,7 +63,7 @@ tail_run 42 --json | jq -r .message
 
 
 def line_json(line: Line) -> str:
-    return json.dumps(line_document(line), ensure_ascii=False)
+    return formatting.json_text(line_document(line))
 
 
 def seen(start: Place) -> dict[int, int]:
