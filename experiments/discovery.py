@@ -181,8 +181,12 @@ def _is_concrete(value: Any) -> bool:
 
 def _of_apps() -> Iterator[Candidate]:
     for app in apps.get_app_configs():
-        name = EXAMPLES if app.name == "experiments" else f"{app.name}.experiments"
-        yield from _of_module(name, f"app {app.label}")
+        yield from _of_module(module_of(app.name), f"app {app.label}")
+
+
+def module_of(app: str) -> str:
+    """Return the name of the module, or package, of an app's experiments."""
+    return EXAMPLES if app == "experiments" else f"{app}.experiments"
 
 
 def _of_entry_points() -> Iterator[Candidate]:
@@ -211,13 +215,18 @@ def _of_module(name: str, where: str) -> Iterator[Candidate]:
 def _modules_in(folder: Path, package: str) -> Iterator[tuple[Path, str]]:
     """Yield (file, dotted name) of each module below the folder of `package`, without the package's own file."""
     for path in sorted(folder.iterdir()):
-        if _IGNORED.match(path.name.removesuffix(".py")):
+        if is_ignored(path):
             continue
         if path.suffix == ".py" and path.is_file():
             yield path, f"{package}.{path.stem}"
         elif (path / "__init__.py").is_file():
             yield path / "__init__.py", f"{package}.{path.name}"
             yield from _modules_in(path, f"{package}.{path.name}")
+
+
+def is_ignored(path: Path) -> bool:
+    """Return whether a file or folder counts for no module of experiments, by its name."""
+    return bool(_IGNORED.match(path.name.removesuffix(".py")))
 
 
 def _spec(name: str) -> ModuleSpec | None:

@@ -26,6 +26,7 @@ from experiments.conf import experiments_settings
 from experiments.discovery import Candidate, Problem, candidates, experiments_in, import_problem
 from experiments.exceptions import BrokenExperiment, UnknownExperiment
 from experiments.limits import Limits
+from experiments.remembered import known_candidates
 
 Guard = Callable[[Candidate], AbstractContextManager[Any]]
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,199}")
@@ -92,8 +93,7 @@ def load_one(name: str) -> type[Experiment]:
     Used by the process of a run: a broken module elsewhere does no harm, and entry points are searched last. Raises the
     exceptions of `Registry.get`.
     """
-    modules, _ = candidates(with_entry_points=False)
-    likely = build([candidate for candidate in modules if candidate.mentions(name)])
+    likely = build([candidate for candidate in known_candidates() if candidate.mentions(name)])
     experiment = likely.get(name) if name in likely else registry().get(name)
     folders.enter(folders.folder_of(experiment.__module__))
     return experiment

@@ -92,6 +92,12 @@ class RunsSettings:
     """Number of processes and threads of a run that may send a long record at the same time."""
     read_bytes: int = 1024 * 1024
     """Size of one read from a child's pipe."""
+    gather_above_bytes: int = 2 * 1024
+    """Output of one read above which the next read waits for `gather_s`, so that it reads more at once."""
+    gather_s: float = 0.005
+    """Pause between two reads of a run with much output. Its pipe holds what it writes in the meantime."""
+    busy_pipe_bytes: int = 256 * 1024
+    """Size of the records pipe of a run with much output. The kernel may refuse it, and the usual size stays."""
     progress_every_s: float = 0.5
     """Shortest interval between two writes of a run's progress to the database."""
     redraw_every_s: float = 1.0
@@ -106,10 +112,10 @@ class RunsSettings:
     """Number of lines and results that a window holds. While it is full, the pipe is not read."""
     window_max_bytes: int = 32 * 1024 * 1024
     """Size of the lines and results that a window holds."""
-    push_batch: int = 500
-    """Number of values in one RPUSH."""
+    push_batch: int = 2_000
+    """Number of lines or results in one push to Redis."""
     list_max: int = 200_000
-    """Longest Redis list of a run. While it is full, the sender waits for the flush."""
+    """Number of lines or results of an attempt in its Redis list. While it is full, the sender waits for the flush."""
     push_retry_s: float = 0.5
     """Pause after a refused or failed push."""
 
@@ -117,7 +123,7 @@ class RunsSettings:
     flush_every_s: float = 0.5
     """Interval of the flush task."""
     flush_batch: int = 5_000
-    """Number of entries stored in one transaction."""
+    """Approximate number of lines or results stored in one transaction."""
     flush_lock_s: float = 30.0
     """Lifetime of the lock of a flush whose process died."""
     flush_budget_s: float = 10.0

@@ -10,12 +10,15 @@ script: with its own status and exit functions.
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
+import logging
 import os
 import platform
 import signal
 import sys
 import traceback
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.machinery import ModuleSpec
@@ -25,15 +28,16 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from experiments import remembered
 from experiments.base import Experiment
 from experiments.conf import experiments_settings
-from experiments.discovery import ENTRY_POINT_GROUP, candidates
+from experiments.discovery import ENTRY_POINT_GROUP
 from experiments.exceptions import InvalidDefinition
 from experiments.jsonvalues import unpack
 from experiments.registry import load_one
 from experiments.source import source_digest, source_file
 from experiments.validation import restored_configuration
-from runs.child import endings, importable
+from runs.child import bytecode, endings, importable
 from runs.child import interrupts as interrupts_module
 from runs.child.context import AttemptInfo, ChildContext
 from runs.child.control import Control
@@ -41,6 +45,7 @@ from runs.child.interrupts import Interrupts
 from runs.child.isolation import Descriptors, connect, detach
 from runs.child.output import Output
 from runs.child.pipe import RecordPipe
+from runs.child.rehearsal import rehearse
 from runs.child.shutdown import Limits, Shutdown, exit_status, finalize
 from runs.conf import runs_settings
 from runs.forkserver import environment, ready
@@ -54,18 +59,31 @@ SPAWNED_MAIN = "runs.child.spawned"
 """Main module of processes that multiprocessing spawns."""
 
 _decode_spec = msgspec.json.Decoder(ChildSpec, dec_hook=lambda kind, value: kind(value)).decode
+_inherited: frozenset[str] = frozenset()
+"""Modules that the fork server had loaded. A set that is made before the fork, since a look at each module would copy
+its page.
+"""
 _OWN_FILES = frozenset({__file__, interrupts_module.__file__})
 
 
 def warm_up() -> None:
     """Prepare the fork server, once. This halves the start time of each child."""
+    global _inherited  # noqa: PLW0603  # set once
     experiments_settings()
     runs_settings()
     entry_points(group=ENTRY_POINT_GROUP)
-    for candidate in candidates(with_entry_points=False)[0]:
+    bytecode.install(runs_settings().var.absolute() / "bytecode")
+    remembered.refresh()
+    for candidate in remembered.known_candidates():
         candidate.hinted_names()  # reads the modules of experiments, and imports none
+    platform.python_version()
     imports = importable.write_packages()
     environment.leave_to_programs(os.environ, project=str(importable.PROJECT), imports=imports)
+    importlib.util.find_spec("no_such_module_of_an_experiment")  # lists the folders of sys.path
+    logging.getLogger().setLevel(logging.INFO)
+    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]  # no public name
+        finalizer.atexit = False  # the server's: a child would call them all at its end
+    _inherited = frozenset(sys.modules)
 
 
 def ready_limits() -> tuple[int, float]:
@@ -83,13 +101,24 @@ def fork(spec: bytes, fds: Sequence[int]) -> int:
     return pid
 
 
-def fork_ready(connection: int) -> int:
-    """Fork a child that prepares itself, and waits on a socket for what `fork` takes. Return its pid."""
+def fork_ready(connection: int, is_calm: bool) -> int:
+    """Fork a child that prepares itself, and waits on a socket for what `fork` takes. Return its pid.
+
+    `is_calm`: there is time for a rehearsal, which makes the run start faster, and costs more than it saves.
+    """
+    with suppress(OSError):
+        remembered.refresh()
     server = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _live(server, [connection], lambda: ready.receive(connection))
+        _live(server, [connection], lambda: _received(connection, is_calm))
     return pid
+
+
+def _received(connection: int, is_calm: bool) -> tuple[bytes, Sequence[int]] | None:
+    if is_calm:
+        rehearse()
+    return ready.receive(connection)
 
 
 def _live(server: int, kept: Sequence[int], receive: Callable[[], tuple[bytes, Sequence[int]] | None]) -> NoReturn:
@@ -117,7 +146,7 @@ class _Child:
         self._pipe = RecordPipe(descriptors.records, line_max_bytes=spec.line_max_bytes, raw_fds=(1, 2))
         self._control = Control(descriptors.control, on_gone=_end_own_group)
         self._interrupts = Interrupts(self._control)
-        self._output = Output(self._pipe)
+        self._output = Output(self._pipe, _inherited)
         self._context: ChildContext[Any] | None = None
         self._pid = os.getpid()
         conf = runs_settings()

@@ -22,7 +22,8 @@ def install(pipe: RecordPipe) -> None:
     root = logging.getLogger()
     root.handlers.clear()
     root.__class__ = _Root
-    root.setLevel(logging.INFO)
+    if root.level != logging.INFO:  # set before the fork: a change clears a cache of every logger
+        root.setLevel(logging.INFO)
     vars(root)["is_level_implied"] = True
     logging.lastResort = LineHandler(pipe)  # used without other handlers
     logging.basicConfig = _basic_config(logging.basicConfig)

@@ -11,11 +11,12 @@ import sys
 import sysconfig
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from types import ModuleType
 from typing import Any, TextIO
 
+from experiments.folders import imported_since
 from runs.child import logs
 from runs.child.pipe import RecordPipe
 from runs.child.streams import LineStream, Sink
@@ -28,16 +29,15 @@ _BUFFERED = (io.BufferedWriter, io.BufferedRandom, io.BufferedRWPair)
 
 
 class Output:
-    """Capture of this process."""
+    """Capture of this process. `inherited`: modules that are not the experiment's, and that loaded before any other."""
 
-    def __init__(self, pipe: RecordPipe) -> None:
+    def __init__(self, pipe: RecordPipe, inherited: Collection[str]) -> None:
         self._pipe = pipe
         self._sinks = (Sink(pipe, Source.STDOUT), Sink(pipe, Source.STDERR))
-        self._modules: frozenset[str] = frozenset()
+        self._inherited, self._last = inherited, next(reversed(sys.modules))
 
     def install(self) -> None:
         gc.freeze()  # inherited objects are not flushed at the end, nor scanned by each collection
-        self._modules = frozenset(sys.modules)
         out, err = self._sinks
         sys.stdout = sys.__stdout__ = LineStream(out, "<stdout>", 1)  # type: ignore[misc]
         sys.stderr = sys.__stderr__ = LineStream(err, "<stderr>", 2)  # type: ignore[misc]
@@ -66,7 +66,7 @@ class Output:
         threading.excepthook = _ignore  # daemon threads continue without their globals
         _flush_open_files()  # cycles are collected in any order, lower files before upper ones
         with suppress(BaseException):
-            _delete_globals([name for name in sys.modules if name not in self._modules])
+            _delete_globals([name for name in reversed(imported_since(self._last)) if name not in self._inherited])
             gc.collect()
         _close_wrappers()
         self.flush_files()

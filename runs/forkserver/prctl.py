@@ -11,7 +11,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 PARENT_GONE = signal.SIGHUP
 """Sent by the kernel to keeper and server when their parent dies."""
@@ -42,7 +41,17 @@ def prefer_as_oom_victim(score: int = 500) -> None:
     """Make the kernel's out-of-memory killer choose this process and its descendants before the worker."""
     if IS_LINUX:
         with suppress(OSError):
-            Path("/proc/self/oom_score_adj").write_text(str(score))
+            fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+            try:
+                os.write(fd, b"%d" % score)
+            finally:
+                os.close(fd)
+
+
+def rename(name: str) -> None:
+    """Give this thread a name of at most 15 bytes, which is that of the process if it has one thread."""
+    if IS_LINUX:
+        _libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 @contextmanager

@@ -26,16 +26,20 @@ HANDOVER_MAX_BYTES = 64 * 1024
 """Largest spec that is handed over. It must fit into the buffer of a socket, so that the server never waits."""
 FDS = 4
 """Descriptors of a spec: records, stdout, stderr (to write), control (to read)."""
-REFILL_AFTER_S = 0.005
-"""Pause between a spawn and the next fork in advance: the first lines of a run come first."""
+REFILL_AFTER_S = (0.005, 0.02)
+"""Pause between a spawn and the next fork in advance, in a busy and in a calm time: a run's first line comes first."""
+SURPLUS_S = 2.0
+"""Time without a spawn after which one ready child is kept, however many the last burst needed."""
+BUSY_S = 0.03
+"""Interval between two spawns below which a time is busy: then a ready child does only what it must."""
 MEMORY_MIN_SHARE = 0.1
 """Share of the machine's memory below which no child is kept ready."""
 
 READY_NAME = "athanor-ready"
 """Name of a ready child in lists of processes."""
 
-Fork = Callable[[int], int]
-"""Forks a ready child that reads from this socket; returns its pid."""
+Fork = Callable[[int, bool], int]
+"""Forks a ready child that reads from this socket, in a busy or in a calm time; returns its pid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,8 @@ class Limits:
 class ReadyChildren:
     """Ready children of one fork server.
 
-    The number grows from one by one for each spawn that finds none, up to the limit. It returns to one when the worker
-    was idle for long, and the children are released.
+    The number grows from one by one for each spawn that finds none, up to the limit. It returns to one after a short
+    idle time, and to none after a long one.
     """
 
     def __init__(self, fork: Fork, reaper: Reaper, limits: Limits) -> None:
@@ -60,6 +64,7 @@ class ReadyChildren:
         self._waiting: deque[tuple[int, socket.socket]] = deque()  # pid, the server's end
         self._aim = min(1, limits.most)
         self._used_at = time.monotonic()
+        self._is_calm = False
         self._failed_at = float("-inf")
 
     def __len__(self) -> int:
@@ -70,7 +75,8 @@ class ReadyChildren:
 
         The caller checks the lease before, and adds the child to the reaper at once.
         """
-        self._used_at = time.monotonic()
+        now = time.monotonic()
+        self._is_calm, self._used_at = now - self._used_at >= BUSY_S, now
         self._failed_at = float("-inf")
         while self._waiting and len(spec) <= HANDOVER_MAX_BYTES:
             pid, ours = self._waiting.popleft()
@@ -89,17 +95,21 @@ class ReadyChildren:
         """Return the seconds until `work` has something to do; None if it has nothing before the next spawn."""
         now = time.monotonic()
         if self._is_short:
-            return max(self._used_at + REFILL_AFTER_S - now, 0.0)
-        return max(self._used_at + self._limits.idle_s - now, 0.0) if self._waiting else None
+            return max(self._used_at + REFILL_AFTER_S[self._is_calm] - now, 0.0)
+        if not self._waiting:
+            return None
+        idle_s = self._limits.idle_s if len(self._waiting) == 1 else min(SURPLUS_S, self._limits.idle_s)
+        return max(self._used_at + idle_s - now, 0.0)
 
     def work(self) -> None:
-        """Fork one child if one is missing, or release all after a long idle time. For an idle moment of the server."""
+        """Fork one child if one is missing, or release one after an idle time. For an idle moment of the server."""
         if self.due_in() != 0.0:
             return
         if not self._is_short:
-            self.release_all()
             self._aim = min(1, self._limits.most)
-            self._failed_at = time.monotonic()  # none until the next spawn
+            self._end(*self._waiting.popleft())
+            if not self._waiting:
+                self._failed_at = time.monotonic()  # none until the next spawn
         elif memory_is_short():
             self._failed_at = time.monotonic()
             self.release_all()
@@ -133,7 +143,7 @@ class ReadyChildren:
             return
         with theirs:
             try:
-                pid = self._fork(theirs.fileno())
+                pid = self._fork(theirs.fileno(), self._is_calm)
             except OSError:
                 ours.close()
                 self._failed_at = time.monotonic()

@@ -6,7 +6,6 @@ advance (see ready.py). It never loads an experiment. See keeper.py for what hap
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import selectors
@@ -23,7 +22,7 @@ from typing import Any
 import msgspec
 
 from runs.exceptions import is_exhaustion
-from runs.forkserver import prctl, process_tree
+from runs.forkserver import prctl, process_tree, shared_memory
 from runs.forkserver.board import Board
 from runs.forkserver.clock import lease_clock
 from runs.forkserver.leases import READ_EVERY_S, Leases
@@ -236,8 +235,7 @@ def load(start: Start) -> ModuleType:
     from runs.child import child
 
     child.warm_up()
-    gc.collect()
-    gc.freeze()  # loaded objects stay shared with the children: their first collection does not copy them
+    shared_memory.settle()
     if (threads := threading.active_count()) > 1:
         logger.warning("%d threads run after loading. One that holds a lock during a fork may block a child.", threads)
     return child

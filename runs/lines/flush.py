@@ -16,6 +16,7 @@ from django.db import InterfaceError, OperationalError, transaction
 from runs.conf import runs_settings
 from runs.database import is_lock_timeout, limit_lock_waits
 from runs.exceptions import BufferUnavailable
+from runs.lines import blocks
 from runs.lines.buffer import Stream, buffer
 from runs.lines.store import Stored, store_entries
 
@@ -37,11 +38,11 @@ class Flush:
         return self.token is not None
 
     def read(self) -> int:
-        """Read the heads of the lists; return the number of entries."""
+        """Read the heads of the lists; return the number of records."""
         batch = runs_settings().flush_batch
         self.lines = buffer().head(self.run_id, Stream.LINES, batch)
         self.results = buffer().head(self.run_id, Stream.RESULTS, batch)
-        return len(self.lines) + len(self.results)
+        return blocks.count(self.lines) + blocks.count(self.results)
 
     def store(self) -> None:
         with transaction.atomic():

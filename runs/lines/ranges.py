@@ -27,6 +27,11 @@ def merge(ranges: Iterable[Sequence[int]]) -> Ranges:
     return merged
 
 
+def within(ranges: Iterable[Sequence[int]], first: int, last: int) -> Ranges:
+    """Return the parts of the ranges that are within first..last."""
+    return [[max(low, first), min(high, last)] for low, high in ranges if low <= last and high >= first]
+
+
 def _runs_of(seqs: Iterable[int]) -> Ranges:
     runs: Ranges = []
     for seq in seqs:

@@ -20,8 +20,9 @@ thread or process), ended by a newline. Its first byte is its kind, the rest is 
 A line of any other form is unreadable. It becomes a visible line of source `system`, and reading continues at the next
 newline.
 
-**In Redis** an entry of a run's lists is `<attempt>:<seq>:<json>`, with the JSON of the L or R frame, not decoded.
-The supervisor assigns `seq` in the order of arrival, from 1 per attempt and list.
+**After the window** an entry is `<attempt>:<seq>:<json>`, with the JSON of the L or R frame, not decoded. The
+supervisor assigns `seq` in the order of arrival, from 1 per attempt and list. `runs.lines.blocks` puts several entries
+into one value of a list in Redis.
 
 Decoding of entries never raises: an unreadable one becomes a line (or result) that shows it.
 """
@@ -29,6 +30,7 @@ Decoding of entries never raises: an unreadable one becomes a line (or result) t
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import time as clock
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
@@ -75,6 +77,10 @@ class ResultRecord(NamedTuple):
     step: int | None
     number: float | None
     value: Any
+
+
+LineBody = tuple[float, int, str, str, dict[str, Any] | None]
+"""Time, level, source, message and metadata of a line."""
 
 
 class Text(NamedTuple):
@@ -138,6 +144,9 @@ class Progress:
 
 _encoder = msgspec.json.Encoder()
 _line_decoder = msgspec.json.Decoder(tuple[float, int, str, str, dict[str, Any] | None])
+_ValidLevel = Literal[10, 20, 30, 40, 50]
+_ValidSource = Literal["log", "stdout", "stderr", "logging", "warning", "system"]
+_valid_line_decoder = msgspec.json.Decoder(tuple[float, _ValidLevel, _ValidSource, str, dict[str, Any] | None])
 _result_decoder = msgspec.json.Decoder(tuple[float, str, str, int | None, Any])
 _text_decoder = msgspec.json.Decoder(tuple[float, str, str, str])
 _ESCAPED_NUL = rb"\u0000"
@@ -187,6 +196,25 @@ def decode_line(value: bytes) -> Line:
     except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         return unreadable(int(attempt), int(seq), body, str(error))
     return Line(int(attempt), int(seq), time, level, source, message, metadata or None)
+
+
+def decode_lines(bodies: bytes) -> Sequence[LineBody]:
+    """Decode the JSON of several lines, one on each line. Raises ValueError if `decode_line` would change one of them,
+    or show it as unreadable, or if that is not certain.
+    """
+    if _ESCAPED_NUL in bodies:
+        raise ValueError("a line contains NUL")
+    try:
+        lines: Sequence[LineBody] = _valid_line_decoder.decode_lines(bodies)
+    except (RecursionError, msgspec.MsgspecError) as error:
+        raise ValueError(str(error)) from error
+    # The decoder accepts any whitespace between and within records: each line must hold one.
+    if not len(lines) == bodies.count(b"]\n[") + 1 == bodies.count(b"\n") + 1:
+        raise ValueError("a line does not hold one record")
+    flat = len(lines) + sum(line[4] is not None for line in lines)
+    if bodies.count(b"[") + bodies.count(b"{") >= flat + DEPTH_MAX:
+        raise ValueError("a line may be nested too deep")
+    return lines
 
 
 def decode_result(value: bytes) -> ResultRecord:

@@ -1,10 +1,12 @@
-"""Read entries from Redis without removing them. Entries of a list are in the order of (attempt, seq)."""
+"""Read records from Redis without removing them. Those of a list are in the order of (attempt, seq)."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from runs.lines import blocks
 from runs.lines.buffer import keys
+from runs.lines.buffer.client import source
 from runs.lines.buffer.keys import Stream
 from runs.lines.following import Seen
 from runs.lines.records import position
@@ -16,30 +18,8 @@ async def after(client: Any, run_id: int, stream: Stream, seen: Seen, limit: int
     The list may change in between: some entries may be in `seen`, and earlier ones may have moved to the database. The
     caller checks the position of each entry.
     """
-    name = keys.entries(run_id, stream)
-    head = await client.lindex(name, 0)
-    if head is None:
-        return []
     last = max(seen.items(), default=(0, 0))
-    attempt, seq = position(head)
-    if attempt == last[0]:
-        start = max(0, last[1] + 1 - seq)
-    elif attempt > last[0]:
-        start = 0
-    else:
-        start = await _search(client, name, last)
-    entries: list[bytes] = await client.lrange(name, start, start + limit - 1)
-    return entries
-
-
-async def _search(client: Any, name: str, last: tuple[int, int]) -> int:
-    """Return the index of the first entry after `last`, by binary search."""
-    low, high = 0, await client.llen(name)
-    while low < high:
-        middle = (low + high) // 2
-        entry = await client.lindex(name, middle)
-        if entry is None or position(entry) > last:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    read = client.register_script(source("after"))
+    values: list[bytes] = await read(keys=[keys.entries(run_id, stream)], args=[*last, limit])
+    entries = [entry for value in values for entry in blocks.entries(value)]
+    return [entry for entry in entries if position(entry) > last][:limit]

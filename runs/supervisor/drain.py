@@ -15,9 +15,8 @@ from django.db import DatabaseError, InterfaceError, OperationalError, close_old
 
 from runs import transitions
 from runs.exceptions import BufferUnavailable
-from runs.lines import flush, store
+from runs.lines import blocks, flush, store
 from runs.lines.buffer import Stream
-from runs.lines.records import position
 from runs.states import AttemptKey
 from runs.supervisor.recorder import RunRecords
 from runs.supervisor.window import Window
@@ -55,7 +54,7 @@ class Drain:
     def store_so_far(self) -> None:
         """Store the lines and results so far, in the transaction of a checkpoint. The window keeps them."""
         entries = {stream: self._window.after(stream, self._stored[stream], sys.maxsize) for stream in Stream}
-        last = {stream: position(after[-1])[1] for stream, after in entries.items() if after}
+        last = {stream: blocks.span(after[-1]).last for stream, after in entries.items() if after}
         if last:
             store.store_entries(self._key.run_id, entries[Stream.LINES], entries[Stream.RESULTS])
             transaction.on_commit(lambda: self._stored.update(last))
@@ -110,9 +109,9 @@ class Drain:
             if not lines and not results:
                 return
             if not self._store_while_open(lines, results):
-                logger.warning("Run %s was taken over: dropping %d late lines", self._key, len(lines))
-            for stream, entries in ((Stream.LINES, lines), (Stream.RESULTS, results)):
-                self._window.forget(stream, self._window.stored(stream) + len(entries))
+                logger.warning("Run %s was taken over: dropping %d late lines", self._key, blocks.count(lines))
+            for stream, values in ((Stream.LINES, lines), (Stream.RESULTS, results)):
+                self._window.forget(stream, self._window.stored(stream) + blocks.count(values))
 
     def _store_while_open(self, lines: Sequence[bytes], results: Sequence[bytes]) -> bool:
         """Store entries unless the attempt is closed. Its row is locked last: renewals do not wait for lines."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import selectors
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from runs.conf import RunsSettings
@@ -23,6 +25,8 @@ from runs.supervisor.timestamps import Timestamp
 from runs.supervisor.window import Window
 
 logger = logging.getLogger(__name__)
+
+_ONLY_LINES = {records.LINE}
 
 SHOWN_BYTES = 200
 """Number of bytes shown of a record that cannot be read."""
@@ -65,6 +69,8 @@ class Intake:
         self._pipes = [child.records_fd, child.stdout_fd, child.stderr_fd]
         self._open = set(self._pipes)
         self._listening = False
+        self._is_pipe_large = not hasattr(fcntl, "F_SETPIPE_SZ")
+        self._bytes_read = 0
         self.state = ChildState()
 
     def listen_while_there_is_room(self) -> None:
@@ -83,9 +89,15 @@ class Intake:
 
     def read(self, ready: set[int]) -> None:
         """Take what the ready ones of the pipes have, some of it at once."""
+        self._bytes_read = 0
         for fd in self._pipes:
             if fd in ready and fd in self._open:  # a barrier may have read it to its end
                 self._read(fd)
+
+    @property
+    def pause_s(self) -> float:
+        """Return the pause before the next read: with much output, fewer and larger reads cost less."""
+        return self._conf.gather_s if self._bytes_read >= self._conf.gather_above_bytes else 0.0
 
     @property
     def rest_at(self) -> float:
@@ -124,14 +136,24 @@ class Intake:
                 self._selector.unregister(fd)
             return False
         self.state.last_sign_at = time.monotonic()
+        self._bytes_read += len(data)
         if fd in self._raw:
             self.state.last_line_at = time.monotonic()
             self._window.add(Stream.LINES, self._raw[fd].feed(data, time.time(), time.monotonic()))
         else:
             self._take(self._channel.feed(data))
+            if not self._is_pipe_large and len(data) >= self._conf.gather_above_bytes:
+                self._enlarge_pipe(fd)
         return True
 
+    def _enlarge_pipe(self, fd: int) -> None:
+        self._is_pipe_large = True
+        with suppress(OSError):  # beyond the limits of this user
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, self._conf.busy_pipe_bytes)
+
     def _take(self, arrived: list[bytes]) -> None:
+        if {record[0] for record in arrived} == _ONLY_LINES:
+            return self._add(arrived, [])
         lines: list[bytes] = []
         results: list[bytes] = []
         for record in arrived:
@@ -147,7 +169,7 @@ class Intake:
                     self._add(lines, results)
                     lines, results = [], []
                 lines += self._control(kind, record)
-        self._add(lines, results)
+        return self._add(lines, results)
 
     def _add(self, lines: list[bytes], results: list[bytes]) -> None:
         if lines:

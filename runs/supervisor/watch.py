@@ -68,7 +68,7 @@ class Watch:
             self._selector.register(self._inbox, selectors.EVENT_READ)
             while self._exit is None:
                 self.run_once()
-                time.sleep(self._linger_s())
+                time.sleep(max(self._linger_s(), self._intake.pause_s))
             self._intake.read_the_rest(relieve)
         finally:
             self._selector.close()

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from runs.lines import ranges, records
+from runs.lines import blocks, ranges, records
 from runs.lines.buffer import Buffer, Stream, keys
 from runs.lines.flush import Flush, flush_run
 from runs.lines.store import store_entries
@@ -187,7 +187,8 @@ class LinePath(RuleBasedStateMachine):
         if self.meddled:
             return
         for stream, sent in self.sender._sent.items():
-            found = {records.position(entry) for entry in self.buffer.head(self.attempt.run_id, stream, 10_000)}
+            values = self.buffer.head(self.attempt.run_id, stream, 10_000)
+            found = {records.position(entry) for value in values for entry in blocks.entries(value)}
             waiting = {seq for number, seq in found if number == self.attempt.number}
             assert set(range(1, sent + 1)) <= waiting | set(self._stored(self.attempt.key, stream))
 

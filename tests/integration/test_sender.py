@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runs.lines import records
+from runs.lines import blocks, records
 from runs.lines.buffer import Buffer, Stream
 from runs.states import AttemptKey
 from runs.supervisor.sender import Sender
@@ -29,7 +29,8 @@ def sender(of: Window, buffer: Buffer) -> Sender:
 
 
 def in_redis(buffer: Buffer) -> list[int]:
-    return [records.position(entry)[1] for entry in buffer.head(KEY.run_id, Stream.LINES, 1000)]
+    values = buffer.head(KEY.run_id, Stream.LINES, 1000)
+    return [records.position(entry)[1] for value in values for entry in blocks.entries(value)]
 
 
 def turn(s: Sender, times: int = 4) -> None:

@@ -12,7 +12,6 @@ import pytest
 from django.db import connection
 
 from runs.lines.ranges import high_water
-from runs.lines.records import decode_line
 from runs.lines.store import Mark, rows, store_entries, writing
 from runs.models import Attempt, LogLine, Result
 from tests.factories import make_attempt
@@ -157,7 +156,8 @@ def test_a_line_of_ten_megabytes_is_stored() -> None:
 def test_a_row_that_the_database_refuses_is_replaced_by_one_that_shows_it() -> None:
     """No entry is known to lead here; the next database, or the next version of one, may know one."""
     attempt = make_attempt()
-    good = rows.line_rows(attempt.run_id, rows.read([line(1), line(3)], decode_line)[0], 100)
+    placed, _ = rows.placed([line(1), line(3)])
+    good = [row for each in placed for row in rows.line_rows(attempt.run_id, each.span, each.value, 100)]
     bad = (*good[0][:2], 2, *good[0][3:6], "x\ud800\0", "no json")
     writing.write(rows.LINES, [good[0], bad, good[1]])
     before, refused, after = messages(attempt)

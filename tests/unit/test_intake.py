@@ -15,7 +15,7 @@ import pytest
 from runs.child.pipe import RecordPipe
 from runs.conf import RunsSettings
 from runs.forkserver.client import Child
-from runs.lines import records
+from runs.lines import blocks, records
 from runs.lines.buffer import Stream
 from runs.states import AttemptKey
 from runs.supervisor.intake import Intake
@@ -88,7 +88,7 @@ def test_a_hostile_record_becomes_a_line(intake: Intake, record: bytes) -> None:
 )
 def test_hostile_text_becomes_a_line(intake: Intake, record: bytes) -> None:
     intake._take([record])
-    (entry,) = intake._window.after(Stream.LINES, 0, 10)
+    (entry,) = intake._window.tail
     assert records.decode_line(entry).message.startswith("unreadable record")
 
 
@@ -139,7 +139,8 @@ class Pipes:
         self.speaks = RecordPipe(self.to_records, line_max_bytes=1000, raw_fds=(self.to_stdout, self.to_stderr))
 
     def said(self) -> list[str]:
-        return [records.decode_line(entry).message for entry in self.window.after(Stream.LINES, 0, 10)]
+        values = self.window.after(Stream.LINES, 0, 10)
+        return [records.decode_line(entry).message for value in values for entry in blocks.entries(value)]
 
 
 @pytest.fixture

@@ -22,12 +22,14 @@ class Forks:
     def __init__(self) -> None:
         self.ends: list[int] = []
         self.users: list[ReadyChildren] = []
+        self.calm: list[bool] = []
         self.fails = False
 
-    def __call__(self, connection: int) -> int:
+    def __call__(self, connection: int, is_calm: bool) -> int:
         if self.fails:
             raise OSError("no more processes")
         self.ends.append(os.dup(connection))
+        self.calm.append(is_calm)
         return FIRST_PID + len(self.ends)
 
 
@@ -44,7 +46,7 @@ def forks() -> Iterator[Forks]:
 @pytest.fixture(autouse=True)
 def enough_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ready_module, "memory_is_short", lambda: False)
-    monkeypatch.setattr(ready_module, "REFILL_AFTER_S", 0.0)
+    monkeypatch.setattr(ready_module, "REFILL_AFTER_S", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -76,6 +78,19 @@ def test_spawns_that_find_none_raise_their_number_up_to_the_limit(forks: Forks, 
             ready.hand_over(b"{}", pipes)
         numbers.append(refill(ready))
     assert numbers == [1, 2, 3, 3]
+
+
+@pytest.mark.parametrize(("busy_s", "is_calm"), [(0.0, True), (60.0, False)])
+def test_a_child_is_told_whether_spawns_come_one_after_the_other(
+    forks: Forks, pipes: list[int], busy_s: float, is_calm: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ready_module, "BUSY_S", busy_s)
+    ready, _ = children(forks)
+    refill(ready)
+    ready.hand_over(b"{}", pipes)
+    refill(ready)
+
+    assert forks.calm == [False, is_calm]
 
 
 def test_the_child_receives_the_spec_and_four_descriptors(forks: Forks, pipes: list[int]) -> None:
@@ -114,6 +129,16 @@ def test_a_child_that_has_closed_its_socket_gets_nothing(forks: Forks, pipes: li
 
     assert ready.hand_over(b"{}", pipes) is None
     assert reaper.has_reserved  # until it is reaped
+
+
+def test_one_is_kept_after_a_burst(forks: Forks, pipes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    ready, _ = children(forks)
+    for _ in range(3):
+        ready.hand_over(b"{}", pipes)
+    before = refill(ready)
+    monkeypatch.setattr(ready_module, "SURPLUS_S", 0.0)
+
+    assert (before, refill(ready)) == (3, 1)
 
 
 def test_all_are_released_after_the_idle_time_until_the_next_spawn(forks: Forks, pipes: list[int]) -> None:

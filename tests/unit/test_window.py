@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from runs.lines import records
+from runs.lines import blocks, records
 from runs.lines.buffer import Stream
 from runs.states import AttemptKey
 from runs.supervisor.window import Window
@@ -20,8 +20,8 @@ def line(text: str) -> bytes:
     return records.encode(records.LINE, [1.0, 20, "log", text, None])
 
 
-def seqs(entries: list[bytes]) -> list[int]:
-    return [records.position(entry)[1] for entry in entries]
+def seqs(values: list[bytes]) -> list[int]:
+    return [records.position(entry)[1] for value in values for entry in blocks.entries(value)]
 
 
 def test_numbers_each_stream_from_one() -> None:
@@ -31,7 +31,7 @@ def test_numbers_each_stream_from_one() -> None:
     w.add(Stream.LINES, [line("c")])
     assert seqs(w.after(Stream.LINES, 0, 10)) == [1, 2, 3]
     assert seqs(w.after(Stream.RESULTS, 0, 10)) == [1]
-    assert records.position(w.after(Stream.LINES, 0, 1)[0]) == (2, 1)
+    assert blocks.span(w.after(Stream.LINES, 0, 1)[0]) == (2, 1, 1)
 
 
 def test_forgets_what_is_stored_and_goes_on_numbering() -> None:
@@ -63,7 +63,7 @@ def test_keeps_the_last_lines_also_when_they_are_stored() -> None:
     w = window()
     w.add(Stream.LINES, [line(str(n)) for n in range(5)])
     w.forget(Stream.LINES, 5)
-    assert seqs(list(w.tail)) == [3, 4, 5]
+    assert seqs(w.tail) == [3, 4, 5]
 
 
 def test_a_sender_that_waits_is_woken_by_an_entry() -> None:

@@ -1,8 +1,9 @@
-"""Lists of a run: its supervisor pushes entries, flushers remove those that are stored.
+"""Lists of a run: its supervisor pushes records, flushers remove those that are stored.
 
-Entries are appended in order or not at all. The next push detects a push that was sent twice, and a Redis that was
-wiped or restored to an older state. An entry stays in its list until its reader confirms that it is stored. Each call
-takes a bounded time, raises BufferUnavailable if Redis cannot execute it, and may be repeated.
+A value of a list holds one or more consecutive records, see `runs.lines.blocks`. Values are appended in order or not at
+all. The next push detects a push that was sent twice, and a Redis that was wiped or restored to an older state. A value
+stays in its list until its reader confirms that it is stored. Each call takes a bounded time, raises BufferUnavailable
+if Redis cannot execute it, and may be repeated.
 """
 
 from __future__ import annotations
@@ -16,16 +17,19 @@ import redis
 
 from runs.conf import runs_settings
 from runs.exceptions import BufferFull
+from runs.lines import blocks
 from runs.lines.buffer import keys
 from runs.lines.buffer.client import available, script
 from runs.lines.buffer.keys import Stream
-from runs.lines.records import position
 from runs.states import AttemptKey
 
 TAIL_LIFE_MS = 24 * 3600 * 1000
 """Lifetime of a tail that does not change. The next push after it is refused once, as after a wipe."""
 
 APPENDED, FULL = 1, 2
+
+_FIRST_READ = 8
+"""Number of values that `head` reads first. A run with much output has many records in each."""
 
 
 class Pushed(NamedTuple):
@@ -35,7 +39,7 @@ class Pushed(NamedTuple):
     tail: int
     """Last seq of this attempt that Redis has; 0 if none, after a wipe, or if a later attempt has written."""
     length: int
-    """Number of entries in the list."""
+    """Number of records of the newest attempt in the list."""
 
 
 class Backlog(NamedTuple):
@@ -67,16 +71,17 @@ class Lists:
     def push(
         self, key: AttemptKey, stream: Stream, *, after: int, entries: Sequence[bytes], reset: bool = False
     ) -> Pushed:
-        """Append `entries`, which follow the seq `after`, if that is the last one that Redis has of this attempt.
+        """Append the values `entries`, which follow the seq `after`, if that is the last one that Redis has of this
+        attempt.
 
         If not, nothing changes, and `tail` is the last one that it has: continue after that, or after the last stored
         one if that is greater; then with `reset`, which appends regardless of earlier entries. If a later attempt has
-        written, that is refused too. Raises BufferFull if the list has `list_max` entries.
+        written, that is refused too. Raises BufferFull if the list has `list_max` records of this attempt.
         """
         if not entries:
             return Pushed(True, after, 0)
         run = key.run_id
-        last = position(entries[-1])[1]
+        last = blocks.span(entries[-1]).last
         head = (
             key.number,
             after,
@@ -94,7 +99,7 @@ class Lists:
             )
         if verdict == FULL:
             raise BufferFull(
-                f"The list of {stream} of run {run} is full ({length} entries). Pushes wait for the flush."
+                f"The list of {stream} of run {run} is full ({length} records). Pushes wait for the flush."
             )
         return Pushed(verdict == APPENDED, tail, length)
 
@@ -106,12 +111,22 @@ class Lists:
         return int(seq) if int(attempt) == key.number else 0
 
     def head(self, run_id: int, stream: Stream, count: int) -> list[bytes]:
-        """Return the oldest entries, at most `count`."""
+        """Return the oldest values with about `count` records, fewer if there are no more."""
+        name = keys.entries(run_id, stream)
+        values: list[bytes] = []
+        records, step = 0, min(count, _FIRST_READ)
         with available(f"read {stream} of run {run_id}"):
-            return cast("list[bytes]", self._client.lrange(keys.entries(run_id, stream), 0, count - 1))
+            while records < count:
+                more = cast("list[bytes]", self._client.lrange(name, len(values), len(values) + step - 1))
+                values += more
+                records += blocks.count(more)
+                if len(more) < step:
+                    break
+                step = max(1, (count - records) * len(values) // records)
+        return values
 
     def trim(self, run_id: int, stream: Stream, token: str, entries: Sequence[bytes]) -> bool:
-        """Remove stored `entries` from the head. False, and no change, if the head differs or the lock is lost."""
+        """Remove the stored values `entries` from the head. False, and no change, if it differs or the lock is lost."""
         if not entries:
             return True
         with available(f"trim {stream} of run {run_id}"):
@@ -142,21 +157,27 @@ class Lists:
         with available("list the runs with entries to store"):
             return [int(run_id) for run_id in cast("set[bytes]", self._client.smembers(keys.DIRTY))]
 
+    def has_dirty(self) -> bool:
+        """Return whether any run may have entries to flush."""
+        with available("ask for runs with entries to store"):
+            return bool(self._client.exists(keys.DIRTY))
+
     def backlog(self) -> Backlog:
         """Measure the number and the age of the entries that wait to be stored."""
         runs = self.dirty()
-        lists = [keys.entries(run_id, stream) for run_id in runs[:BACKLOG_RUNS] for stream in Stream]
+        lists = [(run_id, stream) for run_id in runs[:BACKLOG_RUNS] for stream in Stream]
         with available("count the entries to store"):
             pipeline: Any = self._client.pipeline(transaction=False)
             pipeline.info("memory")
-            for name in lists:
-                pipeline.llen(name).lindex(name, 0)
+            for run_id, stream in lists:
+                pipeline.lindex(keys.entries(run_id, stream), 0).lindex(keys.entries(run_id, stream), -1)
             memory, *answers = pipeline.execute()
-        heads = [entry for entry in answers[1::2] if entry is not None]
-        oldest = min((_time_of(head) for head in heads), default=0.0)
+        ends = [(head, end) for head, end in zip(answers[::2], answers[1::2], strict=True) if head and end]
+        oldest = min((_time_of(head) for head, _ in ends), default=0.0)
         limit = memory.get("maxmemory", 0)
         share = memory["used_memory"] / limit if limit else 0.0
-        return Backlog(len(runs), sum(answers[::2]), max(0.0, time.time() - oldest) if oldest else 0.0, share)
+        waiting = sum(_records_between(head, end) for head, end in ends)
+        return Backlog(len(runs), waiting, max(0.0, time.time() - oldest) if oldest else 0.0, share)
 
     def clean(self, run_id: int) -> bool:
         """Remove a run from the dirty set if both its lists are empty. Return whether they are."""
@@ -172,9 +193,18 @@ class Lists:
             pipeline.delete(*names, keys.lock(run_id), keys.cancel(run_id)).srem(keys.DIRTY, run_id).execute()
 
 
-def _time_of(entry: bytes) -> float:
-    """Read the time of an entry's record, the first item of its array. Return the current time if unreadable."""
+def _records_between(head: bytes, end: bytes) -> int:
+    """Count the records of a list from its first and last values. Those of an attempt before the last are missing."""
     try:
-        return float(entry.split(b":", 2)[2][1:].split(b",", 1)[0])
+        first, last = blocks.span(head), blocks.span(end)
+    except ValueError:
+        return 1
+    return last.last - first.first + 1 if first.attempt == last.attempt else last.last
+
+
+def _time_of(value: bytes) -> float:
+    """Read the time of a value's first record, the first item of its array. Return the current time if unreadable."""
+    try:
+        return float(value[value.index(b"[") + 1 :].split(b",", 1)[0])
     except (ValueError, IndexError):
         return time.time()

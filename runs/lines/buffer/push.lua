@@ -1,12 +1,13 @@
 -- Append entries to a run's list if they follow the last one. Return the state of the list.
 --
--- KEYS[1] list    entries, oldest first
+-- KEYS[1] list    values, oldest first, see runs.lines.blocks
 -- KEYS[2] string  tail, "<attempt>:<seq>", last entry ever pushed
 -- KEYS[3] set     runs with entries to flush
--- ARGV    attempt, after, last, reset (0 or 1), longest list, tail's life in ms, run id, live channel, stream, entries...
---         `after` and `last`: seq before the first entry and seq of the last one
+-- ARGV    attempt, after, last, reset (0 or 1), longest list, tail's life in ms, run id, live channel, stream, values...
+--         `after` and `last`: seq before the first record and seq of the last one
 --
 -- Returns {verdict, tail, length}; verdict 1: appended, 0: does not follow, 2: list is full. 0 and 2 change nothing.
+-- The length is the number of records of the newest attempt.
 -- An older attempt than the tail's is always refused: its number is the fencing token.
 -- The first write is the RPUSH, so that a Redis out of memory refuses the whole script.
 local attempt, after, reset = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[4] == "1"
@@ -16,27 +17,35 @@ if tail then
     local a, s = string.match(tail, "^(%d+):(%d+)$")
     tail_attempt, tail_seq = tonumber(a), tonumber(s)
 end
-local length = redis.call("LLEN", KEYS[1])
+-- Records of the tail's attempt from the head to `last`. If the head is of an earlier one, none of them was trimmed.
+local function length(last)
+    local head = redis.call("LINDEX", KEYS[1], 0)
+    if not head then
+        return 0
+    end
+    local a, first = string.match(head, "^#?(%d+):(%d+):")
+    return tonumber(a) == attempt and last - tonumber(first) + 1 or last
+end
 if tail_attempt > attempt then
-    return {0, 0, length}
+    return {0, 0, redis.call("LLEN", KEYS[1])}
 end
 if tail_attempt < attempt then
     tail_seq = 0
 end
 if tail_seq ~= after and not reset then
-    return {0, tail_seq, length}
+    return {0, tail_seq, length(tail_seq)}
 end
-if length >= tonumber(ARGV[5]) then
-    return {2, tail_seq, length}
+if length(tail_seq) >= tonumber(ARGV[5]) then
+    return {2, tail_seq, length(tail_seq)}
 end
 local first = 10
 while first <= #ARGV do
     local last = math.min(first + 999, #ARGV)
-    length = redis.call("RPUSH", KEYS[1], unpack(ARGV, first, last))
+    redis.call("RPUSH", KEYS[1], unpack(ARGV, first, last))
     first = last + 1
 end
 local now = ARGV[1] .. ":" .. ARGV[3]
 redis.call("SET", KEYS[2], now, "PX", ARGV[6])
 redis.call("SADD", KEYS[3], ARGV[7])
 redis.call("PUBLISH", ARGV[8], ARGV[9] .. ":" .. now)
-return {1, tonumber(ARGV[3]), length}
+return {1, tonumber(ARGV[3]), length(tonumber(ARGV[3]))}

@@ -7,23 +7,24 @@ stores the rows and the ranges of the attempts, or nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from django.db import transaction
 
 from runs.conf import runs_settings
 from runs.lines import ranges
-from runs.lines.records import Line, ResultRecord, decode_line, decode_result
+from runs.lines.ranges import Ranges
 from runs.lines.store import rows
+from runs.lines.store.rows import Placed, Row
 from runs.lines.store.writing import write
 from runs.models import Attempt
 from runs.states import AttemptKey
 
 logger = logging.getLogger(__name__)
 
-Record = TypeVar("Record", Line, ResultRecord)
+_STORED = ("number", "lines_stored", "results_stored")
 
 
 class Mark(NamedTuple):
@@ -44,50 +45,68 @@ class Stored:
 
 
 def store_entries(run_id: int, lines: Sequence[bytes], results: Sequence[bytes]) -> Stored:
-    """Store entries of one run, of any of its attempts, in any order.
+    """Store entries and blocks of one run, of any of its attempts, in any order.
 
     Never fails because of an entry: one that cannot be stored exactly becomes a line or result that shows it. Lines
     beyond `lines_max` count as stored, and one line says so. Raises Django's database errors if it is unavailable. Rows
     are written in the order of their keys, and the attempts are locked last and briefly: two writers never
     deadlock, and no renewal of a lease waits for lines.
     """
-    decoded_lines, invalid_lines = rows.read(lines, decode_line)
-    decoded_results, invalid_results = rows.read(results, decode_result)
+    placed_lines, invalid_lines = rows.placed(lines)
+    placed_results, invalid_results = rows.placed(results)
     with transaction.atomic():
-        numbers = {line.attempt for line in decoded_lines} | {result.attempt for result in decoded_results}
-        existing = _existing(run_id, numbers)
-        own_lines = _in_order(line for line in decoded_lines if line.attempt in existing)
-        own_results = _in_order(result for result in decoded_results if result.attempt in existing)
-        write(rows.LINES, rows.line_rows(run_id, own_lines, runs_settings().lines_max))
-        write(rows.RESULTS, rows.result_rows(run_id, own_results))
-        attempts = _lock(run_id, existing)
+        stored = _stored(run_id, {placed.span.attempt for placed in (*placed_lines, *placed_results)})
+        line_part, result_part = _Part(placed_lines, stored, 0), _Part(placed_results, stored, 1)
+        lines_max = runs_settings().lines_max
+        write(rows.LINES, line_part.rows(lambda each: rows.line_rows(run_id, each.span, each.value, lines_max)))
+        write(rows.RESULTS, result_part.rows(lambda each: rows.result_rows(run_id, each.value)))
+        attempts = _lock(run_id, stored)
         for attempt in attempts:
-            attempt.lines_stored = ranges.add(attempt.lines_stored, _seqs(own_lines, attempt))
-            attempt.results_stored = ranges.add(attempt.results_stored, _seqs(own_results, attempt))
+            attempt.lines_stored = ranges.merge([*attempt.lines_stored, *line_part.of(attempt)])
+            attempt.results_stored = ranges.merge([*attempt.results_stored, *result_part.of(attempt)])
             attempt.save(update_fields=("lines_stored", "results_stored"))
-    orphaned = len(decoded_lines) + len(decoded_results) - len(own_lines) - len(own_results)
+    orphaned = line_part.orphaned + result_part.orphaned
     if orphaned:
         logger.warning("Dropped %d entries of run %d: their attempts do not exist", orphaned, run_id)
     return Stored({attempt.key: _mark(attempt) for attempt in attempts}, invalid_lines + invalid_results + orphaned)
 
 
-def _existing(run_id: int, numbers: Collection[int]) -> set[int]:
-    """Return the numbers of the attempts that exist."""
-    return set(Attempt.objects.filter(run_id=run_id, number__in=numbers).values_list("number", flat=True))
+class _Part:
+    """Lines or results of one call."""
+
+    def __init__(self, placed: Sequence[Placed], stored: Mapping[int, Sequence[Ranges]], column: int) -> None:
+        self._placed = [each for each in placed if each.span.attempt in stored]
+        self._taken = {number: columns[column] for number, columns in stored.items()}
+        self.orphaned = sum(each.span.size for each in placed) - sum(each.span.size for each in self._placed)
+
+    def rows(self, make: Callable[[Placed], list[Row]]) -> list[Row]:
+        """Make the rows that are not stored yet. Those that another process stores at the same time are included."""
+        made: list[Row] = []
+        for each in self._placed:
+            attempt, first, last = each.span
+            overlaps = ranges.within(self._taken[attempt], first, last)
+            if not overlaps:
+                made += make(each)
+            elif overlaps != [[first, last]]:
+                made += [row for row in make(each) if not ranges.within(overlaps, row[2], row[2])]
+            self._taken[attempt] = ranges.merge([*self._taken[attempt], [first, last]])
+        return made
+
+    def of(self, attempt: Attempt) -> Iterator[list[int]]:
+        """Yield the ranges of the attempt's records."""
+        return ([each.span.first, each.span.last] for each in self._placed if each.span.attempt == attempt.number)
 
 
-def _in_order(records: Iterable[Record]) -> list[Record]:
-    return sorted(records, key=lambda record: (record.attempt, record.seq))
+def _stored(run_id: int, numbers: Collection[int]) -> dict[int, tuple[Ranges, Ranges]]:
+    """Return the ranges that are stored of each attempt that exists."""
+    attempts = Attempt.objects.filter(run_id=run_id, number__in=numbers)
+    return {number: (lines, results) for number, lines, results in attempts.values_list(*_STORED)}
 
 
 def _lock(run_id: int, numbers: Collection[int]) -> list[Attempt]:
     """Lock the attempts until the transaction ends, so that concurrent writers do not overwrite ranges."""
     locked = Attempt.objects.select_for_update(no_key=True).filter(run_id=run_id, number__in=numbers)
     return list(locked.order_by("number").only("run_id", "number", "lines_stored", "results_stored"))
-
-
-def _seqs(records: Sequence[Line] | Sequence[ResultRecord], attempt: Attempt) -> Iterable[int]:
-    return (record.seq for record in records if record.attempt == attempt.number)
 
 
 def _mark(attempt: Attempt) -> Mark:
