@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from runs.lines.records import Hello
 from runs.supervisor import provenance
 
-HELLO: provenance.Hello = {"source_digest": "abc"}
+HELLO: Hello = {"source_digest": "abc"}
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -59,7 +60,7 @@ def check_out(source: Path) -> None:
     ],
 )
 def test_an_answer_is_used_again_while_nothing_has_changed(
-    source: Path, change: Callable[[Path], None], hello: provenance.Hello, is_recent: bool
+    source: Path, change: Callable[[Path], None], hello: Hello, is_recent: bool
 ) -> None:
     complete = provenance.complete(HELLO, source)
     assert complete["git_dirty"] is False
