@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from contextlib import closing
@@ -9,10 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from django.conf import settings
-from django.db import DatabaseError
 
 from athanor import running_stack
-from athanor.up import bootstrap, preflight, roles, status
+from athanor.up import bootstrap, fork, preflight, programs, roles, status
 from athanor.up.demo import Demo
 from athanor.up.group import Group
 from athanor.up.process import Role
@@ -67,39 +67,54 @@ class Up:
             raise preflight.Refused(f"Cannot create the folder {folder}: {error.strerror}.") from error
         return folder
 
-    def _prepare(self) -> tuple[list[Role], str | None]:
+    def _prepare(self) -> tuple[list[Role], str]:
         """Run all checks and migrate the database.
 
-        Returns the roles of the group, and the password of the first user if this call created it. Raises Refused.
+        Returns the roles of the group, and the password of the first user, empty if there was one. Raises Refused.
         """
         preflight.check_port(self.options.host, self.options.port)
         command, notes = preflight.redis_command(self.options.var, os.environ.get("ATHANOR_REDIS_URL"))
         for note in notes:
             self.echo(note)
-        try:
-            bootstrap.migrate()
-            password = bootstrap.create_first_admin()
-        except (DatabaseError, OSError) as error:
-            raise preflight.Refused(f"Cannot prepare the database: {str(error).strip()}.") from error
+        password = self._prepare_database()
         if password:
             self.echo(f"Created the user {bootstrap.ADMIN} with the password {password}")
+        if fork.is_safe():
+            programs.preload()
         bootstrap.release_connections()
         common = roles.environment(self.options.var, settings.BASE_DIR)
         group_roles = roles.all_roles(self.options, command, settings.REDIS_URL)
         return [replace(role, environment={**common, **role.environment}) for role in group_roles], password
 
-    def _keep_up(self, group: Group, password: str | None) -> None:
+    def _prepare_database(self) -> str:
+        """Migrate the database; return the password of the first user if this call created it. Raises Refused.
+
+        In a fork where possible, since each process of the group would share the memory that migrations leave.
+        """
+        bootstrap.release_connections()
+        execute = fork.result_of if fork.is_safe() else _result_of
+        answer = json.loads(execute(bootstrap.prepare))
+        if answer["error"]:
+            raise preflight.Refused(f"Cannot prepare the database: {answer['error']}.")
+        return str(answer["password"])
+
+    def _keep_up(self, group: Group, password: str) -> None:
         if not group.start():
             return
         login = bootstrap.login_text(password)
         self.echo(f"Athanor is up: {self.site}/\n{login}")
         demo = Demo(self.site, self.echo, closing=login if password else "")
         if self.with_demo:
+            group.fork_no_more()
             demo.start()
         try:
             group.run()
         finally:
             demo.end()
+
+
+def _result_of(function: Callable[[], str]) -> str:
+    return function()
 
 
 def _stopping_text() -> str:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.db import connections
+from django.db import DatabaseError, connections
 
 ADMIN = "admin"
+
+
+def prepare() -> str:
+    """Migrate the database and create the first user. Return as JSON its `password`, and the `error` if it failed."""
+    password, error = None, ""
+    try:
+        migrate()
+        password = create_first_admin()
+    except (DatabaseError, OSError) as failure:
+        error = str(failure).strip() or type(failure).__name__
+    return json.dumps({"password": password or "", "error": error})
 
 
 def migrate() -> None:

@@ -46,6 +46,11 @@ class Group:
     def stop_requested(self) -> bool:
         return self._signals.stops > 0
 
+    def fork_no_more(self) -> None:
+        """Start processes by their commands from now on, since this process will open files that no fork may share."""
+        for process in self.processes:
+            process.may_fork = False
+
     def start(self) -> bool:
         """Start everything and wait until it is ready; return False if a stop was requested. Raises StartFailed."""
         for _, rank in _ranks(self.processes):

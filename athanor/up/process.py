@@ -17,6 +17,8 @@ from pathlib import Path
 
 import psutil
 
+from athanor.up import fork
+from athanor.up.fork import Fork
 from experiments.signal_names import signal_name
 
 PARENT_DEATH = Path(__file__).with_name("parent_death.py")
@@ -52,6 +54,8 @@ class Role:
 
     name: str
     command: tuple[str, ...]
+    program: Callable[[], int] | None = None
+    """Executed by a fork of this process instead of the command, where that is safe. Its result is the exit status."""
     rank: int = 0
     """Ranks start in ascending order and stop in descending order. The next rank waits until every `gate` is ready."""
     gate: bool = False
@@ -78,7 +82,8 @@ class Process:
         """Time of the last change of state."""
         self.due = 0.0
         """Monotonic time of the next restart."""
-        self._popen: subprocess.Popen[bytes] | None = None
+        self.may_fork = True
+        self._popen: subprocess.Popen[bytes] | Fork | None = None
         self._start_error = ""
         self._started = 0.0
         self._early_deaths = 0
@@ -115,19 +120,28 @@ class Process:
             self._start_error = str(error)
         self.enter(State.STARTING)
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        prefix = (sys.executable, "-I", "-S", str(PARENT_DEATH), str(int(self.role.orphan_signal)), str(os.getpid()))
-        if self.role.ready_file:
-            self.role.ready_file.parent.mkdir(parents=True, exist_ok=True)
-            self.role.ready_file.unlink(missing_ok=True)
+    def _start(self) -> subprocess.Popen[bytes] | Fork:
+        role = self.role
+        if role.ready_file:
+            role.ready_file.parent.mkdir(parents=True, exist_ok=True)
+            role.ready_file.unlink(missing_ok=True)
         with self.log_file.open("ab") as log:
+            if role.program is not None and self.may_fork and fork.is_safe():
+                return Fork(
+                    role.program,
+                    name=role.name,
+                    log=log.fileno(),
+                    environment=role.environment,
+                    orphan_signal=role.orphan_signal,
+                )
+            prefix = (sys.executable, "-I", "-S", str(PARENT_DEATH), str(int(role.orphan_signal)), str(os.getpid()))
             return subprocess.Popen(  # noqa: S603  # Athanor's own command lines
-                [*prefix, *self.role.command],
+                [*prefix, *role.command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, **self.role.environment},
+                env={**os.environ, **role.environment},
             )
 
     def end(self) -> str:

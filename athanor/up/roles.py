@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from athanor.embedded import redis
+from athanor.up import programs
 from athanor.up.process import Role
 from runs.conf import SYSTEM_QUEUE, runs_settings
 
@@ -49,24 +51,32 @@ def redis_role(command: list[str], url: str) -> Role:
 
 
 def system_worker(ready_files: Path) -> Role:
-    return _celery("system", worker_command("system", SYSTEM_QUEUE, SYSTEM_SLOTS), ready_files, rank=1)
+    return _worker("system", SYSTEM_QUEUE, SYSTEM_SLOTS, ready_files, rank=1)
 
 
 def runs_worker(number: int, slots: int, ready_files: Path) -> Role:
     """Return the role of a worker for runs. It may stop as slowly as its runs are allowed to drain."""
     name = f"runs{number}"
     timeout_s = runs_settings().drain_s + 15
-    return _celery(name, worker_command(name, RUNS_QUEUE, slots), ready_files, rank=2, stop_timeout_s=timeout_s)
+    return _worker(name, RUNS_QUEUE, slots, ready_files, rank=2, stop_timeout_s=timeout_s)
 
 
 def beat(ready_files: Path) -> Role:
-    return _celery("beat", (*PYTHON, "-m", "celery", "-A", "athanor", "beat"), ready_files, rank=3)
+    command = (*PYTHON, "-m", "celery", "-A", "athanor", "beat")
+    return _celery("beat", command, programs.beat(), ready_files, rank=3)
 
 
 def web(host: str, port: int) -> Role:
     graceful = ("--timeout-graceful-shutdown", str(GRACEFUL_SHUTDOWN_S))
     command = (*PYTHON, "-m", "uvicorn", "athanor.asgi:application", "--host", host, "--port", str(port), *graceful)
-    return Role("web", command, rank=4, ready=partial(web_answers, host, port), stop_timeout_s=GRACEFUL_SHUTDOWN_S + 5)
+    return Role(
+        "web",
+        command,
+        programs.web(host, port, GRACEFUL_SHUTDOWN_S),
+        rank=4,
+        ready=partial(web_answers, host, port),
+        stop_timeout_s=GRACEFUL_SHUTDOWN_S + 5,
+    )
 
 
 def worker_command(name: str, queue: str, slots: int) -> tuple[str, ...]:
@@ -74,12 +84,26 @@ def worker_command(name: str, queue: str, slots: int) -> tuple[str, ...]:
     return (*PYTHON, "-m", "celery", "-A", "athanor", "worker", *pool, *QUIET)
 
 
-def _celery(name: str, command: tuple[str, ...], ready_files: Path, *, rank: int, stop_timeout_s: float = 10) -> Role:
+def _worker(name: str, queue: str, slots: int, ready_files: Path, *, rank: int, stop_timeout_s: float = 10) -> Role:
+    command, program = worker_command(name, queue, slots), programs.worker(name, queue, slots)
+    return _celery(name, command, program, ready_files, rank=rank, stop_timeout_s=stop_timeout_s)
+
+
+def _celery(
+    name: str,
+    command: tuple[str, ...],
+    program: Callable[[], int],
+    ready_files: Path,
+    *,
+    rank: int,
+    stop_timeout_s: float = 10,
+) -> Role:
     """Return the role of a Celery process, which creates a file when it is ready (athanor.celery)."""
     file = ready_files / name
     return Role(
         name,
         command,
+        program,
         rank=rank,
         ready=file.exists,
         stop_timeout_s=stop_timeout_s,

@@ -48,6 +48,12 @@ def prefer_as_oom_victim(score: int = 500) -> None:
                 os.close(fd)
 
 
+def rename(name: str) -> None:
+    """Give this thread a name of at most 15 bytes, which is that of the process if it has one thread."""
+    if IS_LINUX:
+        _libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
+
+
 @contextmanager
 def named(name: str) -> Iterator[None]:
     """Give this thread a name of at most 15 bytes, which is that of the process if it has one thread, in the block."""

@@ -28,6 +28,8 @@ class ResourceSampler(threading.Thread):
     def run_once(self) -> None:
         """Take one sample of every tree."""
         reports = self._roots()
+        if not reports:
+            return  # a measurement reads the table of all processes
         try:
             for pid, usage in measure(reports).items():
                 reports[pid](usage)

@@ -70,13 +70,11 @@ class StallDetector:
 
 
 class Watchdog(threading.Thread):
-    """Take a sample every `every_s`. Call `stalled` once, in this thread, and end."""
+    """Take ten samples in `patience_s`. Call `stalled` once, in this thread, and end."""
 
-    def __init__(
-        self, take: Callable[[], Sample], stalled: Callable[[], None], *, patience_s: float, every_s: float = 1.0
-    ) -> None:
+    def __init__(self, take: Callable[[], Sample], stalled: Callable[[], None], *, patience_s: float) -> None:
         super().__init__(name="watchdog", daemon=True)
-        self._take, self._stalled, self._every_s = take, stalled, every_s
+        self._take, self._stalled, self._every_s = take, stalled, patience_s / 10
         self._detector = StallDetector(patience_s)
         self._ending = threading.Event()
 

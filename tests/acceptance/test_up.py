@@ -136,6 +136,18 @@ def test_it_shows_its_processes_and_leaves_none_behind(place: Place) -> None:
     assert place.manage("up", "--status").returncode == NOT_UP
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
+def test_its_python_processes_share_the_memory_of_what_they_load(place: Place) -> None:
+    place.up("--no-demo")
+
+    for entry in place.status()["processes"][1:]:
+        proc = Path("/proc") / str(entry["pid"])
+        assert (proc / "comm").read_text().strip() == entry["role"]
+        (shared_kib,) = re.findall(r"Shared_Dirty: +(\d+) kB", (proc / "smaps_rollup").read_text())
+        assert int(shared_kib) > 20 * 1024
+    assert place.end() == 0
+
+
 def test_a_killed_worker_is_back_within_seconds(place: Place) -> None:
     place.up("--no-demo")
     before = place.of("runs1")

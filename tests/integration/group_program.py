@@ -1,9 +1,10 @@
-"""A group of small shell commands as a program for tests to signal: `group_program.py FOLDER ROLES.json`."""
+"""A group of shell commands or Python code, as a program for tests to signal: `group_program.py FOLDER ROLES.json`."""
 
 from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 from athanor.up import status
@@ -12,12 +13,18 @@ from athanor.up.process import Role
 from athanor.up.signals import Signals
 
 
+def execute(code: str) -> int:
+    exec(code, {"__name__": "program"})
+    return 0
+
+
 def main(folder: Path, described: list[dict[str, object]]) -> int:
     files = status.Files(folder)
     roles = [
         Role(
             str(each["name"]),
-            ("/bin/sh", "-c", str(each["script"])),
+            ("/bin/sh", "-c", str(each.get("script", "exit 9"))),
+            partial(execute, str(each["python"])) if "python" in each else None,
             rank=int(str(each.get("rank", 0))),
             gate=bool(each.get("gate")),
             stop_timeout_s=float(str(each.get("stop_timeout_s", 5))),

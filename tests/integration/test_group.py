@@ -164,6 +164,56 @@ def test_killed_itself_it_takes_its_processes_along(start: Start) -> None:
     assert not status.current(group.files)["up"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
+def test_a_fork_has_its_own_session_files_and_signals(start: Start, tmp_path: Path) -> None:
+    code = (
+        "import json, os, signal, sys, time; print('printed')\n"
+        "fds = [fd for fd in range(1000) if os.path.exists(f'/proc/self/fd/{fd}')]\n"
+        "own = dict(pid=os.getpid(), session=os.getsid(0), fds=fds, blocked=len(signal.pthread_sigmask(0, ())),\n"
+        "    term=signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, name=open('/proc/self/comm').read().strip())\n"
+        "open('draft', 'w').write(json.dumps(own)); os.rename('draft', 'own'); time.sleep(1000)"
+    )
+    group = start({"name": "a", "python": code, "ready": "own"}).is_up()
+
+    (pid,) = group.pids()
+    assert json.loads((tmp_path / "own").read_text()) == {
+        "pid": pid, "session": pid, "fds": [0, 1, 2], "blocked": 0, "term": True, "name": "a",
+    }  # fmt: skip
+    assert (tmp_path / "a.log").read_text() == "printed\n"
+    assert group.end() == 0
+    assert all_exited([pid])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
+@pytest.mark.parametrize(
+    ("code", "end", "log"),
+    [
+        ("print('done')", "exited with status 0", "done\n"),
+        ("raise SystemExit(3)", "exited with status 3", ""),
+        ("raise SystemExit('because')", "exited with status 1", "because\n"),
+        ("1 / 0", "exited with status 1", "ZeroDivisionError: division by zero\n"),
+        ("import os; os.kill(os.getpid(), 9)", "was killed by SIGKILL", ""),
+        ("import atexit; atexit.register(print, 'exit function')", "exited with status 0", "exit function\n"),
+    ],
+)
+def test_a_fork_ends_as_an_interpreter_does(start: Start, tmp_path: Path, code: str, end: str, log: str) -> None:
+    group = start({"name": "a", "python": code, "ready": "never"})
+
+    assert group.process.wait(20) == 1
+    assert group.printed(f"a {end}. Last lines")
+    assert (tmp_path / "a.log").read_text().endswith(log)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
+def test_killed_itself_it_takes_its_forks_along(start: Start) -> None:
+    group = start({"name": "a", "python": "import time; time.sleep(1000)"}).is_up()
+    pids = group.pids()
+
+    group.end(signal.SIGKILL)
+
+    wait_until(lambda: all_exited(pids), timeout_s=3, what="the fork to be gone")
+
+
 def test_the_next_group_ends_what_a_killed_one_left(start: Start, tmp_path: Path) -> None:
     orphan = subprocess.Popen(["sleep", "1000"])
     entry = {"role": "a", "pid": orphan.pid, "create_time": psutil.Process(orphan.pid).create_time()}

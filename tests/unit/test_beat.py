@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +14,13 @@ from celery.schedules import schedule
 from kombu.exceptions import OperationalError
 
 from athanor import beat
+from runs.exceptions import BufferUnavailable
 
 FAST, SLOW = ("fast", 1.0), ("slow", 10.0)
+
+
+def refuse() -> bool:
+    raise BufferUnavailable("away")
 
 
 class Clock:
@@ -92,3 +98,34 @@ def test_a_broker_that_does_not_answer_is_left_to_the_sending(
     monkeypatch.setattr(beat, "waiting", away)
     run(scheduler(FAST), clock, 1.5)
     assert sent
+
+
+@pytest.mark.parametrize(
+    ("has_dirty", "count"),
+    [(lambda: False, 0), (lambda: True, 5), (refuse, 5)],
+    ids=["nothing to flush", "lines to flush", "no Redis"],
+)
+def test_a_flush_is_sent_unless_there_is_nothing_to_flush(
+    clock: Clock, sent: list[str], monkeypatch: pytest.MonkeyPatch, has_dirty: Callable[[], bool], count: int
+) -> None:
+    monkeypatch.setattr(beat, "waiting", lambda queue: 0)
+    monkeypatch.setattr(beat, "buffer", lambda: SimpleNamespace(has_dirty=has_dirty))
+    found = scheduler(FAST)
+    found.schedule["fast"].task = beat.FLUSH
+    run(found, clock, 5)
+    assert len(sent) == pytest.approx(count, abs=1 if count else 0)
+
+
+def test_the_queue_is_counted_less_often_than_ticks_are_sent(
+    clock: Clock, sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[str] = []
+
+    def count(queue: str) -> int:
+        counts.append(queue)
+        return 0
+
+    monkeypatch.setattr(beat, "waiting", count)
+    run(scheduler(FAST), clock, 20)
+    assert len(sent) == pytest.approx(20, abs=1)
+    assert len(counts) <= 20 / beat.COUNT_EVERY_S + 1

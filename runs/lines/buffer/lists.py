@@ -157,6 +157,11 @@ class Lists:
         with available("list the runs with entries to store"):
             return [int(run_id) for run_id in cast("set[bytes]", self._client.smembers(keys.DIRTY))]
 
+    def has_dirty(self) -> bool:
+        """Return whether any run may have entries to flush."""
+        with available("ask for runs with entries to store"):
+            return bool(self._client.exists(keys.DIRTY))
+
     def backlog(self) -> Backlog:
         """Measure the number and the age of the entries that wait to be stored."""
         runs = self.dirty()
