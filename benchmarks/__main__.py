@@ -46,6 +46,11 @@ SCRIPTS = (
     Script("live"),
     Script("many_runs", is_long=True),
     Script("spread", is_long=True),
+    Script("growth", is_long=True),
+    Script("streams", is_long=True),
+    Script("big_lists", is_long=True),
+    Script("recovery", is_long=True),
+    Script("schedules", is_long=True),
 )
 
 
