@@ -205,3 +205,18 @@ def test_unfinished_text_that_grows_is_redrawn_and_one_that_does_not_is_not_repe
     pipes.speaks.text("stdout", "stays", "\n")
     pipes.intake.read(pipes.readers)
     assert pipes.said() == ["grows", "stays", "grows and ends"]
+
+
+def test_many_records_are_gathered_and_raw_output_is_read_at_once(pipes: Pipes) -> None:
+    pipes.speaks.line(20, "log", "one", None)
+    pipes.intake.read(pipes.readers)
+    assert pipes.intake.pause_s == 0
+
+    for _ in range(100):
+        pipes.speaks.line(20, "log", "x" * 100, None)
+    pipes.intake.read(pipes.readers)
+    assert pipes.intake.pause_s > 0
+
+    os.write(pipes.to_stdout, b"x" * 10_000)
+    pipes.intake.read(pipes.readers)
+    assert pipes.intake.pause_s == 0
