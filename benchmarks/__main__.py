@@ -38,6 +38,14 @@ SCRIPTS = (
     Script("first_line", (PEERS,)),
     Script("short_runs", (PEERS,)),
     Script("launches", (PEERS,)),
+    Script("lines", (BOTH,)),
+    Script("user_code"),
+    Script("last_lines", (BOTH,)),
+    Script("memory", (PEERS,)),
+    Script("idle"),
+    Script("live"),
+    Script("many_runs", is_long=True),
+    Script("spread", is_long=True),
 )
 
 

@@ -1,114 +1,89 @@
-"""Benchmark of RUNS concurrent runs on one worker, each with LINES_A_SECOND short lines: do they keep their leases?
+"""200 runs at once on one worker, each with 20 lines a second: does it keep their leases?
 
-`python -m benchmarks.many_runs [sqlite|postgresql]` prints how many completed, in how many attempts, and the worst age
-of the worker's heartbeat. Everything is allowed to be slow; no run may be lost.
+    python -m benchmarks.many_runs [--runs 200] [--seconds 60] [--database postgresql]
+
+Met is: each run completes in its first attempt with all of its lines, and no heartbeat is older than the lease allows.
+Each may be slow on a busy machine; none may be lost.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-import tempfile
 import time
-from collections import Counter
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-RUNS = int(os.environ.get("BENCH_RUNS", "200"))
+from benchmarks.contestants import athanor
+from benchmarks.figures import Report, at_least, at_most
+from benchmarks.ground import arguments, ground
+
 LINES_A_SECOND = 20
-SECONDS = int(os.environ.get("BENCH_SECONDS", "60"))
 PATIENCE_S = 1200.0
-ROOT = Path(__file__).resolve().parent.parent
-
-if TYPE_CHECKING:
-    from tests.servers import PostgresServer
+LOOK_EVERY_S = 0.5
 
 
-def prepare(folder: Path, database: str) -> PostgresServer | None:
-    """Point this process, and those it starts, to a ground of its own."""
-    sys.path.insert(0, str(ROOT))
-    from tests.servers import PostgresServer
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the runs."""
 
-    url, server = f"sqlite://{folder / 'db.sqlite3'}", None
-    if database == "postgresql":
-        folder.chmod(0o711)
-        server = PostgresServer(folder / "postgres")
-        server.start()
-        server.create_database("bench")
-        url = server.url("bench")
-    os.environ.update(
-        DJANGO_SETTINGS_MODULE="tests.settings",
-        ATHANOR_VAR=str(folder / "var"),
-        ATHANOR_REDIS_URL=f"unix://{folder / 'redis.sock'}",
-        ATHANOR_DATABASE_URL=url,
-    )
-    import django
-    from django.core.management import call_command
-
-    django.setup()
-    call_command("migrate", verbosity=0)
-    return server
+    completed_at_once: int
+    """Runs that completed in their first attempt."""
+    lines: int
+    oldest_heartbeat_s: float
+    took_s: float
 
 
-def launch() -> list[Any]:
+def main() -> None:
+    options = arguments(__doc__, database="postgresql", runs=200, seconds=60)
+    report = Report(f"many_runs-{options.database}", **vars(options))
+    with ground(options.database) as place, athanor(place, slots=options.runs, whole=True):
+        from runs.conf import runs_settings
+
+        outcome = measure(options.runs, options.seconds)
+        oldest_s = runs_settings().lease_s - runs_settings().lease_margin_s
+    lines = options.runs * options.seconds * LINES_A_SECOND
+    report.add("runs that completed in one attempt", "", [outcome.completed_at_once], target=at_least(options.runs))
+    report.add("their lines that are stored", "", [outcome.lines], target=at_least(lines))
+    report.add("oldest heartbeat", "s", [outcome.oldest_heartbeat_s], target=at_most(oldest_s))
+    report.add(f"time for {options.seconds} s of each run", "s", [outcome.took_s])
+    report.finish()
+
+
+def measure(runs: int, seconds: int) -> Outcome:
+    """Launch the runs at once and wait until all have ended."""
+    from django.db.models import Count
+
     from runs import services
+    from runs.models import LogLine, Run
+    from runs.states import Status
 
-    count = LINES_A_SECOND * SECONDS
-    config = {"behaviour": "log_many", "count": count, "pause_s": 1 / LINES_A_SECOND}
-    return [services.launch("scripted", configuration=config) for _ in range(RUNS)]
+    began = time.monotonic()
+    configuration = {"rate": LINES_A_SECOND, "seconds": seconds}
+    launched = services.launch_many("paced", [configuration] * runs)
+    ids = [run.pk for run in launched]
+    oldest_s = watch(ids)
+    took_s = time.monotonic() - began
+    completed = Run.objects.filter(pk__in=ids, status=Status.COMPLETED).annotate(attempts_made=Count("attempts"))
+    lines = LogLine.objects.filter(run_id__in=ids, source="log").count()
+    return Outcome(completed.filter(attempts_made=1).count(), lines, oldest_s, took_s)
 
 
-def watch() -> float:
-    """Wait until all runs have ended; return the worst age of a heartbeat meanwhile, in seconds."""
+def watch(ids: list[int]) -> float:
+    """Wait until all runs have ended; return the greatest age of a heartbeat meanwhile, in seconds."""
     from django.utils import timezone
 
     from runs.models import Run, Worker
     from runs.states import ACTIVE
 
-    worst, deadline, reported_at = 0.0, time.monotonic() + PATIENCE_S, 0.0
-    while Run.objects.filter(status__in=ACTIVE).exists() and time.monotonic() < deadline:
-        for worker in Worker.objects.all():
-            worst = max(worst, (timezone.now() - worker.heartbeat_at).total_seconds())
-        if time.monotonic() - reported_at > 10:
-            reported_at = time.monotonic()
-            counts = Counter(Run.objects.values_list("status", flat=True))
-            print(f"    {dict(counts)}, oldest heartbeat {worst:.1f} s, load {os.getloadavg()[0]:.0f}", flush=True)
-        time.sleep(0.5)
-    return worst
-
-
-def report(worst: float, took_s: float) -> None:
-    from django.db.models import Count
-
-    from runs.models import LogLine, Run
-
-    ends = Counter(Run.objects.values_list("status", "failure_kind"))
-    attempts = Counter(Run.objects.annotate(tries=Count("attempts")).values_list("tries", flat=True))
-    lines = LogLine.objects.filter(source="log").count()
-    print(f"{RUNS} runs in {took_s:.0f} s: {dict(ends)}, attempts {dict(attempts)}, {lines:,} lines")
-    print(f"oldest heartbeat {worst:.1f} s")
-
-
-def main(database: str) -> None:
-    with tempfile.TemporaryDirectory(prefix="ath-", dir="/tmp") as name:
-        folder = Path(name)
-        postgres = prepare(folder, database)
-        from tests.servers import RedisServer
-        from tests.stack import Stack
-
-        try:
-            with RedisServer(folder / "redis", socket_path=folder / "redis.sock"), Stack(folder / "stack") as stack:
-                stack.whole(slots=RUNS)
-                began = time.monotonic()
-                launch()
-                report(watch(), time.monotonic() - began)
-                if keep := os.environ.get("BENCH_LOGS"):
-                    for process in stack.processes:
-                        (Path(keep) / process.log.name).write_bytes(process.log.read_bytes())
-        finally:
-            if postgres is not None:
-                postgres.stop()
+    oldest_s, deadline = 0.0, time.monotonic() + PATIENCE_S
+    active: Any = Run.objects.filter(pk__in=ids, status__in=ACTIVE)
+    while active.exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{active.count()} runs did not end within {PATIENCE_S:g} s.")
+        for worker in Worker.objects.filter(stopped_at=None):
+            oldest_s = max(oldest_s, (timezone.now() - worker.heartbeat_at).total_seconds())
+        time.sleep(LOOK_EVERY_S)
+    return oldest_s
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "sqlite")
+    main()

@@ -6,11 +6,15 @@ CLOCK_MONOTONIC, which all processes of a machine share.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -52,3 +56,39 @@ def sleeper(box: str, seconds: float) -> int:
 JOBS: dict[str, Callable[..., int]] = {job.__name__: job for job in (noop, stamp, brief, sleeper)}
 TIMED = ("stamp", "brief")
 """Jobs that take the time of their first line as `began`."""
+
+
+def print_lines(count: int) -> tuple[int, int]:
+    """Print lines; return the times of the loop's begin and end."""
+    began = time.monotonic_ns()
+    for number in range(count):
+        print(line(number))
+    return began, time.monotonic_ns()
+
+
+def logging_lines(count: int) -> tuple[int, int]:
+    """Do the same with `logging`."""
+    log = logging.getLogger("measured")
+    log.setLevel(logging.INFO)
+    began = time.monotonic_ns()
+    for number in range(count):
+        log.info("epoch done loss=%s step=%d", 1 / (number + 1), number)
+    return began, time.monotonic_ns()
+
+
+WAYS = {"print": print_lines, "logging": logging_lines}
+
+
+def main() -> None:
+    """`python -m benchmarks.work WAY COUNT BOX FILE`: the same to a file, without Athanor."""
+    way, count, box, path = sys.argv[1:]
+    with Path(path).open("w") as file, contextlib.redirect_stdout(file):
+        handler = logging.FileHandler(path)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+        logging.getLogger().addHandler(handler)
+        began, ended = WAYS[way](int(count))
+    tell(box, began=began, ended=ended)
+
+
+if __name__ == "__main__":
+    main()

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from celery.exceptions import CeleryError
-from django.db.models import Count, Max, Min, Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models import Count, Max, Min, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 from kombu.exceptions import KombuError
 from redis import RedisError
@@ -120,7 +120,8 @@ def recent_workers() -> list[Worker]:
 
 def with_busy(workers: QuerySet[Worker]) -> QuerySet[Worker]:
     """Annotate workers with `busy`, the number of their open attempts."""
-    return workers.annotate(busy=Count("attempts", filter=Q(attempts__finished_at=None)))
+    busy = Attempt.objects.open().filter(worker=OuterRef("pk")).order_by().values("worker").annotate(count=Count("pk"))
+    return workers.annotate(busy=Coalesce(busy.values("count"), 0))  # not by a join: workers have many ended attempts
 
 
 def _queues(health: SystemHealth) -> Iterator[Queue]:

@@ -28,8 +28,8 @@ def main() -> None:
     module = importlib.import_module(f"benchmarks.peers.{queue}_")
     contest = Contest(module.Queue())
     try:
-        with running(module.workers(workers)) as pids:
-            if pids or not workers:
+        with running(module.workers(workers) if workers else []) as pids:
+            if workers:
                 contest.warm_up()
             print(json.dumps({"ready": True}), file=answers, flush=True)
             for request in sys.stdin:

@@ -10,6 +10,7 @@ script: with its own status and exit functions.
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import logging
 import os
@@ -75,8 +76,10 @@ def warm_up() -> None:
     remembered.refresh()
     for candidate in remembered.known_candidates():
         candidate.hinted_names()  # reads the modules of experiments, and imports none
+    platform.python_version()
     imports = importable.write_packages()
     environment.leave_to_programs(os.environ, project=str(importable.PROJECT), imports=imports)
+    importlib.util.find_spec("no_such_module_of_an_experiment")  # lists the folders of sys.path
     logging.getLogger().setLevel(logging.INFO)
     for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]  # no public name
         finalizer.atexit = False  # the server's: a child would call them all at its end

@@ -47,11 +47,12 @@ def one_ready(server: ForkServer) -> psutil.Process:
 
 def test_a_run_gets_the_process_that_was_ready_and_another_follows(fork_server: ForkServer, tmp_path: Path) -> None:
     ready = one_ready(fork_server)
-    heard = Heard(fork_server, spec(tmp_path, do="hold"))
+    heard = Heard(fork_server, spec(tmp_path, do="tree", path="hold"))
+    heard.wait_for("spawned")
 
     assert heard.child.pid == ready.pid
-    assert one_ready(fork_server).pid != ready.pid
     assert ready.name() == psutil.Process(fork_server.pid).name()
+    assert one_ready(fork_server).pid != ready.pid
     heard.child.kill()
     heard.wait()
 
