@@ -46,6 +46,11 @@ def cancel(run_id: int) -> str:
     return f"athanor:{{run-{run_id}}}:cancel"
 
 
+def announced(run_id: int, stream: Stream) -> str:
+    """String: exists for `ANNOUNCE_EVERY_MS` after a push was announced. Pushes meanwhile are not announced."""
+    return f"athanor:{{run-{run_id}}}:{stream}:announced"
+
+
 def live(run_id: int) -> str:
-    """Channel: `<stream>:<attempt>:<seq>` after each push, for open pages."""
+    """Channel: `<stream>:<attempt>:<seq>` after a push, for open pages; see `ANNOUNCE_EVERY_MS`."""
     return f"athanor:{{run-{run_id}}}:live"
