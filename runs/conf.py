@@ -93,7 +93,7 @@ class RunsSettings:
     read_bytes: int = 1024 * 1024
     """Size of one read from a child's pipe."""
     gather_above_bytes: int = 2 * 1024
-    """Output of one read above which the next read waits for `gather_s`, so that it reads more at once."""
+    """Size of the records of one read above which the next read waits for `gather_s`, so that it reads more at once."""
     gather_s: float = 0.005
     """Pause between two reads of a run with much output. Its pipe holds what it writes in the meantime."""
     busy_pipe_bytes: int = 256 * 1024

@@ -15,6 +15,7 @@ from runs.child.pipe import RecordPipe
 from runs.child.streams import LineStream
 from runs.states import Level, Source
 
+_LOGGING = Source.LOGGING.value
 _LEVELS = sorted(Level.values, reverse=True)
 
 
@@ -31,7 +32,16 @@ def install(pipe: RecordPipe) -> None:
 
 
 def level_of(record: logging.LogRecord) -> int:
-    return next((level for level in _LEVELS if level <= record.levelno), Level.DEBUG.value)
+    number = record.levelno
+    return number if number in _LEVELS else next((level for level in _LEVELS if level <= number), Level.DEBUG.value)
+
+
+def _text(handler: logging.Handler, record: logging.LogRecord) -> str:
+    """Format a record. Without a formatter it is the message alone, unless it has an error or a stack."""
+    is_plain = not (handler.formatter or record.exc_info or record.exc_text or record.stack_info)
+    if is_plain and type(handler).format is logging.Handler.format:
+        return record.getMessage()
+    return handler.format(record)
 
 
 class LineHandler(logging.Handler):
@@ -43,7 +53,7 @@ class LineHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._pipe.line(level_of(record), Source.LOGGING.value, self.format(record), {"logger": record.name})
+            self._pipe.line(level_of(record), _LOGGING, _text(self, record), {"logger": record.name})
         except Exception:
             self.handleError(record)
 
@@ -81,7 +91,7 @@ def _emit(original: Callable[[Any, logging.LogRecord], None]) -> Callable[[Any, 
         if not isinstance(stream, LineStream) or handler.terminator != "\n":
             return original(handler, record)
         try:
-            stream.sink.log(level_of(record), handler.format(record), record.name)
+            stream.sink.log(level_of(record), _text(handler, record), record.name)
         except RecursionError:
             raise
         except Exception:

@@ -71,6 +71,7 @@ class Intake:
         self._listening = False
         self._is_pipe_large = not hasattr(fcntl, "F_SETPIPE_SZ")
         self._bytes_read = 0
+        """Number of bytes of records in the last read."""
         self.state = ChildState()
 
     def listen_while_there_is_room(self) -> None:
@@ -96,8 +97,12 @@ class Intake:
 
     @property
     def pause_s(self) -> float:
-        """Return the pause before the next read: with much output, fewer and larger reads cost less."""
-        return self._conf.gather_s if self._bytes_read >= self._conf.gather_above_bytes else 0.0
+        """Return the pause before the next read: with many records, fewer and larger reads cost less.
+
+        None after a read of half the pipe, which is large already.
+        """
+        is_small = self._conf.gather_above_bytes <= self._bytes_read < self._conf.busy_pipe_bytes // 2
+        return self._conf.gather_s if is_small else 0.0
 
     @property
     def rest_at(self) -> float:
@@ -136,11 +141,11 @@ class Intake:
                 self._selector.unregister(fd)
             return False
         self.state.last_sign_at = time.monotonic()
-        self._bytes_read += len(data)
         if fd in self._raw:
             self.state.last_line_at = time.monotonic()
             self._window.add(Stream.LINES, self._raw[fd].feed(data, time.time(), time.monotonic()))
         else:
+            self._bytes_read += len(data)
             self._take(self._channel.feed(data))
             if not self._is_pipe_large and len(data) >= self._conf.gather_above_bytes:
                 self._enlarge_pipe(fd)

@@ -7,6 +7,7 @@ import selectors
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -136,7 +137,10 @@ class Pipes:
             cast("Child", child), RunsSettings(), self.window, cast("RunRecords", writes), self.selector
         )
         self.intake.listen_while_there_is_room()
-        self.speaks = RecordPipe(self.to_records, line_max_bytes=1000, raw_fds=(self.to_stdout, self.to_stderr))
+
+    @cached_property
+    def speaks(self) -> RecordPipe:
+        return RecordPipe(self.to_records, line_max_bytes=1000, raw_fds=(self.to_stdout, self.to_stderr))
 
     def said(self) -> list[str]:
         values = self.window.after(Stream.LINES, 0, 10)
@@ -165,9 +169,12 @@ def test_raw_output_and_records_keep_their_order_however_late_they_are_read(pipe
 
 
 def test_raw_output_that_ends_behind_a_barrier_is_not_read_again(pipes: Pipes) -> None:
+    speaks = RecordPipe(pipes.to_records, line_max_bytes=1000)  # which keeps no end of the pipe open
     os.write(pipes.to_stdout, b"last words\n")
-    pipes.speaks.line(20, "log", "one", None)
-    pipes.speaks.line(20, "log", "two", None)
+    speaks.send(records.BARRIER, b"null")
+    speaks.line(20, "log", "one", None)
+    speaks.send(records.BARRIER, b"null")
+    speaks.line(20, "log", "two", None)
     os.close(pipes.to_stdout)
     pipes.intake.read(pipes.readers)
     assert pipes.said() == ["last words", "one", "two"]
@@ -198,3 +205,18 @@ def test_unfinished_text_that_grows_is_redrawn_and_one_that_does_not_is_not_repe
     pipes.speaks.text("stdout", "stays", "\n")
     pipes.intake.read(pipes.readers)
     assert pipes.said() == ["grows", "stays", "grows and ends"]
+
+
+def test_many_records_are_gathered_and_raw_output_is_read_at_once(pipes: Pipes) -> None:
+    pipes.speaks.line(20, "log", "one", None)
+    pipes.intake.read(pipes.readers)
+    assert pipes.intake.pause_s == 0
+
+    for _ in range(100):
+        pipes.speaks.line(20, "log", "x" * 100, None)
+    pipes.intake.read(pipes.readers)
+    assert pipes.intake.pause_s > 0
+
+    os.write(pipes.to_stdout, b"x" * 10_000)
+    pipes.intake.read(pipes.readers)
+    assert pipes.intake.pause_s == 0
