@@ -19,6 +19,9 @@ class Stream(StrEnum):
 DIRTY = "athanor:buffer:dirty"
 """Set of the ids of runs that may have entries to flush."""
 
+NO_SCHEDULES = "athanor:schedules:none"
+"""String that expires: there are no schedules, and ticks may rest."""
+
 NOTICES = "athanor:buffer:notices"
 """Channel of notices to workers, see `runs.lines.buffer.notices`."""
 
