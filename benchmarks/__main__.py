@@ -44,6 +44,7 @@ SCRIPTS = (
     Script("memory", (PEERS,)),
     Script("idle"),
     Script("live"),
+    Script("warm_starts"),
     Script("many_runs", is_long=True),
     Script("spread", is_long=True),
     Script("growth", is_long=True),
