@@ -44,8 +44,14 @@ SCRIPTS = (
     Script("memory", (PEERS,)),
     Script("idle"),
     Script("live"),
+    Script("warm_starts"),
     Script("many_runs", is_long=True),
     Script("spread", is_long=True),
+    Script("growth", is_long=True),
+    Script("streams", is_long=True),
+    Script("big_lists", is_long=True),
+    Script("recovery", is_long=True),
+    Script("schedules", is_long=True),
 )
 
 

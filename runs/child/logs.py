@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from runs.child.pipe import RecordPipe
+from runs.child.importlines import LineWriter
 from runs.child.streams import LineStream
 from runs.states import Level, Source
 
@@ -19,16 +19,18 @@ _LOGGING = Source.LOGGING.value
 _LEVELS = sorted(Level.values, reverse=True)
 
 
-def install(pipe: RecordPipe) -> None:
+def install(pipe: LineWriter) -> LineHandler:
+    """Capture `logging`. Return the handler of the records that no other handler takes."""
     root = logging.getLogger()
     root.handlers.clear()
     root.__class__ = _Root
     if root.level != logging.INFO:  # set before the fork: a change clears a cache of every logger
         root.setLevel(logging.INFO)
     vars(root)["is_level_implied"] = True
-    logging.lastResort = LineHandler(pipe)  # used without other handlers
+    logging.lastResort = handler = LineHandler(pipe)  # used without other handlers
     logging.basicConfig = _basic_config(logging.basicConfig)
     logging.StreamHandler.emit = _emit(logging.StreamHandler.emit)  # type: ignore[method-assign, assignment]
+    return handler
 
 
 def level_of(record: logging.LogRecord) -> int:
@@ -47,13 +49,13 @@ def _text(handler: logging.Handler, record: logging.LogRecord) -> str:
 class LineHandler(logging.Handler):
     """Write log records as lines, with the logger's name as metadata."""
 
-    def __init__(self, pipe: RecordPipe) -> None:
+    def __init__(self, pipe: LineWriter) -> None:
         super().__init__()
-        self._pipe = pipe
+        self.pipe = pipe
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._pipe.line(level_of(record), _LOGGING, _text(self, record), {"logger": record.name})
+            self.pipe.line(level_of(record), _LOGGING, _text(self, record), {"logger": record.name})
         except Exception:
             self.handleError(record)
 

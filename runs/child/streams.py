@@ -16,7 +16,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-from runs.child.pipe import RecordPipe
+from runs.child.importlines import LineWriter
 from runs.lines.folding import redraws
 from runs.lines.levels import level_of
 from runs.states import Level, Source
@@ -45,8 +45,8 @@ class _Pending:
 class Sink:
     """Write text and bytes of one source to the records pipe. Thread-safe. Raises PipeClosed."""
 
-    def __init__(self, pipe: RecordPipe, source: Source) -> None:
-        self._pipe, self._source = pipe, source.value
+    def __init__(self, pipe: LineWriter, source: Source) -> None:
+        self.pipe, self._source = pipe, source.value
         self._is_stderr = source is Source.STDERR
         self._pending: dict[int, _Pending] = {}  # by thread
 
@@ -98,7 +98,7 @@ class Sink:
 
     def log(self, level: int, text: str, logger: str) -> None:
         """Write a log record as its own line."""
-        self._pipe.line(level, _LOGGING, text, {"logger": logger})
+        self.pipe.line(level, _LOGGING, text, {"logger": logger})
 
     def finish(self) -> None:
         """Send the unfinished text of all threads."""
@@ -132,18 +132,18 @@ class Sink:
     def _lines(self, lines: list[str]) -> None:
         if self._is_stderr:
             for line in lines:
-                self._pipe.line(level_of(line, Level.INFO).value, self._source, line)
+                self.pipe.line(level_of(line, Level.INFO).value, self._source, line)
         elif len(lines) == 1:
-            self._pipe.line(_INFO, self._source, lines[0])
+            self.pipe.line(_INFO, self._source, lines[0])
         elif lines:
-            self._pipe.batch(_INFO, self._source, lines)
+            self.pipe.batch(_INFO, self._source, lines)
 
     def _send(self, pending: _Pending) -> None:
         text = "".join(pending.parts)
         pending.parts, pending.chars = [], 0
         if text:
             pending.is_open = not text.endswith("\n")
-            self._pipe.text(self._source, f"{os.getpid()}-{pending.thread}", text)
+            self.pipe.text(self._source, f"{os.getpid()}-{pending.thread}", text)
 
 
 class LineStream(io.TextIOWrapper):

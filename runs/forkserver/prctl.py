@@ -32,10 +32,10 @@ def signal_at_parent_death(number: int) -> None:
         _prctl(_PR_SET_PDEATHSIG, number)
 
 
-def adopt_orphans() -> None:
-    """Make this process the parent of every orphaned descendant, whatever its session."""
+def adopt_orphans(adopts: bool = True) -> None:
+    """Make this process the parent of every orphaned descendant, whatever its session, or leave them to another."""
     if IS_LINUX:
-        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        _prctl(_PR_SET_CHILD_SUBREAPER, int(adopts))
 
 
 def prefer_as_oom_victim(score: int = 500) -> None:

@@ -16,7 +16,7 @@ from runs.forkserver.client import Child
 from runs.lines import control_records, records
 from runs.lines.buffer import Stream
 from runs.lines.folding import Folding
-from runs.lines.records import End
+from runs.lines.records import End, Hello
 from runs.states import Level, Source
 from runs.supervisor.capture import RawStream, Writers
 from runs.supervisor.channel import Channel
@@ -53,7 +53,7 @@ class Intake:
     def __init__(
         self, child: Child, conf: RunsSettings, window: Window, writes: RunRecords, selector: selectors.BaseSelector
     ) -> None:
-        self._conf, self._window, self._writes, self._selector = conf, window, writes, selector
+        self._child, self._conf, self._window, self._writes, self._selector = child, conf, window, writes, selector
         self._channel = Channel(
             record_max_bytes=conf.record_max_bytes,
             line_max_bytes=conf.line_max_bytes,
@@ -221,16 +221,23 @@ class Intake:
         elif kind == records.ARTIFACT:
             writes.artifact(control_records.artifact(record))
         elif kind == records.HELLO and self.state.started_at is None:
-            hello = control_records.hello(record)
-            self.state.started_at = time.monotonic()
-            writes.mark(started_at=Timestamp.now())
-            writes.provenance(hello)
+            self._take_hello(control_records.hello(record))
         elif kind == records.SEEN and not self.state.cancel_seen:
             self.state.cancel_seen = True
             writes.mark(cancel_seen_at=Timestamp.now())
         elif kind == records.END and self.state.end is None:
             self.state.end = control_records.end(record)
             self.state.ended_at = time.monotonic()
+
+    def _take_hello(self, hello: Hello) -> None:
+        self.state.started_at = time.monotonic()
+        self._writes.mark(started_at=Timestamp.now())
+        import_s, warm = hello.pop("import_s", 0.0), hello.pop("wants_warm_start", False)
+        if self._child.start:
+            hello["start"] = self._child.start
+        self._writes.provenance(hello)
+        if warm or (warm is None and import_s >= self._conf.warm_import_min_s):
+            self._child.keep_warm(is_explicit=bool(warm))
 
 
 def system_line(level: Level, message: str) -> bytes:

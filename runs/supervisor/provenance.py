@@ -34,6 +34,8 @@ class Provenance(TypedDict, total=False):
     python: str
     platform: str
     host: str
+    start: str
+    """Kind of the start: "warm, ..." or why it was cold. Missing for an experiment that does not ask to start warm."""
     packages: dict[str, str]
     """Distribution → version."""
 

@@ -35,9 +35,14 @@ class Refusing:
         return refuse
 
 
-def intake_with(writes: object) -> Intake:
+def intake_with(writes: object, start: str = "", kept: list[bool] | None = None) -> Intake:
     """Without a child: its descriptors are never read here, only what came through them is taken."""
-    child = SimpleNamespace(records_fd=-1, stdout_fd=-2, stderr_fd=-3)
+
+    def keep_warm(*, is_explicit: bool) -> None:
+        if kept is not None:
+            kept.append(is_explicit)
+
+    child = SimpleNamespace(records_fd=-1, stdout_fd=-2, stderr_fd=-3, start=start, keep_warm=keep_warm)
     window = Window(AttemptKey(1, 1), max_entries=10, max_bytes=10_000, tail=5)
     recorder = cast("RunRecords", writes)
     return Intake(cast("Child", child), RunsSettings(), window, recorder, selectors.SelectSelector())
@@ -101,6 +106,21 @@ def test_a_checkpoint_that_cannot_be_read_is_refused_by_its_number(state: bytes)
     lines = made._control(records.CHECKPOINT, b'C{"id":1,"sync":true,"state":' + state + b"}")
     assert refused == [1]
     assert b"unreadable record" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("warm", "import_s", "kept"),
+    [("true", 0.01, [True]), ("false", 9.0, []), ("null", 9.0, [False]), ("null", 0.01, [])],
+)
+def test_an_experiment_with_a_long_import_is_kept_warm(warm: str, import_s: float, kept: list[bool]) -> None:
+    asked: list[bool] = []
+    greeted: list[Any] = []
+    writes = SimpleNamespace(mark=lambda **_: None, provenance=greeted.append)
+    made = intake_with(writes, "cold: a reason", asked)
+    made._control(records.HELLO, b'H{"wants_warm_start":%b,"import_s":%f}' % (warm.encode(), import_s))
+
+    assert asked == kept
+    assert greeted == [{"start": "cold: a reason"}]
 
 
 def test_only_the_first_hello_counts() -> None:
