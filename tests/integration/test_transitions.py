@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -235,12 +236,13 @@ def test_a_long_name_of_who_cancelled_is_no_obstacle_to_the_end() -> None:
 @pytest.mark.usefixtures("postgres_server")
 def test_a_claim_reads_the_first_due_run_from_the_index() -> None:
     """However many runs wait: neither is their table scanned, nor are they sorted."""
-    sql = transitions._due_statement(("runs",), make_worker().pk, 900.0)
+    due = transitions._due_statement(("runs",), make_worker().pk, 900.0)
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")  # the tables of the tests are small
-        cursor.execute(f"EXPLAIN {sql.text}", sql.params)
+        cursor.execute(f"EXPLAIN {transitions._CLAIM % due.text}", (*due.params, 1, "task", 10.0))
         plan = "\n".join(row[0] for row in cursor.fetchall())
-    assert "Index Scan using run_due" in plan
+    assert plan.count("Index Scan using run_due") == 1
+    assert re.search(r"Index Cond: .*\bid = due\.id", plan)
     assert "Sort" not in plan
 
 
