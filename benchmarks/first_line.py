@@ -67,11 +67,11 @@ def show(report: Report, rounds: dict[str, list[dict[str, float]]], slot_free: l
     report.add("launch to first line, p95", "ms", series("Athanor", P95), beside=Beside(RQ.name, series(RQ.name, P95)))
     report.add("p95 as a multiple of p50", "×", spread, target=at_most(2))
     report.add(
-        "a run that waited: slot free to first line", "ms", slot_free,
-        beside=Beside("launch to first line with a free slot", free), target=ratio_at_most(WAITED_TO_FREE_MAX),
+        "waited for a slot: slot free to first line", "ms", slot_free,
+        beside=Beside("launch, free slot", free), target=ratio_at_most(WAITED_TO_FREE_MAX),
     )  # fmt: skip
     report.add(
-        "a run that waited: last line of the run before to first line", "ms", series("Athanor", WAITED),
+        "waited for a slot: end of the run before to first line", "ms", series("Athanor", WAITED),
         beside=Beside(RQ.name, series(RQ.name, WAITED)),
     )  # fmt: skip
     for name in rounds:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from benchmarks.figures import RESULTS, number
 from benchmarks.machine import ROOT
 from benchmarks.scripts import place_of
 
+WIDTH = 118
+DATABASES = {"postgresql": ", PostgreSQL", "sqlite": ", SQLite"}
 HEAD = "| figure | Athanor | beside it | ratio | target | |\n| --- | --- | --- | --- | --- | --- |"
 FACTS = ("cpu", "cores", "memory_gib", "kernel", "python", "commit")
 
@@ -28,10 +31,12 @@ def main() -> None:
     for result in sorted(results, key=lambda result: place_of(result["benchmark"])):
         groups.setdefault(machine_text(result["machine"]), []).append(result)
     for machine, group in groups.items():
-        print(f"\n{machine} {quiet_text(group)}\n\n{HEAD}")
+        print("\n" + "\n".join(textwrap.wrap(f"{machine} {quiet_text(group)}", WIDTH)))
         for result in group:
+            name, _, database = result["benchmark"].partition("-")
+            print(f"\n**`{name}`**{DATABASES.get(database, '')}\n\n{HEAD}")
             for figure in result["figures"]:
-                print(row(result["benchmark"], figure))
+                print(row(figure))
 
 
 def default_folder() -> Path:
@@ -53,15 +58,13 @@ def quiet_text(results: list[dict[str, Any]]) -> str:
     return f"**The machine was not quiet**: up to {max(busy):.0f} % busy before a script began."
 
 
-def row(benchmark: str, figure: dict[str, Any]) -> str:
-    """Return one line of the table."""
+def row(figure: dict[str, Any]) -> str:
+    """Return one line of a table."""
     beside, ratio = figure["reference"], figure["ratio"]
-    database = f" ({benchmark.rpartition('-')[2]})" if "-" in benchmark else ""
-    reference = "" if beside is None else f"{spread(beside)} {figure['unit']}, {beside['name']}"
+    reference = "" if beside is None else f"{number(beside['value'])}, {beside['name']}"
     verdict = {True: "met", False: "**not met**", None: "no reference" if figure["target"] else ""}[figure["met"]]
-    note = f". {figure['note']}" if figure["note"] else ""
     cells = (
-        f"{figure['figure']}{database}{note}", f"{spread(figure)} {figure['unit']}", reference,
+        f"{figure['figure']}{', ' * bool(figure['unit'])}{figure['unit']}", spread(figure), reference,
         "" if ratio is None else f"{ratio:.2f} ×", figure["target"] or "", verdict,
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"

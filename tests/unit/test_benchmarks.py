@@ -49,7 +49,11 @@ def test_a_result_is_written_and_printed_as_markdown(
     capsys.readouterr()
     monkeypatch.setattr("sys.argv", ["report"])
     report.main()
-    expected = "| launches (sqlite) | 1,000 (900–1,100) runs/s | 2,000 runs/s, RQ | 0.50 × | ≥ 1,000 | met |"
+    expected = (
+        "**`some`**, SQLite\n\n"
+        + report.HEAD
+        + "\n| launches, runs/s | 1,000 (900–1,100) | 2,000, RQ | 0.50 × | ≥ 1,000 | met |"
+    )
     assert expected in capsys.readouterr().out
 
 
