@@ -2,7 +2,8 @@
 
     python -m benchmarks.launches [--rounds 5] [--runs 500] [--database postgresql] [--peers]
 
-Beside it, with `--peers`, RQ's and Celery's enqueueing, which write to Redis only. A launch is one transaction.
+Beside it, a plain INSERT of one row and its commit, which is the floor of a launch: a run that was accepted is on disk.
+With `--peers` also RQ's and Celery's enqueueing, which write to Redis only.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from benchmarks.figures import Beside, Report, at_least, at_most
 from benchmarks.ground import arguments, ground
 
 MANY = 1000
+FLOOR = "an INSERT and its commit"
 
 
 def main() -> None:
@@ -30,10 +32,11 @@ def main() -> None:
         for _ in range(options.rounds):
             rates.setdefault("Athanor", []).append(ours.submitted(options.runs))
             many.append(launch_many_s())
+            rates.setdefault(FLOOR, []).append(commits(options.runs))
             for name, other in others.items():
                 rates.setdefault(name, []).append(other.submitted(options.runs))
         ours.box.close()
-    for name in (RQ.name, CELERY.name):
+    for name in (RQ.name, FLOOR, CELERY.name):
         if name == RQ.name or name in rates:
             target = at_least(1000) if name == RQ.name else None
             report.add("launches", "runs/s", rates["Athanor"], beside=Beside(name, rates.get(name, [])), target=target)
@@ -48,6 +51,18 @@ def launch_many_s() -> float:
     began = time.monotonic()
     services.launch_many("measured", [{"job": "noop"}] * MANY)
     return time.monotonic() - began
+
+
+def commits(count: int) -> float:
+    """Return the rows a second of INSERTs into a table of one column, each with its commit."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE IF NOT EXISTS benchmark (number integer)")
+        began = time.monotonic()
+        for number in range(count):
+            cursor.execute("INSERT INTO benchmark VALUES (%s)", [number])
+    return count / (time.monotonic() - began)
 
 
 if __name__ == "__main__":
