@@ -7,6 +7,7 @@ against a growing queue, message expiry, compares clocks of two machines: a work
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from celery.beat import Scheduler as CelerysScheduler
@@ -18,7 +19,11 @@ from runs.exceptions import BufferUnavailable
 from runs.lines.buffer import buffer
 from runs.wake import waiting
 
-FLUSH = "runs.tasks.flush"
+LOOKS: dict[str, Callable[[], bool]] = {
+    "runs.tasks.flush": lambda: not buffer().has_dirty(),
+    "runs.tasks.schedules": lambda: buffer().has_no_schedules(),
+}
+"""Task → returns whether Redis shows that it has nothing to do. A tenth of the work of a tick for nothing."""
 TICKS_MAX = 30
 """Maximum number of ticks in the queue. A skipped tick does no harm: the next one does its work."""
 COUNT_EVERY_S = 2.0
@@ -57,7 +62,7 @@ class Scheduler(CelerysScheduler):  # type: ignore[misc]  # celery is untyped
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         """Send a tick, unless it would find nothing to do or too many are in the queue."""
-        if entry.task == FLUSH and _is_all_stored():
+        if _has_nothing_to_do(entry.task):
             return
         if not self._is_backed_up(entry.options["queue"]):
             super().apply_entry(entry, producer=producer)
@@ -77,9 +82,8 @@ def _has_many(queue: str) -> bool:
         return False  # sending the tick reports the error
 
 
-def _is_all_stored() -> bool:
-    """Return whether Redis holds no line to flush. A tenth of the work that a tick without lines would be."""
+def _has_nothing_to_do(task: str) -> bool:
     try:
-        return not buffer().has_dirty()
+        return task in LOOKS and LOOKS[task]()
     except BufferUnavailable:
         return False  # sending the tick reports the error

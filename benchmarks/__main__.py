@@ -12,41 +12,9 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from dataclasses import dataclass
 
 from benchmarks import report
-
-PEERS, BOTH = "peers", "both databases"
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """One script, and what it takes: peers, databases."""
-
-    name: str
-    takes: tuple[str, ...] = ()
-    is_long: bool = False
-
-    def commands(self, *, peers: bool) -> list[list[str]]:
-        """Return its command lines, one for each database if it takes both."""
-        words = [sys.executable, "-m", f"benchmarks.{self.name}"]
-        words += ["--peers"] if peers and PEERS in self.takes else []
-        return [[*words, "--database", name] for name in ("postgresql", "sqlite")] if BOTH in self.takes else [words]
-
-
-SCRIPTS = (
-    Script("first_line", (PEERS,)),
-    Script("short_runs", (PEERS,)),
-    Script("launches", (PEERS,)),
-    Script("lines", (BOTH,)),
-    Script("user_code"),
-    Script("last_lines", (BOTH,)),
-    Script("memory", (PEERS,)),
-    Script("idle"),
-    Script("live"),
-    Script("many_runs", is_long=True),
-    Script("spread", is_long=True),
-)
+from benchmarks.scripts import SCRIPTS
 
 
 def main() -> None:

@@ -1,46 +1,28 @@
-"""Benchmark of recovery: seconds from `kill -9` of a worker to the first line of the next attempt.
+"""Seconds from `kill -9` of a worker to the first line of the next attempt, for each way to recover.
 
-Prints one line for each way to recover, the median and the worst of ROUNDS:
+python -m benchmarks.recovery [--rounds 5]
 
-    same host     the worker's supervisor (`up`, systemd, a container engine) restarts it: at most 3 s are promised
-    other worker  another worker of this host is free
-    host gone     nobody can check the process, so the lease decides: at most lease + 5 s are promised
+same host     the worker's supervisor (`up`, systemd, a container engine) restarts it: at most 3 s are promised
+other worker  another worker of this host is free
+host gone     nobody can check the process, so the lease decides: at most lease + 5 s are promised
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import statistics
-import sys
-import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-ROUNDS = 5
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.figures import Report, at_most
+from benchmarks.ground import arguments, ground
+from benchmarks.machine import ROOT
+from tests.stack import Stack
 
 if TYPE_CHECKING:
     from runs.models import Attempt, Run
-    from tests.stack import Process, Stack
-
-
-def prepare(folder: Path) -> None:
-    """Point this process, and those it starts, to a temporary database and Redis."""
-    sys.path.insert(0, str(ROOT))
-    os.environ.update(
-        DJANGO_SETTINGS_MODULE="tests.settings",
-        ATHANOR_VAR=str(folder / "var"),
-        ATHANOR_REDIS_URL=f"unix://{folder / 'redis.sock'}",
-        ATHANOR_DATABASE_URL=f"sqlite://{folder / 'db.sqlite3'}",
-    )
-    import django
-    from django.core.management import call_command
-
-    django.setup()
-    call_command("migrate", verbosity=0)
+    from tests.stack import Process
 
 
 def launched(queue: str) -> Run:
@@ -97,32 +79,22 @@ def measure(stack: Stack, way: str, number: int) -> tuple[float, float]:
     return took_s, lived_s
 
 
-def report(way: str, rounds: list[tuple[float, float]], promised: str) -> None:
-    took, lived = zip(*rounds, strict=True)
-    print(
-        f"{way:<13} {statistics.median(took):6.2f} s median {max(took):6.2f} s worst  (promised: {promised});"
-        f" the old child lived on for {max(lived) * 1000:.0f} ms at most"
-    )
-
-
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="ath-", dir="/tmp") as name:
-        folder = Path(name)
-        prepare(folder)
+    options = arguments(__doc__, rounds=5)
+    report = Report("recovery", **vars(options))
+    scripted = str(ROOT / "tests" / "scripted")
+    with ground("sqlite", ATHANOR_EXPERIMENT_PATHS=scripted) as place, Stack(place.folder / "stack") as stack:
         from runs.conf import runs_settings
-        from tests.servers import RedisServer
-        from tests.stack import Stack
 
-        promised: dict[str, Callable[[], Any]] = {
-            "same host": lambda: "3 s",
-            "other worker": lambda: "3 s",
-            "host gone": lambda: f"{runs_settings().lease_s + 5:g} s",
-        }
-        with RedisServer(folder / "redis", socket_path=folder / "redis.sock"), Stack(folder / "stack") as stack:
-            stack.system()
-            stack.beat()
-            for way, promise in promised.items():
-                report(way, [measure(stack, way, number) for number in range(ROUNDS)], promise())
+        promised = {"same host": 3.0, "other worker": 3.0, "host gone": runs_settings().lease_s + 5}
+        stack.system()
+        stack.beat()
+        for way, limit in promised.items():
+            took, lived = zip(*[measure(stack, way, number) for number in range(options.rounds)], strict=True)
+            name = f"kill of a worker to the next attempt's first line, {way}"
+            note = f"the old child lived on for {1000 * max(lived):.0f} ms at most"
+            report.add(name, "s", took, target=at_most(limit), note=note)
+    report.finish()
 
 
 if __name__ == "__main__":

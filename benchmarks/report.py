@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.figures import RESULTS, number
 from benchmarks.machine import ROOT
+from benchmarks.scripts import place_of
 
 HEAD = "| figure | Athanor | beside it | ratio | target | |\n| --- | --- | --- | --- | --- | --- |"
 FACTS = ("cpu", "cores", "memory_gib", "kernel", "python", "commit")
@@ -23,12 +24,12 @@ FACTS = ("cpu", "cores", "memory_gib", "kernel", "python", "commit")
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 and not sys.argv[1].startswith("-") else default_folder()
     groups: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted(folder.glob("*.json")):
-        result = json.loads(path.read_text())
+    results = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    for result in sorted(results, key=lambda result: place_of(result["benchmark"])):
         groups.setdefault(machine_text(result["machine"]), []).append(result)
-    for machine, results in groups.items():
-        print(f"\n{machine} {quiet_text(results)}\n\n{HEAD}")
-        for result in results:
+    for machine, group in groups.items():
+        print(f"\n{machine} {quiet_text(group)}\n\n{HEAD}")
+        for result in group:
             for figure in result["figures"]:
                 print(row(result["benchmark"], figure))
 

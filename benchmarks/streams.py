@@ -1,15 +1,13 @@
-"""1000 open pages: memory of the web process, and how long a line takes from Redis to each of them.
+"""1,000 open pages: memory of the web process, and how long a line takes from Redis to each of them.
 
-Run it from the root: `python -m benchmarks.streams`. It starts its own Redis and database, and removes them.
+    python -m benchmarks.streams
+
+`benchmarks.live` measures the whole way, from `ctx.log` on, with 100 pages.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import statistics
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,40 +15,29 @@ from typing import Any
 
 import psutil
 
+from benchmarks.figures import Report, at_most, quantile
+from benchmarks.ground import arguments, ground
+
 STREAMS = 1000
 RUNS = 10
 ROUNDS = 60
 EVERY_S = 0.25
 PATIENCE_S = 10.0
+MEMORY_MAX_MIB, P99_MAX_S = 250, 0.5
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="ath-", dir="/tmp", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        os.environ.update(
-            DJANGO_SETTINGS_MODULE="athanor.settings",
-            ATHANOR_VAR=str(folder),
-            ATHANOR_DATABASE_URL=f"sqlite://{folder / 'db.sqlite3'}",
-            ATHANOR_REDIS_URL=f"unix://{folder / 'redis.sock'}",
-            ATHANOR_LOG_LEVEL="WARNING",
-        )
-        from tests.servers import RedisServer
-
-        with RedisServer(folder / "redis", socket_path=folder / "redis.sock"):
-            measure(folder)
+    options = arguments(__doc__, database="sqlite")
+    with ground(options.database) as place:
+        measure(place.folder, Report(f"streams-{options.database}", streams=STREAMS, **vars(options)))
 
 
-def measure(folder: Path) -> None:
-    import django
-
-    django.setup()
+def measure(folder: Path, report: Report) -> None:
     from django.contrib.auth import get_user_model
-    from django.core.management import call_command
 
     from tests.factories import make_attempt
     from tests.web import Web, session_of
 
-    call_command("migrate", verbosity=0)
     session = session_of(get_user_model().objects.create_superuser("bench"))
     attempts = [make_attempt(lease_s=3600) for _ in range(RUNS)]
     with Web(folder) as web:
@@ -65,16 +52,15 @@ def measure(folder: Path) -> None:
         after = process.memory_info().rss
         opened()
         threads = process.num_threads()
-        databases = sum("db.sqlite3" in file.path and file.path.endswith("sqlite3") for file in process.open_files())
-    ordered = sorted(delays)
-    print(f"{STREAMS} streams of {RUNS} runs, {len(delays):,} lines sent in all")
-    print(f"web process: {before / 2**20:.0f} MiB alone, {after / 2**20:.0f} MiB with them; {threads} threads,"
-          f" {databases} connections to the database; {1e6 * (spent[1] - spent[0]) / len(delays):.0f} µs of CPU a line;"
-          f" load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")  # fmt: skip
-    p99 = ordered[int(len(ordered) * 0.99)]
-    print(f"from push to page: median {statistics.median(ordered):.3f} s, p99 {p99:.3f} s, worst {ordered[-1]:.3f} s")
     if len(delays) != STREAMS * ROUNDS:
-        sys.exit(f"expected {STREAMS * ROUNDS} lines")
+        raise RuntimeError(f"{len(delays):,} of {STREAMS * ROUNDS:,} lines have arrived.")
+    note = f"{before / 2**20:.0f} MiB without them; {threads} threads"
+    name = f"web process with {STREAMS:,} open pages"
+    report.add(f"{name}: RSS", "MiB", [after / 2**20], target=at_most(MEMORY_MAX_MIB), note=note)
+    report.add(f"{name}: CPU time of each line at each page", "µs", [1e6 * (spent[1] - spent[0]) / len(delays)])
+    report.add("Redis to the page, p50", "s", [quantile(delays, 0.5)])
+    report.add("Redis to the page, p99", "s", [quantile(delays, 0.99)], target=at_most(P99_MAX_S))
+    report.finish()
 
 
 async def watch(port: int, session: str, attempts: list[Any], opened: Callable[[], None]) -> list[float]:

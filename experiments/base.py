@@ -56,6 +56,11 @@ class Experiment(ABC):
     """Values that a reproduction must match: key of a result, metric (its last value) or returned value → tolerance for
     numbers (0: exact). Empty: all returned values, exactly."""
 
+    warm: ClassVar[bool | None] = None
+    """Warm start: a worker keeps a process that has imported the module, and forks each run from it. True for any
+    module, False never. None where it saves time and the module only defines things. See docs/writing-experiments.md.
+    """
+
     class Config(BaseModel):
         """Configuration of a run; empty by default."""
 

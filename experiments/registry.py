@@ -138,6 +138,8 @@ def flaw_of(experiment: type[Experiment]) -> str:
         return "Its Config must have named fields; a RootModel has none."
     if not isinstance(experiment.limits, Limits):
         return "Its limits must be an instance of experiments.Limits."
+    if experiment.warm not in (True, False, None):
+        return f"Its warm must be True, False or None, not {experiment.warm!r}."
     return ""
 
 

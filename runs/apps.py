@@ -8,9 +8,14 @@ class RunsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from django.db.models.signals import post_save
+
         from experiments import catalog
         from runs import checks, database  # noqa: F401  # registers the system checks
         from runs.forkserver import environment
+        from runs.models import Schedule
+        from runs.schedules import rest
 
         catalog.set_environment(lambda: environment.for_children(os.environ))
         database.let_renewals_pass()
+        post_save.connect(rest.end_after_commit, sender=Schedule)

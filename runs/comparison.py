@@ -53,7 +53,8 @@ def sections(runs: Sequence[Run]) -> list[Section]:
     """Configuration, logged values, run, code, packages, place and times, in this order."""
     attempts = newest_attempts(runs)
     provenance = [attempts[run.pk].provenance if run.pk in attempts else {} for run in runs]
-    code = [{key: value for key, value in each.items() if key not in ("packages", "host")} for each in provenance]
+    others = ("packages", "host", "start")
+    code = [{key: value for key, value in each.items() if key not in others} for each in provenance]
     return [
         section("Configuration", [flat(masked(run.experiment, run.configuration)) for run in runs]),
         section("Logged values", [results(run) for run in runs]),

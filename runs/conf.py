@@ -42,6 +42,12 @@ class RunsSettings:
     """Number of children that a worker keeps ready for its next runs, at most. 0 forks each child when it is needed."""
     ready_idle_s: float = 60.0
     """Time without a start of a run after which a worker releases its ready children."""
+    warm_templates_max: int = 4
+    """Number of experiments whose imported modules a worker keeps for warm starts. 0 starts every run cold."""
+    warm_idle_s: float = 300.0
+    """Time without a run of an experiment after which its imported modules are released."""
+    warm_import_min_s: float = 0.3
+    """Shortest import for which runs of an experiment that does not declare `warm` start warm."""
     cancel_poll_s: float = 1.0
     """Interval between two reads of the cancel flags in Redis, in case a notice was missed."""
     resource_poll_s: float = 1.0
@@ -93,7 +99,7 @@ class RunsSettings:
     read_bytes: int = 1024 * 1024
     """Size of one read from a child's pipe."""
     gather_above_bytes: int = 2 * 1024
-    """Output of one read above which the next read waits for `gather_s`, so that it reads more at once."""
+    """Size of the records of one read above which the next read waits for `gather_s`, so that it reads more at once."""
     gather_s: float = 0.005
     """Pause between two reads of a run with much output. Its pipe holds what it writes in the meantime."""
     busy_pipe_bytes: int = 256 * 1024

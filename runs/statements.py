@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections
@@ -58,10 +58,14 @@ def insert_or_update(model: type[Model], values: Mapping[str, Any], *, key: str,
 
 def insert(row: Model) -> None:
     """Insert a new row, and set its primary key. Sends no signals."""
-    text, fields = _insertion(type(row))
     database: Any = connections[DEFAULT_DB_ALIAS]  # faster than its proxy
+    values = {field: getattr(row, field.attname) for field in _insertable(type(row))}
+    values = {field: value for field, value in values.items() if value is not None}
     with database.cursor() as cursor:
-        cursor.execute(text, [field.get_db_prep_save(getattr(row, field.attname), database) for field in fields])
+        cursor.execute(
+            _insertion(type(row), tuple(values)),
+            [field.get_db_prep_save(value, database) for field, value in values.items()],
+        )
         row.pk = cursor.fetchone()[0]
     row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
 
@@ -74,13 +78,15 @@ def execute(sql: Sql) -> int:
 
 
 @cache
-def _insertion(model: type[Model]) -> tuple[str, list[Any]]:
-    """Return the INSERT of a row, and its fields: those whose values the database does not compute."""
-    fields: list[Any] = [
-        field for field in model._meta.concrete_fields if not field.primary_key and not field.has_db_default()
-    ]
+def _insertable(model: type[Model]) -> list[Any]:
+    """Return the fields whose values the database does not compute."""
+    return [field for field in model._meta.concrete_fields if not field.primary_key and not field.has_db_default()]
+
+
+@lru_cache(maxsize=100)
+def _insertion(model: type[Model], fields: tuple[Any, ...]) -> str:
     names, places = ", ".join(f'"{field.column}"' for field in fields), ", ".join(["%s"] * len(fields))
-    return f'INSERT INTO "{model._meta.db_table}" ({names}) VALUES ({places}) RETURNING id', fields  # noqa: S608
+    return f'INSERT INTO "{model._meta.db_table}" ({names}) VALUES ({places}) RETURNING id'  # noqa: S608
 
 
 def _set(model: type[Model], name: str, value: Any) -> Sql:

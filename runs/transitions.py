@@ -45,7 +45,7 @@ claimed AS (
   UPDATE runs_run
   SET status = 'running', attempt = runs_run.attempt + 1, not_before = NULL, alone_s = NULL,
       started_at = COALESCE(runs_run.started_at, STATEMENT_TIMESTAMP())
-  FROM due WHERE runs_run.id = due.id AND runs_run.status = 'pending'
+  FROM due WHERE runs_run.id = due.id AND runs_run.status = due.status AND runs_run.attempt = due.attempt
   RETURNING {", ".join(f"runs_run.{column}" for column in _CLAIMED)}, due.alone_s AS its_alone_s
 ),
 opened AS (
@@ -58,7 +58,9 @@ opened AS (
 )
 SELECT opened.id, {", ".join(f"claimed.{column}" for column in _CLAIMED)} FROM claimed, opened
 """  # noqa: S608  # our names
-"""Claim of a run, with its query of a due run to be inserted."""
+"""Claim of a run, with its query of a due run to be inserted. The guard is the state that was read: with the text
+'pending' in it, PostgreSQL might look for the run's id in the index of all pending runs.
+"""
 
 
 def from_now(seconds: float) -> Any:
@@ -103,7 +105,7 @@ def _loaded(column: str, value: Any) -> Any:
 @lru_cache(maxsize=16)
 def _due_statement(queues: tuple[str, ...], worker_id: int, _lost_wait_s: float) -> Sql:
     """Return the query of `_due` as text: it is the same for all claims of a worker."""
-    text, params = _due(queues, worker_id).values("id", "alone_s")[:1].query.sql_with_params()
+    text, params = _due(queues, worker_id).values("id", "alone_s", "status", "attempt")[:1].query.sql_with_params()
     return Sql(text, params)
 
 

@@ -24,6 +24,7 @@ from experiments.forms.rendering import COMMAND
 from experiments.forms.widget import GeneratedWidget
 from experiments.models import Instance
 from runs.admin import actions, audit_log, permissions
+from runs.admin.cold_starts import cold_start
 from runs.admin.launch_form import LaunchForm
 from runs.admin.launch_target import Target
 from runs.ids import row_id
@@ -55,6 +56,7 @@ def page(request: HttpRequest, base: Mapping[str, Any]) -> HttpResponse:
         "media": form.media,
         "target": target,
         "about": about(target.experiment),
+        "cold_start": cold_start(target.experiment.name),
         "form": form,
         "parts": form.drawn(),
         "summary": form.summary(),

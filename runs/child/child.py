@@ -39,6 +39,7 @@ from experiments.source import source_digest, source_file
 from experiments.validation import restored_configuration
 from runs.child import bytecode, endings, importable
 from runs.child import interrupts as interrupts_module
+from runs.child.clocks import CLOCKS
 from runs.child.context import AttemptInfo, ChildContext
 from runs.child.control import Control
 from runs.child.interrupts import Interrupts
@@ -47,6 +48,7 @@ from runs.child.output import Output
 from runs.child.pipe import RecordPipe
 from runs.child.rehearsal import rehearse
 from runs.child.shutdown import Limits, Shutdown, exit_status, finalize
+from runs.child.template import Loaded, fork_template, serves_templates
 from runs.conf import runs_settings
 from runs.forkserver import environment, ready
 from runs.forkserver.spec import ChildSpec
@@ -92,6 +94,12 @@ def ready_limits() -> tuple[int, float]:
     return conf.ready_children_max, conf.ready_idle_s
 
 
+def warm_limits() -> tuple[int, float, float] | None:
+    """Return the limits of templates: their number, idle time and longest import. None where they cannot work."""
+    conf = runs_settings()
+    return (conf.warm_templates_max, conf.warm_idle_s, conf.start_timeout_s) if serves_templates() else None
+
+
 def fork(spec: bytes, fds: Sequence[int]) -> int:
     """Fork a child for an encoded ChildSpec. Return its pid. `fds`: records, stdout, stderr (write), control (read)."""
     server = os.getpid()
@@ -121,15 +129,29 @@ def _received(connection: int, is_calm: bool) -> tuple[bytes, Sequence[int]] | N
     return ready.receive(connection)
 
 
-def _live(server: int, kept: Sequence[int], receive: Callable[[], tuple[bytes, Sequence[int]] | None]) -> NoReturn:
-    """Run as the child. Never returns."""
+def fork_warm(experiment: str, is_explicit: bool, connection: int) -> int:
+    """Fork a process that imports an experiment, and forks the processes of its runs. Return its pid."""
+    return fork_template(experiment, is_explicit, connection, _begin_warm, _replace_main, _inherited)
+
+
+def _begin_warm(server: int, connection: int, loaded: Loaded) -> NoReturn:
+    _live(server, [connection], lambda: ready.receive(connection), loaded)
+
+
+def _live(
+    server: int,
+    kept: Sequence[int],
+    receive: Callable[[], tuple[bytes, Sequence[int]] | None],
+    loaded: Loaded | None = None,
+) -> NoReturn:
+    """Run as the child, which may have the experiment `loaded`. Never returns."""
     status = UNREPORTED_STATUS
     try:
         detach(server, kept)
         if (received := receive()) is not None:
             raw, fds = received
             spec = _decode_spec(raw)
-            _Child(spec, connect(spec, fds)).live()
+            _Child(spec, connect(spec, fds), loaded).live()
         status = 0
     except BaseException:
         with suppress(BaseException):
@@ -141,12 +163,12 @@ def _live(server: int, kept: Sequence[int], receive: Callable[[], tuple[bytes, S
 class _Child:
     """One attempt in its own process."""
 
-    def __init__(self, spec: ChildSpec, descriptors: Descriptors) -> None:
-        self._spec = spec
+    def __init__(self, spec: ChildSpec, descriptors: Descriptors, loaded: Loaded | None) -> None:
+        self._spec, self._loaded = spec, loaded
         self._pipe = RecordPipe(descriptors.records, line_max_bytes=spec.line_max_bytes, raw_fds=(1, 2))
         self._control = Control(descriptors.control, on_gone=_end_own_group)
         self._interrupts = Interrupts(self._control)
-        self._output = Output(self._pipe, _inherited)
+        self._output = Output(self._pipe, _inherited) if loaded is None else loaded.output
         self._context: ChildContext[Any] | None = None
         self._pid = os.getpid()
         conf = runs_settings()
@@ -155,11 +177,12 @@ class _Child:
 
     def live(self) -> None:
         """Run the experiment and report its end. Raises PipeClosed if the pipe is broken."""
-        self._output.install()
+        if self._loaded is None:
+            self._output.install()
+            _replace_main(self._spec.experiment)
         self._interrupts.install()
         self._control.listen()
         os.register_at_fork(after_in_child=self._after_fork)
-        _replace_main(self._spec.experiment)
         end = self._execute()
         if self._is_forked:
             self._exit_forked(end)
@@ -176,10 +199,12 @@ class _Child:
 
     def _execute(self) -> End:
         """Load, validate and run the experiment. Return every end as an End."""
+        started_at = CLOCKS.monotonic()
         try:
-            experiment = load_one(self._spec.experiment)
+            experiment = load_one(self._spec.experiment) if self._loaded is None else self._loaded.begin(self._pipe)
         except BaseException as error:
             return endings.of_start(error, _OWN_FILES)
+        import_s = CLOCKS.monotonic() - started_at
         try:
             config = restored_configuration(experiment, self._spec.configuration)
         except InvalidDefinition as error:
@@ -189,7 +214,7 @@ class _Child:
         self._context = context = ChildContext(_attempt_info(self._spec), config, self._pipe, self._control)
         self._control.on_tick = context.flush_progress
         try:
-            self._send_hello(experiment)
+            self._send_hello(experiment, import_s)
             value = self._interrupts.call(lambda: self._run(experiment, context))
             if self._is_forked:
                 return {"outcome": "returned"}
@@ -201,12 +226,14 @@ class _Child:
         value = experiment().run(context)
         return self._interrupts.run_async(value) if inspect.isawaitable(value) else value
 
-    def _send_hello(self, experiment: type[Experiment]) -> None:
+    def _send_hello(self, experiment: type[Experiment], import_s: float) -> None:
         hello = {
             "source_file": str(source_file(experiment) or ""),
             "source_digest": source_digest(experiment),
             "python": platform.python_version(),
             "pid": os.getpid(),
+            "import_s": round(import_s, 3),
+            "wants_warm_start": experiment.warm,
         }
         self._pipe.send(HELLO, msgspec.json.encode(hello))
 

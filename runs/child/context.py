@@ -33,6 +33,8 @@ ItemT = TypeVar("ItemT")
 
 _LEVELS = {level.label: level.value for level in Level}
 _LOG = Source.LOG.value
+_NAMES_MAX = 10_000
+_STEP_MAX = arguments.STEP_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class ChildContext(Generic[ConfigT]):
         self._info, self._config, self._pipe, self._control = info, config, pipe, control
         self._log = ChildLog(pipe.line)
         self._progress = ProgressSender(pipe)
+        self._metrics: set[str] = set()
+        """Names of metrics that were checked, at most _NAMES_MAX."""
         self._checkpoints = 0
         self._checkpoint_lock = threading.RLock()
 
@@ -139,11 +143,16 @@ class ChildContext(Generic[ConfigT]):
 
     def metric(self, name: str, value: float, step: int | None = None) -> None:
         """Raises TypeError or ValueError if the value is not a number, OverflowError for a step beyond 64 bits."""
-        key = arguments.key("ctx.metric", name)
-        call = f"ctx.metric({key!r}, ...)"
-        number = arguments.number(call, value)
-        body = msgspec.json.encode(number if math.isfinite(number) else str(number))
-        self._pipe.result(ResultKind.METRIC.value, key, arguments.step(call, step), body)
+        if (
+            type(name) is str
+            and name in self._metrics
+            and type(value) is float
+            and math.isfinite(value)
+            and (step is None or (type(step) is int and -_STEP_MAX <= step <= _STEP_MAX))
+        ):
+            self._pipe.metric(name, step, value)
+        else:
+            self._unusual_metric(name, value, step)
 
     def progress(self, current: float, total: float | None = None, message: str = "") -> None:
         """Never raises. A `current` that is not a finite number is ignored; such a `total` is unknown."""
@@ -229,6 +238,16 @@ class ChildContext(Generic[ConfigT]):
         except UnstorableValue as error:
             hint = "Write large data to files in ctx.workdir, and store their names in the checkpoint."
             raise error.within("ctx.checkpoint(...)", hint if error.is_too_large else "") from error
+
+    def _unusual_metric(self, name: Any, value: Any, step: Any) -> None:
+        """Send a metric whose name is new, or whose value is not a finite float."""
+        key = arguments.key("ctx.metric", name)
+        call = f"ctx.metric({key!r}, ...)"
+        number = arguments.number(call, value)
+        body = msgspec.json.encode(number if math.isfinite(number) else str(number))
+        self._pipe.result(ResultKind.METRIC.value, key, arguments.step(call, step), body)
+        if len(self._metrics) < _NAMES_MAX:
+            self._metrics.add(key)
 
     def _send_seen(self) -> None:
         if self._control.mark_cancel_seen():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import fcntl
 import os
 import random
 import resource
@@ -13,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
+from runs.child.descriptors import HIGH_FD, to_high_fd
 from runs.forkserver import environment, prctl
 from runs.forkserver.spec import ChildSpec
 
-_HIGH_FD = 1000
 _KEPT_IGNORED = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
 """Ignored in every Python program."""
 _OURS = frozenset({signal.SIGUSR1, signal.SIGUSR2})
@@ -53,7 +52,7 @@ def detach(server: int, kept: Sequence[int]) -> None:
 def connect(spec: ChildSpec, fds: Sequence[int]) -> Descriptors:
     """Connect a detached process to the pipes of a run. Closes `fds`. Raises OSError."""
     records, stdout, stderr, control = fds
-    own = Descriptors(_to_high_fd(records), _to_high_fd(control), _prepare_stacks(spec))
+    own = Descriptors(to_high_fd(records), to_high_fd(control), _prepare_stacks(spec))
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
     for fd in fds:
@@ -80,15 +79,9 @@ def _close_others(kept: Sequence[int]) -> None:
         os.closerange(low, top)
 
 
-def _to_high_fd(fd: int) -> int:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    start = _HIGH_FD if soft == resource.RLIM_INFINITY or soft > _HIGH_FD + 10 else max(soft - 10, 3)
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, start)
-
-
 def _fds_max() -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return min(max(soft, _HIGH_FD + 10), 1 << 20) if hard != 0 else 1 << 20
+    return min(max(soft, HIGH_FD + 20), 1 << 20) if hard != 0 else 1 << 20
 
 
 def _prepare_stacks(spec: ChildSpec) -> IO[Any] | None:
@@ -96,7 +89,7 @@ def _prepare_stacks(spec: ChildSpec) -> IO[Any] | None:
     try:
         spec.folder.mkdir(parents=True, exist_ok=True)
         low = spec.stacks_path.open("ab", buffering=0)
-        fd = _to_high_fd(low.fileno())
+        fd = to_high_fd(low.fileno())
         low.close()
         file = os.fdopen(fd, "ab", buffering=0)
         faulthandler.register(signal.SIGUSR2, file=file, all_threads=True, chain=False)

@@ -15,7 +15,7 @@ from experiments.exceptions import UnstorableValue
 from experiments.jsonvalues import clean, pack, pack_leniently, shown
 from runs.conf import runs_settings
 
-__all__ = ["clean", "lenient", "shown", "strict"]
+__all__ = ["clean", "is_plain", "lenient", "shown", "strict"]
 
 _encode = msgspec.json.Encoder().encode
 _PLAIN_INTEGER = 2**63
@@ -34,7 +34,7 @@ def strict(value: Any, *, max_bytes: int, keep_types: bool = False) -> bytes:
 
 def lenient(metadata: Mapping[str, Any], *, max_bytes: int) -> bytes:
     """Encode the metadata of a line as JSON. Values without a JSON form become their `repr`. Never raises."""
-    if all(map(_is_plain, metadata.values())):
+    if is_plain(metadata):
         with suppress(UnicodeEncodeError):
             return _encode(metadata)
     depth = _max_depth()
@@ -47,9 +47,16 @@ def _max_depth() -> int:
     return min(runs_settings().value_max_depth, _DEPTH_MAX)
 
 
-def _is_plain(value: Any) -> bool:
-    """Return whether JSON can hold the value unchanged. A fast check for nearly all metadata."""
-    kind = type(value)
-    if kind is float:
-        return bool(0.0 < value < 1e15 or -1e15 < value < 0.0)
-    return kind in (str, bool) or value is None or (kind is int and -_PLAIN_INTEGER < value < _PLAIN_INTEGER)
+def is_plain(metadata: Mapping[str, Any]) -> bool:
+    """Return whether JSON can hold the values unchanged. A fast check for nearly all metadata."""
+    for value in metadata.values():
+        kind = type(value)
+        if kind is float:
+            if not (0.0 < value < 1e15 or -1e15 < value < 0.0):
+                return False
+        elif kind is int:
+            if not -_PLAIN_INTEGER < value < _PLAIN_INTEGER:
+                return False
+        elif kind is not str and kind is not bool and value is not None:
+            return False
+    return True

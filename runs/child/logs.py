@@ -11,39 +11,51 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from runs.child.pipe import RecordPipe
+from runs.child.importlines import LineWriter
 from runs.child.streams import LineStream
 from runs.states import Level, Source
 
+_LOGGING = Source.LOGGING.value
 _LEVELS = sorted(Level.values, reverse=True)
 
 
-def install(pipe: RecordPipe) -> None:
+def install(pipe: LineWriter) -> LineHandler:
+    """Capture `logging`. Return the handler of the records that no other handler takes."""
     root = logging.getLogger()
     root.handlers.clear()
     root.__class__ = _Root
     if root.level != logging.INFO:  # set before the fork: a change clears a cache of every logger
         root.setLevel(logging.INFO)
     vars(root)["is_level_implied"] = True
-    logging.lastResort = LineHandler(pipe)  # used without other handlers
+    logging.lastResort = handler = LineHandler(pipe)  # used without other handlers
     logging.basicConfig = _basic_config(logging.basicConfig)
     logging.StreamHandler.emit = _emit(logging.StreamHandler.emit)  # type: ignore[method-assign, assignment]
+    return handler
 
 
 def level_of(record: logging.LogRecord) -> int:
-    return next((level for level in _LEVELS if level <= record.levelno), Level.DEBUG.value)
+    number = record.levelno
+    return number if number in _LEVELS else next((level for level in _LEVELS if level <= number), Level.DEBUG.value)
+
+
+def _text(handler: logging.Handler, record: logging.LogRecord) -> str:
+    """Format a record. Without a formatter it is the message alone, unless it has an error or a stack."""
+    is_plain = not (handler.formatter or record.exc_info or record.exc_text or record.stack_info)
+    if is_plain and type(handler).format is logging.Handler.format:
+        return record.getMessage()
+    return handler.format(record)
 
 
 class LineHandler(logging.Handler):
     """Write log records as lines, with the logger's name as metadata."""
 
-    def __init__(self, pipe: RecordPipe) -> None:
+    def __init__(self, pipe: LineWriter) -> None:
         super().__init__()
-        self._pipe = pipe
+        self.pipe = pipe
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._pipe.line(level_of(record), Source.LOGGING.value, self.format(record), {"logger": record.name})
+            self.pipe.line(level_of(record), _LOGGING, _text(self, record), {"logger": record.name})
         except Exception:
             self.handleError(record)
 
@@ -81,7 +93,7 @@ def _emit(original: Callable[[Any, logging.LogRecord], None]) -> Callable[[Any, 
         if not isinstance(stream, LineStream) or handler.terminator != "\n":
             return original(handler, record)
         try:
-            stream.sink.log(level_of(record), handler.format(record), record.name)
+            stream.sink.log(level_of(record), _text(handler, record), record.name)
         except RecursionError:
             raise
         except Exception:

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 from experiments.folders import imported_since
 from runs.child import logs
-from runs.child.pipe import RecordPipe
+from runs.child.importlines import LineWriter
 from runs.child.streams import LineStream, Sink
 from runs.forkserver import prctl
 from runs.states import Level, Source
@@ -31,7 +31,7 @@ _BUFFERED = (io.BufferedWriter, io.BufferedRandom, io.BufferedRWPair)
 class Output:
     """Capture of this process. `inherited`: modules that are not the experiment's, and that loaded before any other."""
 
-    def __init__(self, pipe: RecordPipe, inherited: Collection[str]) -> None:
+    def __init__(self, pipe: LineWriter, inherited: Collection[str]) -> None:
         self._pipe = pipe
         self._sinks = (Sink(pipe, Source.STDOUT), Sink(pipe, Source.STDERR))
         self._inherited, self._last = inherited, next(reversed(sys.modules))
@@ -41,8 +41,14 @@ class Output:
         out, err = self._sinks
         sys.stdout = sys.__stdout__ = LineStream(out, "<stdout>", 1)  # type: ignore[misc]
         sys.stderr = sys.__stderr__ = LineStream(err, "<stderr>", 2)  # type: ignore[misc]
-        logs.install(self._pipe)
+        self._handler = logs.install(self._pipe)
         warnings.showwarning = self._show_warning
+
+    def move_to(self, pipe: LineWriter) -> None:
+        """Write to another pipe from now on."""
+        self._pipe = pipe
+        for writer in (*self._sinks, self._handler):
+            writer.pipe = pipe
 
     def end_lines(self) -> None:
         """Send everything that was printed."""

@@ -12,26 +12,27 @@ record has another serial number, by which the reader notices.
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import os
 import select
-import termios
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from runs.child import jsonable
 from runs.child.clocks import CLOCKS
+from runs.child.unread import unread_in
 from runs.exceptions import RunsError
 from runs.lines.folding import cut, size_of
 from runs.lines.records import BARRIER, FRAME_MAX_BYTES, LAST_PIECE, LINE, PIECE, RESULT, TEXT
+from runs.states import ResultKind
 
 _encode = msgspec.json.Encoder().encode
+_METRIC = ResultKind.METRIC.value
 _BARRIER_FRAME = b"%cnull\n" % BARRIER
-_NOTHING = bytes(4)
 
 
 class PipeClosed(RunsError):
@@ -54,7 +55,8 @@ class RecordPipe:
         self, fd: int, *, line_max_bytes: int, frame_max_bytes: int = 0, raw_fds: tuple[int, ...] = ()
     ) -> None:
         self.fd = fd
-        self._raw_fds = raw_fds
+        self._unread = unread_in(raw_fds)
+        self._wall = CLOCKS.wall
         self._line_max = line_max_bytes
         self._frame_max = frame_max_bytes or min(FRAME_MAX_BYTES, select.PIPE_BUF)
         self._whole_max = self._frame_max - 2  # without the letter and the newline
@@ -110,6 +112,10 @@ class RecordPipe:
         """Write one result or metric. Its key and value (JSON) are valid. Raises PipeClosed."""
         self.send(RESULT, b"%b,%b]" % (_encode((CLOCKS.wall(), kind, key, step))[:-1], value))
 
+    def metric(self, name: str, step: int | None, value: float) -> None:
+        """Write one point of a metric. All values are valid, and `value` is finite. Raises PipeClosed."""
+        self.send(RESULT, _encode((self._wall(), _METRIC, name, step, value)))
+
     def send(self, kind: int, body: bytes) -> None:
         """Write a record of any kind from its JSON. Raises PipeClosed."""
         if len(body) <= self._whole_max:
@@ -130,7 +136,10 @@ class RecordPipe:
 
     def _body(self, level: int, source: str, message: str, metadata: dict[str, Any] | None) -> bytes:
         if not metadata:
-            return _encode((CLOCKS.wall(), level, source, message, None))
+            return _encode((self._wall(), level, source, message, None))
+        if jsonable.is_plain(metadata):
+            with suppress(UnicodeEncodeError):
+                return _encode((self._wall(), level, source, message, metadata))
         about = jsonable.lenient(metadata, max_bytes=2 * self._line_max)
         return b"%b,%b]" % (_encode((CLOCKS.wall(), level, source, message))[:-1], about)
 
@@ -158,21 +167,11 @@ class RecordPipe:
     def _write(self, data: bytes) -> None:
         if data:
             try:
-                if any(map(_holds_something, self._raw_fds)):
+                if self._unread():
                     os.write(self.fd, _BARRIER_FRAME)
                 os.write(self.fd, data)
             except OSError as error:
                 raise PipeClosed(error) from error
-
-
-def _holds_something(fd: int) -> bool:
-    """Return whether a pipe holds unread bytes. False for a descriptor that was closed or is not a pipe."""
-    unread = bytearray(4)  # filled in place: twice as fast as a copy
-    try:
-        fcntl.ioctl(fd, termios.FIONREAD, unread)
-    except OSError:
-        return False
-    return unread != _NOTHING
 
 
 def _text_of(message: Any) -> str:

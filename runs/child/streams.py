@@ -16,11 +16,12 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-from runs.child.pipe import RecordPipe
+from runs.child.importlines import LineWriter
 from runs.lines.folding import redraws
 from runs.lines.levels import level_of
 from runs.states import Level, Source
 
+_INFO, _LOGGING = Level.INFO.value, Source.LOGGING.value
 _PENDING_MAX_CHARS = 32 * 1024
 """Longer text without a newline is sent without a flush."""
 
@@ -29,9 +30,9 @@ _PENDING_MAX_CHARS = 32 * 1024
 class _Pending:
     """Unsent text of one thread, and the beginning of a character."""
 
+    thread: int
     parts: list[str] = field(default_factory=list)
     chars: int = 0
-    writer: str = field(default_factory=lambda: f"{os.getpid()}-{threading.get_native_id()}")
     is_open: bool = False
     """True if its text is sent unfinished, up to the next newline: its beginning was sent, or it redraws."""
     decoder: codecs.IncrementalDecoder | None = None
@@ -44,21 +45,26 @@ class _Pending:
 class Sink:
     """Write text and bytes of one source to the records pipe. Thread-safe. Raises PipeClosed."""
 
-    def __init__(self, pipe: RecordPipe, source: Source) -> None:
-        self._pipe, self._source = pipe, source
+    def __init__(self, pipe: LineWriter, source: Source) -> None:
+        self.pipe, self._source = pipe, source.value
+        self._is_stderr = source is Source.STDERR
         self._pending: dict[int, _Pending] = {}  # by thread
 
     def write(self, text: str) -> None:
+        thread = threading.get_ident()
+        pending = self._pending.get(thread)
+        if text == "\n" and pending and not pending.is_open and pending.decoder is None:  # as `print` ends a line
+            del self._pending[thread]
+            return self._lines(["".join(pending.parts)])
         if "\r" in text:
             text = text.replace("\r\n", "\n")
-        pending = self._pending.get(threading.get_ident())
         if pending is None:
             if not redraws(text):
-                *complete, rest = text.split("\n")
+                *complete, rest = text.split("\n") if "\n" in text else (text,)
                 if rest:
-                    self._pending[threading.get_ident()] = _Pending([rest], len(rest))
-                return self._lines(complete)
-            pending = self._pending[threading.get_ident()] = _Pending()
+                    self._pending[thread] = _Pending(thread, [rest], len(rest))
+                return self._lines(complete) if complete else None
+            pending = self._pending[thread] = _Pending(thread)
         if pending.decoder is not None:
             decoder, pending.decoder = pending.decoder, None
             text = decoder.decode(b"", True) + text
@@ -78,7 +84,8 @@ class Sink:
         if text:
             self.write(text)
         if decoder.getstate()[0]:
-            self._pending.setdefault(threading.get_ident(), _Pending()).decoder = decoder
+            thread = threading.get_ident()
+            self._pending.setdefault(thread, _Pending(thread)).decoder = decoder
         return None
 
     def flush(self) -> None:
@@ -91,7 +98,7 @@ class Sink:
 
     def log(self, level: int, text: str, logger: str) -> None:
         """Write a log record as its own line."""
-        self._pipe.line(level, Source.LOGGING.value, text, {"logger": logger})
+        self.pipe.line(level, _LOGGING, text, {"logger": logger})
 
     def finish(self) -> None:
         """Send the unfinished text of all threads."""
@@ -123,20 +130,20 @@ class Sink:
             self._pending.pop(threading.get_ident(), None)
 
     def _lines(self, lines: list[str]) -> None:
-        if self._source is Source.STDERR:
+        if self._is_stderr:
             for line in lines:
-                self._pipe.line(level_of(line, Level.INFO).value, self._source.value, line)
+                self.pipe.line(level_of(line, Level.INFO).value, self._source, line)
         elif len(lines) == 1:
-            self._pipe.line(Level.INFO.value, self._source.value, lines[0])
+            self.pipe.line(_INFO, self._source, lines[0])
         elif lines:
-            self._pipe.batch(Level.INFO.value, self._source.value, lines)
+            self.pipe.batch(_INFO, self._source, lines)
 
     def _send(self, pending: _Pending) -> None:
         text = "".join(pending.parts)
         pending.parts, pending.chars = [], 0
         if text:
             pending.is_open = not text.endswith("\n")
-            self._pipe.text(self._source.value, pending.writer, text)
+            self.pipe.text(self._source, f"{os.getpid()}-{pending.thread}", text)
 
 
 class LineStream(io.TextIOWrapper):
@@ -154,7 +161,8 @@ class LineStream(io.TextIOWrapper):
     def write(self, text: str, /) -> int:
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        self._refuse_detached()
+        if self._is_detached:
+            self._refuse_detached()
         if self._codec is None:
             self.sink.write(text)
         else:

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,7 +20,7 @@ import msgspec
 from runs.exceptions import SpawnFailed, is_exhaustion
 from runs.forkserver.board import Board
 from runs.forkserver.pipes import Pipes
-from runs.forkserver.protocol import Signal, Stop
+from runs.forkserver.protocol import KeepWarm, Signal, Stop
 from runs.forkserver.server_process import ServerProcess, ServerStartFailed
 from runs.forkserver.spec import ChildSpec, Exit, Fate
 
@@ -43,10 +42,14 @@ STOP_TIMEOUT_S = 10.0
 class Child:
     """Thread-safe handle of one child. Its read ends are non-blocking. `close` closes them and the control pipe."""
 
-    def __init__(self, pid: int, number: int, pipes: Pipes, server: ServerProcess, stacks_path: Path) -> None:
+    def __init__(
+        self, pid: int, number: int, pipes: Pipes, server: ServerProcess, spec: ChildSpec, start: str = ""
+    ) -> None:
         self.pid = pid
+        self.start = start
+        """"warm, ..." after a warm start; else why it was cold, if the experiment asks for warm starts."""
         self.records_fd, self.stdout_fd, self.stderr_fd = pipes.records, pipes.stdout, pipes.stderr
-        self.stacks_path = stacks_path
+        self.stacks_path, self._experiment = spec.stacks_path, spec.experiment
         self._number, self._pipes, self._server = number, pipes, server
         self._lock = threading.Lock()
 
@@ -55,6 +58,10 @@ class Child:
         with self._lock, suppress(OSError):
             if not self._pipes.is_closed:
                 os.write(self._pipes.control, msgspec.json.encode(message) + b"\n")
+
+    def keep_warm(self, *, is_explicit: bool) -> None:
+        """Have the next runs of the same experiment start warm. `is_explicit`: it declares `warm = True`."""
+        self._server.post(KeepWarm(self._experiment, is_explicit))
 
     def interrupt(self) -> None:
         """Raise RunCancelled in the child's main thread, if it is executing `run`. Safe to repeat."""
@@ -153,11 +160,11 @@ class ForkServer:
             fate = Fate.EXHAUSTED if is_exhaustion(error) else Fate.NONE
             raise SpawnFailed(f"Run {spec.key}: cannot create its pipes: {error}", fate) from error
         try:
-            number, pid = server.spawn(spec, pipes.of_child, on_exit, deadline)
+            number, pid, start = server.spawn(spec, pipes.of_child, on_exit, deadline)
         except BaseException:
             pipes.close()
             raise
-        return Child(pid, number, pipes, server, spec.stacks_path)
+        return Child(pid, number, pipes, server, spec, start)
 
     def stop(self) -> None:
         """Kill all children, report their exits, and end the server. Blocks until done."""

@@ -19,6 +19,8 @@ class PendingChild:
     on_exit: Callable[[Exit], None]
     answered: threading.Event = field(default_factory=threading.Event)
     pid: int | None = None
+    start: str = ""
+    """Kind of its start, see `protocol.Spawned`."""
     refusal: str | None = None
     fate: Fate = Fate.NONE
     """External cause of a refusal."""

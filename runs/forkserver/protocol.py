@@ -42,6 +42,16 @@ class Spawn(msgspec.Struct, tag="spawn"):
     """Time of the lease clock from which the child must not start: another worker may own the attempt then."""
     attempt: str = ""
     """Key of the attempt on the board of deadlines."""
+    experiment: str = ""
+    """Name of the experiment, whose template may start the child."""
+
+
+class KeepWarm(msgspec.Struct, tag="keep_warm"):
+    """Keep a template of an experiment for its next runs. It is made unless there is one."""
+
+    experiment: str
+    is_explicit: bool
+    """True if the experiment declares `warm = True`."""
 
 
 class Signal(msgspec.Struct, tag="signal"):
@@ -74,6 +84,8 @@ class Broken(msgspec.Struct, tag="broken"):
 class Spawned(msgspec.Struct, tag="spawned"):
     id: int
     pid: int
+    start: str = ""
+    """"warm, ..." after a warm start; else why it was cold, if the experiment asks for warm starts."""
 
 
 class Refused(msgspec.Struct, tag="refused"):
@@ -94,7 +106,7 @@ class Pong(msgspec.Struct, tag="pong"):
     pass
 
 
-Request: TypeAlias = Start | Spawn | Signal | Ping | Stop
+Request: TypeAlias = Start | Spawn | KeepWarm | Signal | Ping | Stop
 Answer: TypeAlias = Ready | Broken | Spawned | Refused | Exited | Pong
 
 decode_request = msgspec.json.Decoder(Request).decode

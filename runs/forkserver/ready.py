@@ -82,7 +82,7 @@ class ReadyChildren:
             pid, ours = self._waiting.popleft()
             if not self._reaper.is_reserved(pid):  # it has ended
                 ours.close()
-            elif _give(ours, spec, fds):
+            elif give(ours, spec, fds):
                 ours.close()
                 self._reaper.release(pid)
                 return pid
@@ -153,7 +153,7 @@ class ReadyChildren:
         self._waiting.append((pid, ours))
 
 
-def _give(ours: socket.socket, spec: bytes, fds: Sequence[int]) -> bool:
+def give(ours: socket.socket, spec: bytes, fds: Sequence[int]) -> bool:
     """Send a spec with its descriptors. Return False if the child has not taken all of it."""
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
     with suppress(OSError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from resource import struct_rusage
@@ -44,6 +44,8 @@ class Reaper:
 
     def __init__(self) -> None:
         self._children: dict[int, int] = {}  # pid → number, of children that are not reaped
+        self.announced: Callable[[], object] = lambda: None
+        """Reserves the adopted processes that are no orphans. Called before orphans are killed."""
         self._reserved: set[int] = set()  # pids of own processes that are no run's child
         self._killed: dict[int, int] = {}  # pid → number of its descendants that were killed
         self._fates: dict[int, tuple[Fate, int]] = {}  # pid → why it was killed, and its company
@@ -121,7 +123,9 @@ class Reaper:
         """
         if not self._dead:
             return []
-        orphans = process_tree.own_children() - self._children.keys() - self._reserved
+        adopted = process_tree.own_children()
+        self.announced()  # each process that was adopted before that is announced by now
+        orphans = adopted - self._children.keys() - self._reserved
         for pid in orphans:
             if not self._may_clean_up(pid):
                 process_tree.send(pid, signal.SIGKILL)

@@ -13,9 +13,11 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -31,6 +33,7 @@ from runs.forkserver.protocol import (
     Answer,
     Broken,
     Connection,
+    KeepWarm,
     Ping,
     Pong,
     Ready,
@@ -40,16 +43,30 @@ from runs.forkserver.protocol import (
     Spawned,
     Start,
     Stop,
+    close_all,
     decode_request,
 )
 from runs.forkserver.ready import Limits, ReadyChildren
 from runs.forkserver.reaper import Reaper
 from runs.forkserver.spec import Fate
+from runs.forkserver.templates import Start as ChildStart
+from runs.forkserver.templates import Templates, WarmLimits
 
 logger = logging.getLogger(__name__)
 
 SWEEP_S = 0.002
 """Polling interval while orphans of a dead child remain."""
+WAITING_S = 0.05
+"""Polling interval while a spawn waits for a template."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Spawn that waits for the process of a template."""
+
+    request: Spawn
+    fds: list[int]
+    since: float | None = None
 
 
 class Server:
@@ -60,6 +77,9 @@ class Server:
         self._reaper = Reaper()
         self._fork: Callable[[bytes, Sequence[int]], int] | None = None
         self._ready: ReadyChildren | None = None
+        self._templates = Templates(self._reaper)
+        self._waiting: list[_Waiting] = []
+        self._reaper.announced = self._templates.read
         self._stopping = False
         self._keeper = os.getppid()
 
@@ -69,6 +89,7 @@ class Server:
             selector.register(self._connection, selectors.EVENT_READ)
             wake = _wake_at_signals()
             selector.register(wake, selectors.EVENT_READ)
+            selector.register(self._templates, selectors.EVENT_READ)
             while not self._stopping:
                 self._run_once(selector, wake)
             selector.unregister(self._connection)
@@ -86,16 +107,21 @@ class Server:
         ready = {key.fd for key, events in selector.select(self._sleep_s()) if events & selectors.EVENT_READ}
         if not ready and self._ready is not None:
             self._ready.work()
+            self._templates.work()
         if wake in ready:
             os.read(wake, 4096)
         if self._connection.fileno() in ready:
             self._read()
+        self._templates.read()
+        self._waiting = [waiting for waiting in self._waiting if not self._start_child(waiting)]
         self._enforce_leases()
         self._reap()
         self._answer()
 
     def _sleep_s(self) -> float | None:
-        sleeps = [self._ready.due_in() if self._ready is not None else None]
+        sleeps = [self._ready.due_in() if self._ready is not None else None, self._templates.due_in()]
+        if self._waiting:
+            sleeps.append(WAITING_S)
         if self._reaper.has_unreported:
             sleeps.append(SWEEP_S)
         elif self._reaper.has_children:
@@ -117,7 +143,11 @@ class Server:
             case Start():
                 self._start(request)
             case Spawn():
-                self._spawn(request)
+                waiting = _Waiting(request, self._connection.take_fds(4))
+                if not self._start_child(waiting):
+                    self._waiting.append(waiting)
+            case KeepWarm(experiment, is_explicit):
+                self._templates.keep(experiment, is_explicit=is_explicit)
             case Signal(number, how):
                 for pid in self._reaper.pids(number):
                     self._signal(pid, how)
@@ -135,35 +165,44 @@ class Server:
         else:
             self._fork = child.fork
             self._ready = ReadyChildren(child.fork_ready, self._reaper, Limits(*child.ready_limits()))
+            if (limits := child.warm_limits()) is not None:
+                self._templates.enable(child.fork_warm, WarmLimits(*limits))
             self._answer(Ready(os.getpid()))
 
-    def _spawn(self, request: Spawn) -> None:
-        fds = self._connection.take_fds(4)
+    def _start_child(self, waiting: _Waiting) -> bool:
+        """Answer a spawn. Return False if it waits for the process of a template."""
+        request = waiting.request
         try:
             if self._stopping or os.getppid() != self._keeper:
                 self._stopping = True  # the keeper has ended; the worker asks another server
-                return
-            if self._is_too_late(request):
+            elif self._is_too_late(request):
                 raise TimeoutError("the lease has expired")
-            pid = self._start_child(bytes(request.spec), fds)
+            elif (start := self._process_for(waiting)).pid is None:
+                return False
+            else:
+                self._reaper.add(start.pid, request.id)
+                self._leases.add(request.id, request.attempt, request.before)
+                self._answer(Spawned(request.id, start.pid, start.text))
         except TimeoutError as error:
             self._answer(Refused(request.id, f"The child was not started: {error}", Fate.LEASE))
         except OSError as error:
             fate = Fate.EXHAUSTED if is_exhaustion(error) else Fate.NONE
             self._answer(Refused(request.id, f"Cannot start the child: {error}", fate))
-        else:
-            self._reaper.add(pid, request.id)
-            self._leases.add(request.id, request.attempt, request.before)
-            self._answer(Spawned(request.id, pid))
-        finally:
-            for fd in fds:
-                os.close(fd)
+        close_all(waiting.fds)
+        return True
 
-    def _start_child(self, spec: bytes, fds: Sequence[int]) -> int:
+    def _process_for(self, waiting: _Waiting) -> ChildStart:
+        """Start the process of a run: warm, ready or forked now. Without a pid, it waits for a template."""
         if self._ready is None or self._fork is None:
             raise OSError("the fork server has not loaded yet")
-        pid = self._ready.hand_over(spec, fds)
-        return self._fork(spec, fds) if pid is None else pid
+        spec = bytes(waiting.request.spec)
+        start = self._templates.start(waiting.request.experiment, spec, waiting.fds, asked_at=waiting.since)
+        if start.waits:
+            waiting.since = waiting.since or time.monotonic()
+        elif start.pid is None:
+            pid = self._ready.hand_over(spec, waiting.fds)
+            return ChildStart(self._fork(spec, waiting.fds) if pid is None else pid, text=start.text)
+        return start
 
     def _is_too_late(self, request: Spawn) -> bool:
         until = self._leases.until(request.attempt, request.before)
@@ -190,6 +229,9 @@ class Server:
         """Kill every child and its orphans, and report the exits if the worker is still alive."""
         if self._ready is not None:
             self._ready.release_all()
+        self._templates.end_all()
+        for waiting in self._waiting:
+            close_all(waiting.fds)
         self._reaper.kill(self._reaper.pids(), Fate.SERVER)
         self._reap()
         while self._reaper.has_children or self._reaper.has_unreported or self._reaper.has_reserved:

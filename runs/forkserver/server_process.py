@@ -252,8 +252,8 @@ class ServerProcess:
                 self._failure = traceback
             case Pong():
                 self._mark_alive()
-            case Spawned(number, pid):
-                self._spawned(number, pid)
+            case Spawned():
+                self._spawned(answer)
             case Refused(number, why, fate):
                 with self._lock:
                     child = self._pending.pop(number, None)
@@ -266,14 +266,14 @@ class ServerProcess:
                 if child is not None:
                     child.report(exit_)
 
-    def _spawned(self, number: int, pid: int) -> None:
+    def _spawned(self, answer: Spawned) -> None:
         with self._lock:
-            child = self._pending.get(number)
+            child = self._pending.get(answer.id)
             if child is not None:
-                child.pid = pid
+                child.pid, child.start = answer.pid, answer.start
                 child.answered.set()
         if child is None:  # its request has timed out
-            self.post(Signal(number, "kill"))
+            self.post(Signal(answer.id, "kill"))
 
     def _start_failure(self) -> ServerStartFailed:
         """Describe why the server did not start, from its last message or the exit of its keeper."""
@@ -292,8 +292,11 @@ class ServerProcess:
 
     def spawn(
         self, spec: ChildSpec, fds: Sequence[int], on_exit: Callable[[Exit], None], before: float | None
-    ) -> tuple[int, int]:
-        """Fork a child; return its number and pid. Takes ownership of the descriptors. Raises SpawnFailed."""
+    ) -> tuple[int, int, str]:
+        """Fork a child; return its number, its pid and the kind of its start. Takes ownership of the descriptors.
+
+        Raises SpawnFailed.
+        """
         try:
             raw = msgspec.Raw(msgspec.json.encode(spec, enc_hook=str))
         except (TypeError, ValueError, RecursionError) as error:
@@ -306,7 +309,7 @@ class ServerProcess:
                 close_all(fds)
                 raise SpawnFailed(f"Run {spec.key}: the fork server died. The next run starts a new one.", Fate.SERVER)
             self._pending[number] = child
-        self.post(Spawn(number, raw, before, str(spec.key)), fds)
+        self.post(Spawn(number, raw, before, str(spec.key), spec.experiment), fds)
         if not child.answered.wait(SPAWN_TIMEOUT_S):
             with self._lock:
                 timed_out = child.pid is None and self._pending.pop(number, None) is not None
@@ -316,7 +319,7 @@ class ServerProcess:
                 )
         if child.refusal is not None or child.pid is None:
             raise SpawnFailed(f"Run {spec.key}: {child.refusal}", child.fate)
-        return number, child.pid
+        return number, child.pid, child.start
 
     def post(self, message: Request, give: Sequence[int] = ()) -> None:
         """Send a message without blocking. Does nothing once the server has ended."""

@@ -133,6 +133,12 @@ class Hello(TypedDict):
     source_file: NotRequired[Annotated[str, Meta(max_length=4096)]]
     source_digest: NotRequired[Annotated[str, Meta(max_length=64)]]
     python: NotRequired[Annotated[str, Meta(max_length=200)]]
+    import_s: NotRequired[float]
+    """Duration of the import of the experiment."""
+    wants_warm_start: NotRequired[bool | None]
+    """`warm` of the experiment."""
+    start: NotRequired[Annotated[str, Meta(max_length=1000)]]
+    """Kind of its start, which the supervisor adds."""
 
 
 @dataclass(frozen=True, slots=True)

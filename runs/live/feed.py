@@ -14,6 +14,7 @@ from django.db import DatabaseError
 
 from runs.lines import curves, following, reading, records
 from runs.lines.buffer.keys import Stream
+from runs.lines.buffer.lists import ANNOUNCE_EVERY_MS
 from runs.lines.following import Seen
 from runs.lines.records import ResultRecord
 from runs.live import buffered
@@ -24,8 +25,10 @@ from runs.live.track import KEPT, Track
 
 CHUNK = KEPT // 2
 """Maximum number of records per read."""
-PACE_S = 0.05
-"""Pause between two reads of a run; PACE_PER_STREAM_S more for each of its streams."""
+PACE_S = ANNOUNCE_EVERY_MS / 1000
+"""Pause between two reads of a run; PACE_PER_STREAM_S more for each of its streams. Not shorter than the time for which
+further pushes are not announced: a read with news is followed by another, which finds them.
+"""
 PACE_PER_STREAM_S = 0.0005
 WORDS_EVERY_S = 0.9
 """Texts that only count time are sent this often; WORDS_PER_STREAM_S later for each stream of the run."""
@@ -57,9 +60,11 @@ class Feed:
         self.cache: dict[Any, bytes] = {}
         """Encoded events that are the same for several streams; cleared on any change."""
         self._kicked = asyncio.Event()
+        self._due: set[Stream] = set()
 
-    def kick(self) -> None:
-        """Request a read: there may be new records."""
+    def kick(self, *streams: Stream) -> None:
+        """Request a read: there may be new records of these streams, by default of all."""
+        self._due.update(streams or Stream)
         self._kicked.set()
 
     def update(self, snapshot: Snapshot | None) -> None:
@@ -104,11 +109,16 @@ class Feed:
             await asyncio.sleep(PACE_S + PACE_PER_STREAM_S * len(self.bells))
 
     async def advance(self) -> bool:
-        """Read one chunk of lines and of results. Returns whether there were any."""
+        """Read one chunk of the lines and results that are due. Returns whether there were any."""
+        due, self._due = self._due, set()
         if self.lines is None or self.results is None or self.snapshot is None:
             return False
-        moved = await self._advance(self.lines, Stream.LINES, self.snapshot.lines, reading.Follower)
-        return await self._advance(self.results, Stream.RESULTS, self.snapshot.results, curves.Follower) or moved
+        moved = False
+        if Stream.LINES in due:
+            moved = await self._advance(self.lines, Stream.LINES, self.snapshot.lines, reading.Follower)
+        if Stream.RESULTS in due:
+            moved |= await self._advance(self.results, Stream.RESULTS, self.snapshot.results, curves.Follower)
+        return moved
 
     async def _advance(self, track: Track, stream: Stream, stored: Seen, reader: Callable[..., Any]) -> bool:
         if track.complete:
@@ -125,8 +135,8 @@ class Feed:
             track.take_stored(stored_records, seen)
             track.complete = complete
             taken = len(stored_records)
-        if taken >= CHUNK:
-            self.kick()
+        if taken:
+            self.kick(stream)  # pushes since are perhaps not announced
         return track.end > before or track.complete != was_complete
 
 

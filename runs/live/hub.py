@@ -17,6 +17,7 @@ from django.db import DatabaseError
 from runs.conf import runs_settings
 from runs.lines.buffer import keys
 from runs.lines.buffer.client import TIMEOUT_S
+from runs.lines.buffer.keys import Stream
 from runs.live.feed import Feed
 from runs.live.snapshot import read_snapshots
 from runs.live.threads import in_thread
@@ -141,4 +142,4 @@ class Hub:
                     continue
                 silent = 0
                 if message["type"] == "message" and (feed := self._by_channel.get(message["channel"])):
-                    feed.kick()
+                    feed.kick(*(stream for stream in Stream if message["data"].startswith(stream.encode())))

@@ -29,6 +29,7 @@ from runs.models import Pulse, Run, Schedule, Slot
 from runs.schedules.apply import LOOK_AGAIN, Settled, settle
 from runs.schedules.locking import lock, slots_to_record
 from runs.schedules.ready import HAS_WAITING_SLOT, make_ready
+from runs.schedules.rest import rest_without_schedules
 from runs.states import Overlap, SlotState
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ def tick(budget_s: float) -> TickReport:
     keep_catalog_warm()
     todo = select()
     report.schedules = len(todo)
+    if not todo:
+        rest_without_schedules()
     batch = runs_settings().schedules_batch
     try:
         while todo and not report.is_cut:

@@ -16,7 +16,7 @@ from runs.forkserver.client import Child
 from runs.lines import control_records, records
 from runs.lines.buffer import Stream
 from runs.lines.folding import Folding
-from runs.lines.records import End
+from runs.lines.records import End, Hello
 from runs.states import Level, Source
 from runs.supervisor.capture import RawStream, Writers
 from runs.supervisor.channel import Channel
@@ -53,7 +53,7 @@ class Intake:
     def __init__(
         self, child: Child, conf: RunsSettings, window: Window, writes: RunRecords, selector: selectors.BaseSelector
     ) -> None:
-        self._conf, self._window, self._writes, self._selector = conf, window, writes, selector
+        self._child, self._conf, self._window, self._writes, self._selector = child, conf, window, writes, selector
         self._channel = Channel(
             record_max_bytes=conf.record_max_bytes,
             line_max_bytes=conf.line_max_bytes,
@@ -71,6 +71,7 @@ class Intake:
         self._listening = False
         self._is_pipe_large = not hasattr(fcntl, "F_SETPIPE_SZ")
         self._bytes_read = 0
+        """Number of bytes of records in the last read."""
         self.state = ChildState()
 
     def listen_while_there_is_room(self) -> None:
@@ -96,8 +97,12 @@ class Intake:
 
     @property
     def pause_s(self) -> float:
-        """Return the pause before the next read: with much output, fewer and larger reads cost less."""
-        return self._conf.gather_s if self._bytes_read >= self._conf.gather_above_bytes else 0.0
+        """Return the pause before the next read: with many records, fewer and larger reads cost less.
+
+        None after a read of half the pipe, which is large already.
+        """
+        is_small = self._conf.gather_above_bytes <= self._bytes_read < self._conf.busy_pipe_bytes // 2
+        return self._conf.gather_s if is_small else 0.0
 
     @property
     def rest_at(self) -> float:
@@ -136,11 +141,11 @@ class Intake:
                 self._selector.unregister(fd)
             return False
         self.state.last_sign_at = time.monotonic()
-        self._bytes_read += len(data)
         if fd in self._raw:
             self.state.last_line_at = time.monotonic()
             self._window.add(Stream.LINES, self._raw[fd].feed(data, time.time(), time.monotonic()))
         else:
+            self._bytes_read += len(data)
             self._take(self._channel.feed(data))
             if not self._is_pipe_large and len(data) >= self._conf.gather_above_bytes:
                 self._enlarge_pipe(fd)
@@ -216,16 +221,23 @@ class Intake:
         elif kind == records.ARTIFACT:
             writes.artifact(control_records.artifact(record))
         elif kind == records.HELLO and self.state.started_at is None:
-            hello = control_records.hello(record)
-            self.state.started_at = time.monotonic()
-            writes.mark(started_at=Timestamp.now())
-            writes.provenance(hello)
+            self._take_hello(control_records.hello(record))
         elif kind == records.SEEN and not self.state.cancel_seen:
             self.state.cancel_seen = True
             writes.mark(cancel_seen_at=Timestamp.now())
         elif kind == records.END and self.state.end is None:
             self.state.end = control_records.end(record)
             self.state.ended_at = time.monotonic()
+
+    def _take_hello(self, hello: Hello) -> None:
+        self.state.started_at = time.monotonic()
+        self._writes.mark(started_at=Timestamp.now())
+        import_s, warm = hello.pop("import_s", 0.0), hello.pop("wants_warm_start", False)
+        if self._child.start:
+            hello["start"] = self._child.start
+        self._writes.provenance(hello)
+        if warm or (warm is None and import_s >= self._conf.warm_import_min_s):
+            self._child.keep_warm(is_explicit=bool(warm))
 
 
 def system_line(level: Level, message: str) -> bytes:

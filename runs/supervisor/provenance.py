@@ -5,15 +5,23 @@ from __future__ import annotations
 import platform
 import socket
 import subprocess
+import time
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from runs.lines.records import Hello
 from runs.supervisor.shared_call import SharedCall
 
 GIT_TIMEOUT_S = 5.0
+
+
+GIT_RECENT_S = 1.0
+"""Age up to which the last answer of git is used again. Starting git takes as long as a short run."""
+
+State = tuple[object, ...]
 
 
 class Provenance(TypedDict, total=False):
@@ -26,15 +34,45 @@ class Provenance(TypedDict, total=False):
     python: str
     platform: str
     host: str
+    start: str
+    """Kind of the start: "warm, ..." or why it was cold. Missing for an experiment that does not ask to start warm."""
     packages: dict[str, str]
     """Distribution → version."""
 
 
+class _Answer(NamedTuple):
+    """Last answer of git for a folder."""
+
+    asked_at: float
+    """Monotonic seconds, before git was started."""
+    state: State
+    provenance: Provenance
+
+
+_answers: dict[Path, _Answer] = {}
+
+
 def complete(hello: Hello, source_file: Path) -> Provenance:
     """Complete the child's record with the data of git and the environment. Blocks for git, at most some seconds."""
+    return _joined(hello, git(source_file.parent, _state(hello, source_file)))
+
+
+def recent(hello: Hello, source_file: Path) -> Provenance | None:
+    """Complete the child's record from the last query of git; None if that may not be true any more.
+
+    It is used for GIT_RECENT_S, while neither the experiment's file nor the commit or the index of its repository has
+    changed.
+    """
+    answer = _answers.get(source_file.parent)
+    if answer is None or time.monotonic() - answer.asked_at > GIT_RECENT_S:
+        return None
+    return _joined(hello, answer.provenance) if answer.state == _state(hello, source_file) else None
+
+
+def _joined(hello: Hello, repository: Provenance) -> Provenance:
     provenance: Provenance = {**environment()}
     provenance.update(hello)  # type: ignore[typeddict-item]  # a Provenance has all fields of a Hello
-    provenance.update(git(source_file.parent))
+    provenance.update(repository)
     return provenance
 
 
@@ -51,12 +89,42 @@ def environment() -> Provenance:
     }
 
 
-def git(folder: Path) -> Provenance:
+def git(folder: Path, state: State = ()) -> Provenance:
     """Return the commit of the repository of `folder`, and whether it is dirty. Empty without a repository or git.
 
     Runs that start at the same time share one query, which begins after the last of them has started.
     """
-    return _query(folder)()
+    asked_at = time.monotonic()
+    provenance = _query(folder)()
+    _answers[folder] = _Answer(asked_at, state, provenance)
+    return provenance
+
+
+def _state(hello: Hello, source_file: Path) -> State:
+    """Return what changes with the experiment's file, with a commit, a checkout, and most other commands of git."""
+    folder = _git_folder(source_file.parent)
+    files = () if folder is None else (folder / "HEAD", folder / "index", folder / "logs" / "HEAD")
+    return (hello.get("source_digest"), *map(_stamp, files))
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    try:
+        status = file.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+@cache
+def _git_folder(folder: Path) -> Path | None:
+    """Return the folder in which git keeps the state of the working tree of `folder`."""
+    for parent in (folder, *folder.parents):
+        marker = parent / ".git"
+        if marker.is_dir():
+            return marker
+        with suppress(OSError, ValueError):
+            return parent / marker.read_text().removeprefix("gitdir:").strip()  # a linked working tree
+    return None
 
 
 @cache

@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, close_old_connections, transaction
-from django.db.models.functions import Now
 
 from runs import transitions
 from runs.database import limit_lock_waits
 from runs.inspections import Inspection
 from runs.lines.records import ArtifactRecord, CheckpointRecord, Hello, Progress, plain
 from runs.lines.store.writing import REFUSALS
-from runs.models import Artifact, Attempt, Checkpoint, Run
+from runs.models import Attempt
 from runs.states import AttemptKey
-from runs.supervisor import provenance
+from runs.supervisor import provenance, rows
 from runs.supervisor.timestamps import Timestamp, in_database
 
 logger = logging.getLogger(__name__)
@@ -127,7 +126,14 @@ class RunRecords:
             self._pending.artifacts.append(record)
 
     def provenance(self, hello: Hello) -> None:
-        """Record the provenance of the child's code. Git runs in its own thread: no checkpoint may wait for it."""
+        """Record the provenance of the child's code. Git runs in its own thread: no checkpoint may wait for it.
+
+        Runs that start in quick succession share a query.
+        """
+        recent = provenance.recent(hello, _source_file(hello))
+        if recent is not None:
+            self.mark(provenance=recent)
+            return
         query = threading.Thread(target=self._complete, args=(hello,), name=f"git-{self.key}", daemon=True)
         try:
             query.start()
@@ -138,7 +144,7 @@ class RunRecords:
 
     def _complete(self, hello: Hello) -> None:
         try:
-            complete = provenance.complete(hello, Path(str(hello.get("source_file") or "")))
+            complete = provenance.complete(hello, _source_file(hello))
         except Exception:
             logger.exception("Run %s: cannot determine the provenance of its code", self.key)
         else:
@@ -212,14 +218,14 @@ class RunRecords:
         The run's row is locked before the attempt's, as in every transaction. The attempt's row is locked last, so that
         no renewal of its lease waits for these writes.
         """
-        if not self._is_open():
+        parts = list(self._parts(taken))
+        if parts and not self._is_open():
             return self._dropped()
         with transaction.atomic():
             limit_lock_waits()
-            for _, write in self._parts(taken):
+            for _, write in parts:
                 write()
-            if transitions.is_open(self.key):
-                self._mark(taken.columns)
+            if self._mark(taken.columns) if taken.columns else transitions.is_open(self.key):
                 return True
             transaction.set_rollback(True)
         return self._dropped()
@@ -251,19 +257,22 @@ class RunRecords:
     def _parts(self, taken: Pending) -> Iterator[tuple[str, Callable[[], object]]]:
         """Yield each write except that of the columns, with its name for messages."""
         if taken.progress is not None:
-            yield "the progress", partial(_store_progress, self.key, taken.progress)
+            yield "the progress", partial(rows.store_progress, self.key, taken.progress)
         if taken.checkpoint is not None:
             yield CHECKPOINT, partial(self._store_checkpoint, taken.checkpoint)
         for artifact in taken.artifacts:
-            yield f"artifact {artifact['name']!r}", partial(_store_artifact, self.key, artifact)
+            yield f"artifact {artifact['name']!r}", partial(rows.store_artifact, self.key, artifact)
 
-    def _mark(self, columns: dict[str, Any]) -> None:
-        if columns:
-            transitions.mark(self.key, **in_database(columns))
+    def _mark(self, columns: dict[str, Any]) -> bool:
+        return transitions.mark(self.key, **in_database(columns))
 
     def _store_checkpoint(self, record: CheckpointRecord) -> None:
         self._callbacks.store_output()
-        _store_checkpoint(self.key, record)
+        rows.store_checkpoint(self.key, record)
+
+
+def _source_file(hello: Hello) -> Path:
+    return Path(str(hello.get("source_file") or ""))
 
 
 def _try(part: str, write: Callable[[], object], refused: dict[str, str]) -> None:
@@ -272,41 +281,6 @@ def _try(part: str, write: Callable[[], object], refused: dict[str, str]) -> Non
             write()
     except REFUSALS as error:
         refused[part] = plain(str(error).strip())
-
-
-def _store_progress(key: AttemptKey, progress: Progress) -> None:
-    Run.objects.filter(pk=key.run_id, attempt=key.number).update(
-        progress_current=progress.current,
-        progress_total=progress.total,
-        progress_message=progress.message[:500],
-        progress_at=Now(),
-    )
-
-
-def _store_checkpoint(key: AttemptKey, record: CheckpointRecord) -> None:
-    Checkpoint.objects.update_or_create(
-        run_id=key.run_id,
-        defaults={
-            "attempt": key.number,
-            "number": record["id"],
-            "state": record["state"],
-            "saved_at": Now(),
-        },
-    )
-
-
-def _store_artifact(key: AttemptKey, record: ArtifactRecord) -> None:
-    Artifact.objects.update_or_create(
-        run_id=key.run_id,
-        attempt=key.number,
-        name=record["name"],
-        defaults={
-            "path": record["path"],
-            "content_type": record["content_type"],
-            "size_bytes": record["size_bytes"],
-            "sha256": record["sha256"],
-        },
-    )
 
 
 class Recorder(threading.Thread):

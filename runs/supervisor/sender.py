@@ -1,16 +1,36 @@
-"""Thread that pushes the window of one attempt to Redis, and again if Redis has lost it."""
+"""Thread that pushes the window of one attempt to Redis, and again if Redis has lost it.
+
+It starts with the first record: many short runs have none.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from runs.exceptions import BufferUnavailable
 from runs.lines.buffer import Buffer, Stream
 from runs.supervisor.window import Window
 
 logger = logging.getLogger(__name__)
+
+
+class SentWindow(Window):
+    """Window that calls `on_first` once, before its first record is added."""
+
+    def __init__(self, *arguments: Any, on_first: Callable[[], None], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._on_first, self._starting, self._has_started = on_first, threading.Lock(), False
+
+    def add(self, stream: Stream, added: Sequence[bytes]) -> None:
+        if added and not self._has_started:
+            with self._starting:
+                if not self._has_started:
+                    self._on_first()
+                    self._has_started = True
+        super().add(stream, added)
 
 
 class Sender(threading.Thread):
@@ -65,6 +85,11 @@ class Sender(threading.Thread):
             self._ending.wait(self._retry_s)
         else:
             self._is_failing = False
+
+    @property
+    def has_started(self) -> bool:
+        """True if Redis may have entries of this attempt."""
+        return self.ident is not None
 
     def end(self) -> None:
         """Make the thread end soon. It may leave entries unsent."""

@@ -32,11 +32,10 @@ from runs.supervisor.outcome import Observation, outcome_of, storable
 from runs.supervisor.recorder import Callbacks
 from runs.supervisor.reporting import Evidence, failure_report_of
 from runs.supervisor.resources import Usage
-from runs.supervisor.sender import Sender
+from runs.supervisor.sender import Sender, SentWindow
 from runs.supervisor.supervised import Supervised, supervised
 from runs.supervisor.timestamps import in_database
 from runs.supervisor.watch import Watch
-from runs.supervisor.window import Window
 from runs.supervisor.worker_services import WorkerServices
 from runs.transitions import EndResult
 
@@ -96,8 +95,20 @@ class Supervisor:
         self._worker, self._run, self._conf = worker, attempt.run, conf
         self._limits = with_default_limit(attempt.run.effective_limits(), conf)
         self._inbox = Inbox()
-        self._window = Window(
-            self.key, max_entries=conf.window_max_lines, max_bytes=conf.window_max_bytes, tail=conf.end_lines
+        self._window = SentWindow(
+            self.key,
+            max_entries=conf.window_max_lines,
+            max_bytes=conf.window_max_bytes,
+            tail=conf.end_lines,
+            on_first=self._start_sending,
+        )
+        self._sender = Sender(
+            self._window,
+            worker.buffer,
+            batch=conf.push_batch,
+            retry_s=conf.push_retry_s,
+            may_send=lambda: worker.leases.holds(self.key),
+            linger_s=worker.linger_s,
         )
         self._writes = worker.recorder.open(
             self.key,
@@ -123,24 +134,15 @@ class Supervisor:
 
     def run(self) -> Supervised:
         """Execute the attempt to its end."""
-        sender = Sender(
-            self._window,
-            self._worker.buffer,
-            batch=self._conf.push_batch,
-            retry_s=self._conf.push_retry_s,
-            may_send=lambda: self._worker.leases.holds(self.key),
-            linger_s=self._worker.linger_s,
-        )
-        sender.start()
         try:
             observation, evidence = self._observe()
             self._drain.run()
             outcome, result = self._finish(outcome_of(observation), observation, evidence)
         finally:
-            sender.end()
+            self._sender.end()
             self._inbox.close()
             self._worker.recorder.close(self.key)
-        if result is not EndResult.SUPERSEDED:
+        if result is not EndResult.SUPERSEDED and (self._sender.has_started or observation.stop):
             self._drain.discard_buffer()
         if result is EndResult.FINAL:
             remove_if_empty(run_folder(self.key.run_id))
@@ -218,6 +220,9 @@ class Supervisor:
 
     def _refuse_checkpoint(self, checkpoint: int, reason: str) -> None:
         self._child.send({"do": "refused", "id": checkpoint, "why": reason[:REASON_MAX_CHARS]})
+
+    def _start_sending(self) -> None:
+        self._sender.start()
 
     def _store_output(self) -> None:
         self._drain.store_so_far()

@@ -28,8 +28,8 @@ from runs.worker.lease_store import Key, LeaseStore, Request, Unavailable, conne
 
 logger = logging.getLogger("runs.worker.renewer")
 
-POLL_S = 0.05
-"""Pause between two checks of the clock and the worker."""
+POLL_S, POLL_MAX_S = 0.05, 0.2
+"""Shortest and longest pause between two checks of the clock and the worker."""
 NICE = 5
 """Amount by which the renewer's nice value is below the worker's."""
 RETRY_S = 0.2
@@ -75,6 +75,10 @@ class Renewals:
             return False
         self._due_at = now + (self._terms.every_s if self._renew(document) else RETRY_S)
         return True
+
+    def pause_s(self) -> float:
+        """Return the seconds until the next call of `run_once`, which is not late for a renewal."""
+        return min(max(self._due_at - self._clock(), POLL_S), POLL_MAX_S)
 
     def _is_silent(self, document: dict[str, Any], now: float) -> bool:
         """Return whether the worker may be unable to supervise its runs."""
@@ -145,7 +149,7 @@ def main(requests_fd: int, deadlines_fd: int, worker_pid: int) -> int:
     )
     while os.getppid() == worker_pid:
         renewals.run_once()
-        time.sleep(POLL_S)
+        time.sleep(renewals.pause_s())
     return 0
 
 

@@ -16,6 +16,7 @@ from celery.concurrency.thread import TaskPool as ThreadsPool
 from celery.signals import worker_shutting_down
 
 from runs.conf import SYSTEM_QUEUE, runs_settings
+from runs.forkserver import prctl
 from runs.worker import capacity
 from runs.worker.runtime import Runtime, set_runtime
 from runs.worker.slots import wake_consumer
@@ -23,6 +24,8 @@ from runs.worker.watchdog import STALLED_STATUS, Watchdog, sample
 
 logger = logging.getLogger(__name__)
 
+ARENAS_MAX = 2
+"""Number of arenas of the allocator. Python's threads run one at a time, so that few allocate at once."""
 STOPS_MAX = 5
 """Number of interruptions of the wait for the runs to end."""
 
@@ -59,6 +62,7 @@ class RunsStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is unty
             capacity.refuse_too_many_slots(parent.concurrency)
 
     def start(self, parent: Any) -> None:
+        prctl.limit_arenas(ARENAS_MAX)
         self._runtime = Runtime(parent.hostname, run_queues(parent), parent.concurrency, runs_settings())
         set_runtime(self._runtime)
         if parent.hub is not None:

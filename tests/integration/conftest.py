@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runs.forkserver.client import ForkServer
-from tests.integration.spawning import EXPERIMENTS
+from tests.integration.spawning import EXPERIMENTS, warm_up
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +23,15 @@ def child_environment() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def fork_server(child_environment: None) -> Iterator[ForkServer]:
-    """Start a shared server for tests that do not change it."""
-    yield from _started()
+@pytest.fixture(scope="module", params=["cold", "warm"])
+def fork_server(
+    request: pytest.FixtureRequest, child_environment: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ForkServer]:
+    """Start a shared server for tests that do not change it. Runs of `probe` start cold, or from a template."""
+    for server in _started():
+        if request.param == "warm":
+            assert warm_up(server, tmp_path_factory.mktemp("warm"), do="nothing").startswith("warm")
+        yield server
 
 
 @pytest.fixture

@@ -175,10 +175,15 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 def ready_children(server: int | None) -> list[psutil.Process]:
     """Return the children that a fork server keeps ready."""
+    return kept_processes(server, READY_NAME)
+
+
+def kept_processes(server: int | None, *names: str) -> list[psutil.Process]:
+    """Return the processes with these names that a fork server keeps for later runs."""
     ready = []
     for process in psutil.Process(server).children():
         with suppress(psutil.NoSuchProcess):
-            if process.name() == READY_NAME:
+            if process.name() in names:
                 ready.append(process)
     return ready
 
@@ -192,3 +197,13 @@ def seconds(action: Callable[[], Any]) -> float:
     started = time.monotonic()
     action()
     return time.monotonic() - started
+
+
+def warm_up(
+    server: ForkServer, folder: Path, experiment: str = "probe", *, is_explicit: bool = True, **configuration: Any
+) -> str:
+    """Have a server keep a template of an experiment. Return the start of the next run: "warm, ..." or the reason."""
+    first = run(server, spec(folder, experiment, **configuration))
+    first.child.keep_warm(is_explicit=is_explicit)
+    starts = (run(server, spec(folder, experiment, **configuration)).child.start for _ in range(200))
+    return next(filter(None, starts))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runs.exceptions import BufferFull, BufferUnavailable
-from runs.lines.buffer import Buffer, Pushed, Stream, keys
+from runs.lines.buffer import Buffer, Pushed, Stream, keys, lists
 from runs.states import AttemptKey
 from runs.worker.capacity import redis_connections
 from tests.servers import RedisServer
@@ -168,6 +168,20 @@ def test_a_run_is_clean_only_when_both_lists_are_empty(buffer: Buffer) -> None:
     buffer.trim(7, Stream.RESULTS, token, lines(1, 1))
     assert buffer.clean(7)
     assert buffer.dirty() == []
+
+
+def test_pushes_in_quick_succession_are_announced_once_for_each_list(
+    redis_server: RedisServer, buffer: Buffer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "ANNOUNCE_EVERY_MS", 60_000)
+    with redis_server.client() as client, client.pubsub() as pubsub:
+        pubsub.subscribe(keys.live(7))
+        for number in range(1, 6):
+            push(buffer, number, number)
+        buffer.push(KEY, Stream.RESULTS, after=0, entries=lines(1, 1))
+        messages = [pubsub.get_message(timeout=1)["data"] for _ in range(3)]
+        assert messages[1:] == [b"lines:1:1", b"results:1:1"]
+        assert pubsub.get_message(timeout=0.1) is None
 
 
 def test_a_discarded_run_leaves_nothing(redis_server: RedisServer, buffer: Buffer) -> None:

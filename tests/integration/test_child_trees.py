@@ -15,9 +15,11 @@ import pytest
 from runs.exceptions import SpawnFailed
 from runs.forkserver.client import ForkServer
 from runs.forkserver.clock import lease_clock
+from runs.forkserver.ready import READY_NAME
+from runs.forkserver.template import TEMPLATE_NAME
 from runs.recovery import orphans
 from runs.recovery.orphans import OrphansAlive, kill_orphans
-from tests.integration.spawning import Heard, alive, keep_alive, probe, ready_children, run, seconds, spec
+from tests.integration.spawning import Heard, alive, keep_alive, kept_processes, probe, run, seconds, spec
 from tests.waiting import wait_until
 
 TREE = 6
@@ -34,7 +36,7 @@ def with_tree(server: ForkServer, folder: Path, then: str) -> tuple[Heard, list[
 
 def only_the_server_is_left(server: ForkServer) -> bool:
     assert server.pid is not None
-    return psutil.Process(server.pid).children() == ready_children(server.pid)
+    return psutil.Process(server.pid).children() == kept_processes(server.pid, READY_NAME, TEMPLATE_NAME)
 
 
 # Trees

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -10,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis.asyncio
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.core.management import call_command
 
-from runs.lines.buffer import Buffer
+from runs.lines.buffer import Buffer, lists
 from runs.lines.buffer.keys import Stream
 from runs.lines.records import LINE, RESULT, encode, entry
+from runs.live.feed import Feed
+from runs.live.snapshot import Snapshot
 from runs.models import Attempt, Run
 from runs.states import Level
 from tests.factories import make_attempt
@@ -65,6 +69,34 @@ def read(events: Iterator[Any], until: Callable[[list[str]], bool]) -> tuple[lis
 
 def numbers(first: int, last: int) -> list[str]:
     return [f"1.{seq}" for seq in range(first, last + 1)]
+
+
+@pytest.mark.django_db
+def test_pushes_that_are_not_announced_are_read_soon_after_one_that_was(
+    redis_url: str, buffer: Buffer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "ANNOUNCE_EVERY_MS", 60_000)
+    attempt = make_attempt()
+
+    async def follow() -> None:
+        async with redis.asyncio.Redis.from_url(redis_url) as client:
+            feed = Feed(attempt.run_id, client)
+            feed.update(Snapshot(final=False, state="{}", token="", lines={}, results={}))
+            task = asyncio.create_task(feed.run())
+            for seq in (1, 2, 3):  # only the first is announced
+                push(buffer, attempt, range(seq, seq + 1))
+                if seq == 1:
+                    feed.kick(Stream.LINES)
+                await reached(feed, seq)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def reached(feed: Feed, seq: int) -> None:
+        async with asyncio.timeout(20):
+            while feed.lines is None or feed.lines.end < seq:
+                await asyncio.sleep(0.001)
+
+    asyncio.run(follow())
 
 
 def test_first_what_is_stored_then_what_is_buffered_then_what_comes(web: Web, session: str, buffer: Buffer) -> None:

@@ -10,7 +10,7 @@ from unittest.mock import patch
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.db import connection, models
+from django.db import connection
 from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
@@ -28,6 +28,7 @@ from runs.states import SlotState, Status
 from runs.worker import lease_store
 from tests import plans
 from tests.factories import make_attempt, make_run, make_worker
+from tests.multiplying import minutes_ago, multiply, set_next_ids
 from tests.schedules import make_schedule
 
 pytestmark = pytest.mark.django_db
@@ -50,50 +51,21 @@ def fill() -> None:
     worker, schedule = make_worker(), make_schedule("nightly")
     ended = make_attempt(worker=worker)
     transitions.finish(ended.key, Outcome(Status.COMPLETED))
-    multiply(Run, ended.run_id, id="id + i", name="'run ' || i", schedule_id=str(schedule.pk), slot=ago_sql())
-    multiply(Attempt, ended.pk, id="id + i", run_id="run_id + i", task_id="'task ' || i")
+    multiply(Run, ended.run_id, ROWS, id="id + i", name="'run ' || i", schedule_id=str(schedule.pk), slot=minutes_ago())
+    multiply(Attempt, ended.pk, ROWS, id="id + i", run_id="run_id + i", task_id="'task ' || i")
     store_entries(ended.run_id, [entry(ended.key, 1, line())], [entry(ended.key, 1, result())])
-    multiply(LogLine, ended.run_id, LINES, seq="seq + i")
-    multiply(Result, ended.run_id, LINES, seq="seq + i")
+    multiply(LogLine, ended.run_id, LINES, of="run_id", seq="seq + i")
+    multiply(Result, ended.run_id, LINES, of="run_id", seq="seq + i")
     slot = Slot.objects.create(schedule=schedule, slot=Now(), due_at=Now(), state=SlotState.SKIPPED, reason="overlap")
-    multiply(Slot, slot.pk, id="id + i", slot=ago_sql())
+    multiply(Slot, slot.pk, ROWS, id="id + i", slot=minutes_ago())
     task = TaskResult.objects.create(task_id="task")
-    multiply(TaskResult, task.pk, id="id + i", task_id="'task ' || i")
-    set_next_ids()
+    multiply(TaskResult, task.pk, ROWS, id="id + i", task_id="'task ' || i")
+    set_next_ids("runs_run", "runs_attempt", "runs_slot", "django_celery_results_taskresult")
     for _ in range(ACTIVE):
         make_attempt(worker=worker)
         make_run()
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
-
-
-def multiply(model: type[models.Model], key: Any, rows: int = ROWS, **columns: str) -> None:
-    """Copy a row `rows` times; `columns` are SQL expressions of the columns that differ, with the number `i`."""
-    table = model._meta.db_table
-    names = [field.column for field in model._meta.concrete_fields if field.column]
-    quoted = connection.ops.quote_name
-    values = ", ".join(columns.get(name, quoted(name)) for name in names)
-    of = "run_id" if model in (LogLine, Result) else "id"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {table} ({', '.join(map(quoted, names))}) WITH RECURSIVE n(i) AS"
-            f" (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) SELECT {values} FROM {table}, n"
-            f" WHERE {of} = %s", [key],
-        )  # fmt: skip
-
-
-def ago_sql() -> str:
-    """Return the expression of a time `i` minutes ago."""
-    if connection.vendor == "postgresql":
-        return "now() - make_interval(mins => i)"
-    return "strftime('%Y-%m-%d %H:%M:%f', 'now', '-' || i || ' minutes')"
-
-
-def set_next_ids() -> None:
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            for table in ("runs_run", "runs_attempt", "runs_slot", "django_celery_results_taskresult"):
-                cursor.execute(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM {table}")
 
 
 def line() -> bytes:

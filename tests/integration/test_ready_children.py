@@ -29,6 +29,15 @@ BURST = 50
 pytestmark = pytest.mark.skipif(not IS_LINUX, reason="ready children are told by their names, which Linux alone has")
 
 
+@pytest.fixture(scope="module")
+def fork_server(child_environment: None) -> Iterator[ForkServer]:
+    """Start a shared server whose runs all start cold."""
+    server = ForkServer()
+    server.start()
+    yield server
+    server.stop()
+
+
 @contextmanager
 def started() -> Iterator[ForkServer]:
     """Run a fork server with the environment of now."""

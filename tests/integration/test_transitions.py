@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -14,6 +15,7 @@ from django.utils import timezone
 from runs import transitions
 from runs.models import Attempt, LogLine, Result, Run
 from runs.outcomes import Outcome, Totals
+from runs.statements import from_now
 from runs.states import AttemptEnd, AttemptKey, FailureKind, Status
 from runs.transitions import EndResult
 from tests.factories import make_attempt, make_run, make_worker
@@ -229,3 +231,47 @@ def test_a_long_name_of_who_cancelled_is_no_obstacle_to_the_end() -> None:
     ending = Outcome(Status.CANCELLED, ended_by="Cancelled by " + "x" * 200)
     assert transitions.finish(attempt.key, ending)
     assert len(Attempt.objects.get().ended_by) == 200
+
+
+@pytest.mark.usefixtures("postgres_server")
+def test_a_claim_reads_the_first_due_run_from_the_index() -> None:
+    """However many runs wait: neither is their table scanned, nor are they sorted."""
+    due = transitions._due_statement(("runs",), make_worker().pk, 900.0)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")  # the tables of the tests are small
+        cursor.execute(f"EXPLAIN {transitions._CLAIM % due.text}", (*due.params, 1, "task", 10.0))
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert plan.count("Index Scan using run_due") == 1
+    assert re.search(r"Index Cond: .*\bid = due\.id", plan)
+    assert "Sort" not in plan
+
+
+def test_the_end_of_a_run_that_another_has_ended_is_refused() -> None:
+    attempt = claimed()
+    Attempt.objects.filter(pk=attempt.pk).update(end=AttemptEnd.LOST, finished_at=timezone.now())
+    assert not transitions.finish(attempt.key, COMPLETED)
+    assert fresh(attempt.run).status == Status.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("outcome", "end"),
+    [(COMPLETED, EndResult.FINAL), (Outcome(Status.PENDING), EndResult.AGAIN), (LOST, EndResult.AGAIN)],
+)
+def test_marks_are_written_with_the_end(outcome: Outcome, end: EndResult) -> None:
+    attempt = claimed()
+    marks = {"child_pid": 7, "gone_at": from_now(-1), "provenance": {"git_commit": "abc"}}
+    assert transitions.end_attempt(attempt.key, outcome, marks) is end
+    attempt = Attempt.objects.get(pk=attempt.pk)
+    assert (attempt.child_pid, attempt.provenance) == (7, {"git_commit": "abc"})
+    assert attempt.gone_at is not None
+    assert attempt.finished_at is not None
+    assert attempt.gone_at < attempt.finished_at
+
+
+def test_a_claim_has_what_the_model_has() -> None:
+    values = {"configuration": {"lr": 0.1}, "limits": {"timeout_s": 5}, "retries": {"error": {"times": 2}}, "seed": 9}
+    attempt = claimed(**values, slot=timezone.now())
+    stored = Attempt.objects.select_related("run").get()
+    for row, other in ((attempt, stored), (attempt.run, stored.run)):
+        columns = [field.attname for field in row._meta.concrete_fields]
+        assert {name: getattr(row, name) for name in columns} == {name: getattr(other, name) for name in columns}

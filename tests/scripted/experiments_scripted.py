@@ -43,6 +43,13 @@ class Scripted(Experiment):
             marks.write("end")
 
 
+class ScriptedWarm(Scripted):
+    """Scripted experiment whose runs start warm."""
+
+    name = "scripted_warm"
+    warm = True
+
+
 class ScriptedAsync(Experiment):
     """Scripted experiment as a coroutine: `count` steps of `pause_s` each, all awaited."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -101,19 +100,23 @@ def test_a_broker_that_does_not_answer_is_left_to_the_sending(
 
 
 @pytest.mark.parametrize(
-    ("has_dirty", "count"),
-    [(lambda: False, 0), (lambda: True, 5), (refuse, 5)],
-    ids=["nothing to flush", "lines to flush", "no Redis"],
+    ("task", "look", "idle"),
+    [("runs.tasks.flush", "has_dirty", False), ("runs.tasks.schedules", "has_no_schedules", True)],
 )
-def test_a_flush_is_sent_unless_there_is_nothing_to_flush(
-    clock: Clock, sent: list[str], monkeypatch: pytest.MonkeyPatch, has_dirty: Callable[[], bool], count: int
+def test_a_tick_is_sent_unless_redis_shows_that_it_has_nothing_to_do(
+    clock: Clock, sent: list[str], monkeypatch: pytest.MonkeyPatch, task: str, look: str, idle: bool
 ) -> None:
     monkeypatch.setattr(beat, "waiting", lambda queue: 0)
-    monkeypatch.setattr(beat, "buffer", lambda: SimpleNamespace(has_dirty=has_dirty))
     found = scheduler(FAST)
-    found.schedule["fast"].task = beat.FLUSH
-    run(found, clock, 5)
-    assert len(sent) == pytest.approx(count, abs=1 if count else 0)
+    found.schedule["fast"].task = task
+    counts = []
+    for answer in (lambda: idle, lambda: not idle, refuse):
+        monkeypatch.setattr(beat, "buffer", lambda answer=answer: SimpleNamespace(**{look: answer}))
+        sent.clear()
+        run(found, clock, 5)
+        counts.append(len(sent))
+    assert counts[0] == 0
+    assert counts[1:] == pytest.approx([5, 5], abs=1)
 
 
 def test_the_queue_is_counted_less_often_than_ticks_are_sent(

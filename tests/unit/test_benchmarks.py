@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from benchmarks import report, spread
 from benchmarks.figures import Beside, Figure, Report, at_least, at_most, ratio_at_least, ratio_at_most
+from benchmarks.machine import ROOT
+from benchmarks.scripts import SCRIPTS
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -58,3 +61,10 @@ def test_a_worker_is_idle_between_its_runs_and_until_the_last_claim_of_any() -> 
     assert spread.longest_idle_s(executed) == 2
     assert spread.longest_idle_s([*executed, ran(3, 0, 4)]) == 4
     assert sorted(spread.shares(executed)) == [2, 3]
+
+
+def test_each_script_is_listed_and_can_be_imported() -> None:
+    names = {script.name for script in SCRIPTS}
+    assert all(hasattr(import_module(f"benchmarks.{name}"), "main") for name in names)
+    scripts = {path.stem for path in ROOT.glob("benchmarks/*.py") if "Report(" in path.read_text()}
+    assert scripts - {"figures"} == names

@@ -141,6 +141,7 @@ def test_a_duplicate_name_is_refused_and_names_both_places(write: Write) -> None
         ("class Config: x = 1", "must be a subclass of pydantic"),
         ("from pydantic import RootModel\n    class Config(RootModel[int]): pass", "must have named fields"),
         ("limits = {'timeout_s': 3}", "must be an instance of experiments.Limits"),
+        ("warm = 'yes'", "must be True, False or None, not 'yes'"),
     ],
 )
 def test_an_unusable_class_is_a_problem(write: Write, body: str, reason: str) -> None:

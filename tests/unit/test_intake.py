@@ -7,6 +7,7 @@ import selectors
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -34,9 +35,14 @@ class Refusing:
         return refuse
 
 
-def intake_with(writes: object) -> Intake:
+def intake_with(writes: object, start: str = "", kept: list[bool] | None = None) -> Intake:
     """Without a child: its descriptors are never read here, only what came through them is taken."""
-    child = SimpleNamespace(records_fd=-1, stdout_fd=-2, stderr_fd=-3)
+
+    def keep_warm(*, is_explicit: bool) -> None:
+        if kept is not None:
+            kept.append(is_explicit)
+
+    child = SimpleNamespace(records_fd=-1, stdout_fd=-2, stderr_fd=-3, start=start, keep_warm=keep_warm)
     window = Window(AttemptKey(1, 1), max_entries=10, max_bytes=10_000, tail=5)
     recorder = cast("RunRecords", writes)
     return Intake(cast("Child", child), RunsSettings(), window, recorder, selectors.SelectSelector())
@@ -102,6 +108,21 @@ def test_a_checkpoint_that_cannot_be_read_is_refused_by_its_number(state: bytes)
     assert b"unreadable record" in lines[0]
 
 
+@pytest.mark.parametrize(
+    ("warm", "import_s", "kept"),
+    [("true", 0.01, [True]), ("false", 9.0, []), ("null", 9.0, [False]), ("null", 0.01, [])],
+)
+def test_an_experiment_with_a_long_import_is_kept_warm(warm: str, import_s: float, kept: list[bool]) -> None:
+    asked: list[bool] = []
+    greeted: list[Any] = []
+    writes = SimpleNamespace(mark=lambda **_: None, provenance=greeted.append)
+    made = intake_with(writes, "cold: a reason", asked)
+    made._control(records.HELLO, b'H{"wants_warm_start":%b,"import_s":%f}' % (warm.encode(), import_s))
+
+    assert asked == kept
+    assert greeted == [{"start": "cold: a reason"}]
+
+
 def test_only_the_first_hello_counts() -> None:
     greeted: list[Any] = []
     made = intake_with(SimpleNamespace(mark=lambda **_: None, provenance=greeted.append))
@@ -136,7 +157,10 @@ class Pipes:
             cast("Child", child), RunsSettings(), self.window, cast("RunRecords", writes), self.selector
         )
         self.intake.listen_while_there_is_room()
-        self.speaks = RecordPipe(self.to_records, line_max_bytes=1000, raw_fds=(self.to_stdout, self.to_stderr))
+
+    @cached_property
+    def speaks(self) -> RecordPipe:
+        return RecordPipe(self.to_records, line_max_bytes=1000, raw_fds=(self.to_stdout, self.to_stderr))
 
     def said(self) -> list[str]:
         values = self.window.after(Stream.LINES, 0, 10)
@@ -165,9 +189,12 @@ def test_raw_output_and_records_keep_their_order_however_late_they_are_read(pipe
 
 
 def test_raw_output_that_ends_behind_a_barrier_is_not_read_again(pipes: Pipes) -> None:
+    speaks = RecordPipe(pipes.to_records, line_max_bytes=1000)  # which keeps no end of the pipe open
     os.write(pipes.to_stdout, b"last words\n")
-    pipes.speaks.line(20, "log", "one", None)
-    pipes.speaks.line(20, "log", "two", None)
+    speaks.send(records.BARRIER, b"null")
+    speaks.line(20, "log", "one", None)
+    speaks.send(records.BARRIER, b"null")
+    speaks.line(20, "log", "two", None)
     os.close(pipes.to_stdout)
     pipes.intake.read(pipes.readers)
     assert pipes.said() == ["last words", "one", "two"]
@@ -198,3 +225,18 @@ def test_unfinished_text_that_grows_is_redrawn_and_one_that_does_not_is_not_repe
     pipes.speaks.text("stdout", "stays", "\n")
     pipes.intake.read(pipes.readers)
     assert pipes.said() == ["grows", "stays", "grows and ends"]
+
+
+def test_many_records_are_gathered_and_raw_output_is_read_at_once(pipes: Pipes) -> None:
+    pipes.speaks.line(20, "log", "one", None)
+    pipes.intake.read(pipes.readers)
+    assert pipes.intake.pause_s == 0
+
+    for _ in range(100):
+        pipes.speaks.line(20, "log", "x" * 100, None)
+    pipes.intake.read(pipes.readers)
+    assert pipes.intake.pause_s > 0
+
+    os.write(pipes.to_stdout, b"x" * 10_000)
+    pipes.intake.read(pipes.readers)
+    assert pipes.intake.pause_s == 0

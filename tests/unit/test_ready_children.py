@@ -178,7 +178,7 @@ def test_the_largest_spec_fits_into_the_socket(pipes: list[int]) -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     with ours, theirs:
-        assert ready_module._give(ours, bytes(ready_module.HANDOVER_MAX_BYTES), pipes)
+        assert ready_module.give(ours, bytes(ready_module.HANDOVER_MAX_BYTES), pipes)
 
 
 def test_the_memory_of_this_machine_is_read() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from runs.forkserver.board import Board
 from runs.worker.lease_store import Key, LeaseStore, Renewal, Request, Unavailable
-from runs.worker.renewer import RETRY_S, Renewals, Terms
+from runs.worker.renewer import POLL_MAX_S, POLL_S, RETRY_S, Renewals, Terms
 
 TERMS = Terms(lease_s=10, margin_s=3, every_s=2, silent_s=60)
 FIRST, SECOND = (1, 1), (2, 1)
@@ -70,6 +70,16 @@ def test_renewals_come_with_their_period(world: World) -> None:
     assert not world.renewals.run_once()
     world.now += 0.2
     assert world.renewals.run_once()
+
+
+def test_pauses_end_when_a_renewal_is_due(world: World) -> None:
+    assert world.renewals.pause_s() == POLL_S
+    world.renewals.run_once()
+    assert world.renewals.pause_s() == POLL_MAX_S
+    world.now += 1.9
+    assert world.renewals.pause_s() == pytest.approx(0.1)
+    world.now += 0.1
+    assert world.renewals.pause_s() == POLL_S
 
 
 def test_a_locked_attempt_is_tried_again_soon_and_keeps_its_deadline(world: World) -> None:

@@ -141,6 +141,7 @@ def attempt_facts(attempt: Attempt) -> list[tuple[str, str]]:
         ("Worker", f"{worker.name} (pid {worker.pid})" if worker else ""),
         ("Process", str(attempt.child_pid or "")),
         ("Start", formatting.start(attempt.restored) if attempt.started_at or attempt.restored else ""),
+        ("Process start", str(attempt.provenance.get("start", ""))),
         ("Exit status", exit_status(attempt)),
         ("Signal", formatting.signal_name(attempt.signal)),
         ("Ended by", attempt.ended_by),

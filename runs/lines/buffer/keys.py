@@ -19,6 +19,9 @@ class Stream(StrEnum):
 DIRTY = "athanor:buffer:dirty"
 """Set of the ids of runs that may have entries to flush."""
 
+NO_SCHEDULES = "athanor:schedules:none"
+"""String that expires: there are no schedules, and ticks may rest."""
+
 NOTICES = "athanor:buffer:notices"
 """Channel of notices to workers, see `runs.lines.buffer.notices`."""
 
@@ -43,6 +46,11 @@ def cancel(run_id: int) -> str:
     return f"athanor:{{run-{run_id}}}:cancel"
 
 
+def announced(run_id: int, stream: Stream) -> str:
+    """String: exists for `ANNOUNCE_EVERY_MS` after a push was announced. Pushes meanwhile are not announced."""
+    return f"athanor:{{run-{run_id}}}:{stream}:announced"
+
+
 def live(run_id: int) -> str:
-    """Channel: `<stream>:<attempt>:<seq>` after each push, for open pages."""
+    """Channel: `<stream>:<attempt>:<seq>` after a push, for open pages; see `ANNOUNCE_EVERY_MS`."""
     return f"athanor:{{run-{run_id}}}:live"

@@ -25,6 +25,10 @@ from runs.states import AttemptKey
 
 TAIL_LIFE_MS = 24 * 3600 * 1000
 """Lifetime of a tail that does not change. The next push after it is refused once, as after a wipe."""
+ANNOUNCE_EVERY_MS = 30
+"""Shortest time between two announcements of pushes to a list on the channel of open pages. Readers of a list that has
+news read it again after this time.
+"""
 
 APPENDED, FULL = 1, 2
 
@@ -92,10 +96,12 @@ class Lists:
             run,
             keys.live(run),
             stream,
+            ANNOUNCE_EVERY_MS,
         )
         with available(f"store {stream} of run {run}"):
             verdict, tail, length = self._push(
-                keys=[keys.entries(run, stream), keys.tail(run, stream), keys.DIRTY], args=[*head, *entries]
+                keys=[keys.entries(run, stream), keys.tail(run, stream), keys.DIRTY, keys.announced(run, stream)],
+                args=[*head, *entries],
             )
         if verdict == FULL:
             raise BufferFull(
@@ -187,7 +193,7 @@ class Lists:
 
     def discard(self, run_id: int) -> None:
         """Remove all keys of a run whose entries are stored."""
-        names = [name(run_id, stream) for name in (keys.entries, keys.tail) for stream in Stream]
+        names = [name(run_id, stream) for name in (keys.entries, keys.tail, keys.announced) for stream in Stream]
         with available(f"discard run {run_id}"):
             pipeline: Any = self._client.pipeline(transaction=True)
             pipeline.delete(*names, keys.lock(run_id), keys.cancel(run_id)).srem(keys.DIRTY, run_id).execute()

@@ -104,6 +104,21 @@ class Notices:
         with available(f"announce the stored lines of run {key.run_id}"):
             self._notices_client.publish(keys.NOTICES, encode(StoredUpTo(key, lines, results)))
 
+    def rest_schedules(self, life_s: float) -> None:
+        """Note for some seconds that there are no schedules."""
+        with available("note that there are no schedules"):
+            self._notices_client.set(keys.NO_SCHEDULES, 1, px=round(life_s * 1000))
+
+    def wake_schedules(self) -> None:
+        """Withdraw that note."""
+        with available("note that there are schedules"):
+            self._notices_client.delete(keys.NO_SCHEDULES)
+
+    def has_no_schedules(self) -> bool:
+        """Return whether that note stands."""
+        with available("ask whether there are schedules"):
+            return bool(self._notices_client.exists(keys.NO_SCHEDULES))
+
     def notices(self, timeout_s: float) -> Iterator[Notice | None]:
         """Yield each notice as it arrives, and None after each `timeout_s` without one, so that the caller can stop.
 

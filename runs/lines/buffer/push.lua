@@ -3,7 +3,9 @@
 -- KEYS[1] list    values, oldest first, see runs.lines.blocks
 -- KEYS[2] string  tail, "<attempt>:<seq>", last entry ever pushed
 -- KEYS[3] set     runs with entries to flush
--- ARGV    attempt, after, last, reset (0 or 1), longest list, tail's life in ms, run id, live channel, stream, values...
+-- KEYS[4] string  exists for a moment after a push was announced
+-- ARGV    attempt, after, last, reset (0 or 1), longest list, tail's life in ms, run id, live channel, stream,
+--         shortest time between two announcements in ms, values...
 --         `after` and `last`: seq before the first record and seq of the last one
 --
 -- Returns {verdict, tail, length}; verdict 1: appended, 0: does not follow, 2: list is full. 0 and 2 change nothing.
@@ -38,7 +40,7 @@ end
 if length(tail_seq) >= tonumber(ARGV[5]) then
     return {2, tail_seq, length(tail_seq)}
 end
-local first = 10
+local first = 11
 while first <= #ARGV do
     local last = math.min(first + 999, #ARGV)
     redis.call("RPUSH", KEYS[1], unpack(ARGV, first, last))
@@ -47,5 +49,7 @@ end
 local now = ARGV[1] .. ":" .. ARGV[3]
 redis.call("SET", KEYS[2], now, "PX", ARGV[6])
 redis.call("SADD", KEYS[3], ARGV[7])
-redis.call("PUBLISH", ARGV[8], ARGV[9] .. ":" .. now)
+if redis.call("SET", KEYS[4], 1, "PX", ARGV[10], "NX") then
+    redis.call("PUBLISH", ARGV[8], ARGV[9] .. ":" .. now)
+end
 return {1, tonumber(ARGV[3]), length(tonumber(ARGV[3]))}

@@ -86,6 +86,8 @@ def attempt_details(attempt: AttemptDocument) -> Iterator[str]:
     usage = f"peak memory {peak}, CPU {cpu}"
     yield f"                 {attempt['claimed_at']} to {attempt['finished_at'] or 'now'}; {usage}"
     yield f"                 {formatting.start(attempt['restored'])}"
+    if start := attempt["provenance"].get("start"):
+        yield f"                 process start: {start}"
     if gaps := formatting.missing(attempt["missing_lines"]):
         yield f"                 {gaps}"
     yield from (f"    {line}" for line in attempt["traceback"].splitlines())

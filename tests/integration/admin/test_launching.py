@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from experiments.models import Instance
 from runs.models import Run
-from tests.factories import make_run
+from tests.factories import make_attempt, make_run
 from tests.filling import fill, send, sent_of
 from tests.pages import HOSTILE, page_of
 
@@ -47,6 +47,25 @@ def at(answer: Any, name: str) -> str:
     page = text(answer)
     begin = page.index(f'for="id_{name}"')
     return page[begin : page.find("<label for=", begin + 10)]
+
+
+@pytest.mark.parametrize(
+    ("starts", "shown"),
+    [
+        (["cold: importing it started 2 threads (a, b)"], True),
+        (["warm, without 3 s of imports", "cold: importing it started 2 threads (a, b)"], True),
+        (["cold: importing it started 2 threads (a, b)", "warm, without 3 s of imports"], False),
+        ([], False),
+    ],
+)
+def test_the_page_of_an_experiment_says_why_it_starts_cold(operator: Client, starts: list[str], shown: bool) -> None:
+    for start in starts:
+        make_attempt(make_run(experiment="layered"), provenance={"python": "3.11", "start": start})
+    make_attempt(make_run(experiment="scripted"), provenance={"start": "cold: another experiment"})
+
+    page = text(operator.get(LAYERED))
+    assert ("Starts cold: importing it started 2 threads (a, b)." in page) == shown
+    assert "another experiment" not in page
 
 
 def test_experiments_are_found_by_all_words_of_their_title_name_and_docstring(operator: Client) -> None:
