@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from runs.models import Run
 
 QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+READY_MAX_S = 120
+"""Age at a run's creation of the oldest process that may execute it: it was kept ready."""
 WORKER = ("worker", "-P", "threads", "-l", "INFO", *QUIET)
 
 
@@ -204,7 +206,7 @@ def processes_of(run: Run) -> list[psutil.Process]:
 def _is_of(process: psutil.Process, run: Run, told: set[Any]) -> bool:
     """By its pid or its mark: a process that was forked and executes nothing new shows its forebear's environment."""
     with contextlib.suppress(psutil.Error):
-        if process.create_time() < run.created_at.timestamp() - 1:
+        if process.create_time() < run.created_at.timestamp() - READY_MAX_S:
             return False
         return process.pid in told or process.environ().get("ATHANOR_ATTEMPT", "").startswith(f"{run.pk}.")
     return False
