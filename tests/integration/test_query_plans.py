@@ -196,7 +196,6 @@ def test_a_hot_path_reads_no_big_table_as_a_whole(hot: Callable[[], None]) -> No
         "?status__exact=running",
         "?experiment=scripted",
         "?q=12345",
-        "?q=run+12345",
     ],
 )
 def test_a_list_of_runs_reads_no_big_table_as_a_whole(query: str) -> None:
