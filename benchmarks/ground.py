@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -51,6 +52,7 @@ def ground(database: str = "sqlite", **environ: str) -> Iterator[Ground]:
 
     A process can do this once. Processes that it starts inherit the environment.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Stopped by SIGTERM."))  # what was started ends too
     with ExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="ath-", dir="/tmp", ignore_cleanup_errors=True))
         folder = Path(name)
