@@ -24,6 +24,8 @@ from runs.live.threads import in_thread
 
 AGAIN_S = 1.0
 """Pause before the next attempt to connect to Redis."""
+CLOSE_TRIES, CLOSE_TRY_S = 3, 1.0
+"""Number of times that tasks are cancelled at the end, and the longest wait for them each time."""
 SILENCE_S = 10.0
 """A ping is sent after this long without a message; the second one without an answer ends the subscription."""
 
@@ -59,9 +61,12 @@ class Hub:
 
     async def close(self) -> None:
         tasks = [*self._workers, *(task for _, task in self._feeds.values())]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for _ in range(CLOSE_TRIES):
+            for task in tasks:
+                task.cancel()
+            if tasks and (await asyncio.wait(tasks, timeout=CLOSE_TRY_S))[1]:
+                continue  # a client's time-out can swallow a cancel
+            break
         if self._client is not None:
             await self._client.aclose()
 
