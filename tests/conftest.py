@@ -98,7 +98,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)  # pytest-django has marked what asks for a database by then
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out on PostgreSQL what uses no database, and would only be repeated."""
+    """Leave out on PostgreSQL what uses no database, or any, and would only be repeated."""
     if config.getoption("--database") == "sqlite":
         return
     used = {item: _uses_database(item) for item in items}
@@ -107,6 +107,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _uses_database(item: pytest.Item) -> bool:
+    if item.get_closest_marker("any_database"):
+        return False
     names = set(getattr(item, "fixturenames", ()))
     marked = any(item.get_closest_marker(name) for name in ("django_db", "acceptance"))
     return marked or not names.isdisjoint({"db", "transactional_db", "django_db_setup", "postgres_server"})

@@ -1,4 +1,4 @@
-"""Scripts of the benchmarks in a tiny form, so that they keep working."""
+"""A script of the benchmarks in a tiny form, so that their common parts keep working."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from tests.servers import RedisServer
 
 TINY = {
     "last_lines": ("--rounds", "2", "--lines", "2000"),
-    "first_line": ("--rounds", "1", "--launches", "2", "--waits", "2"),
 }
 
 

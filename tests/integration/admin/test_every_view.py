@@ -204,6 +204,7 @@ def artifact() -> Artifact:
     return Artifact.objects.create(run=run, attempt=1, name="a.txt", **kept)
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize("view", VIEWS)
 def test_each_view_is_for_those_whom_the_table_names(clients: dict[str, Client], view: str, who: str) -> None:
