@@ -27,11 +27,20 @@ def child_environment() -> Iterator[None]:
 def fork_server(
     request: pytest.FixtureRequest, child_environment: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ForkServer]:
-    """Start a shared server for tests that do not change it. Runs of `probe` start cold, or from a template."""
+    """Start a shared server for tests that do not change it. Runs of `probe` and `script` start cold or warm."""
     for server in _started():
         if request.param == "warm":
-            assert warm_up(server, tmp_path_factory.mktemp("warm"), do="nothing").startswith("warm")
+            folder = tmp_path_factory.mktemp("warm")
+            (folder / "empty.py").touch()
+            assert warm_up(server, folder, do="nothing").startswith("warm")
+            assert warm_up(server, folder, "script", path=str(folder / "empty.py")).startswith("warm")
         yield server
+
+
+@pytest.fixture(scope="module")
+def cold_fork_server(child_environment: None) -> Iterator[ForkServer]:
+    """Start a shared server without templates, for many tests that other files repeat warm."""
+    yield from _started()
 
 
 @pytest.fixture

@@ -46,8 +46,10 @@ def script(folder: Path, *parts: str) -> Path:
 
 @pytest.mark.parametrize("death", DEATHS)
 @pytest.mark.parametrize("stream", FLUSHED)
-def test_flushed_text_outlives_every_death(fork_server: ForkServer, tmp_path: Path, stream: str, death: str) -> None:
-    heard = as_a_run(fork_server, script(tmp_path, FLUSHED[stream], DEATHS[death]))
+def test_flushed_text_outlives_every_death(
+    cold_fork_server: ForkServer, tmp_path: Path, stream: str, death: str
+) -> None:
+    heard = as_a_run(cold_fork_server, script(tmp_path, FLUSHED[stream], DEATHS[death]))
 
     assert heard.end is None
     assert (heard.exit.status, heard.exit.signal) != (0, None)
@@ -86,9 +88,9 @@ ENDS = {
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("stream", UNFLUSHED)
 def test_text_that_nobody_flushed_is_there_at_every_end(
-    fork_server: ForkServer, tmp_path: Path, stream: str, end: str
+    cold_fork_server: ForkServer, tmp_path: Path, stream: str, end: str
 ) -> None:
-    heard = as_a_run(fork_server, script(tmp_path, UNFLUSHED[stream], ENDS[end]))
+    heard = as_a_run(cold_fork_server, script(tmp_path, UNFLUSHED[stream], ENDS[end]))
 
     assert heard.end is not None
     assert heard.exit.status == 0
@@ -123,10 +125,12 @@ FILES: dict[str, tuple[str, Callable[[Path], str]]] = {
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("kind", FILES)
-def test_a_file_left_open_is_whole_at_every_end(fork_server: ForkServer, tmp_path: Path, kind: str, end: str) -> None:
+def test_a_file_left_open_is_whole_at_every_end(
+    cold_fork_server: ForkServer, tmp_path: Path, kind: str, end: str
+) -> None:
     write, read = FILES[kind]
     target = tmp_path / "target"
-    heard = as_a_run(fork_server, script(tmp_path, f"path = {str(target)!r}", write, ENDS[end]))
+    heard = as_a_run(cold_fork_server, script(tmp_path, f"path = {str(target)!r}", write, ENDS[end]))
 
     assert heard.exit.status == 0
     assert read(target).strip() == "text"
@@ -153,25 +157,25 @@ TARGETS = {
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("target", TARGETS)
 def test_what_a_process_of_the_run_prints_is_there(
-    fork_server: ForkServer, tmp_path: Path, target: str, method: str
+    cold_fork_server: ForkServer, tmp_path: Path, target: str, method: str
 ) -> None:
     function, args, kwargs = TARGETS[target]
     path = script(tmp_path, CHILD.format(method=method, target=function, args=args, kwargs=kwargs))
 
-    assert lines_of(as_a_run(fork_server, path)) == in_a_terminal(path) == ["text"]
+    assert lines_of(as_a_run(cold_fork_server, path)) == in_a_terminal(path) == ["text"]
 
 
 def test_unflushed_text_of_the_parent_is_not_printed_by_a_forked_process(
-    fork_server: ForkServer, tmp_path: Path
+    cold_fork_server: ForkServer, tmp_path: Path
 ) -> None:
     forks = "print('parent', end='')\nif os.fork() == 0:\n    os._exit(0)\nos.wait()"
 
-    assert lines_of(as_a_run(fork_server, script(tmp_path, forks))) == ["parent"]
+    assert lines_of(as_a_run(cold_fork_server, script(tmp_path, forks))) == ["parent"]
 
 
-def test_a_cancelled_run_keeps_its_unflushed_text(fork_server: ForkServer, tmp_path: Path) -> None:
+def test_a_cancelled_run_keeps_its_unflushed_text(cold_fork_server: ForkServer, tmp_path: Path) -> None:
     path = script(tmp_path, UNFLUSHED["own_wrapper"], "print('waiting', flush=True)", "signal.pause()")
-    heard = Heard(fork_server, spec(tmp_path, "script", path=str(path)))
+    heard = Heard(cold_fork_server, spec(tmp_path, "script", path=str(path)))
     heard.wait_for("waiting")
     heard.child.interrupt()
 
