@@ -77,12 +77,12 @@ def wait_for_warm_start() -> None:
 
 def show(report: Report, took: dict[str, list[float]], memory: float) -> None:
     report.add(
-        "import of scikit-learn, warm: launch to first line", "ms", took[WARM],
-        beside=Beside("cold start of the same", took[COLD]),
+        "scikit-learn, warm: launch to first line", "ms", took[WARM],
+        beside=Beside("cold", took[COLD]),
     )  # fmt: skip
     report.add(
-        "import of scikit-learn, warm: launch to first line", "ms", took[WARM],
-        beside=Beside("an experiment that imports nothing", took[EMPTY]), target=ratio_at_most(TO_EMPTY_MAX),
+        "scikit-learn, warm: launch to first line", "ms", took[WARM],
+        beside=Beside("no import", took[EMPTY]), target=ratio_at_most(TO_EMPTY_MAX),
     )  # fmt: skip
     report.add("memory of its template and of processes in advance", "MiB", [memory])
     report.finish()
