@@ -48,11 +48,11 @@ class Scheduler(CelerysScheduler):  # type: ignore[misc]  # celery is untyped
         self._due_at[entry.name] = max(due_at + period, now)
         return schedstate(True, self._due_at[entry.name] - now)
 
-    def adjust(self, n: Any, drift: float = 0.0) -> Any:  # noqa: ARG002  # as Celery's
+    def adjust(self, n: Any, drift: float = 0.0) -> Any:  # noqa: ARG002  # Celery's signature
         """Return the seconds unchanged. Celery subtracts 10 ms, and would loop until they have passed."""
         return n
 
-    def _when(self, entry: Any, next_time_to_run: Any, **_: Any) -> float:  # noqa: ARG002  # as Celery's
+    def _when(self, entry: Any, next_time_to_run: Any, **_: Any) -> float:  # noqa: ARG002  # Celery's signature
         """Return the sort key of an entry in the heap."""
         return time.monotonic() + float(self.adjust(next_time_to_run) or 0.0)
 

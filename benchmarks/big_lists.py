@@ -1,4 +1,4 @@
-"""The list at a million runs and the page of a run of ten million lines: time at the server, and queries.
+"""Measure the list at a million runs and the page of a run of ten million lines: time at the server, and queries.
 
     python -m benchmarks.big_lists [--runs 1000000] [--lines 10000000] [--database sqlite]
 

@@ -71,7 +71,7 @@ class Contest:
             handle = self.queue.submit("stamp", self.box.path)
             took.append((self.box.get()["began"] - began) / 1e6)
             self._await(handle)
-            time.sleep(random.uniform(0.02, 0.1))
+            time.sleep(random.uniform(0.02, 0.1))  # no rhythm that a poller could meet
         return took
 
     def waited(self, count: int) -> list[float]:

@@ -31,7 +31,7 @@ class DurablePostgres(PostgresServer):
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """Where a benchmark runs."""
+    """Servers and folder of a benchmark."""
 
     folder: Path
     database: str

@@ -1,4 +1,4 @@
-"""The same figures in an empty database, and with a million runs and many million lines.
+"""Measure the same figures in an empty database, and with a million runs and many million lines.
 
     python -m benchmarks.growth [--runs 1000000] [--lines 10000000] [--rounds 3] [--database postgresql]
 

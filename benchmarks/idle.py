@@ -29,6 +29,7 @@ from tests.servers import free_port
 from tests.waiting import wait_until
 
 SETTLE_S = 15
+"""Time after which every process has done the work of its start."""
 MEMORY_MAX_MIB, CPU_MAX_PERCENT = 260, 2.0
 
 

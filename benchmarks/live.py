@@ -55,7 +55,7 @@ async def watch(folder: Path, runs: int, options: Any) -> list[float]:
         pages = [Page(session, launched[number % runs]) for number in range(options.pages)]
         loop = asyncio.get_running_loop()
         for page in pages:
-            await loop.create_connection(lambda page=page: page, "127.0.0.1", web.port)  # type: ignore[misc]
+            await loop.create_connection(lambda page=page: page, "127.0.0.1", web.port)  # type: ignore[misc]  # a default argument
         async with asyncio.timeout(options.seconds + PATIENCE_S):
             for page in pages:
                 await page.ended.wait()
@@ -77,7 +77,7 @@ def prepare(runs: int, rate: int, seconds: int) -> tuple[list[int], str]:
     configuration = {"rate": rate, "seconds": seconds + WARM_S}
     launched = [services.launch("paced", configuration=configuration) for _ in range(runs)]
     for run in launched:
-        wait_until(lambda run=run: run.attempts.exists(), timeout_s=PATIENCE_S, what="its start")  # type: ignore[misc]
+        wait_until(lambda run=run: run.attempts.exists(), timeout_s=PATIENCE_S, what="its start")  # type: ignore[misc]  # a default argument
     return [run.pk for run in launched], session_of(user)
 
 

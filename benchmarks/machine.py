@@ -13,6 +13,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 QUIET_BELOW_PERCENT = 10.0
 SAMPLE_S = 1.0
+"""Time over which other work on the machine is measured."""
 
 
 def facts() -> dict[str, Any]:

@@ -19,11 +19,12 @@ from benchmarks.ground import arguments, ground
 LINES_A_SECOND = 20
 PATIENCE_S = 1200.0
 LOOK_EVERY_S = 0.5
+"""Pause between two looks at the heartbeat."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the runs."""
+    """Result of the runs."""
 
     completed_at_once: int
     """Runs that completed in their first attempt."""

@@ -61,7 +61,7 @@ def wait(ids: list[int]) -> None:
     while active.exists():
         if time.monotonic() > deadline:
             raise TimeoutError(f"{active.count()} runs did not end within {PATIENCE_S:g} s.")
-        time.sleep(0.5)
+        time.sleep(0.5)  # rarely: the query takes time from the runs
 
 
 def attempts_of(ids: list[int]) -> tuple[list[Executed], int]:

@@ -58,7 +58,7 @@ def ended_summary(run_id: int) -> dict[str, int]:
             return dict(summary or {})
         if status in (Status.FAILED, Status.CANCELLED):
             raise RuntimeError(f"Run {run_id} {status}: {error}")
-        time.sleep(0.005)
+        time.sleep(0.005)  # the figure is the run's own time: this only waits for its end
 
 
 def wait_for_warm_start() -> None:

@@ -52,7 +52,7 @@ def insert_or_update(model: type[Model], values: Mapping[str, Any], *, key: str,
     names = {name: _quoted(model, name) for name in values}
     changes = ", ".join(f"{name} = excluded.{name}" for column, name in names.items() if column not in kept)
     row = join((Sql("%s", (_converted(model, *item),)) for item in values.items()), ", ")
-    into = Sql(f'INSERT INTO "{model._meta.db_table}" ({", ".join(names.values())}) VALUES (')  # noqa: S608
+    into = Sql(f'INSERT INTO "{model._meta.db_table}" ({", ".join(names.values())}) VALUES (')  # noqa: S608  # names of the model
     return into + row + Sql(f") ON CONFLICT ({names[key]}) DO UPDATE SET {changes}")
 
 
@@ -86,7 +86,7 @@ def _insertable(model: type[Model]) -> list[Any]:
 @lru_cache(maxsize=100)
 def _insertion(model: type[Model], fields: tuple[Any, ...]) -> str:
     names, places = ", ".join(f'"{field.column}"' for field in fields), ", ".join(["%s"] * len(fields))
-    return f'INSERT INTO "{model._meta.db_table}" ({names}) VALUES ({places}) RETURNING id'  # noqa: S608
+    return f'INSERT INTO "{model._meta.db_table}" ({names}) VALUES ({places}) RETURNING id'  # noqa: S608  # names of the model
 
 
 def _set(model: type[Model], name: str, value: Any) -> Sql:

@@ -48,7 +48,7 @@ def _template(queue: str) -> str:
 
     Celery takes longer for one message than the database does for a launch.
     """
-    memory: Any = Connection("memory://")  # type: ignore[no-untyped-call]
+    memory: Any = Connection("memory://")  # type: ignore[no-untyped-call]  # kombu is untyped
     with memory, memory.Producer() as producer:
         current_app.send_task(
             EXECUTE, task_id=_TASK_ID, queue=queue, retry=False, ignore_result=False, producer=producer

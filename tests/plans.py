@@ -1,4 +1,4 @@
-"""How the database executes queries: tables that it reads as a whole."""
+"""Query plans of the database: tables that it reads as a whole."""
 
 from __future__ import annotations
 

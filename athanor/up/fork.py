@@ -142,7 +142,7 @@ def _redirect(log: int) -> None:
         os.dup2(descriptor, target)
     os.closerange(3, min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], OPEN_FILES_MAX))
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True, write_through=True)  # type: ignore[union-attr]
+        stream.reconfigure(line_buffering=True, write_through=True)  # type: ignore[union-attr]  # not None: just replaced
 
 
 def _reset_signals() -> None:

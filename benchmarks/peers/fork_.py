@@ -1,4 +1,4 @@
-"""The floor: no queue at all. The measuring process forks for each job."""
+"""Fork for each job from the measuring process, without a queue: the lowest possible cost."""
 
 from __future__ import annotations
 

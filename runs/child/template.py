@@ -37,8 +37,10 @@ from runs.forkserver import prctl
 from runs.forkserver.imported import imported, own_modules
 from runs.forkserver.template import TEMPLATE_NAME, Forked, Report
 
+ADOPTION_POLL_S = 0.0002
+"""Pause between two looks at the parent: an adoption takes less than a millisecond, and delays the run."""
 OOM_SCORE = 800
-"""The kernel kills templates before runs when memory is short."""
+"""Makes the kernel kill templates before runs when memory is short."""
 ADOPTED_WITHIN_S = 10.0
 """Longest wait of a run's process for the end of the process that forked it."""
 _REASON_MAX_CHARS = 500
@@ -169,7 +171,7 @@ def _wait_until_adopted(server: int, others: tuple[int, ...]) -> None:
     while (parent := os.getppid()) != server:
         if parent not in others or time.monotonic() > deadline:
             os._exit(1)
-        time.sleep(0.0002)
+        time.sleep(ADOPTION_POLL_S)
 
 
 def serves_templates() -> bool:

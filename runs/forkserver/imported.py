@@ -24,7 +24,7 @@ _LIBRARIES = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "pl
 
 
 class Folder(msgspec.Struct):
-    """What can be imported from a folder. A new module may come before one that is installed."""
+    """List what can be imported from a folder. A new module may come before one that is installed."""
 
     changed_ns: int
     """Modification time of the folder. While it is the same, so are the names."""

@@ -43,7 +43,7 @@ def _fill_holes() -> None:
     Objects of one size are in pools. A new pool, which is filled in order, shows that no other has a free block.
     """
     kinds: list[tuple[int, Callable[[int], object]]] = [(16, lambda _: object()), (32, lambda number: number + 10**6)]
-    kinds += [(size, lambda _, size=size: bytes(size - _BYTES_HEADER)) for size in _BLOCK_BYTES]  # type: ignore[misc]
+    kinds += [(size, lambda _, size=size: bytes(size - _BYTES_HEADER)) for size in _BLOCK_BYTES]  # type: ignore[misc]  # a default argument
     for size, made in kinds:
         before = 0
         for number in range(_HOLES_MAX):

@@ -113,7 +113,7 @@ class Run(models.Model):
             models.CheckConstraint(
                 condition=Q(origin_kind="") | Q(origin_kind__in=Origin.values), name="run_origin_kind_known"
             ),
-            # The history has the same rule: a slot is launched once. Retries and reruns of its run keep the slot.
+            # One launch per slot, as in the history. Retries and reruns have the slot of the first run.
             models.UniqueConstraint("schedule", "slot", condition=Q(origin_kind=""), name="run_one_per_slot"),
         )
 

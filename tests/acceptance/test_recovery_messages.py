@@ -39,7 +39,7 @@ def test_a_message_delivered_twice_is_dropped_and_counted(team: Team) -> None:
     assert starts(team.marks(run)) == [1]
     row = Worker.objects.get(pid=worker.pid)
     try:
-        wait_until(lambda: row.refresh_from_db() or row.idle_wakes >= 3, what="the counts", timeout_s=30)  # type: ignore[func-returns-value]
+        wait_until(lambda: row.refresh_from_db() or row.idle_wakes >= 3, what="the counts", timeout_s=30)  # type: ignore[func-returns-value]  # it returns None
     except AssertionError as error:
         about = f"claims {row.claims}, idle wakes {row.idle_wakes}, messages left {wake.waiting(team.queue)}"
         raise AssertionError(f"{about}\n{worker.log.read_text()[-3000:]}") from error

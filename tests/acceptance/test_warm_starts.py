@@ -27,7 +27,7 @@ def start_of(run: Run) -> str:
 
 @pytest.fixture
 def warm(stack: Stack) -> Stack:
-    """The stack, once runs of the experiment start warm."""
+    """Return the stack once runs of the experiment start warm."""
     wait_until(lambda: start_of(ended(launch("ok"))).startswith("warm, "), timeout_s=60, what="a warm start")
     return stack
 

@@ -20,7 +20,7 @@ TINY = {
 
 @pytest.mark.parametrize("name", TINY)
 def test_a_script_writes_its_figures(name: str, tmp_path: Path, redis_server: RedisServer) -> None:
-    """The script starts its own servers: the session's Redis shows only that one is installed."""
+    """Run the script, which starts its own servers. `redis_server` only shows that Redis is installed."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith("ATHANOR_")}
     command = [sys.executable, "-m", f"benchmarks.{name}", "--database", "sqlite", *TINY[name]]
     done = subprocess.run(

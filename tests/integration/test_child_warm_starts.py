@@ -76,7 +76,7 @@ def test_a_template_that_is_not_used_ends(tmp_path: Path) -> None:
         assert warm_up(server, tmp_path, "one").startswith("warm")
         template = template_of(server)
 
-        wait_until(lambda: not alive([template]), timeout_s=20, what="the end of the template")  # noqa: B023
+        wait_until(lambda: not alive([template]), timeout_s=20, what="the end of the template")  # noqa: B023  # called at once
         assert one(server, tmp_path, "one").child.start == ""
 
 

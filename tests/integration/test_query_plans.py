@@ -119,7 +119,7 @@ def sweep() -> None:
 
 
 def renew() -> None:
-    """The renewer has a connection of its own: its statements are collected, then explained here."""
+    """Collect the statements of the renewer, which has a connection of its own, and explain them here."""
     attempts = [attempt.key for attempt in Attempt.objects.open()]
     worker = Attempt.objects.open()[0].worker_id
     assert worker is not None

@@ -33,7 +33,7 @@ def test_a_target_on_a_ratio_needs_a_reference() -> None:
     [(2, at_most(2), True), (3, at_most(2), False), (2, at_least(2), True), (1, at_least(2), False)],
 )
 def test_a_target_on_a_value_includes_its_limit(value: float, target: object, is_met: bool) -> None:
-    assert Figure("a", "ms", [value], target=target).is_met is is_met  # type: ignore[arg-type]
+    assert Figure("a", "ms", [value], target=target).is_met is is_met  # type: ignore[arg-type]  # as parametrized
 
 
 def test_a_result_is_written_and_printed_as_markdown(

@@ -1,4 +1,4 @@
-"""What an import leaves in its process, where no test can have the real thing: devices."""
+"""Devices that an import opens, with stand-ins for the real ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many children are kept ready, and when. The processes are not real."""
+"""Number of children that are kept ready, and its changes. The processes are not real."""
 
 from __future__ import annotations
 
