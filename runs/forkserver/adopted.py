@@ -22,16 +22,16 @@ def kill_adopted() -> None:
 
     Resource trackers have `process_tree.TRACKER_GRACE_S` to remove what the killed processes leaked.
     """
-    trackers_end_at = time.monotonic() + process_tree.TRACKER_GRACE_S
+    began = time.monotonic()
     with suppress(ChildProcessError):
         while True:
-            may_clean_up = time.monotonic() < trackers_end_at
+            passed_s = time.monotonic() - began
             for pid in process_tree.own_children():
-                if not (may_clean_up and process_tree.is_resource_tracker(pid)):
+                if passed_s >= process_tree.clean_up_time_s(pid):
                     process_tree.send(pid, signal.SIGKILL)
             if not prctl.IS_LINUX:
                 _kill_marked()
-            if os.waitpid(-1, os.WNOHANG if may_clean_up else 0) == (0, 0):
+            if os.waitpid(-1, os.WNOHANG if passed_s < process_tree.TRACKER_GRACE_S else 0) == (0, 0):
                 time.sleep(POLL_S)
 
 

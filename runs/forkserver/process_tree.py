@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 TRACKER_GRACE_S = 10.0
 """Time for a resource tracker to clean up after the last process that used it."""
+EXEC_GRACE_S = 0.5
+"""Time for a process to execute a program. While it does, Linux shows no command line of it."""
+_TRACKER = b"resource_tracker import main"
 
 _PROC = Path("/proc")
 
@@ -101,7 +104,7 @@ def kill_trees(roots: Collection[int], *, timeout_s: float = 1.0) -> dict[int, i
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         rows = table()
-        alive = {root: [pid for pid in descendants(root, rows) if not is_resource_tracker(pid)] for root in roots}
+        alive = {root: [pid for pid in descendants(root, rows) if not clean_up_time_s(pid)] for root in roots}
         if not any(alive.values()):
             break
         for root, pids in alive.items():
@@ -113,14 +116,17 @@ def kill_trees(roots: Collection[int], *, timeout_s: float = 1.0) -> dict[int, i
     return {root: len(pids) for root, pids in killed.items()}
 
 
-def is_resource_tracker(pid: int) -> bool:
-    """Return whether a process removes leaked shared memory and temporary files for multiprocessing or loky.
+def clean_up_time_s(pid: int) -> float:
+    """Return how long a process may live after those that it was started by, in seconds. Zero for nearly all.
 
-    It does so, and exits, when the other end of its pipe is closed: when all processes that use it have ended.
+    Resource trackers of multiprocessing and loky remove leaked shared memory and temporary files. They do so, and exit,
+    when the other end of their pipe is closed: when all processes that use them have ended. A process without a command
+    line is about to execute a program, which may be a tracker.
     """
     with suppress(OSError):
-        return b"resource_tracker import main" in (_PROC / str(pid) / "cmdline").read_bytes()
-    return False
+        command = (_PROC / str(pid) / "cmdline").read_bytes()
+        return EXEC_GRACE_S if not command else TRACKER_GRACE_S if _TRACKER in command else 0.0
+    return 0.0
 
 
 def own_children() -> set[int]:

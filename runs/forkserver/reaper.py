@@ -52,7 +52,7 @@ class Reaper:
         self._late: dict[int, float] = {}  # number → when it was killed since its lease had expired
         self._dead: list[_DeadChild] = []
         self._orphans: set[int] = set()
-        self._trackers: dict[int, float] = {}  # pid of an orphaned resource tracker → when it is killed
+        self._trackers: dict[int, float] = {}  # pid of an orphan that may clean up → when it was adopted
 
     @property
     def has_children(self) -> bool:
@@ -141,12 +141,14 @@ class Reaper:
         return [_exited(child) for child in finished]
 
     def _may_clean_up(self, pid: int) -> bool:
-        """Return whether an orphan is a resource tracker that has time left to remove what the dead process leaked."""
-        if pid not in self._trackers:
-            if pid in self._orphans or not process_tree.is_resource_tracker(pid):
-                return False
-            self._trackers[pid] = time.monotonic() + process_tree.TRACKER_GRACE_S
-        return time.monotonic() < self._trackers[pid]
+        """Return whether an orphan has time left to remove what the dead process leaked, as resource trackers do."""
+        if pid in self._orphans and pid not in self._trackers:
+            return False
+        now = time.monotonic()
+        if now - self._trackers.get(pid, now) < process_tree.clean_up_time_s(pid):
+            self._trackers.setdefault(pid, now)
+            return True
+        return False
 
     def _on_exit(self, pid: int, code: int, usage: struct_rusage) -> None:
         number = self._children.pop(pid, None)

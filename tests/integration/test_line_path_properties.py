@@ -147,7 +147,8 @@ class LinePath(RuleBasedStateMachine):
     @precondition(_has_sent)
     @rule()
     def save_redis(self) -> None:
-        self.saved = {name: self.redis.dump(name) for name in self.redis.keys("*")}
+        """Without the lock: it may expire meanwhile."""
+        self.saved = {name: self.redis.dump(name) for name in self.redis.keys("*") if self.redis.ttl(name) == -1}
 
     @precondition(_has_sent)
     @rule(older=st.booleans())
