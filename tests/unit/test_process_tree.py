@@ -19,7 +19,7 @@ TRACKER = ["-c", "from multiprocessing.resource_tracker import main; main(0)"]
 def start(*arguments: str) -> int:
     """Start a program as the resource tracker is started: the call returns while the program is being executed."""
     program = os.fsencode(sys.executable)
-    pid: int = util.spawnv_passfds(program, [program, *arguments], (0,))  # type: ignore[attr-defined]
+    pid: int = util.spawnv_passfds(program, [program, *arguments], (0,))
     return pid
 
 
