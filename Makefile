@@ -63,6 +63,7 @@ check: $(VENV)/.installed-dev ## Lint, types, import rules, Django's checks, mis
 lock: ## Pin the requirements again, with hashes, from the .in files (needs uv)
 	$(LOCK) --upgrade requirements.in -o requirements.txt
 	$(LOCK) --upgrade requirements-examples.in -o requirements-examples.txt
+	$(LOCK) --upgrade requirements-sign-in.in -o requirements-sign-in.txt
 	$(LOCK) --upgrade requirements-dev.in -o requirements-dev.txt
 
 bench: $(VENV)/.installed-dev ## Measure the README's figures (a few minutes)
@@ -98,7 +99,7 @@ $(VENV)/.installed: $(VENV)/.made requirements.txt requirements-examples.txt
 	@$(PIP) -r requirements.txt -r requirements-examples.txt
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-sign-in.txt requirements-dev.txt
 	@echo "Installing the requirements of the tests."
-	@$(PIP) -r requirements.txt -r requirements-examples.txt -r requirements-dev.txt
+	@$(PIP) -r requirements.txt -r requirements-examples.txt -r requirements-sign-in.txt -r requirements-dev.txt
 	@touch $@
