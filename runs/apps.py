@@ -1,6 +1,7 @@
 import os
 
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class RunsConfig(AppConfig):
@@ -18,4 +19,8 @@ class RunsConfig(AppConfig):
 
         catalog.set_environment(lambda: environment.for_children(os.environ))
         database.let_renewals_pass()
+        if not settings.IS_CHILD:
+            from runs import audited
+
+            audited.connect()
         post_save.connect(rest.end_after_commit, sender=Schedule)
