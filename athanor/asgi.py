@@ -20,11 +20,10 @@ django_application = get_asgi_application()
 catalog.use_process()
 
 # Imported after Django is set up, since these modules need it.
+from django.conf import settings  # noqa: E402
 from starlette.applications import Starlette  # noqa: E402
 from starlette.routing import BaseRoute, Mount, Route  # noqa: E402
 from starlette.types import ASGIApp  # noqa: E402
-
-from django.conf import settings  # noqa: E402
 
 from athanor import health, icon, proxies, static  # noqa: E402
 from runs.live.hub import Hub  # noqa: E402

@@ -15,7 +15,9 @@ from runs import clients
 
 def keep(request: HttpRequest, objects: Iterable[Model], flag: int, text: str) -> Any:
     """Record an action with its user and address."""
-    return LogEntry.objects.log_actions(int(request.user.pk or 0), objects, flag, f"{text}, from {clients.address(request)}")
+    return LogEntry.objects.log_actions(
+        int(request.user.pk or 0), objects, flag, f"{text}, from {clients.address(request)}"
+    )
 
 
 class LogsWhere:
