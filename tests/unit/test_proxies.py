@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from typing import Any
 
 import pytest
@@ -28,11 +29,18 @@ def request_after(trusted: str, peer: str | None, **headers: str) -> ASGIRequest
         scopes.append(scope)
 
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    scope = {"type": "http", "method": "GET", "path": "/", "scheme": "http", "headers": raw, "query_string": b""}
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "scheme": "http",
+        "headers": raw,
+        "query_string": b"",
+    }
     scope["client"] = (peer, 50_000) if peer else None
     middleware = TrustedProxies(application, addresses.networks(trusted))
     asyncio.run(middleware(scope, None, None))  # type: ignore[arg-type]  # neither is used
-    return ASGIRequest(scopes[0], None)
+    return ASGIRequest(scopes[0], io.BytesIO())
 
 
 @pytest.mark.parametrize(
@@ -62,7 +70,7 @@ def test_only_behind_a_trusted_proxy_a_plain_connection_is_secure(peer: str, is_
     request = request_after("10.0.3.0/24", peer, x_forwarded_proto="https", host="testserver")
 
     with override_settings(SECURE_HSTS_SECONDS=60):
-        response = SecurityMiddleware(lambda _: HttpResponse())(request)
+        response: Any = SecurityMiddleware(lambda _: HttpResponse())(request)
 
     assert (request.is_secure(), "Strict-Transport-Security" in response.headers) == (is_secure, is_secure)
 
