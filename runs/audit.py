@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("athanor.audit")
 
 NAME_MAX = 200
+UNRECORDED = frozenset(
+    {"last_login", "updated_at", "created_at", "cursor", "planned_at", "due_at", "failures", "trouble"}
+)
+"""Columns whose change is no act of its own."""
+NAMED_MAX = 50
+"""Number of names that one entry lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,15 @@ def acting_as(actor: Callable[[], Actor]) -> Iterator[None]:
         _actor.set(before)
 
 
+@contextmanager
+def with_details(**details: Any) -> Iterator[None]:
+    """Add details to the entries of the block."""
+    before = actor()
+    added = {name: value for name, value in details.items() if value is not None}
+    with acting_as(lambda: replace(before, details={**before.details, **added})):
+        yield
+
+
 def actor() -> Actor:
     """Return who acts at present."""
     current = _actor.get()
@@ -97,7 +112,7 @@ def unix_user() -> str:
         return f"uid {os.getuid()}"
 
 
-def record(  # noqa: PLR0913  # each argument is a column of the entry
+def record(  # each argument is a column of the entry
     act: Act,
     target: Model | None = None,
     *,
@@ -124,7 +139,7 @@ def record_many(rows: Iterable[AuditEntry]) -> None:
         _after_commit(added)
 
 
-def entry(  # noqa: PLR0913  # as `record`
+def entry(  # as `record`
     act: Act,
     target: Model | None = None,
     *,
@@ -149,6 +164,25 @@ def entry(  # noqa: PLR0913  # as `record`
         count=count,
         details={**who.details, **{name: value for name, value in details.items() if value not in (None, "", [])}},
     )
+
+
+def changed_fields(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Name the fields that differ. A mapping that changed is named with its keys that differ."""
+    changed: list[str] = []
+    for name, value in after.items():
+        old = before.get(name)
+        if name in UNRECORDED or old == value:
+            continue
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            changed += [f"{name}.{key}" for key in {**old, **value} if old.get(key) != value.get(key)]
+        else:
+            changed.append(name)
+    return [name[:NAME_MAX] for name in changed[:NAMED_MAX]]
+
+
+def columns(target: Model) -> dict[str, Any]:
+    """Return the values of all columns of a row."""
+    return {field.attname: getattr(target, field.attname) for field in target._meta.concrete_fields}
 
 
 def label(target: Model) -> str:

@@ -21,10 +21,6 @@ from runs.conf import runs_settings
 from runs.models import AuditEntry
 from runs.states import Act
 
-UNRECORDED = frozenset({"last_login", "updated_at", "created_at"})
-"""Columns whose change is no act of its own."""
-NAMED_MAX = 50
-"""Number of names that one entry lists."""
 _BEFORE = "_audit_before"
 _RELATED = {"post_add": "added", "post_remove": "removed", "post_clear": "cleared"}
 
@@ -48,20 +44,6 @@ def watch(model: type[Model]) -> None:
     post_delete.connect(_deleted, sender=model, dispatch_uid="runs.audited")
 
 
-def changed_fields(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Name the fields that differ. A mapping that changed is named with its keys that differ."""
-    changed: list[str] = []
-    for name, value in after.items():
-        old = before.get(name)
-        if name in UNRECORDED or old == value:
-            continue
-        if isinstance(old, Mapping) and isinstance(value, Mapping):
-            changed += [f"{name}.{key}" for key in {**old, **value} if old.get(key) != value.get(key)]
-        else:
-            changed.append(name)
-    return [name[: audit.NAME_MAX] for name in changed[:NAMED_MAX]]
-
-
 def _before(sender: type[Model], instance: Model, raw: bool, **_: Any) -> None:
     if not raw and instance.pk is not None:
         vars(instance)[_BEFORE] = sender._base_manager.filter(pk=instance.pk).values().first()
@@ -74,8 +56,7 @@ def _saved(sender: type[Model], instance: Model, created: bool, raw: bool, **_: 
     if created:
         audit.record(Act.ADD, instance)
         return
-    after = {field.attname: getattr(instance, field.attname) for field in sender._meta.concrete_fields}
-    if fields := changed_fields(before or {}, after):
+    if fields := audit.changed_fields(before or {}, audit.columns(instance)):
         audit.record(Act.CHANGE, instance, fields=fields)
 
 
@@ -83,17 +64,17 @@ def _deleted(sender: type[Model], instance: Model, **_: Any) -> None:
     audit.record(Act.DELETE, instance)
 
 
-def _related(  # noqa: PLR0913  # Django's signature
-    sender: type[Model], instance: Model, action: str, model: type[Model], pk_set: set[int] | None,
-    reverse: bool, **_: Any,
-) -> None:  # fmt: skip
+def _related(  # Django's signature
+    sender: type[Model], instance: Model, action: str, model: type[Model], pk_set: set[int] | None, **_: Any
+) -> None:
     """Record changed groups and permissions of a user, and permissions of a group."""
     if action not in _RELATED or (action != "post_clear" and not pk_set):
         return
-    rows = model._base_manager.filter(pk__in=list(pk_set or ())[:NAMED_MAX])
+    rows = model._base_manager.filter(pk__in=list(pk_set or ())[: audit.NAMED_MAX])
     names = sorted(str(getattr(row, "codename", None) or audit.label(row)) for row in rows)
     what = str(model._meta.verbose_name_plural)
-    audit.record(Act.CHANGE, instance, **{what: _RELATED[action], "names": names})
+    details: dict[str, Any] = {what: _RELATED[action], "names": names}
+    audit.record(Act.CHANGE, instance, **details)
 
 
 def _signed_in(sender: Any, request: Any, user: Any, **_: Any) -> None:

@@ -129,7 +129,8 @@ def cancel(run_id: int, *, by: str) -> Status:
         status = transitions.request_cancel(run_id, by=by)
         if status is None:
             raise RunNotFound(run_id)
-        audit.record(Act.CANCEL, kind="run", key=run_id, by=audit.actor().called(by), status=status)
+        if status in (Status.RUNNING, Status.CANCELLED):
+            audit.record(Act.CANCEL, kind="run", key=run_id, by=audit.actor().called(by), status=status)
         if status == Status.RUNNING:
             transaction.on_commit(partial(_flag_cancel, run_id))
     return status
@@ -197,11 +198,11 @@ def _leased(run_id: int) -> QuerySet[Attempt]:
 
 def _create(order: launch_order.Order, **values: Any) -> Run:
     run = launch_order.new_run(order, **values)
-    act, origin = Act(run.origin_kind or Act.LAUNCH), run.origin_id
+    origin: dict[str, Any] = {"from": run.origin_id} if run.origin_id else {}
     with transaction.atomic(savepoint=False):
         statements.insert(run)
-        audit.record(act, run, by=run.launched_by, **({"from": origin} if origin else {}))
         transaction.on_commit(partial(wake.workers, order.queue))
+        audit.record(Act(run.origin_kind or Act.LAUNCH), run, by=run.launched_by, **origin)
     del vars(run)["created_at"]  # the database has computed it: read when it is used
     return run
 

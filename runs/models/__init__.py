@@ -7,5 +7,6 @@ from runs.models.run import Run
 from runs.models.schedule import Pulse, Schedule, Slot
 
 __all__ = [
-    "Artifact", "Attempt", "AuditEntry", "Checkpoint", "LogLine", "Pulse", "Result", "Run", "Schedule", "Slot", "Worker",
+    "Artifact", "Attempt", "AuditEntry", "Checkpoint", "LogLine", "Pulse", "Result", "Run", "Schedule", "Slot",
+    "Worker",
 ]  # fmt: skip
