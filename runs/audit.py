@@ -132,6 +132,13 @@ def record(  # each argument is a column of the entry
     _after_commit([row])
 
 
+def insert_with(row: Model, act: Act, **columns: Any) -> None:
+    """Insert a new row and its entry, as one statement where the database can. `columns` are arguments of `entry`."""
+    beside = entry(act, kind=str(row._meta.model_name), **columns)
+    statements.insert_both(row, beside, key="key")
+    _after_commit([beside])
+
+
 def record_many(rows: Iterable[AuditEntry]) -> None:
     """Add entries that `entry` has built, in one statement."""
     added = AuditEntry.objects.bulk_create(rows)
@@ -196,7 +203,7 @@ def one_line(text: str) -> str:
 
 def _after_commit(rows: list[AuditEntry]) -> None:
     if log.handlers:
-        transaction.on_commit(partial(_write_lines, rows))
+        transaction.on_commit(partial(_write_lines, rows), robust=True)
 
 
 def _write_lines(rows: list[AuditEntry]) -> None:

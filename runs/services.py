@@ -24,7 +24,7 @@ from experiments.catalog import Entry
 from experiments.exceptions import InvalidDefinition
 from experiments.models import Instance
 from experiments.validation import validate_tags
-from runs import audit, launch_order, statements, transitions, wake
+from runs import audit, launch_order, transitions, wake
 from runs.exceptions import BufferUnavailable, RunNotFinal, RunNotFound, TagsRefused
 from runs.inspections import inspect
 from runs.lines.buffer import buffer
@@ -199,10 +199,9 @@ def _leased(run_id: int) -> QuerySet[Attempt]:
 def _create(order: launch_order.Order, **values: Any) -> Run:
     run = launch_order.new_run(order, **values)
     origin: dict[str, Any] = {"from": run.origin_id} if run.origin_id else {}
-    with transaction.atomic(savepoint=False):
-        statements.insert(run)
-        transaction.on_commit(partial(wake.workers, order.queue))
-        audit.record(Act(run.origin_kind or Act.LAUNCH), run, by=run.launched_by, **origin)
+    name = run.name or run.experiment
+    audit.insert_with(run, Act(run.origin_kind or Act.LAUNCH), name=name, by=run.launched_by, **origin)
+    transaction.on_commit(partial(wake.workers, order.queue))
     del vars(run)["created_at"]  # the database has computed it: read when it is used
     return run
 
