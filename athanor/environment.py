@@ -21,6 +21,7 @@ PUBLIC: dict[str, str] = {
     "ATHANOR_DEBUG": "1: Django's debug pages; never on a public site",
     "ATHANOR_ALLOWED_HOSTS": "host names of the site, separated by commas",
     "ATHANOR_TRUSTED_ORIGINS": "origins that may post forms, https://host, separated by commas",
+    "ATHANOR_TRUSTED_PROXIES": "addresses and networks of proxies whose X-Forwarded-For and -Proto are believed",
     "ATHANOR_TIME_ZONE": "time zone of the pages (default: UTC)",
     "ATHANOR_LOG_LEVEL": "DEBUG, INFO, WARNING or ERROR (default: INFO)",
     "ATHANOR_URL": "address of the site, for links in the output of commands (default: that of `up`)",

@@ -12,7 +12,7 @@ from typing import Any
 from django.templatetags.static import static
 from django.utils.functional import SimpleLazyObject
 
-from athanor import databases, logs, navigation
+from athanor import addresses, databases, logs, navigation
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR = Path(os.environ.get("ATHANOR_VAR") or BASE_DIR / "var").absolute()
@@ -25,6 +25,8 @@ SITE_URL = os.environ.get("ATHANOR_URL", "").rstrip("/")
 DEBUG = os.environ.get("ATHANOR_DEBUG", "") == "1"
 ALLOWED_HOSTS = [h for h in os.environ.get("ATHANOR_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",") if h]
 CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("ATHANOR_TRUSTED_ORIGINS", "").split(",") if o]
+
+TRUSTED_PROXIES = addresses.networks(os.environ.get("ATHANOR_TRUSTED_PROXIES", ""))
 
 # Of no use to an experiment, whose process would load Celery and the admin with them.
 SITE_APPS = [
