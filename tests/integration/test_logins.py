@@ -81,7 +81,8 @@ def test_an_address_that_tries_many_names_is_refused(person: User) -> None:
 @pytest.mark.parametrize("header", ["HTTP_USER_AGENT", "HTTP_X_FORWARDED_FOR"])
 def test_no_header_evades_the_throttle(person: User, header: str) -> None:
     for number in range(MAX):
-        Client(**{header: f"198.51.100.{number}"}).post(reverse("admin:login"), {"username": "mona", "password": "x"})
+        headers: dict[str, Any] = {header: f"198.51.100.{number}"}
+        Client().post(reverse("admin:login"), {"username": "mona", "password": "x"}, **headers)
     assert AccessAttempt.objects.count() == 1
     assert log_in(password=PASSWORD, address="127.0.0.1").status_code == 429
 
