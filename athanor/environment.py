@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 
+from athanor.conf import WebSettings
 from experiments.conf import ExperimentsSettings
 from runs.conf import RunsSettings
 
@@ -36,7 +37,11 @@ INTERNAL: dict[str, str] = {
     "ATHANOR_REQUIRE_SERVICES": "tests: a service that cannot be started fails instead of skipping",
 }
 
-SETTINGS_PREFIXES: dict[str, type] = {"ATHANOR_RUNS": RunsSettings, "ATHANOR_EXPERIMENTS": ExperimentsSettings}
+SETTINGS_PREFIXES: dict[str, type] = {
+    "ATHANOR_RUNS": RunsSettings,
+    "ATHANOR_EXPERIMENTS": ExperimentsSettings,
+    "ATHANOR_WEB": WebSettings,
+}
 """Prefix → dataclass: each field may be set as PREFIX_FIELD."""
 
 
