@@ -12,19 +12,21 @@ from typing import cast
 
 from django.core.asgi import get_asgi_application
 
-from experiments import catalog
+from experiments import catalog, umask
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "athanor.settings")
+umask.make_private()
 
 django_application = get_asgi_application()
 catalog.use_process()
 
 # Imported after Django is set up, since these modules need it.
+from django.conf import settings  # noqa: E402
 from starlette.applications import Starlette  # noqa: E402
 from starlette.routing import BaseRoute, Mount, Route  # noqa: E402
 from starlette.types import ASGIApp  # noqa: E402
 
-from athanor import health, icon, static  # noqa: E402
+from athanor import health, icon, proxies, static  # noqa: E402
 from runs.live.hub import Hub  # noqa: E402
 from runs.live.stream import Streams  # noqa: E402
 
@@ -47,4 +49,5 @@ routes: list[BaseRoute] = [
     Mount("/", cast(ASGIApp, django_application)),  # matches every path, so it must be last
 ]
 
-application = Starlette(routes=routes, lifespan=lifespan)
+application = proxies.TrustedProxies(Starlette(routes=routes, lifespan=lifespan), settings.TRUSTED_PROXIES)
+proxies.warn_of_uvicorn()

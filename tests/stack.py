@@ -109,7 +109,7 @@ class Process:
 class Web(Process):
     """Web application on a separate port."""
 
-    program = (sys.executable, "-m", "uvicorn", "athanor.asgi:application")
+    program = (sys.executable, "-m", "uvicorn", "--no-proxy-headers", "athanor.asgi:application")
 
     def answers(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(self._arguments[-1])), 1):

@@ -106,5 +106,6 @@ def _beat() -> int:
 def _web(host: str, port: int, graceful_s: int) -> int:
     import uvicorn
 
-    uvicorn.run("athanor.asgi:application", host=host, port=port, timeout_graceful_shutdown=graceful_s)
+    application = "athanor.asgi:application"  # believes proxies itself
+    uvicorn.run(application, host=host, port=port, proxy_headers=False, timeout_graceful_shutdown=graceful_s)
     return 0

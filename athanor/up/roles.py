@@ -68,7 +68,8 @@ def beat(ready_files: Path) -> Role:
 
 def web(host: str, port: int) -> Role:
     graceful = ("--timeout-graceful-shutdown", str(GRACEFUL_SHUTDOWN_S))
-    command = (*PYTHON, "-m", "uvicorn", "athanor.asgi:application", "--host", host, "--port", str(port), *graceful)
+    server = (*PYTHON, "-m", "uvicorn", "athanor.asgi:application", "--no-proxy-headers")
+    command = (*server, "--host", host, "--port", str(port), *graceful)
     return Role(
         "web",
         command,

@@ -10,11 +10,14 @@ from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.db.models import Model
 from django.http import HttpRequest
 
+from runs import clients
+
 
 def keep(request: HttpRequest, objects: Iterable[Model], flag: int, text: str) -> Any:
     """Record an action with its user and address."""
-    address = request.META.get("REMOTE_ADDR") or "unknown"
-    return LogEntry.objects.log_actions(int(request.user.pk or 0), objects, flag, f"{text}, from {address}")
+    return LogEntry.objects.log_actions(
+        int(request.user.pk or 0), objects, flag, f"{text}, from {clients.address(request)}"
+    )
 
 
 class LogsWhere:

@@ -1,0 +1,18 @@
+"""Addresses and networks in the settings."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+def networks(text: str) -> list[str]:
+    """Return the addresses and networks of a setting, separated by commas. Raises ImproperlyConfigured."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    try:
+        return [str(ip_network(name)) for name in names]
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"ATHANOR_TRUSTED_PROXIES: {error}. Use addresses and networks, separated by commas: 127.0.0.1,10.0.3.0/24"
+        ) from error
