@@ -124,7 +124,12 @@ def test_an_ended_attempt_gets_nothing_beyond_what_it_has_emitted(
     last: int, caplog: pytest.LogCaptureFixture, configure: Callable[..., None]
 ) -> None:
     caplog.set_level(logging.WARNING)
-    ended = {"end": AttemptEnd.COMPLETED, "finished_at": timezone.now(), "lines_emitted": 3, "results_emitted": 0}
+    ended: dict[str, Any] = {
+        "end": AttemptEnd.COMPLETED,
+        "finished_at": timezone.now(),
+        "lines_emitted": 3,
+        "results_emitted": 0,
+    }
     attempt = make_attempt(**ended)
     lines = [block(1, 1, *map(line, range(1, 4))), block(1, last, line(last), line(last + 1))]
     made = store_entries(attempt.run_id, lines, [b'#1:1:1\n[1.0,"metric","loss",1,0.5]'])
