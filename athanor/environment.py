@@ -33,6 +33,7 @@ PUBLIC: dict[str, str] = {
 INTERNAL: dict[str, str] = {
     "ATHANOR_ROLE": "set to `child` in the process of an experiment",
     "ATHANOR_ATTEMPT": "marks the processes of a run's attempt",
+    "ATHANOR_UMASK": "umask of the processes of experiments; set by the first process of Athanor",
     "ATHANOR_READY_FILE": "file that a Celery process creates when it is ready; set by `up`",
     "ATHANOR_REQUIRE_SERVICES": "tests: a service that cannot be started fails instead of skipping",
 }
