@@ -72,17 +72,12 @@ def genuine() -> Message:
     return message
 
 
-def untyped(class_: Any) -> Any:
-    return class_
-
-
 def receive(seconds: float = 10.0) -> list[Any]:
     """Consume the queue until the message `last` arrives. Return the delivery information of each message."""
     received: list[Any] = []
     with current_app.connection_for_read() as broker:
-        consumer = Consumer(
-            broker, [Queue(QUEUE)], callbacks=[lambda _, message: received.append(message)], no_ack=True
-        )
+        queue, callback = Queue(QUEUE), lambda _, message: received.append(message)  # type: ignore[no-untyped-call]
+        consumer = Consumer(broker, [queue], callbacks=[callback], no_ack=True)  # type: ignore[no-untyped-call]
         deadline = time.monotonic() + seconds
         with consumer:
             while time.monotonic() < deadline and not any(each.headers["id"] == "last" for each in received):
