@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 
+from athanor.conf import WebSettings
 from experiments.conf import ExperimentsSettings
 from runs.conf import RunsSettings
 
@@ -16,6 +17,7 @@ PUBLIC: dict[str, str] = {
     "ATHANOR_DATABASE_URL": "postgresql://user:password@host:5432/name (default: SQLite in ATHANOR_VAR)",
     "ATHANOR_REDIS_URL": "redis://host:6379/0 (default: an embedded server in ATHANOR_VAR)",
     "ATHANOR_SECRET_KEY": "Django's secret key (default: generated once and stored in ATHANOR_VAR)",
+    "ATHANOR_SECRETS_KEY": "Fernet keys that encrypt stored secrets, separated by commas; the first one encrypts",
     "ATHANOR_PRODUCTION": "1: cookies over https only, HSTS",
     "ATHANOR_DEBUG": "1: Django's debug pages; never on a public site",
     "ATHANOR_ALLOWED_HOSTS": "host names of the site, separated by commas",
@@ -32,11 +34,16 @@ PUBLIC: dict[str, str] = {
 INTERNAL: dict[str, str] = {
     "ATHANOR_ROLE": "set to `child` in the process of an experiment",
     "ATHANOR_ATTEMPT": "marks the processes of a run's attempt",
+    "ATHANOR_UMASK": "umask of the processes of experiments; set by the first process of Athanor",
     "ATHANOR_READY_FILE": "file that a Celery process creates when it is ready; set by `up`",
     "ATHANOR_REQUIRE_SERVICES": "tests: a service that cannot be started fails instead of skipping",
 }
 
-SETTINGS_PREFIXES: dict[str, type] = {"ATHANOR_RUNS": RunsSettings, "ATHANOR_EXPERIMENTS": ExperimentsSettings}
+SETTINGS_PREFIXES: dict[str, type] = {
+    "ATHANOR_RUNS": RunsSettings,
+    "ATHANOR_EXPERIMENTS": ExperimentsSettings,
+    "ATHANOR_WEB": WebSettings,
+}
 """Prefix → dataclass: each field may be set as PREFIX_FIELD."""
 
 

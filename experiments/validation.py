@@ -5,9 +5,9 @@ stays open. Errors have dotted paths. The result is JSON with all defaults. It i
 and validates again.
 
 **Secrets.** The stored value of a `SecretStr` or `SecretBytes` field is in clear: the run needs it, and so does a
-rerun. Pages and commands must show `masked(...)`; forms may send the mask back, which `unmasked(...)` replaces with the
-stored value. Prefer to configure the name of an environment variable that holds the secret, as
-`experiments.examples.llm_compare` does.
+rerun. Pages and commands must show `masked(...)`; the mask is never accepted as a secret. `experiments.forms.keeping`
+says when a form that sends it back keeps the stored value. Prefer to configure the name of an environment variable that
+holds the secret, as `experiments.examples.llm_compare` does.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ class Definition:
     limits: dict[str, Any]
     """Overrides of the experiment's limits."""
     tags: list[str]
+    secrets: list[list[str | int]]
+    """Paths of the secrets in the configuration."""
 
 
 def validate_definition(
@@ -59,7 +61,7 @@ def validate_definition(
     problems: dict[str, str] = {}
     checked: dict[str, Any] = {}
     for field, check in (
-        ("configuration", lambda: stored_configuration(validate_configuration(experiment, configuration))),
+        ("configuration", lambda: accepted_configuration(experiment, configuration)),
         ("limits", lambda: validate_limits(experiment, limits)),
         ("tags", lambda: validate_tags(experiment.name, tags)),
     ):
@@ -69,7 +71,8 @@ def validate_definition(
             problems.update(error.problems)
     if problems:
         raise InvalidDefinition(experiment.name, problems)
-    return Definition(**checked)
+    stored, secrets = checked.pop("configuration")
+    return Definition(configuration=stored, secrets=secrets, **checked)
 
 
 def validate_configuration(experiment: type[Experiment], data: Any) -> BaseModel:
@@ -87,6 +90,34 @@ def validate_configuration(experiment: type[Experiment], data: Any) -> BaseModel
         if problems:
             raise _unlike(experiment, problems)
     return restored
+
+
+def accepted_configuration(experiment: type[Experiment], data: Any) -> tuple[dict[str, Any], list[list[str | int]]]:
+    """Return the stored form of a new configuration, and the paths of its secrets.
+
+    Raises InvalidDefinition, also for the mask of a secret.
+    """
+    config = validate_configuration(experiment, data)
+    stored = stored_configuration(config)
+    values = config.model_dump(round_trip=True, by_alias=False, warnings="none")
+    secrets = {tuple(path): value for path, value in _secrets((), values, stored)}
+    masks = [path for path, value in secrets.items() if value == MASK]
+    if masks:
+        why = f"{MASK} stands for a secret that is not shown. Enter the secret itself."
+        raise InvalidDefinition(experiment.name, {".".join(map(str, ("configuration", *path))): why for path in masks})
+    return stored, [list(path) for path in secrets]
+
+
+def _secrets(path: tuple[str | int, ...], value: Any, stored: Any) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Yield (path, stored value) of the secrets of `value`, whose stored form is `stored`."""
+    if hasattr(value, "get_secret_value"):
+        yield path, stored
+    elif isinstance(value, Mapping) and isinstance(stored, dict) and len(value) == len(stored):
+        for item, key in zip(value.values(), stored, strict=True):
+            yield from _secrets((*path, key), item, stored[key])
+    elif isinstance(value, list | tuple | set | frozenset) and isinstance(stored, list) and len(value) == len(stored):
+        for index, item in enumerate(value):
+            yield from _secrets((*path, index), item, stored[index])
 
 
 def restored_configuration(experiment: type[Experiment], stored: Mapping[str, Any]) -> BaseModel:
@@ -205,17 +236,6 @@ def masked(experiment_name: str, configuration: Mapping[str, Any]) -> dict[str, 
 def masked_by_name(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """Return a configuration with every text masked that has a secret-like name, for use without its experiment."""
     return {key: _masked_by_name(key, value) for key, value in configuration.items()}
-
-
-def unmasked(configuration: Any, stored: Any) -> Any:
-    """Return the `configuration` that a form sent, each mask replaced by the value of `stored` at the same place."""
-    if configuration == MASK and isinstance(stored, str):
-        return stored
-    if isinstance(configuration, dict) and isinstance(stored, dict):
-        return {key: unmasked(value, stored.get(key)) for key, value in configuration.items()}
-    if isinstance(configuration, list) and isinstance(stored, list) and len(configuration) == len(stored):
-        return [unmasked(value, old) for value, old in zip(configuration, stored, strict=True)]
-    return configuration
 
 
 def _parsed(experiment: type[Experiment], data: Any) -> BaseModel:

@@ -86,8 +86,10 @@ def _signed_out(sender: Any, request: Any, user: Any, **_: Any) -> None:
         audit.record(Act.SIGN_OUT, user, by=user)
 
 
-def _sign_in_failed(sender: Any, credentials: Mapping[str, Any], **_: Any) -> None:
-    """Record the name that was entered, unless there are too many to store."""
+def _sign_in_failed(sender: Any, credentials: Mapping[str, Any], request: Any = None, **_: Any) -> None:
+    """Record the name that was entered. Refused logins of a client that is locked out write nothing."""
+    if getattr(request, "axes_locked_out", False):
+        return
     failed = AuditEntry.objects.filter(at__gt=Now() - timedelta(minutes=1), act=Act.SIGN_IN_FAILED)
     if len(failed.values_list("pk")[: runs_settings().audit_failures_max]) >= runs_settings().audit_failures_max:
         return

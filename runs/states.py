@@ -174,4 +174,5 @@ class Act(TextChoices):
     EXPORT = "export", "Exported"
     SIGN_IN = "sign_in", "Signed in"
     SIGN_IN_FAILED = "sign_in_failed", "Sign-in failed"
+    UNLOCK = "unlock", "Unlocked the sign-in of"
     SIGN_OUT = "sign_out", "Signed out"
