@@ -179,12 +179,22 @@ class RunsSettings:
     # Open pages
     streams_max: int = 2000
     """Number of streams of open pages in one web process. Further ones must retry."""
+    streams_by_user_max: int = 50
+    """Number of streams of one user in one web process. Pages beyond it poll."""
+    stream_check_s: float = 5.0
+    """Interval between two checks that those who watch still may. Longer with thousands of streams."""
     stream_life_s: float = 600.0
     """Approximate lifetime of a stream. Its page reconnects, and its permission is checked again."""
     stream_poll_s: float = 0.5
     """Interval between two queries of a web process for all runs with open pages."""
     search_s: float = 1.5
     """Longest duration of one search through lines. Then it shows the matches so far."""
+
+    # Sessions
+    session_idle_s: float = 24 * 3600.0
+    """Time without a request of a person after which a session ends. Open pages that update themselves do not count."""
+    session_life_s: float = 7 * 24 * 3600.0
+    """Time after the login at which a session ends."""
 
     # Where
     var: Path = Path("var")
