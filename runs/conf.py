@@ -12,6 +12,7 @@ from pathlib import Path
 from django.conf import settings
 
 from experiments.conf import load
+from experiments.variables import Variables
 
 SYSTEM_QUEUE = "system"
 """Queue of the periodic tasks. It takes no runs, and has its own worker, so that long runs do not delay it."""
@@ -195,6 +196,10 @@ class RunsSettings:
     """Time without a request of a person after which a session ends. Open pages that update themselves do not count."""
     session_life_s: float = 7 * 24 * 3600.0
     """Time after the login at which a session ends."""
+
+    # What experiments get
+    variables: Variables = ()
+    """Environment variables of the worker that experiments get in addition: names and prefixes, `AWS_PROFILE,LAB_*`."""
 
     # Where
     var: Path = Path("var")
