@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from runs.child.descriptors import HIGH_FD, to_high_fd
-from runs.forkserver import environment, prctl
+from runs.forkserver import account, environment, prctl
 from runs.forkserver.spec import ChildSpec
 
 _KEPT_IGNORED = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
@@ -41,6 +41,7 @@ def detach(server: int, kept: Sequence[int]) -> None:
     if os.getppid() != server:
         os._exit(1)  # the server ended before the death signal was set
     prctl.adopt_orphans()
+    account.allow_inspection()
     prctl.prefer_as_oom_victim()
     _reset_signals()
     _close_others(kept)

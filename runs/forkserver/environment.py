@@ -40,6 +40,18 @@ def for_children(environ: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "ATHANOR_ROLE": "child"}
 
 
+def for_server(environ: Mapping[str, str], *, project: str, mark: str, var: str | None) -> dict[str, str]:
+    """Return the environment of a fork server. `var`: folder of the account of its runs, in place of Athanor's."""
+    kept = for_children(environ)
+    python_path = kept.get("PYTHONPATH")
+    kept["PYTHONPATH"] = os.pathsep.join([project, *([python_path] if python_path else [])])
+    kept[SERVER_MARK] = mark
+    if var is not None:
+        kept.pop("ATHANOR_RUNS_VAR", None)
+        kept["ATHANOR_VAR"] = var
+    return kept
+
+
 def leave_to_programs(environ: MutableMapping[str, str], *, project: str, imports: str | None) -> None:
     """Remove variables of Athanor, so that programs that the experiment starts do not inherit them.
 
