@@ -21,6 +21,11 @@ def main() -> None:
         raise SystemExit(f"Django cannot be imported ({error}). Run `make install` in {BASE} first.") from error
     from django.core.exceptions import ImproperlyConfigured
 
+    from experiments import umask
+
+    if sys.argv[1:2] != ["shell"]:  # which executes scripts of the user
+        umask.make_private()
+
     try:
         _join_the_running_stack()
         execute_from_command_line(sys.argv)

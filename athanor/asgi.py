@@ -12,9 +12,10 @@ from typing import cast
 
 from django.core.asgi import get_asgi_application
 
-from experiments import catalog
+from experiments import catalog, umask
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "athanor.settings")
+umask.make_private()
 
 django_application = get_asgi_application()
 catalog.use_process()

@@ -123,9 +123,11 @@ def _install_supervision(**_: Any) -> None:
     steps.install(app)
 
 
-def _import_no_experiments(**_: Any) -> None:
-    """Load experiments in the catalog process only, from the first step of a worker or beat."""
-    from experiments import catalog
+def _begin_service(**_: Any) -> None:
+    """Load experiments in the catalog process only, from the first step of a worker or beat. Keep files private."""
+    from experiments import catalog, umask
+
+    umask.make_private()
 
     catalog.use_process()
 
@@ -143,9 +145,9 @@ def _recover_at_start(**_: Any) -> None:
 
 
 setup_logging.connect(_leave_logging_to_django, weak=False)
-celeryd_init.connect(_import_no_experiments, weak=False)
+celeryd_init.connect(_begin_service, weak=False)
 celeryd_init.connect(_install_supervision, weak=False)
-beat_init.connect(_import_no_experiments, weak=False)
+beat_init.connect(_begin_service, weak=False)
 worker_ready.connect(_report_ready, weak=False)
 worker_ready.connect(_recover_at_start, weak=False)
 beat_init.connect(_report_ready, weak=False)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core import checks
 
 from athanor.environment import unknown_names
+from athanor.exposed import exposed
 
 SECRET_KEY_MIN_CHARS = 32
 SECRET_KEY_MIN_DISTINCT = 8
@@ -24,6 +26,19 @@ def check_environment_names(**_: Any) -> list[checks.CheckMessage]:
             id="athanor.W001",
         )
         for name, near in unknown_names(os.environ).items()
+    ]
+
+
+@checks.register()
+def check_private(**_: Any) -> list[checks.CheckMessage]:
+    """Return athanor.W002 for each file or folder of Athanor that other users of the machine can read or change."""
+    return [
+        checks.Warning(
+            f"Other users of this machine have permissions on {each.path} (mode {each.mode:03o}).",
+            hint=each.remedy,
+            id="athanor.W002",
+        )
+        for each in exposed(Path(settings.VAR), settings.DATABASES["default"])
     ]
 
 

@@ -16,6 +16,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from experiments.umask import PRIVATE_FOLDER
+
 BROKER_KEY_PREFIX = "athanor:broker:"
 """Prefix of all Celery keys in Redis, so that no queue name collides with a key of runs.lines.buffer."""
 
@@ -117,7 +119,7 @@ def secret_key(var: Path, environ: Mapping[str, str], *, is_child: bool = False)
 
 def _make_secret_key(path: Path) -> None:
     """Write a new key atomically, so that two processes that start at the same time read the same one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     draft.touch(mode=0o600)
     draft.write_text(secrets.token_urlsafe(50))

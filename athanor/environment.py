@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 
+from athanor.conf import WebSettings
 from experiments.conf import ExperimentsSettings
 from runs.conf import RunsSettings
 
@@ -31,11 +32,16 @@ PUBLIC: dict[str, str] = {
 INTERNAL: dict[str, str] = {
     "ATHANOR_ROLE": "set to `child` in the process of an experiment",
     "ATHANOR_ATTEMPT": "marks the processes of a run's attempt",
+    "ATHANOR_UMASK": "umask of the processes of experiments; set by the first process of Athanor",
     "ATHANOR_READY_FILE": "file that a Celery process creates when it is ready; set by `up`",
     "ATHANOR_REQUIRE_SERVICES": "tests: a service that cannot be started fails instead of skipping",
 }
 
-SETTINGS_PREFIXES: dict[str, type] = {"ATHANOR_RUNS": RunsSettings, "ATHANOR_EXPERIMENTS": ExperimentsSettings}
+SETTINGS_PREFIXES: dict[str, type] = {
+    "ATHANOR_RUNS": RunsSettings,
+    "ATHANOR_EXPERIMENTS": ExperimentsSettings,
+    "ATHANOR_WEB": WebSettings,
+}
 """Prefix → dataclass: each field may be set as PREFIX_FIELD."""
 
 

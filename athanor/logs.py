@@ -17,6 +17,7 @@ def configuration(level: str) -> dict[str, Any]:
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {name: {"handlers": [], "propagate": True} for name in SERVER_LOGGERS}
         | {
+            "axes": {"level": "ERROR"},  # athanor.login.failures says what people need to know
             # Beat and periodic tasks would log "sent" and "succeeded" twice a second.
             "celery.beat": {"level": "WARNING"},
             "celery.worker.strategy": {"level": "WARNING"},

@@ -36,6 +36,7 @@ SITE_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_celery_results",
+    "axes",
 ]
 INSTALLED_APPS = [
     *([] if IS_CHILD else SITE_APPS),
@@ -57,6 +58,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "athanor.middleware.InvalidPages",
+    "athanor.login.throttle.LockedOut",
 ]
 TEMPLATES = [
     {
@@ -78,9 +80,24 @@ ASGI_APPLICATION = "athanor.asgi.application"
 DATABASES: dict[str, dict[str, Any]] = {"default": databases.configuration(VAR, os.environ, is_child=IS_CHILD)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+# Counting of failed logins; its limits are in athanor/conf.py.
+AXES_HANDLER = "athanor.login.throttle.Handler"
+AXES_CLIENT_IP_CALLABLE = "athanor.login.throttle.client_address"
+AXES_FAILURE_LIMIT = "athanor.login.throttle.failures_max"
+AXES_COOLOFF_TIME = "athanor.login.throttle.cool_off"
+SILENCED_SYSTEM_CHECKS = ["axes.W002"]  # LockedOut replaces the middleware of axes
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "password", "otp", "csrfmiddlewaretoken"]
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 REDIS_URL = "" if IS_CHILD else databases.redis_url(VAR, os.environ)
 
 USE_TZ = True
@@ -102,6 +119,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Athanor",
     "SITE_HEADER": "Athanor",
     "SITE_SYMBOL": "local_fire_department",
+    "LOGIN": {"form": "athanor.login.form.LoginForm"},
     "DASHBOARD_CALLBACK": "runs.admin.home.context",
     "STYLES": [lambda _request: static("runs/noscript.css"), lambda _request: static("runs/site.css")],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/favicon.ico"}],
@@ -123,6 +141,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     navigation.item("Users", "person", "auth", "user"),
                     navigation.item("Groups", "group", "auth", "group"),
+                    navigation.item("Failed logins", "lock_person", "axes", "accessattempt"),
                 ],
             },
         ],

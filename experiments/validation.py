@@ -5,9 +5,9 @@ stays open. Errors have dotted paths. The result is JSON with all defaults. It i
 and validates again.
 
 **Secrets.** The stored value of a `SecretStr` or `SecretBytes` field is in clear: the run needs it, and so does a
-rerun. Pages and commands must show `masked(...)`; forms may send the mask back, which `unmasked(...)` replaces with the
-stored value. Prefer to configure the name of an environment variable that holds the secret, as
-`experiments.examples.llm_compare` does.
+rerun. Pages and commands must show `masked(...)`; the mask is never accepted as a secret. `experiments.forms.keeping`
+says when a form that sends it back keeps the stored value. Prefer to configure the name of an environment variable that
+holds the secret, as `experiments.examples.llm_compare` does.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def validate_definition(
     problems: dict[str, str] = {}
     checked: dict[str, Any] = {}
     for field, check in (
-        ("configuration", lambda: stored_configuration(validate_configuration(experiment, configuration))),
+        ("configuration", lambda: accepted_configuration(experiment, configuration)),
         ("limits", lambda: validate_limits(experiment, limits)),
         ("tags", lambda: validate_tags(experiment.name, tags)),
     ):
@@ -87,6 +87,28 @@ def validate_configuration(experiment: type[Experiment], data: Any) -> BaseModel
         if problems:
             raise _unlike(experiment, problems)
     return restored
+
+
+def accepted_configuration(experiment: type[Experiment], data: Any) -> dict[str, Any]:
+    """Return the stored form of a new configuration. Raises InvalidDefinition, also for the mask of a secret."""
+    config = validate_configuration(experiment, data)
+    stored = stored_configuration(config)
+    if problems := dict(_masks("configuration", config.model_dump(round_trip=True, by_alias=False, warnings="none"))):
+        raise InvalidDefinition(experiment.name, problems)
+    return stored
+
+
+def _masks(path: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Yield (dotted path, reason) of secrets that are the mask: pages show it in place of a secret."""
+    if hasattr(value, "get_secret_value"):
+        if value.get_secret_value() in (MASK, MASK.encode()):
+            yield path, f"{MASK} stands for a secret that is not shown. Enter the secret itself."
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _masks(f"{path}.{key}", item)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for index, item in enumerate(value):
+            yield from _masks(f"{path}.{index}", item)
 
 
 def restored_configuration(experiment: type[Experiment], stored: Mapping[str, Any]) -> BaseModel:
@@ -205,17 +227,6 @@ def masked(experiment_name: str, configuration: Mapping[str, Any]) -> dict[str, 
 def masked_by_name(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """Return a configuration with every text masked that has a secret-like name, for use without its experiment."""
     return {key: _masked_by_name(key, value) for key, value in configuration.items()}
-
-
-def unmasked(configuration: Any, stored: Any) -> Any:
-    """Return the `configuration` that a form sent, each mask replaced by the value of `stored` at the same place."""
-    if configuration == MASK and isinstance(stored, str):
-        return stored
-    if isinstance(configuration, dict) and isinstance(stored, dict):
-        return {key: unmasked(value, stored.get(key)) for key, value in configuration.items()}
-    if isinstance(configuration, list) and isinstance(stored, list) and len(configuration) == len(stored):
-        return [unmasked(value, old) for value, old in zip(configuration, stored, strict=True)]
-    return configuration
 
 
 def _parsed(experiment: type[Experiment], data: Any) -> BaseModel:

@@ -126,6 +126,11 @@ class RunsSettings:
     push_retry_s: float = 0.5
     """Pause after a refused or failed push."""
 
+    accept_unsigned: bool = False
+    """Whether lines in Redis without an authentication code are stored. Only for an upgrade, while workers of a version
+    without codes still run.
+    """
+
     # Flush, reconcile
     flush_every_s: float = 0.5
     """Interval of the flush task."""

@@ -54,6 +54,10 @@ class BufferUnavailable(RunsError):
     """Redis does not respond, is full or read-only. The caller waits and tries again; nothing is lost."""
 
 
+class BufferCorrupt(BufferUnavailable):
+    """A key in Redis has another type than ours. `Buffer.repair` removes it; nothing is lost."""
+
+
 class BufferFull(BufferUnavailable):
     """A run's Redis list has reached its limit. It has room again after the next flush."""
 

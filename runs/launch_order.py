@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from experiments import Experiment, catalog
 from experiments.catalog import Entry
 from experiments.exceptions import CatalogUnavailable, ExperimentsError, InvalidDefinition, plain_message
+from experiments.forms import keeping
 from experiments.models import Instance
 from experiments.retry import attempts_at_most, retries_in_force
 from runs.conf import SYSTEM_QUEUE
@@ -101,7 +102,7 @@ def prepare(  # noqa: PLR0913  # as services.launch
         Order(
             experiment,
             instance,
-            configuration if is_whole else overlay(instance.configuration, configuration),
+            configuration if is_whole else _overridden(experiment, instance, configuration),
             {**instance.limits, **(limits or {})},
             list(dict.fromkeys([*instance.tags, *tags])),
             queue or instance.queue or experiment.queue,
@@ -109,6 +110,24 @@ def prepare(  # noqa: PLR0913  # as services.launch
             dict(retries or {}),
         )
     )
+
+
+def _overridden(experiment: Entry, instance: Instance, over: Mapping[str, Any]) -> dict[str, Any]:
+    configuration, not_kept = overridden(experiment, instance.configuration, over)
+    if not_kept:
+        raise refused({f"configuration.{path}": keeping.GIVE_AGAIN for path in not_kept})
+    return configuration
+
+
+def overridden(
+    experiment: Entry, base: Mapping[str, Any], over: Mapping[str, Any]
+) -> tuple[dict[str, Any], Sequence[str]]:
+    """Return `overlay(base, over)`, and the paths of secrets of `base` that it may not keep: their models change."""
+    if not over or not experiment.form.is_secretive:
+        return overlay(base, over), ()
+    lent = keeping.lent(catalog.masked(experiment.name, base), base)
+    configuration, not_kept = keeping.merged(experiment.form, overlay(lent, over), base)
+    return configuration, [kept.path for kept in not_kept]
 
 
 def overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

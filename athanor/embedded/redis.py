@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from athanor.databases import redis_socket
+from experiments.umask import PRIVATE_FOLDER
 
 OLDEST_VERSION = (7, 0)
 MAXMEMORY_BYTES = 512 * 1024 * 1024
@@ -94,7 +95,8 @@ def prepare(server: Server, var: Path) -> list[str]:
     """
     folder = var / "redis"
     data = folder / f"{server.flavour}-{server.version[0]}"
-    data.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
+    data.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
     socket = redis_socket(var)
     if socket.parent != var:
         _own_folder(socket.parent)

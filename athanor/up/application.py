@@ -11,12 +11,13 @@ from pathlib import Path
 
 from django.conf import settings
 
-from athanor import running_stack
+from athanor import exposed, running_stack
 from athanor.up import bootstrap, fork, preflight, programs, roles, status
 from athanor.up.demo import Demo
 from athanor.up.group import Group
 from athanor.up.process import Role
 from athanor.up.signals import Signals
+from experiments.umask import PRIVATE_FOLDER
 from runs.conf import runs_settings
 
 
@@ -39,6 +40,7 @@ class Up:
         Raises preflight.Refused, status.AlreadyUp, or group.StartFailed. Stops everything before it returns.
         """
         preflight.check_folder(self.options.var)
+        self._tighten()
         files = status.Files(self.options.var)
         with closing(status.acquire(files)), Signals() as signals:
             self._clear(files)
@@ -55,6 +57,12 @@ class Up:
                 running_stack.withdraw(published)
                 self.echo("Stopped.")
 
+    def _tighten(self) -> None:
+        """Close to other users what an older version has left open to them."""
+        is_ours = self.options.var == Path(settings.BASE_DIR) / "var"
+        if changed := exposed.tighten(self.options.var, is_ours=is_ours):
+            self.echo(f"Closed to other users of this machine: {', '.join(map(str, changed))}")
+
     def _clear(self, files: status.Files) -> None:
         if count := status.kill_orphans(files):
             self.echo(f"Stopped {count} processes left over from an earlier `up`.")
@@ -62,7 +70,7 @@ class Up:
     def _log_folder(self) -> Path:
         folder = self.options.var / "log"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
         except OSError as error:
             raise preflight.Refused(f"Cannot create the folder {folder}: {error.strerror}.") from error
         return folder

@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 from athanor.embedded import redis
+from experiments.umask import PRIVATE_FOLDER
 
 
 class Refused(Exception):
@@ -18,7 +19,7 @@ def check_folder(var: Path) -> None:
     """Create `var` if it is missing. Raises Refused unless files can be written there."""
     probe = var / f".probe.{os.getpid()}"
     try:
-        var.mkdir(parents=True, exist_ok=True)
+        var.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
     except OSError as error:

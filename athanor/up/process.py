@@ -20,6 +20,7 @@ import psutil
 from athanor.up import fork
 from athanor.up.fork import Fork
 from experiments.signal_names import signal_name
+from experiments.umask import PRIVATE_FOLDER
 
 PARENT_DEATH = Path(__file__).with_name("parent_death.py")
 LOG_MAX_BYTES = 10 * 1024 * 1024
@@ -123,7 +124,7 @@ class Process:
     def _start(self) -> subprocess.Popen[bytes] | Fork:
         role = self.role
         if role.ready_file:
-            role.ready_file.parent.mkdir(parents=True, exist_ok=True)
+            role.ready_file.parent.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
             role.ready_file.unlink(missing_ok=True)
         with self.log_file.open("ab") as log:
             if role.program is not None and self.may_fork and fork.is_safe():

@@ -21,8 +21,8 @@ from experiments.schema import describe, json_schema
 from experiments.source import source_digest, source_file
 from experiments.validation import (
     Definition,
+    accepted_configuration,
     masked,
-    stored_configuration,
     validate_configuration,
     validate_definition,
 )
@@ -88,7 +88,7 @@ def show(name: str, configuration: Mapping[str, Any]) -> tuple[dict[str, Any], b
 def configure(name: str, configuration: Any) -> dict[str, Any]:
     """Return the stored form of a configuration. Raises InvalidDefinition, or what `Registry.get` raises."""
     with folders.inside(_folder(name)):
-        return stored_configuration(validate_configuration(registry().get(name), configuration))
+        return accepted_configuration(registry().get(name), configuration)
 
 
 def _folder(name: str) -> Any:

@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from experiments import umask
 from experiments.catalog.wire import Closed, Message, Wire
 
 F_SETSIG = 10
@@ -49,6 +50,7 @@ class _Process:
         self._wire, self._pid = wire, os.getpid()
 
     def live(self) -> None:
+        umask.use_operators()
         start = self._wire.receive()
         sys.path[:] = start["sys_path"]
         os.environ.pop("PYTHONPATH")

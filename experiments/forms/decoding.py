@@ -18,6 +18,7 @@ from experiments.forms.fields import (
     AS_JSON,
     CHOSEN,
     CLEAR,
+    DEFAULT,
     EMPTY,
     KEEP,
     MISSING,
@@ -30,7 +31,7 @@ from experiments.forms.fields import (
     number,
     option_name,
 )
-from experiments.validation import unmasked
+from experiments.forms.keeping import ENTER_AGAIN, Kept, settled, settled_model, unmasked
 
 Sent = Mapping[str, Sequence[str]]
 """Name of an input → its values."""
@@ -49,9 +50,12 @@ class Decoded:
 
 
 def decode(root: Field, data: Sent, name: str, stored: Any = MISSING) -> Decoded:
-    """Decode a form. `stored`: the configuration that the form shows; empty secrets are taken from it."""
+    """Decode a form. `stored`: the configuration that the form shows; empty secrets are taken from it.
+
+    A secret is taken only if everything else of its model is unchanged, else it is a problem.
+    """
     decoder = _Decoder(data)
-    value = decoder.value(root, name, stored)
+    value = decoder.kept(*settled_model(root, decoder.value(root, name, stored), stored))
     return Decoded({} if value is MISSING else value, decoder.problems)
 
 
@@ -67,6 +71,12 @@ class _Decoder:
             return self._json(field, name + AS_JSON, name, stored)
         reader = _READERS.get(field.kind)
         return reader(self, field, name, stored) if reader else MISSING
+
+    def kept(self, value: Any, refused: Sequence[Kept]) -> Any:
+        """Return a settled value. Secrets that it may not keep are problems."""
+        for each in refused:
+            self.problems.setdefault(each.place, f"{each.path}: {ENTER_AGAIN}" if each.path else ENTER_AGAIN)
+        return value
 
     def _constant(self, field: Field, _name: str, _stored: Any) -> Any:
         return field.constant
@@ -109,7 +119,9 @@ class _Decoder:
             self.problems[name] = TYPE_AGAIN
         if field.nullable and self._is_on(name + CLEAR):
             return None
-        return stored if isinstance(stored, str) or (stored is None and field.nullable) else MISSING
+        if stored is None and field.nullable:
+            return None
+        return Kept(stored, name) if isinstance(stored, str) and not self._is_on(name + DEFAULT) else MISSING
 
     def _json(self, field: Field, source: str, name: str, stored: Any) -> Any:
         text = self._last(source)
@@ -125,7 +137,9 @@ class _Decoder:
         except ValueError as error:
             self.problems[name] = f"Not valid JSON: {error}."
         else:
-            return unmasked(value, stored) if field.is_secretive and stored is not MISSING else value
+            if not field.is_secretive or stored is MISSING:
+                return value
+            return self.kept(*settled(field, unmasked(value, stored, name), stored))
         return MISSING
 
     def _group(self, field: Field, name: str, stored: Any) -> Any:
@@ -142,12 +156,13 @@ class _Decoder:
                 decoded[inner.name] = value
         if field.is_open and (more := self._more(field, name, stored_values)):
             decoded = {**more, **decoded}
-        return decoded
+        return self.kept(*settled_model(field, decoded, stored))
 
     def _more(self, field: Field, name: str, stored_values: Mapping[str, Any]) -> Any:
         if name + OPEN not in self._data:
             return {}
-        more = self._json(field, name + OPEN, name, dict(stored_values))
+        undeclared = Field("", Kind.JSON, is_secretive=field.is_secretive)
+        more = self._json(undeclared, name + OPEN, name, dict(stored_values))
         if more is MISSING or isinstance(more, dict):
             return {} if more is MISSING else more
         self.problems[name] = "Enter a JSON object: { … }"

@@ -108,6 +108,8 @@ AGAIN = "!again"
 """After a secret's name: it was typed, and is not sent back to the browser."""
 KEEP = "!keep"
 """After a secret's name: keep it unchanged."""
+DEFAULT = "!default"
+"""After a secret's name: use the default instead of the stored one."""
 CLEAR = "!clear"
 """After a secret's name: make it null."""
 

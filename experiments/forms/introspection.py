@@ -49,7 +49,7 @@ def describe_form(model: type[BaseModel]) -> Field:
     try:
         schema = model.model_json_schema(by_alias=False, schema_generator=_Generator)
     except Exception:  # an author's schema hooks may raise anything
-        return Field("", Kind.JSON, required=True)
+        return Field("", Kind.JSON, required=True, is_secretive=True)
     return describe_schema(schema)
 
 

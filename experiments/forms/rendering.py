@@ -23,6 +23,7 @@ from experiments.forms.fields import (
     AS_JSON,
     CHOSEN,
     CLEAR,
+    DEFAULT,
     EMPTY,
     KEEP,
     MISSING,
@@ -147,7 +148,7 @@ class Drawer:
         is_stored = isinstance(stored, str)
         fallback = "the stored one" if is_stored else "the default" if node.field.default is not MISSING else "nothing"
         if is_stored:
-            node.notes.append("A secret is stored. Leave the field empty to keep it.")
+            node.notes.append("A secret is stored. To keep it, leave this empty and everything beside it unchanged.")
         was_typed = self._last(node.name) != "" or self._last(node.name + AGAIN) == "on"
         if was_typed:
             node.hidden.append((node.name + AGAIN, "on"))
@@ -155,6 +156,9 @@ class Drawer:
             node.extras.append((node.name + KEEP, f"Use {fallback} instead", self._last(node.name + KEEP) == "on"))
         if node.field.nullable and is_stored:
             node.extras.append((node.name + CLEAR, "Remove it", self._last(node.name + CLEAR) == "on"))
+        is_default = self._last(node.name + DEFAULT) == "on"
+        if is_stored and (node.errors or is_default) and node.field.default not in (MISSING, None):
+            node.extras.append((node.name + DEFAULT, "Use the default instead", is_default))
         widget = UnfoldAdminPasswordToggleWidget({"autocomplete": "new-password"})
         node.control = self._draw(node, widget, None)
 

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
+from experiments.umask import PRIVATE_FILE, PRIVATE_FOLDER
 from runs.conf import runs_settings
 from runs.lines.records import ArtifactRecord
 
@@ -112,6 +113,7 @@ def checked_name(name: str) -> str:
 def _store(folder: Path, below: Path, source: BinaryIO, name: str, content_type: str | None) -> ArtifactRecord:
     target = below / name
     _check_conflicts(below, name)
+    folder.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = below / f".tmp-{os.getpid()}-{next(_numbers)}"
     try:
@@ -146,7 +148,8 @@ def _check_conflicts(below: Path, name: str) -> None:
 def _copy(source: BinaryIO, target: Path) -> tuple[int, str]:
     """Copy a file, and sync it to disk. Return its size and SHA-256."""
     digest, size = hashlib.sha256(), 0
-    with target.open("xb") as file:
+    target.touch(PRIVATE_FILE, exist_ok=False)
+    with target.open("wb") as file:
         while chunk := source.read(_CHUNK_BYTES):
             file.write(chunk)
             digest.update(chunk)

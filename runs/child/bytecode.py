@@ -23,6 +23,8 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+from experiments.umask import PRIVATE_FILE, PRIVATE_FOLDER
+
 FILES_MAX = 10_000
 """Number of files that the folder holds. Further ones are not kept."""
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
@@ -92,7 +94,8 @@ def _write(file: Path, digest: bytes, code: CodeType) -> None:
     """Keep code. A process that reads meanwhile gets the old file or the new one. Does nothing where that fails."""
     draft = file.with_name(f"{file.name}.{os.getpid()}")
     with suppress(OSError, ValueError):
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
         if file.exists() or len(os.listdir(file.parent)) < FILES_MAX:  # noqa: PTH208  # counted only
+            draft.touch(PRIVATE_FILE)
             draft.write_bytes(digest + marshal.dumps(code))
             draft.replace(file)

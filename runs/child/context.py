@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from experiments import arguments
 from experiments.exceptions import ExperimentFailed, RetryLater, RunCancelled, UnstorableValue, pause_within_reason
+from experiments.umask import PRIVATE_FOLDER
 from runs.child import artifacts, jsonable
 from runs.child.clocks import CLOCKS
 from runs.child.control import Control
@@ -118,7 +119,8 @@ class ChildContext(Generic[ConfigT]):
     @property
     def workdir(self) -> Path:
         path = self._info.folder / "work"
-        path.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
+        path.mkdir(exist_ok=True)
         return path
 
     # Records

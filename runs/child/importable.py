@@ -17,6 +17,7 @@ from pathlib import Path
 import runs
 from experiments.conf import experiment_paths
 from experiments.folders import package_of
+from experiments.umask import PRIVATE_FOLDER
 from runs.conf import runs_settings
 
 PROJECT = Path(runs.__file__).resolve().parent.parent
@@ -50,7 +51,7 @@ def _write(package: Path, folder: str) -> None:
     file = package / "__init__.py"
     if file.exists() and file.read_text() == text:
         return
-    package.mkdir(parents=True, exist_ok=True)
+    package.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
     draft = package / f".{os.getpid()}.py"
     draft.write_text(text)
     draft.replace(file)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
+from experiments import umask
 from runs.child.descriptors import HIGH_FD, to_high_fd
 from runs.forkserver import account, environment, prctl
 from runs.forkserver.spec import ChildSpec
@@ -53,12 +54,14 @@ def detach(server: int, kept: Sequence[int]) -> None:
 def connect(spec: ChildSpec, fds: Sequence[int]) -> Descriptors:
     """Connect a detached process to the pipes of a run. Closes `fds`. Raises OSError."""
     records, stdout, stderr, control = fds
-    own = Descriptors(to_high_fd(records), to_high_fd(control), _prepare_stacks(spec))
+    with umask.private():
+        own = Descriptors(to_high_fd(records), to_high_fd(control), _prepare_stacks(spec))
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
     for fd in fds:
         os.close(fd)
     os.environ.update(environment.marks(spec.key))
+    umask.use_operators()
     return own
 
 

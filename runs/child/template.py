@@ -22,7 +22,7 @@ from typing import NoReturn, cast
 
 import msgspec
 
-from experiments import folders
+from experiments import folders, umask
 from experiments.base import Experiment
 from experiments.discovery import candidates
 from experiments.registry import load_one
@@ -113,6 +113,7 @@ def fork_template(
             detach(server, [connection])
             prctl.adopt_orphans(False)
             prctl.prefer_as_oom_victim(OOM_SCORE)
+            umask.use_operators()
             prepare(name)
             _serve(server, name, is_explicit, socket.socket(fileno=connection), begin, Loaded(inherited))
         except BaseException:

@@ -1,9 +1,10 @@
-r"""Blocks: consecutive records of an attempt, as one value of a list in Redis. Pure.
+r"""Blocks: consecutive records of an attempt, as one value of a list in Redis.
 
-    #<attempt>:<first>:<last>\n<json>\n<json>...
+    #<attempt>:<first>:<last>:<code>\n<json>\n<json>...
 
 Each line after the first is the JSON of an L or R frame, not decoded. JSON contains no raw newline. `first` and `last`
-are seqs. A value of the form `<attempt>:<seq>:<json>` holds one record: earlier versions wrote these.
+are seqs. The code is added by the push, see `runs.lines.codes`; earlier versions wrote none. A value of the form
+`<attempt>:<seq>:<json>` holds one record: still earlier versions wrote these.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from runs.conf import runs_settings
+from runs.lines import codes
+from runs.lines.codes import Purpose
 from runs.lines.records import position
 from runs.states import AttemptKey
 
 BLOCK_MAX_BYTES = 64 * 1024
 """Size of a block with more than one record."""
 
-_HEADER_MAX_BYTES = 64
+_HEADER_MAX_BYTES = 128
 
 
 class Span(NamedTuple):
@@ -49,11 +53,40 @@ def span(value: bytes) -> Span:
     if not value.startswith(b"#"):
         attempt, seq = position(value)
         return Span(attempt, seq, seq)
-    attempt, first, last = map(int, value[1 : value.index(b"\n", 0, _HEADER_MAX_BYTES)].split(b":"))
+    attempt, first, last = map(int, value[1 : value.index(b"\n", 0, _HEADER_MAX_BYTES)].split(b":")[:3])
     place = Span(attempt, first, last)
     if not 0 < place.size <= len(value):
         raise ValueError("it holds fewer records than it says")
     return place
+
+
+def sign(run_id: int, stream: str, value: bytes) -> bytes:
+    """Add the code to a block without one. Makes a block of one record from a value of the earlier form."""
+    if not value.startswith(b"#"):
+        attempt, seq, record = value.split(b":", 2)
+        value = b"#%b:%b:%b\n%b" % (attempt, seq, seq, record)
+    end = value.index(b"\n", 0, _HEADER_MAX_BYTES)
+    head, records = value[:end], value[end:]
+    return b"%b:%b%b" % (head, codes.make(Purpose.BLOCKS, _where(run_id, stream), head, records), records)
+
+
+def is_genuine(run_id: int, stream: str, value: bytes, *, unsigned: bool = False) -> bool:
+    """Return whether a block has the code of this run, list and place. `unsigned` is the answer for one without."""
+    end = value.find(b"\n", 0, _HEADER_MAX_BYTES)
+    head, colon, code = value[: max(end, 0)].rpartition(b":")
+    if not value.startswith(b"#") or head.count(b":") < 2:
+        return unsigned
+    return bool(colon) and codes.is_valid(code, Purpose.BLOCKS, _where(run_id, stream), head, value[end:])
+
+
+def genuine(run_id: int, stream: str, values: Sequence[bytes]) -> list[bytes]:
+    """Return those of the values of a list that a supervisor of this run has sent."""
+    unsigned = runs_settings().accept_unsigned
+    return [value for value in values if is_genuine(run_id, stream, value, unsigned=unsigned)]
+
+
+def _where(run_id: int, stream: str) -> bytes:
+    return b"%d:%b" % (run_id, stream.encode())
 
 
 def body(value: bytes) -> bytes:

@@ -15,7 +15,7 @@ from django.db import InterfaceError, OperationalError, transaction
 
 from runs.conf import runs_settings
 from runs.database import is_lock_timeout, limit_lock_waits
-from runs.exceptions import BufferUnavailable
+from runs.exceptions import BufferCorrupt, BufferUnavailable
 from runs.lines import blocks
 from runs.lines.buffer import Stream, buffer
 from runs.lines.store import Stored, store_entries
@@ -32,6 +32,8 @@ class Flush:
     lines: list[bytes] = field(default_factory=list)
     results: list[bytes] = field(default_factory=list)
     stored: Stored | None = None
+    refused: int = 0
+    """Number of records without a valid code, and beyond the end of their attempt."""
 
     def lock(self) -> bool:
         self.token = buffer().lock(self.run_id)
@@ -45,9 +47,12 @@ class Flush:
         return blocks.count(self.lines) + blocks.count(self.results)
 
     def store(self) -> None:
+        lines = self._genuine(Stream.LINES, self.lines)
+        results = self._genuine(Stream.RESULTS, self.results)
         with transaction.atomic():
             limit_lock_waits()
-            self.stored = store_entries(self.run_id, self.lines, self.results)
+            self.stored = store_entries(self.run_id, lines, results)
+        self.refused += self.stored.beyond
 
     def trim(self) -> bool:
         """Remove the stored entries. False if another flusher has the lock, or Redis has changed since the read."""
@@ -64,11 +69,26 @@ class Flush:
     def unlock(self) -> None:
         buffer().unlock(self.run_id, self.token or "")
 
+    def _genuine(self, stream: Stream, values: list[bytes]) -> list[bytes]:
+        """Return the values that a supervisor has sent. Others are removed with them, and counted."""
+        genuine = blocks.genuine(self.run_id, stream, values)
+        if len(genuine) < len(values):
+            refused = blocks.count(values) - blocks.count(genuine)
+            self.refused += refused
+            logger.warning(
+                "Run %d: removed %d %s from Redis that have no valid code. Either another program writes to Redis, or"
+                " the processes of Athanor have different secret keys.",
+                self.run_id,
+                refused,
+                stream,
+            )
+        return genuine
+
 
 def flush_run(run_id: int, *, until: float | None = None) -> int:
     """Store the buffered entries of a run, in batches, until none is left or `time.monotonic()` passes `until`.
 
-    Returns the number of stored entries; 0 immediately if another flusher has the lock. Raises BufferUnavailable and
+    Returns the number of removed entries; 0 immediately if another flusher has the lock. Raises BufferUnavailable and
     Django's database errors; earlier batches are stored then.
     """
     flush = Flush(run_id)
@@ -96,6 +116,7 @@ class FlushReport:
 
     runs: int = 0
     entries: int = 0
+    """Number of records that were removed from Redis."""
     failed: dict[int, str] = field(default_factory=dict)
     """Run → error. The next round tries again."""
     stopped: str = ""
@@ -126,6 +147,9 @@ def flush_all(budget_s: float) -> FlushReport:
 def _flush_one(run_id: int, until: float, report: FlushReport) -> None:
     try:
         entries = flush_run(run_id, until=until)
+    except BufferCorrupt as error:
+        report.failed[run_id] = str(error)
+        buffer().repair(run_id)
     except (BufferUnavailable, OperationalError, InterfaceError) as error:
         if not is_lock_timeout(error):
             raise

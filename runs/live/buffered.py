@@ -21,5 +21,5 @@ async def after(client: Any, run_id: int, stream: Stream, seen: Seen, limit: int
     last = max(seen.items(), default=(0, 0))
     read = client.register_script(source("after"))
     values: list[bytes] = await read(keys=[keys.entries(run_id, stream)], args=[*last, limit])
-    entries = [entry for value in values for entry in blocks.entries(value)]
+    entries = [entry for value in blocks.genuine(run_id, stream, values) for entry in blocks.entries(value)]
     return [entry for entry in entries if position(entry) > last][:limit]

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from runs.exceptions import BufferUnavailable
+from runs.exceptions import BufferCorrupt, BufferUnavailable
 from runs.lines.buffer import Buffer, Stream
 from runs.supervisor.window import Window
 
 logger = logging.getLogger(__name__)
+
+RESEND_AFTER_S = 10.0
+"""Time after which entries that are neither in Redis nor stored are sent again."""
 
 
 class SentWindow(Window):
@@ -38,6 +42,9 @@ class Sender(threading.Thread):
 
     Each push names the last seq that Redis should have (compare and append). If Redis has another one, the push was
     done already (a timeout), or Redis was wiped, restarted or failed over: entries that are not stored are sent again.
+    So are entries that vanish from a list without being stored, after RESEND_AFTER_S: another program may have removed
+    or altered them.
+
     Nothing is sent while `may_send` returns False: another worker may own the attempt. `linger_s` returns how long to
     wait for more entries before a push: a busy worker sends more at once rather than more often.
     """
@@ -59,6 +66,9 @@ class Sender(threading.Thread):
         self._linger_s = linger_s
         self._sent = dict.fromkeys(Stream, 0)
         self._reset = dict.fromkeys(Stream, False)
+        self._missing: dict[Stream, tuple[int, float]] = {}
+        """Stream → seq up to which it is stored, and since when the entry after it is in Redis no more."""
+        self._checked_at = time.monotonic()
         self._ending = threading.Event()
         self._is_failing = False
 
@@ -78,8 +88,12 @@ class Sender(threading.Thread):
             for stream in Stream:
                 if grown:
                     self._send(stream)
-                else:
-                    self._check(stream)
+            if not grown or time.monotonic() - self._checked_at >= RESEND_AFTER_S:
+                self._check()
+        except BufferCorrupt as error:
+            self._log_once(error)
+            self._buffer.repair(self._window.key.run_id)
+            self._ending.wait(self._retry_s)
         except BufferUnavailable as error:
             self._log_once(error)
             self._ending.wait(self._retry_s)
@@ -105,18 +119,50 @@ class Sender(threading.Thread):
         )
         if pushed.accepted:
             self._sent[stream], self._reset[stream] = pushed.tail, False
+        elif self._reset[stream]:
+            self._overrule(stream)
         else:
             self._resume(stream, pushed.tail)
 
-    def _check(self, stream: Stream) -> None:
-        if self._sent[stream] > self._window.stored(stream):
+    def _overrule(self, stream: Stream) -> None:
+        """Correct a Redis that names a later attempt. There is none while the worker has the lease of this one."""
+        self._ending.wait(self._retry_s)
+        if self._may_send():
+            logger.warning("Run %s: Redis names a later attempt, but there is none", self._window.key)
+            self._buffer.forget_tail(self._window.key.run_id, stream)
+
+    def _check(self) -> None:
+        self._checked_at = time.monotonic()
+        for stream in Stream:
+            if self._sent[stream] <= self._window.stored(stream):
+                continue
             tail = self._buffer.tail(self._window.key, stream)
             if tail != self._sent[stream]:
                 self._resume(stream, tail)
+            elif self._has_lost_entries(stream):
+                self._resume(stream, 0)
+            else:
+                self._buffer.mark_dirty(self._window.key.run_id)
+
+    def _has_lost_entries(self, stream: Stream) -> bool:
+        """Return whether the entry after the last stored one has been missing in Redis for RESEND_AFTER_S."""
+        stored, oldest = self._window.stored(stream), self._buffer.oldest(self._window.key, stream)
+        if oldest is not None and oldest <= stored + 1:
+            self._missing.pop(stream, None)
+            return False
+        last_stored, since = self._missing.get(stream, (-1, 0.0))
+        if last_stored != stored:  # the notice of what is stored may be on its way
+            self._missing[stream] = stored, time.monotonic()
+            return False
+        return time.monotonic() - since >= RESEND_AFTER_S
 
     def _resume(self, stream: Stream, tail: int) -> None:
-        """Continue after the last entry that Redis or the database has."""
+        """Continue after the last entry that Redis or the database has, or after the latter if Redis has lost some."""
         logger.warning("Run %s: Redis has %s up to %d, not %d", self._window.key, stream, tail, self._sent[stream])
+        self._missing.pop(stream, None)
+        if not 0 < tail <= self._window.emitted(stream):
+            self._sent[stream], self._reset[stream] = self._window.stored(stream), True
+            return
         self._sent[stream] = max(tail, self._window.stored(stream))
         self._reset[stream] = self._sent[stream] != tail
 

@@ -117,7 +117,14 @@ def test_a_newcomer_sees_the_first_experiment_run_to_its_end(place: Place) -> No
     run = json.loads(place.manage("show_run", "1", "--json").stdout)
     assert run["status"] == "completed"
     assert run["lines"]["stored"] == run["lines"]["emitted"] > 0
+    assert open_to_others(place.var) == []
     assert place.end() == 0
+
+
+def open_to_others(var: Path) -> list[str]:
+    """Return what others can read, except what is in the private folder of a run."""
+    paths = [var, *(path for path in var.rglob("*") if "runs" not in path.parent.parts)]
+    return [f"{path} {path.stat().st_mode & 0o777:o}" for path in paths if path.stat().st_mode & 0o077]
 
 
 def test_it_shows_its_processes_and_leaves_none_behind(place: Place) -> None:

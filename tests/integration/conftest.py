@@ -19,6 +19,7 @@ def child_environment() -> Iterator[None]:
         scripted = Path(__file__).parent.parent / "scripted"
         patch.setenv("ATHANOR_EXPERIMENT_PATHS", os.pathsep.join(map(str, (EXPERIMENTS, scripted))))
         patch.setenv("ATHANOR_SECRET_KEY", "hidden")
+        patch.setenv("ATHANOR_UMASK", "026")
         patch.setenv("SERVICE_API_KEY", "the author's own")
         yield
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from runs.exceptions import BufferFull, BufferUnavailable
+from runs.lines import blocks
 from runs.lines.buffer import Buffer, Pushed, Stream, keys, lists
 from runs.states import AttemptKey
 from runs.worker.capacity import redis_connections
@@ -19,7 +20,11 @@ BOUND_S = 9.0  # two tries of two seconds, to connect and to be answered, and a 
 
 
 def lines(first: int, last: int, key: AttemptKey = KEY) -> list[bytes]:
-    return [b'%d:%d:[1.0,20,"log","line %d",null]' % (key.number, seq, seq) for seq in range(first, last + 1)]
+    return [b'#%d:%d:%d\n[1.0,20,"log","line %d",null]' % (key.number, seq, seq, seq) for seq in range(first, last + 1)]
+
+
+def signed(first: int, last: int, stream: Stream = Stream.LINES) -> list[bytes]:
+    return [blocks.sign(KEY.run_id, stream, value) for value in lines(first, last)]
 
 
 def push(buffer: Buffer, first: int, last: int, *, key: AttemptKey = KEY, reset: bool = False) -> Pushed:
@@ -29,20 +34,20 @@ def push(buffer: Buffer, first: int, last: int, *, key: AttemptKey = KEY, reset:
 def test_entries_that_follow_are_appended_in_order(buffer: Buffer) -> None:
     assert push(buffer, 1, 3) == Pushed(True, 3, 3)
     assert push(buffer, 4, 5) == Pushed(True, 5, 5)
-    assert buffer.head(7, Stream.LINES, 100) == lines(1, 5)
+    assert buffer.head(7, Stream.LINES, 100) == signed(1, 5)
     assert buffer.tail(KEY, Stream.LINES) == 5
     assert buffer.dirty() == [7]
 
 
 def test_more_entries_than_a_lua_stack_holds_are_appended(buffer: Buffer) -> None:
     assert push(buffer, 1, 25_000) == Pushed(True, 25_000, 25_000)
-    assert buffer.head(7, Stream.LINES, 30_000) == lines(1, 25_000)
+    assert buffer.head(7, Stream.LINES, 30_000) == signed(1, 25_000)
 
 
 def test_a_push_that_was_sent_twice_is_noticed(buffer: Buffer) -> None:
     push(buffer, 1, 3)
     assert push(buffer, 1, 3) == Pushed(False, 3, 3)
-    assert buffer.head(7, Stream.LINES, 100) == lines(1, 3)
+    assert buffer.head(7, Stream.LINES, 100) == signed(1, 3)
 
 
 def test_an_unanswered_push_is_sent_again_and_done_once(redis_server: RedisServer, buffer: Buffer) -> None:
@@ -52,7 +57,7 @@ def test_an_unanswered_push_is_sent_again_and_done_once(redis_server: RedisServe
         push(buffer, 2, 3)
     redis_server.thaw()
     assert push(buffer, 2, 3) == Pushed(False, 3, 3)
-    assert buffer.head(7, Stream.LINES, 100) == lines(1, 3)
+    assert buffer.head(7, Stream.LINES, 100) == signed(1, 3)
 
 
 def test_a_wiped_redis_is_noticed_and_filled_again_by_a_reset(redis_server: RedisServer, buffer: Buffer) -> None:
@@ -74,7 +79,7 @@ def test_a_redis_that_lost_its_last_entries_is_noticed(redis_server: RedisServer
             client.restore(name, 0, value)
     assert push(buffer, 7, 8) == Pushed(False, 3, 3)
     assert push(buffer, 4, 8).accepted
-    assert buffer.head(7, Stream.LINES, 100) == lines(1, 8)
+    assert buffer.head(7, Stream.LINES, 100) == signed(1, 8)
 
 
 def test_a_restarted_redis_has_forgotten_nothing_it_had_written(redis_server: RedisServer, buffer: Buffer) -> None:
@@ -100,7 +105,7 @@ def test_a_full_list_refuses_and_changes_nothing(buffer: Buffer, configure: Call
     assert push(buffer, 2, 3) == Pushed(False, 3, 3)  # what was sent twice is noticed all the same
     token = buffer.lock(7)
     assert token
-    assert buffer.trim(7, Stream.LINES, token, lines(1, 3))
+    assert buffer.trim(7, Stream.LINES, token, signed(1, 3))
     assert push(buffer, 4, 4).accepted
 
 
@@ -152,11 +157,11 @@ def test_trimming_needs_the_lock_and_the_very_head(buffer: Buffer) -> None:
     push(buffer, 1, 5)
     token = buffer.lock(7)
     assert token
-    assert not buffer.trim(7, Stream.LINES, "another", lines(1, 2))
-    assert not buffer.trim(7, Stream.LINES, token, lines(2, 3))
-    assert not buffer.trim(7, Stream.LINES, token, lines(1, 6))
-    assert buffer.trim(7, Stream.LINES, token, lines(1, 2))
-    assert buffer.head(7, Stream.LINES, 100) == lines(3, 5)
+    assert not buffer.trim(7, Stream.LINES, "another", signed(1, 2))
+    assert not buffer.trim(7, Stream.LINES, token, signed(2, 3))
+    assert not buffer.trim(7, Stream.LINES, token, signed(1, 6))
+    assert buffer.trim(7, Stream.LINES, token, signed(1, 2))
+    assert buffer.head(7, Stream.LINES, 100) == signed(3, 5)
     assert buffer.trim(7, Stream.LINES, token, [])
 
 
@@ -165,7 +170,7 @@ def test_a_run_is_clean_only_when_both_lists_are_empty(buffer: Buffer) -> None:
     token = buffer.lock(7)
     assert token
     assert not buffer.clean(7)
-    buffer.trim(7, Stream.RESULTS, token, lines(1, 1))
+    buffer.trim(7, Stream.RESULTS, token, signed(1, 1, Stream.RESULTS))
     assert buffer.clean(7)
     assert buffer.dirty() == []
 

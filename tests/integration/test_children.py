@@ -58,6 +58,14 @@ def test_a_child_has_the_workers_environment_without_our_credentials(fork_server
     assert not {"ATHANOR_SECRET_KEY", "ATHANOR_DATABASE_URL", "ATHANOR_REDIS_URL"} & environ.keys()
 
 
+def test_the_folder_is_private_and_other_files_have_the_operators_umask(
+    fork_server: ForkServer, tmp_path: Path
+) -> None:
+    modes = probe(fork_server, tmp_path, "permissions").summary
+
+    assert modes == {"run": "700", "file": "640", "kept.txt": "600", "beside": "751", "import": "26"}
+
+
 def test_programs_inherit_nothing_that_is_meant_for_athanor(
     child_environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -26,5 +26,5 @@ def test_a_folder_that_cannot_be_created_is_an_error_in_one_sentence(tmp_path: P
     (tmp_path / "file").touch()
     done = migrate(tmp_path / "file" / "var")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"CommandError: Cannot create the folder of the database {tmp_path}/file/var/")
+    assert done.stderr.startswith(f"CommandError: Cannot create the database {tmp_path}/file/var/")
     assert "Traceback" not in done.stderr

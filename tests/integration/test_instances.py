@@ -194,19 +194,32 @@ def test_an_instance_whose_experiment_is_gone_still_has_a_page(admin_client: Cli
     assert "secretive (not found)" in page
 
 
-def test_a_secret_is_masked_on_the_page_and_kept_when_it_is_saved(admin_client: Client, folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("changed", "key", "message"),
+    [
+        ({"name": "t"}, "hush", ""),
+        ({"n": 2}, "hush", "key: Enter it again"),
+        ({"n": 2, "key": "new"}, "new", ""),
+        ({"key": ["**********"]}, "hush", "key: Input should be a valid string"),
+    ],
+)
+def test_a_secret_is_masked_on_the_page_and_kept_with_an_unchanged_configuration(
+    admin_client: Client, folder: Path, changed: dict[str, Any], key: str, message: str
+) -> None:
     instance = Instance.objects.create(name="s", experiment="secretive", configuration={"key": "hush"})
 
     page = admin_client.get(instance.get_absolute_url())
     shown = page.context["adminform"].form.initial["configuration"]
-    admin_client.post(
+    name = changed.pop("name", "s")
+    answer = admin_client.post(
         instance.get_absolute_url(),
-        form(experiment="secretive", name="s", configuration=json.dumps({**shown, "n": 2})),
+        form(experiment="secretive", name=name, configuration=json.dumps({**shown, **changed})),
     )
 
-    assert b"hush" not in page.content
+    assert b"hush" not in page.content + answer.content
     instance.refresh_from_db()
-    assert instance.configuration == {"key": "hush", "n": 2}
+    assert (instance.configuration["key"], instance.name) == (key, "s" if message else name)
+    assert message in answer.content.decode()
 
 
 def test_a_secret_does_not_move_to_another_experiment(admin_client: Client, folder: Path) -> None:
@@ -246,7 +259,8 @@ def test_an_instance_is_edited_in_its_form_with_errors_at_their_fields(admin_cli
     wrong = fill(admin_client, url, **{"configuration.layers.1.units": "0"})
     instance.refresh_from_db()
     before = instance.configuration
-    send(admin_client, url, sent_of(wrong.content), **{"configuration.layers.1.units": "5", "limits.timeout_s": "1h"})
+    right = {"configuration.layers.1.units": "5", "configuration.token": "hush", "limits.timeout_s": "1h"}
+    send(admin_client, url, sent_of(wrong.content), **right)
 
     instance.refresh_from_db()
     assert '<a href="#id_configuration.layers.1.units">Layers 2: Units</a>' in wrong.content.decode()

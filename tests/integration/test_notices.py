@@ -69,4 +69,4 @@ def test_what_another_version_says_is_passed_over(data: bytes) -> None:
 
 @pytest.mark.parametrize("notice", [CancelRequested(9), StoredUpTo(AttemptKey(9, 1), 0, 4)])
 def test_notices_are_read_as_they_were_said(notice: Notice) -> None:
-    assert notices.decode(notices.encode(notice).encode()) == notice
+    assert notices.decode(notices.encode(notice)) == notice

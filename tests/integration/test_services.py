@@ -144,6 +144,29 @@ def test_mappings_of_a_configuration_are_merged_and_everything_else_is_replaced(
     assert launch_order.overlay(base, over) == {"optimizer": {"name": "sgd", "rate": 0.5}, "layers": [3]}
 
 
+@pytest.mark.parametrize(
+    ("over", "problem"),
+    [
+        ({}, ""),
+        ({"epochs": 3}, ""),
+        ({"epochs": 4}, "configuration.token: Give it again"),
+        ({"epochs": 4, "token": "new"}, ""),
+        ({"token": "**********"}, "configuration.token: ********** stands for a secret"),
+        ({"token": "new", "layers": [{"key": "**********"}]}, "configuration.layers.0.key: ********** stands for"),
+    ],
+)
+def test_a_secret_of_an_instance_does_not_follow_other_values(over: dict[str, Any], problem: str) -> None:
+    instance = make_instance(experiment="layered", configuration={"token": "hush"})
+    if problem:
+        with pytest.raises(LaunchRefused) as caught:
+            services.launch(instance, configuration=over)
+        assert problem in str(caught.value)
+        assert "hush" not in str(caught.value)
+    else:
+        token = services.launch(instance, configuration=over).configuration["token"]
+        assert token == over.get("token", "hush")
+
+
 def test_editing_an_instance_leaves_its_runs_as_they_were() -> None:
     instance = make_instance(configuration={"behaviour": "print"})
     run = services.launch(instance)

@@ -21,7 +21,6 @@ from experiments.validation import (
     MASK,
     masked,
     stored_configuration,
-    unmasked,
     validate_configuration,
     validate_definition,
 )
@@ -228,8 +227,13 @@ def test_a_secret_is_stored_for_the_run_and_masked_for_people() -> None:
     shown = masked("odd", configuration)
     assert shown["secret"] == MASK
     assert shown["secrets"] == [MASK, MASK]
-    assert unmasked(shown, configuration) == configuration
-    assert unmasked({**shown, "secret": "new"}, configuration)["secret"] == "new"
+
+
+def test_the_mask_is_never_taken_for_a_secret() -> None:
+    shown = masked("odd", stored(secret="hush", secrets=["a", "b"]))
+    with pytest.raises(InvalidDefinition) as caught:
+        validate_definition("odd", shown)
+    assert set(caught.value.problems) == {"configuration.secret", "configuration.secrets.0", "configuration.secrets.1"}
 
 
 def test_secrets_of_an_experiment_that_is_gone_are_masked_by_name() -> None:

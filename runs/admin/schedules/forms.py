@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentTypeError
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -26,7 +26,7 @@ from experiments.models import Instance
 from runs import parsing
 from runs.exceptions import LaunchRefused
 from runs.ids import row_id
-from runs.launch_order import overlay
+from runs.launch_order import overlay, overridden
 from runs.models import Schedule
 from runs.models.schedule import local_zone
 from runs.schedules.service import check
@@ -144,6 +144,16 @@ def difference(configuration: Mapping[str, Any], base: Mapping[str, Any]) -> dic
     return different
 
 
+def _copy(path: Sequence[str], configuration: Mapping[str, Any], into: dict[str, Any]) -> None:
+    """Copy the value at the path; a list is copied as a whole."""
+    for name in path[:-1]:
+        if not isinstance(configuration[name], Mapping):
+            into[name] = configuration[name]
+            return
+        configuration, into = configuration[name], into.setdefault(name, {})
+    into[path[-1]] = configuration[path[-1]]
+
+
 class ScheduleForm(EditableForm, _ModelForm):
     user: Any = None
     """User who fills in the form and becomes the owner; set by the admin."""
@@ -224,6 +234,7 @@ class ScheduleForm(EditableForm, _ModelForm):
                 self.initial[name] = each.shown
         if not target.experiment and "configuration" in self.fields:
             self.fields["configuration"].help_text = "Choose an instance or an experiment to fill in its configuration."
+        self.entry = entry
         self.base = target.instance.configuration if target.instance else defaults_of(entry)
 
     def _show_moments(self, schedule: Schedule) -> None:
@@ -268,6 +279,10 @@ class ScheduleForm(EditableForm, _ModelForm):
     def _overrides(self, configuration: dict[str, Any]) -> dict[str, Any]:
         """Return the values that differ from the instance or experiment. Only these are stored; others follow it."""
         different = difference(configuration, self.base)
+        if self.target.instance and self.entry:
+            _, not_kept = overridden(self.entry, self.base, different)
+            for path in not_kept:  # entered in this form, or kept by it
+                _copy(path.split("."), configuration, different)
         if self.target.instance and overlay(self.base, different) != configuration:
             self.add_error(
                 "configuration", "A schedule cannot remove entries of its instance. Change the instance instead."

@@ -4,9 +4,9 @@
 -- ARGV    attempt, seq, number of records
 --
 -- Returns values from the first one with a record after the place, up to that number of records.
--- A value is "#<attempt>:<first>:<last>\n..." or "<attempt>:<seq>:...".
+-- A value is "#<attempt>:<first>:<last>:<code>\n..." or "<attempt>:<seq>:...".
 local function place(value)
-    local attempt, first, last = string.match(value, "^#(%d+):(%d+):(%d+)\n")
+    local attempt, first, last = string.match(value, "^#(%d+):(%d+):(%d+)[:\n]")
     if not attempt then
         attempt, first = string.match(value, "^(%d+):(%d+):")
         last = first
@@ -32,7 +32,7 @@ while missing > 0 and low < length do
     if attempt == seen_attempt then
         first = math.max(first, seen_seq + 1)
     end
-    missing = missing - (last - first + 1)
+    missing = missing - math.max(last - first + 1, 1)
     values[#values + 1] = value
     low = low + 1
 end

@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.commands.core import Script
 from redis.retry import Retry
 
-from runs.exceptions import BufferUnavailable
+from runs.exceptions import BufferCorrupt, BufferUnavailable
 
 TIMEOUT_S = 2.0
 """Longest wait for a connection or a response. A command is retried once, so a call may take twice that."""
@@ -32,11 +32,15 @@ def connect(url: str) -> redis.Redis:
 
 @contextmanager
 def available(doing: str) -> Iterator[None]:
-    """Raise BufferUnavailable if Redis is down, silent, out of memory, read-only, loading, or refuses otherwise."""
+    """Raise BufferUnavailable if Redis is down, silent, out of memory, read-only, loading, or refuses otherwise.
+
+    Raises BufferCorrupt if a key has a wrong type.
+    """
     try:
         yield
     except redis.RedisError as error:
-        raise BufferUnavailable(f"Redis cannot {doing}: {error or type(error).__name__}") from error
+        kind = BufferCorrupt if "WRONGTYPE" in str(error) else BufferUnavailable
+        raise kind(f"Redis cannot {doing}: {error or type(error).__name__}") from error
 
 
 @cache

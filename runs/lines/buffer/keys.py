@@ -42,7 +42,7 @@ def lock(run_id: int) -> str:
 
 
 def cancel(run_id: int) -> str:
-    """String: set if a cancel of the run was requested."""
+    """String: the notice of the cancel request of the run, see `runs.lines.buffer.notices`."""
     return f"athanor:{{run-{run_id}}}:cancel"
 
 

@@ -8,20 +8,24 @@ if Redis cannot execute it, and may be repeated.
 
 from __future__ import annotations
 
+import logging
+import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import redis
 
 from runs.conf import runs_settings
-from runs.exceptions import BufferFull
+from runs.exceptions import BufferCorrupt, BufferFull
 from runs.lines import blocks
 from runs.lines.buffer import keys
 from runs.lines.buffer.client import available, script
 from runs.lines.buffer.keys import Stream
 from runs.states import AttemptKey
+
+logger = logging.getLogger(__name__)
 
 TAIL_LIFE_MS = 24 * 3600 * 1000
 """Lifetime of a tail that does not change. The next push after it is refused once, as after a wipe."""
@@ -31,6 +35,11 @@ news read it again after this time.
 """
 
 APPENDED, FULL = 1, 2
+NO_EXPIRY = -1
+"""Answer of PTTL for a key without an expiry."""
+DIRTY_MAX = 10_000
+"""Number of runs whose ids are read at once."""
+_RUN_ID = re.compile(rb"[1-9]\d{0,17}")
 
 _FIRST_READ = 8
 """Number of values that `head` reads first. A run with much output has many records in each."""
@@ -101,7 +110,7 @@ class Lists:
         with available(f"store {stream} of run {run}"):
             verdict, tail, length = self._push(
                 keys=[keys.entries(run, stream), keys.tail(run, stream), keys.DIRTY, keys.announced(run, stream)],
-                args=[*head, *entries],
+                args=[*head, *(blocks.sign(run, stream, value) for value in entries)],
             )
         if verdict == FULL:
             raise BufferFull(
@@ -113,8 +122,28 @@ class Lists:
         """Return the last seq of this attempt that Redis has; 0 if there is none."""
         with available(f"read the tail of {stream} of run {key.run_id}"):
             newest = cast("bytes | None", self._client.get(keys.tail(key.run_id, stream)))
-        attempt, _, seq = (newest or b"0:0").partition(b":")
-        return int(seq) if int(attempt) == key.number else 0
+        try:
+            attempt, seq = map(int, (newest or b"0:0").split(b":"))
+        except ValueError:
+            return 0
+        return seq if attempt == key.number else 0
+
+    def forget_tail(self, run_id: int, stream: Stream) -> None:
+        """Remove the tail: the next push with `reset` is accepted, of any attempt."""
+        with available(f"forget the tail of {stream} of run {run_id}"):
+            self._client.delete(keys.tail(run_id, stream))
+
+    def oldest(self, key: AttemptKey, stream: Stream) -> int | None:
+        """Return the seq of the oldest record of a list; 0 if that is of another attempt, None if the list is empty."""
+        with available(f"read the head of {stream} of run {key.run_id}"):
+            value = cast("bytes | None", self._client.lindex(keys.entries(key.run_id, stream), 0))
+        if value is None:
+            return None
+        try:
+            place = blocks.span(value)
+        except ValueError:
+            return 0
+        return place.first if place.attempt == key.number else 0
 
     def head(self, run_id: int, stream: Stream, count: int) -> list[bytes]:
         """Return the oldest values with about `count` records, fewer if there are no more."""
@@ -145,13 +174,16 @@ class Lists:
 
     def lock(self, run_id: int) -> str | None:
         """Lock a run for at most `flush_lock_s`. Return the token, or None if another flusher has the lock."""
-        token = secrets.token_hex(8)
+        name, token, life_ms = keys.lock(run_id), secrets.token_hex(8), int(runs_settings().flush_lock_s * 1000)
         with available(f"lock run {run_id}"):
             # GET distinguishes a lock that a first try without a response has set from that of another flusher.
-            holder = self._client.set(
-                keys.lock(run_id), token, nx=True, px=int(runs_settings().flush_lock_s * 1000), get=True
-            )
-        return token if holder in (None, token.encode()) else None
+            holder = self._client.set(name, token, nx=True, px=life_ms, get=True)
+            if holder in (None, token.encode()):
+                return token
+            left_ms = self._client.pttl(name)
+            if left_ms == NO_EXPIRY or left_ms > life_ms:  # no flusher sets such a lock
+                self._client.delete(name)
+        return None
 
     def unlock(self, run_id: int, token: str) -> None:
         """Release the lock. Does nothing if another flusher has it."""
@@ -159,9 +191,22 @@ class Lists:
             self._unlock(keys=[keys.lock(run_id)], args=[token])
 
     def dirty(self) -> list[int]:
-        """Return the ids of the runs that may have entries to flush, unordered."""
-        with available("list the runs with entries to store"):
-            return [int(run_id) for run_id in cast("set[bytes]", self._client.smembers(keys.DIRTY))]
+        """Return ids of runs that may have entries to flush, at most DIRTY_MAX, unordered."""
+        try:
+            with available("list the runs with entries to store"):
+                members = cast("list[bytes]", self._client.srandmember(keys.DIRTY, DIRTY_MAX))
+        except BufferCorrupt:
+            self._repair({keys.DIRTY: b"set"})
+            return []
+        if foreign := [member for member in members if not _RUN_ID.fullmatch(member)]:
+            with available("remove invalid ids of runs"):
+                self._client.srem(keys.DIRTY, *foreign)
+        return [int(member) for member in members if _RUN_ID.fullmatch(member)]
+
+    def mark_dirty(self, run_id: int) -> None:
+        """Note that a run has entries to flush, as each push does."""
+        with available(f"note that run {run_id} has entries to store"):
+            self._client.sadd(keys.DIRTY, run_id)
 
     def has_dirty(self) -> bool:
         """Return whether any run may have entries to flush."""
@@ -197,6 +242,24 @@ class Lists:
         with available(f"discard run {run_id}"):
             pipeline: Any = self._client.pipeline(transaction=True)
             pipeline.delete(*names, keys.lock(run_id), keys.cancel(run_id)).srem(keys.DIRTY, run_id).execute()
+
+    def repair(self, run_id: int) -> None:
+        """Remove keys of a run whose type is wrong, after BufferCorrupt. Its supervisor sends their content again."""
+        expected = {keys.DIRTY: b"set", keys.lock(run_id): b"string"}
+        for stream in Stream:
+            expected |= {keys.entries(run_id, stream): b"list", keys.tail(run_id, stream): b"string"}
+        self._repair(expected)
+
+    def _repair(self, expected: Mapping[str, bytes]) -> None:
+        with available("repair its keys"):
+            pipeline: Any = self._client.pipeline(transaction=False)
+            for name in expected:
+                pipeline.type(name)
+            actual = dict(zip(expected, pipeline.execute(), strict=True))
+            wrong = [name for name, type_ in expected.items() if actual[name] not in (type_, b"none")]
+            if wrong:
+                logger.warning("Removing keys of Redis that have a wrong type: %s", ", ".join(wrong))
+                self._client.delete(*wrong)
 
 
 def _records_between(head: bytes, end: bytes) -> int:

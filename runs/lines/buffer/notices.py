@@ -1,4 +1,7 @@
-"""Cancel flags, and notices to workers. Any of it may be lost: the database holds the same state."""
+"""Cancel flags, and notices to workers. Any of it may be lost: the database holds the same state.
+
+Each has an authentication code. One without a valid code is ignored: workers read the state from the database too.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,10 @@ from typing import Any, cast
 import redis
 
 from runs.exceptions import BufferUnavailable
+from runs.lines import codes
 from runs.lines.buffer import keys
 from runs.lines.buffer.client import TIMEOUT_S, available
+from runs.lines.codes import Purpose
 from runs.states import AttemptKey
 
 FLAG_LIFE_S = 24 * 3600
@@ -47,8 +52,13 @@ class InspectionRequested:
 Notice = CancelRequested | StoredUpTo | InspectionRequested
 
 
-def encode(notice: Notice) -> str:
-    """Encode as `cancel:<run>`, `inspect:<run>` or `stored:<run>:<attempt>:<lines>:<results>`."""
+def encode(notice: Notice) -> bytes:
+    """Encode as `cancel:<run>`, `inspect:<run>` or `stored:<run>:<attempt>:<lines>:<results>`, and `:<code>`."""
+    text = _text(notice).encode()
+    return text + b":" + codes.make(Purpose.NOTICES, text)
+
+
+def _text(notice: Notice) -> str:
     if isinstance(notice, CancelRequested):
         return f"cancel:{notice.run_id}"
     if isinstance(notice, InspectionRequested):
@@ -57,9 +67,12 @@ def encode(notice: Notice) -> str:
 
 
 def decode(data: bytes) -> Notice | None:
-    """Decode a notice. None if its kind is unknown: another version may have sent it."""
+    """Decode a notice. None if its code is missing or wrong, or its kind unknown: another version may have sent it."""
+    text, _, code = data.rpartition(b":")
+    if not codes.is_valid(code, Purpose.NOTICES, text):
+        return None
     try:
-        kind, *numbers = data.decode("ascii").split(":")
+        kind, *numbers = text.decode("ascii").split(":")
         run_id, *rest = map(int, numbers)
         if kind == "cancel" and not rest:
             return CancelRequested(run_id)
@@ -83,8 +96,9 @@ class Notices:
         """Set the cancel flag of a run for a day, and notify the workers that listen."""
         with available(f"flag the cancel of run {run_id}"):
             pipeline: Any = self._notices_client.pipeline(transaction=False)
-            pipeline.set(keys.cancel(run_id), 1, ex=FLAG_LIFE_S)
-            pipeline.publish(keys.NOTICES, encode(CancelRequested(run_id))).execute()
+            notice = encode(CancelRequested(run_id))
+            pipeline.set(keys.cancel(run_id), notice, ex=FLAG_LIFE_S)
+            pipeline.publish(keys.NOTICES, notice).execute()
 
     def request_inspection(self, run_id: int) -> None:
         """Notify the supervisor of a run that a stack trace was requested."""
@@ -97,7 +111,7 @@ class Notices:
             return set()
         with available("read cancel flags"):
             flags = cast("list[bytes | None]", self._notices_client.mget([keys.cancel(run_id) for run_id in run_ids]))
-        return {run_id for run_id, flag in zip(run_ids, flags, strict=True) if flag is not None}
+        return {run_id for run_id, flag in zip(run_ids, flags, strict=True) if _is_flag(run_id, flag)}
 
     def announce_stored(self, key: AttemptKey, lines: int, results: int) -> None:
         """Notify the supervisor of an attempt up to which seqs it may drop lines and results."""
@@ -132,6 +146,10 @@ class Notices:
                 yield from _listen(pubsub, timeout_s)
             finally:
                 pubsub.close()
+
+
+def _is_flag(run_id: int, flag: bytes | None) -> bool:
+    return flag is not None and decode(flag) == CancelRequested(run_id)
 
 
 def _listen(pubsub: Any, timeout_s: float) -> Iterator[Notice | None]:

@@ -17,7 +17,7 @@ local tail_attempt, tail_seq = 0, 0
 local tail = redis.call("GET", KEYS[2])
 if tail then
     local a, s = string.match(tail, "^(%d+):(%d+)$")
-    tail_attempt, tail_seq = tonumber(a), tonumber(s)
+    tail_attempt, tail_seq = tonumber(a) or 0, tonumber(s) or 0
 end
 -- Records of the tail's attempt from the head to `last`. If the head is of an earlier one, none of them was trimmed.
 local function length(last)

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
+from experiments import umask
 from runs.management import exporting
 from runs.management.base import Exit, RunsCommand, WrongUse, find_run
 from runs.states import ResultKind
@@ -52,7 +53,8 @@ export_results 42 --kind metric --key loss --format parquet > loss.parquet
 
     def _written(self, output: Path | None, write: Callable[[], None]) -> None:
         try:
-            write()
+            with umask.operators():
+                write()
         except exporting.NoParquet as error:
             raise CommandError(str(error)) from error
         except BrokenPipeError:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+from axes.models import AccessAttempt
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.contrib.contenttypes.models import ContentType
@@ -97,6 +98,11 @@ VIEWS: Mapping[str, tuple[int, ...]] = {
     "GET django_celery_results_taskresult_history": SEE,
     "GET django_celery_results_taskresult_add": NEVER,
     "GET django_celery_results_taskresult_delete": ROOT,
+    "GET axes_accessattempt_changelist": ROOT,
+    "GET axes_accessattempt_change": ROOT,
+    "GET axes_accessattempt_history": ROOT,
+    "GET axes_accessattempt_add": NEVER,
+    "GET axes_accessattempt_delete": NEVER,
 } | {
     f"GET auth_{model}_{view}": ROOT
     for model in ("user", "group")
@@ -120,6 +126,7 @@ ACTIONS: dict[str, dict[str, set[str]]] = {
     "runs.worker": {"viewer": set(), "operator": set()},
     "experiments.instance": {"viewer": set(), "operator": {"delete_selected"}},
     "django_celery_results.taskresult": {"viewer": set(), "operator": set()},
+    "axes.accessattempt": {"viewer": set(), "operator": set()},
     "auth.user": {"viewer": set(), "operator": set()},
     "auth.group": {"viewer": set(), "operator": set()},
 }
@@ -190,6 +197,7 @@ def row(kind: str) -> Any:
         "runs_worker": lambda: make_attempt().worker,
         "experiments_instance": lambda: Instance.objects.create(name="one", experiment="scripted"),
         "django_celery_results_taskresult": lambda: TaskResult.objects.create(task_id="t", status="SUCCESS"),
+        "axes_accessattempt": lambda: AccessAttempt.objects.create(ip_address="192.0.2.1", failures_since_start=1),
         "auth_user": lambda: User.objects.create(username="somebody"),
         "auth_group": lambda: Group.objects.create(name="somebodies"),
     }

@@ -201,7 +201,9 @@ def test_launch_again_with_changes_begins_with_all_that_the_run_was_launched_wit
     )
     url = f"{LAUNCH}?run={old.pk}"
     assert "hush" not in text(operator.get(url))
-    answer = fill(operator, url, configuration__epochs="10")
+    wrong = fill(operator, url, configuration__epochs="10")
+    assert "Enter it again" in at(wrong, "configuration.token")
+    answer = send(operator, url, sent_of(wrong.content), configuration__token="hush")
     run = Run.objects.exclude(pk=old.pk).get()
     assert answer["Location"] == page_of(run)
     assert run.configuration == {**old.configuration, "epochs": 10}
@@ -247,9 +249,9 @@ def test_an_instance_is_launched_with_its_secrets_unless_it_was_changed_meanwhil
     assert "It was changed after you opened this page" in str(
         send(operator, url, sent_of(page.content)).context["form"].errors
     )
-    fill(operator, url, configuration__epochs="4")
+    fill(operator, url, priority="4")
     run = Run.objects.get()
-    assert (run.instance, run.tags, run.configuration) == (instance, ["t"], layered(token="hush", epochs=4))
+    assert (run.instance, run.tags, run.configuration) == (instance, ["t"], layered(token="hush"))
 
 
 def test_secrets_never_come_back_not_even_those_just_typed(operator: Client) -> None:

@@ -244,6 +244,21 @@ def test_secrets_and_defaults_of_an_instance_are_not_written_into_its_schedule(o
     assert schedule.configuration == {"text": "ho"}
 
 
+def test_a_secret_of_an_instance_is_asked_for_by_a_schedule_that_changes_its_model(operator: Client) -> None:
+    instance = Instance.objects.create(name="mine", experiment="layered", configuration={"token": "hush"})
+    schedule = make_schedule("nightly", experiment="", instance=instance, configuration={})
+    change = url("change", schedule)
+    sent = sent_of(operator.get(change).content)
+    wrong = send(operator, change, sent, configuration__epochs="4")
+    assert "Enter it again" in text(wrong)
+    schedule.refresh_from_db()
+    assert schedule.configuration == {}
+    send(operator, change, sent, configuration__epochs="4", configuration__token="hush")
+    send(operator, change, sent_of(operator.get(change).content), description="unchanged")
+    schedule.refresh_from_db()
+    assert (schedule.configuration, schedule.description) == ({"epochs": 4, "token": "hush"}, "unchanged")
+
+
 def test_django_keeps_what_was_done_with_a_schedule_and_from_where(
     as_user: Callable[..., Client], woken: list[str]
 ) -> None:

@@ -79,6 +79,22 @@ def surroundings(ctx: Ctx) -> dict[str, Any]:
     }
 
 
+def permissions(ctx: Ctx) -> dict[str, str]:
+    """Return the modes of the run's folder, and of what the experiment makes in it and beside it."""
+    file, beside = ctx.workdir / "file", ctx.workdir.parent.parent / f"beside-{os.getpid()}"
+    file.touch()
+    beside.mkdir()
+    ctx.artifact(b"x", "kept.txt")
+    kept = next(ctx.workdir.parent.rglob("kept.txt"))
+    places = (ctx.workdir.parent, file, kept, beside)
+    modes = {path.name.partition("-")[0]: f"{path.stat().st_mode & 0o777:o}" for path in places}
+    return modes | {"import": f"{IMPORTED_WITH:o}"}
+
+
+IMPORTED_WITH = os.umask(0o077)
+os.umask(IMPORTED_WITH)
+
+
 def square(value: int) -> int:
     return value * value
 

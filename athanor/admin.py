@@ -1,0 +1,58 @@
+"""Page of failed logins, where a superuser unlocks them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from axes.models import AccessAttempt
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+from unfold.paginator import InfinitePaginator
+
+from athanor.conf import web_settings
+from experiments.strict_lists import StrictList
+from runs.admin.audit_log import LogsWhere
+
+
+@admin.register(AccessAttempt)
+class FailedLogins(StrictList, LogsWhere, ModelAdmin):
+    """Failed logins by name and address, for superusers. The next failure removes rows older than the cool-off."""
+
+    list_display = ("username", "ip_address", "failures_since_start", "attempt_time", "state")
+    list_display_links = None
+    search_fields = ("username", "ip_address")
+    ordering = ("-attempt_time",)
+    fields = readonly_fields = ("username", "ip_address", "failures_since_start", "attempt_time")
+    actions = ("unlock",)
+    show_full_result_count = False
+    paginator = InfinitePaginator
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return super().changelist_view(request, {"title": "Failed logins", **(extra_context or {})})
+
+    @admin.display(description="State")
+    def state(self, attempt: AccessAttempt) -> str:
+        return "Locked" if attempt.failures_since_start >= web_settings().login_failures_max else "Counted"
+
+    @admin.action(description="Unlock", permissions=["view"])
+    def unlock(self, request: HttpRequest, queryset: QuerySet[AccessAttempt]) -> None:
+        self.log_deletions(request, queryset)
+        count, _ = queryset.delete()
+        messages.success(request, f"Unlocked {count} login{'' if count == 1 else 's'}.")
+
+    def has_view_permission(self, request: HttpRequest, obj: AccessAttempt | None = None) -> bool:
+        return request.user.is_superuser
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return request.user.is_superuser
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: AccessAttempt | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: AccessAttempt | None = None) -> bool:
+        return False

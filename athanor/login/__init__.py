@@ -1,0 +1,1 @@
+"""Logins of people: the form, the throttle, the log of failures."""

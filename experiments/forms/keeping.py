@@ -1,0 +1,153 @@
+"""Stored secrets that a changed configuration may keep. Pure.
+
+A secret is kept only while everything else of its model, the pydantic model that directly contains it, is unchanged.
+Otherwise somebody who does not know it could have it sent to an address of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.forms.encoding import option_of
+from experiments.forms.fields import MISSING, Field, Kind, same
+from experiments.validation import MASK
+
+ENTER_AGAIN = "Enter it again: a stored secret is kept only while everything else beside it is unchanged."
+GIVE_AGAIN = "Give it again: the stored secret is kept only while everything else of its model is unchanged."
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Place of a value that takes the stored secret."""
+
+    secret: Any
+    place: str = ""
+    """Name of its input in the form."""
+    path: str = ""
+    """Dotted path below that place."""
+
+
+def lent(shown: Any, stored: Any, path: str = "") -> Any:
+    """Return a stored configuration with `Kept` in the places of its secrets: those that `shown` has masked."""
+    if shown == MASK and isinstance(stored, str):
+        return Kept(stored, path=path)
+    if isinstance(shown, dict) and isinstance(stored, dict):
+        return {key: lent(shown.get(key), item, _join(path, key)) for key, item in stored.items()}
+    if isinstance(shown, list) and isinstance(stored, list) and len(shown) == len(stored):
+        return [lent(mask, item, _join(path, i)) for i, (mask, item) in enumerate(zip(shown, stored, strict=True))]
+    return stored
+
+
+def merged(field: Field, value: Any, stored: Any) -> tuple[Any, list[Kept]]:
+    """Settle a whole configuration: return it, and the secrets that are not kept, which are null."""
+    value, refused = settled(field, value, stored)
+    value, more = settled_model(field, value, stored)
+    return value, refused + more
+
+
+def unmasked(value: Any, stored: Any, place: str, path: str = "") -> Any:
+    """Return JSON that a form sent, with `Kept` for each mask that has a stored text at its place."""
+    if value == MASK and isinstance(stored, str):
+        return Kept(stored, place, path)
+    if isinstance(value, dict) and isinstance(stored, dict):
+        return {key: unmasked(item, stored.get(key), place, _join(path, key)) for key, item in value.items()}
+    if isinstance(value, list) and isinstance(stored, list) and len(value) == len(stored):
+        pairs = enumerate(zip(value, stored, strict=True))
+        return [unmasked(item, old, place, _join(path, index)) for index, (item, old) in pairs]
+    return value
+
+
+def settled(field: Field, value: Any, stored: Any) -> tuple[Any, list[Kept]]:
+    """Settle a value with all models below it; return it, and the secrets that are not kept.
+
+    A `Kept` outside of any model below remains: its own model is around this value.
+    """
+    refused: list[Kept] = []
+    if field.kind == Kind.GROUP and isinstance(value, dict):
+        before = stored if isinstance(stored, dict) else {}
+        below = dict(value)
+        for inner in field.fields:
+            if inner.name in value:
+                below[inner.name], more = settled(inner, value[inner.name], before.get(inner.name, MISSING))
+                refused += more
+        value, more = settled_model(field, below, stored)
+        refused += more
+    elif field.kind == Kind.LIST and field.item and isinstance(value, list):
+        are_paired = isinstance(stored, list) and len(stored) == len(value)
+        pairs = [settled(field.item, item, stored[i] if are_paired else MISSING) for i, item in enumerate(value)]
+        value, refused = [item for item, _ in pairs], [kept for _, more in pairs for kept in more]
+    elif field.kind == Kind.VARIANT and (index := option_of(field, _filled(value))) is not None:
+        is_same = stored is not MISSING and option_of(field, stored) == index
+        return settled(field.options[index], value, stored if is_same else MISSING)
+    return value, refused
+
+
+def settled_model(field: Field, value: Any, stored: Any) -> tuple[Any, list[Kept]]:
+    """Settle one model whose inner models are settled: return it, and the secrets that are not kept, which are null."""
+    kept = list(_kept_in(value))
+    if not kept:
+        return value, []
+    filled = _filled(value)
+    if stored is not MISSING and is_unchanged(field, filled, stored):
+        return filled, []
+    return _replaced(value, lambda _: None), kept
+
+
+def is_unchanged(field: Field | None, value: Any, stored: Any) -> bool:
+    """Return whether both are equal as values of the field; what one of them lacks has its default."""
+    if isinstance(value, dict) and isinstance(stored, dict):
+        names = dict.fromkeys([*value, *stored])
+        fields = {name: field.get(name) if field else None for name in names}
+        defaults = {name: inner.default if inner else MISSING for name, inner in fields.items()}
+        return all(
+            is_unchanged(fields[name], value.get(name, defaults[name]), stored.get(name, defaults[name]))
+            for name in names
+        )
+    if value is MISSING or stored is MISSING:
+        return value is stored
+    if isinstance(value, list) and isinstance(stored, list):
+        item = field.item if field else None
+        return len(value) == len(stored) and all(
+            is_unchanged(item, new, old) for new, old in zip(value, stored, strict=True)
+        )
+    if _is_number(value) and _is_number(stored):
+        return bool(value == stored)
+    try:
+        return same(value, stored)
+    except TypeError:  # a Python value without a JSON form, from a script
+        return False
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _kept_in(value: Any) -> Iterator[Kept]:
+    if isinstance(value, Kept):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _kept_in(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _kept_in(item)
+
+
+def _filled(value: Any) -> Any:
+    return _replaced(value, lambda kept: kept.secret)
+
+
+def _replaced(value: Any, by: Callable[[Kept], Any]) -> Any:
+    if isinstance(value, Kept):
+        return by(value)
+    if isinstance(value, Mapping):
+        return {key: _replaced(item, by) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_replaced(item, by) for item in value]
+    return value
+
+
+def _join(*parts: str | int) -> str:
+    return ".".join(str(part) for part in parts if part != "")

@@ -1,0 +1,115 @@
+"""Secrets follow a changed configuration only where everything else of their model is unchanged."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, SecretStr
+
+from experiments.forms.decoding import decode
+from experiments.forms.encoding import encode
+from experiments.forms.introspection import describe_form
+from experiments.forms.keeping import lent, merged
+from experiments.validation import MASK
+from tests.unit.forms_config import NAME, through_browser
+
+pytestmark = pytest.mark.any_database
+
+
+class Endpoint(BaseModel):
+    base_url: str = "https://own.example"
+    key: SecretStr | None = None
+
+
+class Other(BaseModel):
+    address: str = "https://own.example"
+    key: SecretStr | None = None
+
+
+class Config(BaseModel):
+    epochs: int = 3
+    rate: float = 1.0
+    endpoint: Endpoint = Endpoint()
+    mirrors: list[Endpoint] = []
+    either: Endpoint | Other = Endpoint()
+    headers: dict[str, SecretStr] = {}
+    named: dict[str, Endpoint] = {}
+    tokens: list[SecretStr] = []
+    token: SecretStr | None = None
+
+
+ROOT = describe_form(Config)
+SECRET = "hush"
+STORED: dict[str, Any] = {
+    **Config().model_dump(mode="json"),
+    "endpoint": {"base_url": "https://own.example", "key": SECRET},
+    "mirrors": [{"base_url": "a", "key": SECRET}, {"base_url": "b", "key": SECRET}],
+    "either": {"base_url": "https://own.example", "key": SECRET},
+    "headers": {"Authorization": SECRET},
+    "named": {"one": {"base_url": "a", "key": SECRET}},
+    "tokens": [SECRET],
+    "token": SECRET,
+}
+SHOWN = json.loads(json.dumps(STORED).replace(SECRET, MASK))
+OF_ROOT = {"token", "tokens.0", "headers.Authorization", "named.one.key"}
+
+CHANGES: list[tuple[str, dict[str, Any], set[str]]] = [
+    ("nothing", {}, set()),
+    ("an equal number", {"rate": 1}, set()),
+    ("a value of the same model", {"epochs": 4}, OF_ROOT),
+    ("a value of an inner model", {"endpoint": {**SHOWN["endpoint"], "base_url": "evil"}}, {"endpoint.key", *OF_ROOT}),
+    ("an item", {"mirrors": [{**SHOWN["mirrors"][0], "base_url": "evil"}, SHOWN["mirrors"][1]]},
+     {"mirrors.0.key", *OF_ROOT}),
+    ("another key of a mapping", {"headers": {"Authorization": MASK, "Host": "evil"}}, OF_ROOT),
+    ("a model in a mapping", {"named": {"one": {"base_url": "evil", "key": MASK}}}, OF_ROOT),
+    ("a new secret beside it", {"token": "new"}, OF_ROOT - {"token"}),
+    ("all secrets with it", {"epochs": 4, "token": "new", "tokens": [], "headers": {}, "named": {}}, set()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "refused"), [row[1:] for row in CHANGES], ids=[row[0] for row in CHANGES])
+@pytest.mark.parametrize("is_json", [True, False], ids=["JSON", "fields"])
+def test_a_form_keeps_secrets_only_where_all_else_is_unchanged(
+    change: dict[str, Any], refused: set[str], is_json: bool
+) -> None:
+    shown = {**SHOWN, **change}
+    data = {f"{NAME}!json": [json.dumps(shown)]} if is_json else through_browser(encode(ROOT, shown, NAME))
+    for name, value in (("token", shown["token"]), ("endpoint.key", shown["endpoint"]["key"])):
+        if not is_json and value != MASK:
+            data[f"{NAME}.{name}"] = [value]
+
+    read = decode(ROOT, data, NAME, STORED)
+
+    if refused:
+        assert all("Enter it again" in text for text in read.problems.values())
+        assert f"{NAME}" in read.problems if is_json else {f"{NAME}.{path}" for path in refused} & read.problems.keys()
+    else:
+        assert read.problems == {}
+        assert read.configuration == json.loads(json.dumps(shown).replace(MASK, SECRET))
+    kept = json.dumps(read.configuration).count(SECRET)
+    assert kept == json.dumps(shown).count(MASK) - len(refused)
+
+
+@pytest.mark.parametrize(("change", "refused"), [row[1:] for row in CHANGES], ids=[row[0] for row in CHANGES])
+def test_overrides_of_an_instance_keep_secrets_by_the_same_rule(change: dict[str, Any], refused: set[str]) -> None:
+    stored = {name: value for name, value in STORED.items() if name not in change}
+    over = json.loads(json.dumps(change).replace(MASK, SECRET))
+
+    merged_value, kept = merged(ROOT, {**lent(SHOWN, STORED), **over}, STORED)
+
+    assert {each.path for each in kept} == {path for path in refused if path.split(".")[0] in stored}
+    assert (merged_value == {**STORED, **over}) == (not kept)
+
+
+def test_the_same_option_of_a_union_keeps_its_secret_and_another_one_does_not() -> None:
+    for option, expected in (({"base_url": "https://own.example"}, 0), ({"address": "https://own.example"}, 1)):
+        _, kept = merged(ROOT, {**STORED, "either": {**option, "key": lent(MASK, SECRET, "either.key")}}, STORED)
+        assert [each.path for each in kept] == ["either.key"] * expected
+
+
+def test_a_mask_without_a_stored_secret_stays_a_mask_that_validation_refuses() -> None:
+    data = {f"{NAME}!json": [json.dumps({"token": MASK, "mirrors": [{"base_url": "x", "key": MASK}]})]}
+    assert decode(ROOT, data, NAME, {"epochs": 3}).configuration["token"] == MASK
+    assert decode(ROOT, data, NAME, {**STORED, "token": None}).configuration["mirrors"][0]["key"] == MASK
