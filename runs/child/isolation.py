@@ -9,6 +9,7 @@ import resource
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -54,7 +55,7 @@ def detach(server: int, kept: Sequence[int]) -> None:
 def connect(spec: ChildSpec, fds: Sequence[int]) -> Descriptors:
     """Connect a detached process to the pipes of a run. Closes `fds`. Raises OSError."""
     records, stdout, stderr, control = fds
-    with umask.private():
+    with nullcontext() if account.is_changed() else umask.private():  # else readable by the worker's group
         own = Descriptors(to_high_fd(records), to_high_fd(control), _prepare_stacks(spec))
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)

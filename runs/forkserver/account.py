@@ -128,6 +128,16 @@ def _has_become(account: Account) -> bool:
     return is_user and sorted(os.getgroups()) == sorted(account.groups) and not prctl.capabilities()
 
 
+def is_changed() -> bool:
+    """Return whether this process, or the server that forked it, has changed to an account."""
+    return _current is not None
+
+
+def file_mode() -> int:
+    """Return the permissions of files that Athanor makes in a run's folder: for its account and the worker's group."""
+    return 0o600 if _current is None else 0o660
+
+
 def allow_inspection() -> None:
     """Let a child of a server with an account be inspected by processes of that account. Its memory has no secret."""
     if _current is not None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -31,11 +33,9 @@ pytestmark = [
 ]
 ALICE, BOB = "nobody", "daemon"
 """Users of every Linux."""
-ELSEWHERE = """#!/bin/sh
-# Shows the interpreter, which is in a folder that only root can enter, to other users too.
-exec unshare -m sh -c 'mkdir -p {aside} && mount --bind {base} {aside} && mount -t tmpfs -o mode=755 tmpfs {closed} \\
-  && mkdir -p {base} && mount --bind {aside} {base} && umount {aside} && exec {python} "$@"' sh "$@"
-"""
+SHOW = """mkdir -p {aside} && mount --bind {base} {aside} && mount -t tmpfs -o mode=755 tmpfs {closed} \\
+  && mkdir -p {base} && mount --bind {aside} {base} && umount {aside}"""
+"""Shows the interpreter, which is in a folder that only root can enter, to other users too."""
 
 
 class Ground(NamedTuple):
@@ -79,12 +79,13 @@ def ground(child_environment: None) -> Iterator[Ground]:
 
 def _interpreter(var: Path) -> str:
     """Return an interpreter that other users can execute."""
-    base = Path(sys.base_prefix)
+    base, script = Path(sys.base_prefix), var / "python"
     closed = [folder for folder in (base, *base.parents) if not folder.stat().st_mode & 0o001]
-    if not closed:
-        return sys.executable
-    script = var / "python"
-    script.write_text(ELSEWHERE.format(aside=var / "aside", base=base, closed=closed[-1], python=sys.executable))
+    start = f'exec $USER_OF_TEST {sys.executable} "$@"'
+    if closed:
+        show = SHOW.format(aside=var / "aside", base=base, closed=closed[-1])
+        start = f"exec unshare -m sh -c '{show} && {start}' sh \"$@\""
+    script.write_text(f"#!/bin/sh\n{start}\n")
     script.chmod(0o755)
     return str(script)
 
@@ -243,3 +244,48 @@ def test_the_folder_of_another_account_is_refused(ground: Ground) -> None:
     ground.spec("14", ground.alice)
     with pytest.raises(SpawnFailed, match="belongs to another user than 'daemon'"):
         ground.spec("14", ground.bob)
+
+
+UNPRIVILEGED = """
+import sys
+from pathlib import Path
+import django
+django.setup()
+from runs.forkserver import account
+from runs.forkserver.servers import ForkServers
+from runs.recovery import failure_report
+from tests.integration import test_run_as as tests
+account.check_permission()
+var = Path(sys.argv[1])
+servers = ForkServers()
+ground = tests.Ground(var, servers, account.find(tests.ALICE, var / "accounts"), account.find(tests.BOB, var))
+heard = tests.run(ground.server(ground.alice), ground.spec("1", ground.alice, "identity"))
+assert heard.summary["uids"] == [ground.alice.uid] * 3, heard.summary
+assert heard.summary["capabilities"] == ["0" * 16] * 4, heard.summary
+tests.test_kill_takes_the_tree_along(ground)
+tests.test_the_stacks_of_a_run_are_written(ground)
+assert (var / "runs/1/work/made.txt").read_text() == "mine"
+servers.stop()
+print("passed")
+"""
+
+
+def test_capabilities_of_an_unprivileged_worker_suffice(ground: Ground) -> None:
+    """As with AmbientCapabilities of systemd: the user of Athanor is not root, and reads and deletes by its group."""
+    var = ground.var / "unprivileged"
+    var.mkdir(0o700)
+    owner = pwd.getpwnam("games")
+    os.chown(var, owner.pw_uid, owner.pw_gid)
+    kept = ",".join(f"+{name}" for name in ("chown", "kill", "setgid", "setuid"))
+    user = f"setpriv --reuid={owner.pw_uid} --regid={owner.pw_gid} --clear-groups"
+    environ = {
+        **os.environ,
+        "ATHANOR_VAR": str(var),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "USER_OF_TEST": f"{user} --inh-caps={kept} --ambient-caps={kept}",
+    }
+    command = [sys.executable, "-c", UNPRIVILEGED, str(var)]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.stdout.endswith("passed\n"), done.stderr
+    shutil.rmtree(var)
