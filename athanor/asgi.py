@@ -26,7 +26,7 @@ from starlette.applications import Starlette  # noqa: E402
 from starlette.routing import BaseRoute, Mount, Route  # noqa: E402
 from starlette.types import ASGIApp  # noqa: E402
 
-from athanor import health, icon, proxies, static  # noqa: E402
+from athanor import headers, health, icon, proxies, requests, static  # noqa: E402
 from runs.live.hub import Hub  # noqa: E402
 from runs.live.stream import Streams  # noqa: E402
 
@@ -46,8 +46,9 @@ routes: list[BaseRoute] = [
     Route("/favicon.ico", icon.favicon),
     Route("/admin/runs/run/{run_id:int}/stream/", Streams(hub)),
     Mount("/static", static.AppStaticFiles()),
-    Mount("/", cast(ASGIApp, django_application)),  # matches every path, so it must be last
+    Mount("/", requests.Limits(cast(ASGIApp, django_application))),  # matches every path, so it must be last
 ]
 
-application = proxies.TrustedProxies(Starlette(routes=routes, lifespan=lifespan), settings.TRUSTED_PROXIES)
+site = headers.SecurityHeaders(Starlette(routes=routes, lifespan=lifespan))
+application = proxies.TrustedProxies(site, settings.TRUSTED_PROXIES)
 proxies.warn_of_uvicorn()

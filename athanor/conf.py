@@ -22,6 +22,28 @@ class WebSettings:
     login_cool_off_s: float = 900.0
     """Time after the last counted failure for which logins are refused."""
 
+    # Requests
+    body_max_bytes: int = 10 * 1024 * 1024
+    """Size of a request's body. A larger one is refused before it is read."""
+    anonymous_body_max_bytes: int = 64 * 1024
+    """Size of a body of an anonymous request, of one to the login page, and of one that does not name its size."""
+    body_s: float = 60.0
+    """Time for the arrival of a body."""
+    requests_max: int = 40
+    """Number of requests at once that a web process passes to Django, each with a thread and perhaps a database
+    connection. Further ones wait.
+    """
+    requests_wait_s: float = 10.0
+    """Time that a request waits for its turn. Then it is refused with status 503."""
+
+    # Connections
+    connections_max: int = 3000
+    """Number of open connections of a web process, streams of open pages included. Further ones are refused."""
+    header_s: float = 10.0
+    """Time for the arrival of a request's headers."""
+    unread_s: float = 60.0
+    """Time without progress after which the connection of a client that does not read its response is closed."""
+
 
 @cache
 def web_settings() -> WebSettings:

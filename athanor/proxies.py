@@ -13,7 +13,12 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 FORWARDED = frozenset(
     {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto", b"x-real-ip"}
 )
-OWN_OPTION = "--no-proxy-headers"
+OWN_OPTIONS = {
+    "--no-proxy-headers": (
+        "believes X-Forwarded-For of 127.0.0.1 or FORWARDED_ALLOW_IPS, whatever ATHANOR_TRUSTED_PROXIES says"
+    ),
+    "--http athanor.connections:Connection": "keeps connections open whose request never arrives",
+}
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +41,9 @@ class TrustedProxies:
 
 
 def warn_of_uvicorn() -> None:
-    """Log a warning if uvicorn, started by hand, believes proxies of its own choice."""
-    if "uvicorn" in sys.argv[0] and OWN_OPTION not in sys.argv:
-        logger.warning(
-            "uvicorn believes X-Forwarded-For of 127.0.0.1 or FORWARDED_ALLOW_IPS, whatever ATHANOR_TRUSTED_PROXIES"
-            " says. Start it with %s.",
-            OWN_OPTION,
-        )
+    """Log a warning for each option that uvicorn, started by hand, is without."""
+    if "uvicorn" not in sys.argv[0]:
+        return
+    for option, text in OWN_OPTIONS.items():
+        if not set(option.split()) <= set(sys.argv):
+            logger.warning("uvicorn %s. Start it with %s.", text, option)

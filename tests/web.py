@@ -48,7 +48,8 @@ class Web:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "uvicorn", "athanor.asgi:application", "--port", str(self.port),
-                 "--timeout-graceful-shutdown", "1", "--no-access-log", "--no-proxy-headers"],
+                 "--timeout-graceful-shutdown", "1", "--no-access-log", "--no-proxy-headers",
+                 "--http", "athanor.connections:Connection"],
                 env={**os.environ, **self._environ}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         wait_until(self._answers, timeout_s=60, what="the web server to answer")

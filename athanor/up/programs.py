@@ -47,8 +47,7 @@ MODULES = (
     "uvicorn",
     "uvicorn.lifespan.on",
     "uvicorn.loops.auto",
-    "uvicorn.protocols.http.auto",
-    "uvicorn.protocols.websockets.auto",
+    "uvicorn.protocols.http.h11_impl",
 )
 
 
@@ -106,6 +105,14 @@ def _beat() -> int:
 def _web(host: str, port: int, graceful_s: int) -> int:
     import uvicorn
 
-    application = "athanor.asgi:application"  # believes proxies itself
-    uvicorn.run(application, host=host, port=port, proxy_headers=False, timeout_graceful_shutdown=graceful_s)
+    uvicorn.run(
+        "athanor.asgi:application",
+        host=host,
+        port=port,
+        http="athanor.connections:Connection",
+        ws="none",
+        proxy_headers=False,  # the application believes proxies itself
+        server_header=False,
+        timeout_graceful_shutdown=graceful_s,
+    )
     return 0

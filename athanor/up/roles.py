@@ -68,7 +68,8 @@ def beat(ready_files: Path) -> Role:
 
 def web(host: str, port: int) -> Role:
     graceful = ("--timeout-graceful-shutdown", str(GRACEFUL_SHUTDOWN_S))
-    server = (*PYTHON, "-m", "uvicorn", "athanor.asgi:application", "--no-proxy-headers")
+    own = ("--no-proxy-headers", "--no-server-header", "--ws", "none", "--http", "athanor.connections:Connection")
+    server = (*PYTHON, "-m", "uvicorn", "athanor.asgi:application", *own)
     command = (*server, "--host", host, "--port", str(port), *graceful)
     return Role(
         "web",

@@ -22,13 +22,14 @@ class Answer(Enum):
 
 def may_watch(cookies: str, run_id: int) -> Answer:
     """Check the session of the request's cookies as the admin does: active staff with the permission to view runs."""
-    user = _user(cookies)
+    user = user_of(cookies)
     if not (user.is_active and user.is_staff and (user.has_perm("runs.view_run") or user.has_perm("runs.change_run"))):
         return Answer.MAY_NOT
     return Answer.MAY if Run.objects.filter(pk=run_id).exists() else Answer.NO_RUN
 
 
-def _user(cookies: str) -> Any:
+def user_of(cookies: str) -> Any:
+    """Return the user of the session that a request's cookies name, or AnonymousUser."""
     try:
         parsed = SimpleCookie(cookies)
     except CookieError:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from runs.forkserver.client import ForkServer
-from tests.integration.spawning import EXPERIMENTS, Heard, run, spec
+from tests.integration.spawning import EXPERIMENTS, Heard, run, spec, warm_up
 from tests.waiting import wait_until
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -87,8 +87,8 @@ def compare(server: ForkServer, folder: Path, way: str, method: str = "fork", st
 
 @pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize("way", ["returns", "raises", "exits", "exit_functions"])
-def test_an_end_of_one_process(fork_server: ForkServer, tmp_path: Path, way: str, stream: str) -> None:
-    heard = compare(fork_server, tmp_path, way, stream=stream)
+def test_an_end_of_one_process(cold_fork_server: ForkServer, tmp_path: Path, way: str, stream: str) -> None:
+    heard = compare(cold_fork_server, tmp_path, way, stream=stream)
 
     assert heard.exit.status == 0
     assert [letter for letter, _ in heard.records][-1] == "E"
@@ -111,9 +111,9 @@ def test_an_end_of_one_process(fork_server: ForkServer, tmp_path: Path, way: str
     ],
 )
 def test_the_exit_of_a_forked_process_is_its_own(
-    fork_server: ForkServer, tmp_path: Path, way: str, stream: str
+    cold_fork_server: ForkServer, tmp_path: Path, way: str, stream: str
 ) -> None:
-    heard = compare(fork_server, tmp_path, way, stream=stream)
+    heard = compare(cold_fork_server, tmp_path, way, stream=stream)
 
     assert heard.payloads("E") == [{"outcome": "returned"}]
     assert heard.exit.status == 0
@@ -123,8 +123,8 @@ def test_the_exit_of_a_forked_process_is_its_own(
 
 
 @pytest.mark.parametrize("way", ["thread", "thread_after_an_error", "daemon_thread", "thread_executor"])
-def test_threads_are_waited_for_as_in_a_script(fork_server: ForkServer, tmp_path: Path, way: str) -> None:
-    compare(fork_server, tmp_path, way)
+def test_threads_are_waited_for_as_in_a_script(cold_fork_server: ForkServer, tmp_path: Path, way: str) -> None:
+    compare(cold_fork_server, tmp_path, way)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -132,9 +132,9 @@ def test_threads_are_waited_for_as_in_a_script(fork_server: ForkServer, tmp_path
     "way", ["process", "process_raises", "daemon_process", "process_executor", "open_pool", "manager", "queue"]
 )
 def test_processes_are_waited_for_as_in_a_script(
-    fork_server: ForkServer, tmp_path: Path, way: str, method: str
+    cold_fork_server: ForkServer, tmp_path: Path, way: str, method: str
 ) -> None:
-    heard = compare(fork_server, tmp_path, way, method)
+    heard = compare(cold_fork_server, tmp_path, way, method)
 
     assert heard.exit.status == 0
     assert not [line for line in heard.lines("system") if line.startswith("Ended")]
@@ -152,19 +152,59 @@ def test_processes_are_waited_for_as_in_a_script(
         "scikit_learn",
     ],
 )
-def test_nothing_is_left_in_shared_memory(fork_server: ForkServer, tmp_path: Path, way: str) -> None:
-    heard = compare(fork_server, tmp_path, way)
+def test_nothing_is_left_in_shared_memory(cold_fork_server: ForkServer, tmp_path: Path, way: str) -> None:
+    heard = compare(cold_fork_server, tmp_path, way)
 
     assert not [line for line in heard.lines("system") if line.startswith("Ended")]
 
 
-def test_a_killed_run_leaves_no_shared_memory(fork_server: ForkServer, tmp_path: Path) -> None:
+def test_a_killed_run_leaves_no_shared_memory(cold_fork_server: ForkServer, tmp_path: Path) -> None:
     """Its workers are killed with it, and the resource tracker sees that. A script's go on until they are idle."""
     (tmp_path / "run").mkdir()
-    heard = run(fork_server, spec(tmp_path, "finishing", way="joblib_and_killed", path=str(tmp_path / "run")))
+    heard = run(cold_fork_server, spec(tmp_path, "finishing", way="joblib_and_killed", path=str(tmp_path / "run")))
 
     assert heard.exit.signal == signal.SIGKILL
     assert shared_memory_of(heard, tmp_path / "run") == []
+
+
+# Warm runs
+
+
+@pytest.fixture(scope="module")
+def warm_fork_server(child_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    """A fork server with a template of `finishing`."""
+    server = ForkServer()
+    server.start()
+    path = str(tmp_path_factory.mktemp("warm"))
+    assert warm_up(server, Path(path), "finishing", way="returns", path=path).startswith("warm")
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "raises",
+        "exits",
+        "exit_functions",
+        "fork_returns",
+        "fork_exits_at_once",
+        "fork_has_an_exit_function",
+        "thread",
+        "daemon_thread",
+        "process_executor",
+        "manager",
+        "leaked_and_exits_at_once",
+        "joblib_shares_memory",
+    ],
+)
+def test_a_warm_run_ends_as_a_script_does(warm_fork_server: ForkServer, tmp_path: Path, way: str) -> None:
+    assert compare(warm_fork_server, tmp_path, way).child.start.startswith("warm")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_processes_of_a_warm_run_are_waited_for(warm_fork_server: ForkServer, tmp_path: Path, method: str) -> None:
+    assert compare(warm_fork_server, tmp_path, "process", method).child.start.startswith("warm")
 
 
 # Work that does not end
@@ -202,8 +242,8 @@ def test_what_works_on_beyond_the_limit_is_named_and_ended(
     assert heard.exit.status == 0
 
 
-def test_a_wait_is_logged(fork_server: ForkServer, tmp_path: Path) -> None:
-    heard = run(fork_server, spec(tmp_path, "finishing", way="slow_thread", path=str(tmp_path)))
+def test_a_wait_is_logged(cold_fork_server: ForkServer, tmp_path: Path) -> None:
+    heard = run(cold_fork_server, spec(tmp_path, "finishing", way="slow_thread", path=str(tmp_path)))
 
     assert heard.lines("system") == [
         "run() has ended. Waiting up to 300 s for 1 thread (uploader)",
@@ -211,8 +251,8 @@ def test_a_wait_is_logged(fork_server: ForkServer, tmp_path: Path) -> None:
     ]
 
 
-def test_a_program_that_is_still_running_is_named(fork_server: ForkServer, tmp_path: Path) -> None:
-    heard = run(fork_server, spec(tmp_path, "finishing", way="endless_program", path=str(tmp_path)))
+def test_a_program_that_is_still_running_is_named(cold_fork_server: ForkServer, tmp_path: Path) -> None:
+    heard = run(cold_fork_server, spec(tmp_path, "finishing", way="endless_program", path=str(tmp_path)))
 
     (line,) = heard.lines("system")
     assert line.startswith("Ended 1 process (sleep 61, pid ")

@@ -1,0 +1,145 @@
+"""Limits on requests in front of Django, and the headers of each answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
+
+from athanor import requests
+from athanor.conf import WebSettings
+from athanor.headers import DEFAULTS, SecurityHeaders
+from tests.web import session_of
+
+pytestmark = pytest.mark.any_database
+SMALL = WebSettings(body_max_bytes=1000, anonymous_body_max_bytes=100, body_s=0.2, requests_max=2, requests_wait_s=0.2)
+
+
+class Exchange:
+    """One request with a body in chunks, and its answer. Without `ends` the last chunk never comes."""
+
+    def __init__(self, *chunks: bytes, ends: bool = True, path: str = "/admin/", **headers: str) -> None:
+        encoded = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+        self.scope: Scope = {"type": "http", "method": "POST", "path": path, "headers": encoded, "scheme": "http"}
+        self._chunks, self._ends = list(chunks), ends
+        self.read, self.status, self.text = 0, 0, b""
+
+    async def receive(self) -> Message:
+        if not self._chunks and not self._ends:
+            await asyncio.Event().wait()
+        self.read += 1
+        body = self._chunks.pop(0) if self._chunks else b""
+        return {"type": "http.request", "body": body, "more_body": bool(self._chunks) or not self._ends}
+
+    async def send(self, message: Message) -> None:
+        self.status = message.get("status", self.status)
+        self.text += message.get("body", b"")
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    message = await receive()
+    assert not message["more_body"]
+    await PlainTextResponse(message["body"])(scope, receive, send)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "web_settings", lambda: SMALL)
+
+
+def ask(exchange: Exchange, app: Any = echo) -> Exchange:
+    asyncio.run(requests.Limits(app)(exchange.scope, exchange.receive, exchange.send))
+    return exchange
+
+
+@pytest.mark.parametrize(
+    ("exchange", "status", "read"),
+    [
+        (Exchange, 200, 1),
+        (lambda: Exchange(b"x" * 100), 200, 1),
+        (lambda: Exchange(b"x" * 60, b"x" * 40), 200, 2),
+        (lambda: Exchange(b"x" * 60, b"x" * 41, b"x" * 10**6), 413, 2),
+        (lambda: Exchange(b"x" * 10**6, content_length="1000000"), 413, 0),
+        (lambda: Exchange(b"x", content_length="9" * 5000), 413, 0),
+        (lambda: Exchange(b"x", content_length="-5"), 413, 0),
+        (lambda: Exchange(b"x" * 500, content_length="500", cookie="sessionid=forged"), 413, 0),
+        (lambda: Exchange(b"x" * 500, content_length="500", cookie="=;;\x01"), 413, 0),
+        (lambda: Exchange(b"x", ends=False), 408, 1),
+    ],
+)
+@pytest.mark.django_db(transaction=True)
+def test_a_body_of_the_anonymous_is_small_and_arrives_in_time(
+    exchange: Callable[[], Exchange], status: int, read: int
+) -> None:
+    asked = ask(exchange())
+    assert (asked.status, asked.read) == (status, read)
+    assert (status == 200) == (set(asked.text) <= {ord("x")})
+
+
+@pytest.mark.parametrize(
+    ("size", "path", "status"),
+    [(1000, "/admin/", 200), (1001, "/admin/", 413), (101, "/admin/login/", 413), (100, "/admin/login/", 200)],
+)
+@pytest.mark.django_db(transaction=True)
+def test_who_is_logged_in_may_send_more_but_not_to_the_login(size: int, path: str, status: int) -> None:
+    cookie = f"sessionid={session_of(User.objects.create(username='ada'))}"
+    asked = ask(Exchange(b"x" * size, content_length=str(size), path=path, cookie=cookie))
+    assert asked.status == status
+
+
+async def never(scope: Scope, receive: Receive, send: Send) -> None:
+    await asyncio.Event().wait()
+
+
+async def slowly(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(("app", "status"), [(never, 503), (slowly, 200)])
+def test_requests_wait_for_their_turn_but_not_for_the_downloads_of_others(app: Any, status: int) -> None:
+    async def several() -> int:
+        limits = requests.Limits(app)
+        asked = [Exchange() for _ in range(3)]
+        tasks = [asyncio.create_task(limits(each.scope, each.receive, each.send)) for each in asked]
+        await asyncio.wait(tasks, timeout=1, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert limits._turns._value == SMALL.requests_max, "a request that is cancelled gives its turn back"
+        return asked[2].status
+
+    assert asyncio.run(several()) == status
+
+
+def test_a_client_that_goes_costs_no_turn() -> None:
+    exchange = Exchange()
+
+    async def gone() -> Message:
+        return {"type": "http.disconnect"}
+
+    asyncio.run(requests.Limits(never)(exchange.scope, gone, exchange.send))
+    assert exchange.status == 0
+
+
+@pytest.mark.parametrize("path", ["/own", "/missing"])
+def test_each_answer_has_the_security_headers_or_its_own(path: str) -> None:
+    own = Route("/own", lambda _: PlainTextResponse("", headers={"Cache-Control": "public", "X-Frame-Options": "DENY"}))
+    starts = []
+
+    async def send(message: Message) -> None:
+        starts.append(message)
+
+    exchange = Exchange()
+    scope = {**exchange.scope, "method": "GET", "path": path, "query_string": b"", "root_path": ""}
+    asyncio.run(SecurityHeaders(Starlette(routes=[own]))(scope, exchange.receive, send))
+    found = {name.decode().lower(): value.decode() for name, value in starts[0]["headers"]}
+    assert found.keys() >= {name.lower() for name in DEFAULTS}
+    assert found["cache-control"] == ("public" if path == "/own" else "no-store")
