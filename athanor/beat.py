@@ -24,6 +24,10 @@ LOOKS: dict[str, Callable[[], bool]] = {
     "runs.tasks.schedules": lambda: buffer().has_no_schedules(),
 }
 """Task → returns whether Redis shows that it has nothing to do. A tenth of the work of a tick for nothing."""
+REST_MAX_S = {"runs.tasks.schedules": 6.0}
+"""Task → longest time for which Redis may show that. Then a tick reads the database. A rest takes 5 s, see
+`runs.schedules.rest`; another program that writes to Redis could prolong it.
+"""
 TICKS_MAX = 30
 """Maximum number of ticks in the queue. A skipped tick does no harm: the next one does its work."""
 COUNT_EVERY_S = 2.0
@@ -35,6 +39,7 @@ class Scheduler(CelerysScheduler):  # type: ignore[misc]  # celery is untyped
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._due_at: dict[str, float] = {}
+        self._sent_at: dict[str, float] = {}
         self._counted_at = float("-inf")
         self._is_queue_full = False
         super().__init__(*args, **kwargs)
@@ -62,9 +67,12 @@ class Scheduler(CelerysScheduler):  # type: ignore[misc]  # celery is untyped
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         """Send a tick, unless it would find nothing to do or too many are in the queue."""
-        if _has_nothing_to_do(entry.task):
+        now = time.monotonic()
+        rested_s = now - self._sent_at.setdefault(entry.name, now)
+        if rested_s < REST_MAX_S.get(entry.task, float("inf")) and _has_nothing_to_do(entry.task):
             return
         if not self._is_backed_up(entry.options["queue"]):
+            self._sent_at[entry.name] = now
             super().apply_entry(entry, producer=producer)
 
     def _is_backed_up(self, queue: str) -> bool:

@@ -16,7 +16,7 @@ from celery import Celery
 from celery.signals import beat_init, celeryd_init, setup_logging, worker_ready
 from django.conf import settings
 
-from athanor import databases
+from athanor import databases, transport
 from runs.conf import SYSTEM_QUEUE, RunsSettings, runs_settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "athanor.settings")
@@ -94,6 +94,7 @@ def beat_schedule(conf: RunsSettings) -> dict[str, dict[str, Any]]:
     }
 
 
+transport.install()
 app = Celery("athanor", set_as_current=True, fixups={"athanor.fixup:install"})
 app.conf.update(
     broker_url=databases.broker_url(settings.REDIS_URL),

@@ -11,6 +11,7 @@ from django.core import checks
 
 from athanor.environment import unknown_names
 from athanor.exposed import exposed
+from experiments import sealing
 
 SECRET_KEY_MIN_CHARS = 32
 SECRET_KEY_MIN_DISTINCT = 8
@@ -55,6 +56,19 @@ def check_production(**_: Any) -> list[checks.CheckMessage]:
         "athanor.E003": "*" in settings.ALLOWED_HOSTS and "ATHANOR_ALLOWED_HOSTS allows any host name.",
     }
     return [checks.Error(text, hint=_REMEDIES[id_], id=id_) for id_, text in found.items() if text]
+
+
+@checks.register(checks.Tags.security)
+def check_secrets_key(**_: Any) -> list[checks.CheckMessage]:
+    """Return athanor.E010 for an invalid ATHANOR_SECRETS_KEY, athanor.W010 for none in production."""
+    hint = "Use `openssl rand -base64 32 | tr +/ -_`; then `manage.py rotate_secrets` encrypts what is stored."
+    try:
+        if sealing.cipher() is None and settings.PRODUCTION:
+            text = "ATHANOR_SECRETS_KEY is not set: secrets of configurations are stored in clear."
+            return [checks.Warning(text, hint=hint, id="athanor.W010")]
+    except sealing.InvalidKey as error:
+        return [checks.Error(str(error), hint=hint, id="athanor.E010")]
+    return []
 
 
 _REMEDIES = {

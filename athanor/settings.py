@@ -21,6 +21,7 @@ PRODUCTION = os.environ.get("ATHANOR_PRODUCTION", "") == "1"
 
 # Created on first use, so that a command that only reads creates no folder.
 SECRET_KEY = SimpleLazyObject(lambda: databases.secret_key(VAR, os.environ, is_child=IS_CHILD))
+ATHANOR_SECRETS_KEY = "" if IS_CHILD else os.environ.get("ATHANOR_SECRETS_KEY", "")
 SITE_URL = os.environ.get("ATHANOR_URL", "").rstrip("/")
 DEBUG = os.environ.get("ATHANOR_DEBUG", "") == "1"
 ALLOWED_HOSTS = [h for h in os.environ.get("ATHANOR_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",") if h]

@@ -9,6 +9,8 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.urls import reverse
 
+from experiments.sealing import ConfigurationField, sealed
+
 
 class Instance(models.Model):
     """An experiment with a saved name and configuration. A launch copies it to the run, so that edits change no run."""
@@ -17,7 +19,7 @@ class Instance(models.Model):
     experiment = models.CharField(max_length=200, db_index=True)
     description = models.TextField(blank=True)
     tags = models.JSONField(default=list, blank=True)
-    configuration = models.JSONField(default=dict, blank=True)
+    configuration = ConfigurationField(default=dict, blank=True)
     limits = models.JSONField(default=dict, blank=True, help_text="Overrides of the experiment's limits.")
     queue = models.CharField(max_length=100, blank=True, help_text="Empty: the experiment's queue.")
     priority = models.SmallIntegerField(default=0, help_text="Higher numbers run first.")
@@ -50,7 +52,8 @@ class Instance(models.Model):
             raise ValidationError(error.by_field()) from error
         except CatalogUnavailable as error:
             raise ValidationError(str(error)) from error
-        self.configuration, self.limits, self.tags = checked.configuration, checked.limits, checked.tags
+        self.configuration = sealed(checked.configuration, checked.secrets)
+        self.limits, self.tags = checked.limits, checked.tags
         if self.name != self.experiment and self.name in catalog.current().names:
             raise ValidationError({"name": "This is the name of another experiment. Choose another name."})
 

@@ -46,6 +46,8 @@ class Definition:
     limits: dict[str, Any]
     """Overrides of the experiment's limits."""
     tags: list[str]
+    secrets: list[list[str | int]]
+    """Paths of the secrets in the configuration."""
 
 
 def validate_definition(
@@ -69,7 +71,8 @@ def validate_definition(
             problems.update(error.problems)
     if problems:
         raise InvalidDefinition(experiment.name, problems)
-    return Definition(**checked)
+    stored, secrets = checked.pop("configuration")
+    return Definition(configuration=stored, secrets=secrets, **checked)
 
 
 def validate_configuration(experiment: type[Experiment], data: Any) -> BaseModel:
@@ -89,26 +92,32 @@ def validate_configuration(experiment: type[Experiment], data: Any) -> BaseModel
     return restored
 
 
-def accepted_configuration(experiment: type[Experiment], data: Any) -> dict[str, Any]:
-    """Return the stored form of a new configuration. Raises InvalidDefinition, also for the mask of a secret."""
+def accepted_configuration(experiment: type[Experiment], data: Any) -> tuple[dict[str, Any], list[list[str | int]]]:
+    """Return the stored form of a new configuration, and the paths of its secrets.
+
+    Raises InvalidDefinition, also for the mask of a secret.
+    """
     config = validate_configuration(experiment, data)
     stored = stored_configuration(config)
-    if problems := dict(_masks("configuration", config.model_dump(round_trip=True, by_alias=False, warnings="none"))):
-        raise InvalidDefinition(experiment.name, problems)
-    return stored
+    values = config.model_dump(round_trip=True, by_alias=False, warnings="none")
+    secrets = {tuple(path): value for path, value in _secrets((), values, stored)}
+    masks = [path for path, value in secrets.items() if value == MASK]
+    if masks:
+        why = f"{MASK} stands for a secret that is not shown. Enter the secret itself."
+        raise InvalidDefinition(experiment.name, {".".join(map(str, ("configuration", *path))): why for path in masks})
+    return stored, [list(path) for path in secrets]
 
 
-def _masks(path: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Yield (dotted path, reason) of secrets that are the mask: pages show it in place of a secret."""
+def _secrets(path: tuple[str | int, ...], value: Any, stored: Any) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Yield (path, stored value) of the secrets of `value`, whose stored form is `stored`."""
     if hasattr(value, "get_secret_value"):
-        if value.get_secret_value() in (MASK, MASK.encode()):
-            yield path, f"{MASK} stands for a secret that is not shown. Enter the secret itself."
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _masks(f"{path}.{key}", item)
-    elif isinstance(value, list | tuple | set | frozenset):
+        yield path, stored
+    elif isinstance(value, Mapping) and isinstance(stored, dict) and len(value) == len(stored):
+        for item, key in zip(value.values(), stored, strict=True):
+            yield from _secrets((*path, key), item, stored[key])
+    elif isinstance(value, list | tuple | set | frozenset) and isinstance(stored, list) and len(value) == len(stored):
         for index, item in enumerate(value):
-            yield from _masks(f"{path}.{index}", item)
+            yield from _secrets((*path, index), item, stored[index])
 
 
 def restored_configuration(experiment: type[Experiment], stored: Mapping[str, Any]) -> BaseModel:

@@ -12,6 +12,7 @@ from pathlib import Path
 from django.conf import settings
 
 from experiments.conf import load
+from experiments.variables import Variables
 from runs.run_as import Rules
 
 SYSTEM_QUEUE = "system"
@@ -194,6 +195,10 @@ class RunsSettings:
     """Number of processes and threads of an account of `run_as` on a machine. 0: as the worker's."""
     run_as_open_files_max: int = 0
     """Number of open files of a process of `run_as`. 0: as the worker's."""
+
+    # What experiments get
+    variables: Variables = ()
+    """Environment variables of the worker that experiments get in addition: names and prefixes, `AWS_PROFILE,LAB_*`."""
 
     # Where
     var: Path = Path("var")

@@ -20,6 +20,7 @@ from experiments.exceptions import CatalogUnavailable, ExperimentsError, Invalid
 from experiments.forms import keeping
 from experiments.models import Instance
 from experiments.retry import attempts_at_most, retries_in_force
+from experiments.sealing import sealed
 from runs.conf import SYSTEM_QUEUE
 from runs.exceptions import LaunchPostponed, LaunchRefused
 from runs.models import Run
@@ -160,7 +161,7 @@ def checked(order: Order) -> Order:
         raise refused({".".join(("limits", *map(str, e["loc"]))): plain_message(e) for e in error.errors()}) from error
     return replace(
         order,
-        configuration=definition.configuration,
+        configuration=sealed(definition.configuration, definition.secrets),
         limits=limits.model_dump(),
         tags=definition.tags,
         retries=checked_retries(order.experiment, order.retries),

@@ -27,9 +27,12 @@ def execute(self: Any, *_: Any, **__: Any) -> dict[str, Any]:
     Arguments, as other versions may send them, are ignored.
     """
     from runs.supervisor.supervise import supervise_next
-    from runs.worker.runtime import runtime  # only run workers load the supervisor
+    from runs.worker.runtime import runtime, serves  # only run workers load the supervisor
 
     queue = self.request.delivery_info["routing_key"]
+    if not serves(queue):
+        logger.warning("Ignored a wake-up for queue %s, which this worker does not serve", queue)
+        raise Ignore
     try:
         supervised = supervise_next(runtime().services(), [queue], self.request.id)
     except (DatabaseError, InterfaceError) as error:

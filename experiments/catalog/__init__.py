@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+from experiments import sealing
 from experiments.catalog.client import ProcessBackend
 from experiments.catalog.entries import Catalog, Entry, Problem
 from experiments.catalog.local import LocalBackend
 from experiments.exceptions import CatalogUnavailable, InvalidDefinition
 from experiments.forms import encoding
-from experiments.validation import Definition, is_secret_like, masked_by_name
+from experiments.validation import MASK, Definition, is_secret_like, masked_by_name
 
 __all__ = [
     "Catalog",
@@ -129,16 +130,30 @@ def validate(name: str, configuration: Any = None, limits: Any = None, tags: Any
 
     Raises InvalidDefinition with all problems, CatalogUnavailable if the catalog cannot answer right now.
     """
-    return _backend.validate(name, configuration, limits, tags, _patience.get())
+    definition = _backend.validate(name, _opened(name, configuration), limits, tags, _patience.get())
+    if definition.secrets:
+        try:
+            sealing.cipher()
+        except sealing.InvalidKey as error:
+            raise InvalidDefinition(name, {"configuration": f"Cannot store its secrets: {error}"}) from error
+    return definition
 
 
 def configure(name: str, configuration: Any) -> dict[str, Any]:
     """Return the stored form of a configuration. Raises InvalidDefinition, CatalogUnavailable."""
-    return _backend.configure(name, configuration)
+    return _backend.configure(name, _opened(name, configuration))
+
+
+def _opened(name: str, configuration: Any) -> Any:
+    try:
+        return sealing.opened(configuration)
+    except sealing.Unreadable as error:
+        raise InvalidDefinition(name, {f"configuration.{error.path}": error.reason}) from error
 
 
 def show(name: str, configuration: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     """Return a stored configuration with masked secrets, and whether it still fits its experiment."""
+    configuration = sealing.hidden(configuration, MASK)
     try:
         return _backend.show(name, configuration)
     except (CatalogUnavailable, InvalidDefinition):  # only the declared fields say what is secret

@@ -88,7 +88,7 @@ def show(name: str, configuration: Mapping[str, Any]) -> tuple[dict[str, Any], b
 def configure(name: str, configuration: Any) -> dict[str, Any]:
     """Return the stored form of a configuration. Raises InvalidDefinition, or what `Registry.get` raises."""
     with folders.inside(_folder(name)):
-        return accepted_configuration(registry().get(name), configuration)
+        return accepted_configuration(registry().get(name), configuration)[0]
 
 
 def _folder(name: str) -> Any:

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.forms.utils import ErrorDict
 from django.http import QueryDict
 
-from experiments import catalog
+from experiments import catalog, sealing
 from experiments.exceptions import CatalogUnavailable, InvalidDefinition
 from experiments.forms.decoding import Decoded, decode
 from experiments.forms.encoding import Data, encode
@@ -151,8 +151,8 @@ class GeneratedField(forms.Field):
 
     def has_changed(self, initial: Any, data: Any) -> bool:  # noqa: ARG002  # Django's signature
         try:
-            return not same(self.source.check(self.read(data).configuration), self.source.stored)
-        except (InvalidDefinition, CatalogUnavailable, TypeError):
+            return not same(self.source.check(self.read(data).configuration), sealing.opened(self.source.stored))
+        except (InvalidDefinition, CatalogUnavailable, TypeError, sealing.Unreadable):
             return True
 
 

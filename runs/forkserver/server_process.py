@@ -109,8 +109,7 @@ class ServerProcess:
         if self._account is not None:
             arguments.append(self._account.encoded())
             var = self._account.folder
-        python_path = os.environ.get("PYTHONPATH")
-        environ = environment.for_server(os.environ, project=str(_PROJECT), mark=self._mark, var=var)
+        environ, python_path = environment.of_server(project=str(_PROJECT), mark=self._mark, var=var)
         try:
             self._process = subprocess.Popen(  # noqa: S603  # our own program
                 command + arguments,

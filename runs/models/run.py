@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from experiments.limits import Limits
 from experiments.models import Instance
+from experiments.sealing import ConfigurationField
 from runs.states import ACTIVE, FINAL, AttemptKey, FailureKind, Origin, Status
 
 
@@ -27,7 +28,7 @@ class Run(models.Model):
     instance = models.ForeignKey(Instance, null=True, blank=True, on_delete=models.SET_NULL, related_name="runs")
     name = models.CharField(max_length=200, blank=True)
     tags = models.JSONField(default=list, blank=True)
-    configuration = models.JSONField(default=dict, blank=True)
+    configuration = ConfigurationField(default=dict, blank=True)
     limits = models.JSONField(default=dict, blank=True, help_text="All limits in force, see experiments.limits.")
     seed = models.BigIntegerField()
     queue = models.CharField(max_length=100, default="runs")

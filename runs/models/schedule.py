@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from django.urls import reverse
 
 from experiments.models import Instance
+from experiments.sealing import ConfigurationField
 from runs.models.run import Run
 from runs.schedules.timetable import Timetable, TimetableError
 from runs.states import RAN, CatchUp, Overlap, SlotKind, SlotState, Status, TimetableKind
@@ -66,7 +67,7 @@ class Schedule(models.Model):
         help_text="Finds an instance that was created anew.",
     )
     experiment = models.CharField(max_length=200, blank=True, help_text="Instead of an instance.")
-    configuration = models.JSONField(default=dict, blank=True, help_text="Overrides the instance's values.")
+    configuration = ConfigurationField(default=dict, blank=True, help_text="Overrides the instance's values.")
     limits = models.JSONField(default=dict, blank=True, help_text="Overrides of the limits in force.")
     queue = models.CharField(max_length=100, blank=True, help_text="Leave empty for the default queue.")
     priority = models.SmallIntegerField(

@@ -17,9 +17,11 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
+from experiments.sealing import sealed_like
 from runs.conf import runs_settings
 from runs.exceptions import LaunchRefused, ScheduleNotFound, ScheduleRefused
 from runs.ids import row_id
+from runs.launch_order import Order
 from runs.models import Run, Schedule, Slot
 from runs.models.schedule import TIMING
 from runs.schedules.apply import settle, settle_by_hand
@@ -51,7 +53,7 @@ def create(name: str, *, owner: Any = None, **values: Any) -> Schedule:
     schedule = Schedule(name=name, **values, owner=owner, owner_name=_name(owner))
     with _refusals():
         schedule.full_clean()
-        check(schedule)
+        schedule.configuration = sealed_like(schedule.configuration, check(schedule).configuration)
         schedule.save()
     schedule.refresh_from_db()
     return schedule
@@ -65,7 +67,10 @@ def change(schedule_id: int, *, owner: Any = None, **values: Any) -> Schedule:
     """
     with _refusals():
         requested = _assigned(find(schedule_id), values, owner)
-        check(requested)
+        order = check(requested)
+        if "configuration" in values:
+            requested.configuration = sealed_like(values["configuration"], order.configuration)
+            values["configuration"] = requested.configuration
         ready = make_ready([schedule_id])
         with transaction.atomic():
             locked = _locked(schedule_id, ready)
@@ -108,10 +113,12 @@ def _refuse_if_blocked(locked: LockedSchedule) -> None:
         raise ScheduleRefused(f"{locked.refusal} Scheduled times of schedule {locked.schedule.name} are due.")
 
 
-def check(schedule: Schedule) -> None:
-    """Raise LaunchRefused if it could not launch at present. Not within a transaction: this queries the catalog."""
+def check(schedule: Schedule) -> Order:
+    """Return what it would launch at present, or raise LaunchRefused. Not within a transaction: this queries the
+    catalog.
+    """
     may_launch(schedule, schedule.owner)
-    prepared(schedule)
+    return prepared(schedule)
 
 
 def pause(schedule_id: int, *, by: str) -> Schedule:

@@ -347,6 +347,11 @@ def runtime() -> Runtime:
     return _current
 
 
+def serves(queue: str) -> bool:
+    """Return whether this process is a worker that executes runs of a queue."""
+    return _current is not None and queue in _current.worker.queues
+
+
 @contextmanager
 def turn_to_write() -> Iterator[None]:
     """Take a turn to write, with a connection of this worker. In other processes, use the thread's own connection."""

@@ -119,6 +119,15 @@ def test_a_tick_is_sent_unless_redis_shows_that_it_has_nothing_to_do(
     assert counts[1:] == pytest.approx([5, 5], abs=1)
 
 
+def test_redis_cannot_stop_the_schedules(clock: Clock, sent: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beat, "waiting", lambda queue: 0)
+    monkeypatch.setattr(beat, "buffer", lambda: SimpleNamespace(has_no_schedules=lambda: True))
+    found = scheduler(FAST)
+    found.schedule["fast"].task = "runs.tasks.schedules"
+    run(found, clock, 60)
+    assert len(sent) == pytest.approx(9, abs=1)
+
+
 def test_the_queue_is_counted_less_often_than_ticks_are_sent(
     clock: Clock, sent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

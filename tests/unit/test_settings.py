@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 from kombu.connection import Connection
 
 from athanor import databases, environment
 from athanor.celery import app, beat_schedule
-from athanor.checks import check_production
+from athanor.checks import check_production, check_secrets_key
 from athanor.middleware import CONTENT_SECURITY_POLICY
 from runs.conf import RunsSettings
 
@@ -193,3 +194,18 @@ def test_a_production_site_with_unsafe_settings_fails_its_checks(
     for name, value in {**safe, **values}.items():
         setattr(settings, name, value)
     assert [message.id for message in check_production()] == ids
+
+
+@pytest.mark.parametrize(
+    ("key", "production", "ids"),
+    [
+        ("", False, []),
+        ("", True, ["athanor.W010"]),
+        (Fernet.generate_key().decode(), True, []),
+        (f"{Fernet.generate_key().decode()}, {Fernet.generate_key().decode()}", True, []),
+        ("guessable", False, ["athanor.E010"]),
+    ],
+)
+def test_the_key_of_stored_secrets_is_checked(settings: Any, key: str, production: bool, ids: list[str]) -> None:
+    settings.ATHANOR_SECRETS_KEY, settings.PRODUCTION = key, production
+    assert [message.id for message in check_secrets_key()] == ids

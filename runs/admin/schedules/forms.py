@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from django import forms
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from experiments import catalog
+from experiments import catalog, sealing
 from experiments.catalog import Entry
 from experiments.forms.fields import MISSING, Kind, same
 from experiments.forms.fields import Field as FormField
@@ -144,6 +144,14 @@ def difference(configuration: Mapping[str, Any], base: Mapping[str, Any]) -> dic
     return different
 
 
+def _readable(configuration: Mapping[str, Any]) -> Any:
+    """Return a configuration with its secrets in clear; as it is stored if this process cannot read them."""
+    try:
+        return sealing.opened(configuration)
+    except sealing.Unreadable:
+        return configuration
+
+
 def _copy(path: Sequence[str], configuration: Mapping[str, Any], into: dict[str, Any]) -> None:
     """Copy the value at the path; a list is copied as a whole."""
     for name in path[:-1]:
@@ -201,7 +209,7 @@ class ScheduleForm(EditableForm, _ModelForm):
             )
         if "experiment" in self.fields:
             self.fields["experiment"].choices = [("", "—"), *((name, name) for name in names)]  # type: ignore[attr-defined]
-        self.stored = {"configuration": self.instance.configuration, "limits": self.instance.limits}
+        self.stored = {"configuration": _readable(self.instance.configuration), "limits": self.instance.limits}
         self.target = self._chosen_target()
         self._generate()
         if self.instance.pk:
@@ -235,7 +243,7 @@ class ScheduleForm(EditableForm, _ModelForm):
         if not target.experiment and "configuration" in self.fields:
             self.fields["configuration"].help_text = "Choose an instance or an experiment to fill in its configuration."
         self.entry = entry
-        self.base = target.instance.configuration if target.instance else defaults_of(entry)
+        self.base = _readable(target.instance.configuration) if target.instance else defaults_of(entry)
 
     def _show_moments(self, schedule: Schedule) -> None:
         """Show times in the schedule's zone."""

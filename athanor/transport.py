@@ -1,0 +1,107 @@
+"""Transport of Celery that survives what other programs put into its queues.
+
+kombu decodes a message in the consumer's thread: one that is not JSON, or not of its form, ends the worker, and with
+it the runs. This transport drops such messages and logs it. It accepts what Athanor and Celery's producers send: JSON
+of a limited size, for tasks that Athanor defines. The queue of a message is the list that it was taken from, whatever
+it says itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from queue import Empty
+from typing import Any
+
+from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport import redis as kombus
+from redis import ResponseError
+
+logger = logging.getLogger(__name__)
+
+BODY_MAX_BYTES = 256 * 1024
+"""Largest body. A wake-up or a tick has 100 bytes."""
+NAME_MAX_CHARS = 255
+CELERYS_TASKS = "celery."
+"""Prefix of the tasks that Celery itself defines, as chords and maps. Athanor sends none of them."""
+
+
+class Channel(kombus.Channel):
+    """Channel that drops a message without JSON, and removes a key of another type from the name of a queue."""
+
+    def _brpop_read(self, **options: Any) -> Any:
+        base: Any = super()
+        try:
+            return base._brpop_read(**options)
+        except (ValueError, RecursionError) as error:
+            logger.warning("Dropped a message from Redis that is not JSON: %s", str(error)[:200])
+            raise Empty from error
+        except ResponseError as error:
+            self._remove_foreign_keys(error, self.active_queues)
+            raise Empty from error
+
+    def _size(self, queue: str) -> int:
+        base: Any = super()
+        try:
+            return int(base._size(queue))
+        except ResponseError as error:
+            self._remove_foreign_keys(error, [queue])
+            return 0
+
+    def _remove_foreign_keys(self, error: ResponseError, queues: Iterable[str]) -> None:
+        """Remove the keys of queues that have another type, if that was the error."""
+        if "WRONGTYPE" not in str(error):
+            raise error
+        this: Any = self
+        with self.conn_or_acquire() as client:
+            for name in [this._q_for_pri(queue, step) for queue in queues for step in self.priority_steps]:
+                try:
+                    client.llen(name)
+                except ResponseError:
+                    logger.warning("Removing a key of Redis that has a wrong type: queue %s", name)
+                    client.delete(name)
+
+
+class Transport(kombus.Transport):
+    Channel = Channel
+
+    def _deliver(self, message: Any, queue: str) -> None:
+        if problem := problem_of(message):
+            logger.warning("Dropped a message from queue %s: %s", queue, problem)
+            return
+        message["properties"]["delivery_info"] = {"exchange": "", "routing_key": queue}
+        base: Any = super()
+        base._deliver(message, queue)
+
+
+def problem_of(message: Any) -> str:
+    """Return why a message is not accepted; empty if it is."""
+    if not isinstance(message, dict):
+        return "it is not an object"
+    headers, properties, body = (message.get(name) for name in ("headers", "properties", "body"))
+    if not (isinstance(headers, dict) and isinstance(properties, dict) and isinstance(body, str)):
+        return "it has not the form of a message"
+    return _problem_of_names(headers, properties) or _problem_of_body(message, headers, properties, body)
+
+
+def _problem_of_names(headers: dict[str, Any], properties: dict[str, Any]) -> str:
+    texts = (headers.get("task"), headers.get("id"), properties.get("delivery_tag"))
+    if not all(isinstance(text, str) and len(text) <= NAME_MAX_CHARS for text in texts):
+        return "it has no task, id or delivery tag"
+    if str(headers["task"]).startswith(CELERYS_TASKS):
+        return f"its task is {headers['task']}, which Athanor does not send"
+    return ""
+
+
+def _problem_of_body(message: dict[str, Any], headers: dict[str, Any], properties: dict[str, Any], body: str) -> str:
+    if message.get("content-type") != "application/json" or message.get("content-encoding") != "utf-8":
+        return "its content is not JSON in UTF-8"
+    if properties.get("body_encoding") != "base64" or "compression" in headers:
+        return "its encoding is not that of Celery"
+    return "its body is too large" if len(body) > BODY_MAX_BYTES else ""
+
+
+def install() -> None:
+    """Make Celery use this transport for Redis."""
+    for scheme in ("redis", "rediss"):
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
