@@ -13,6 +13,7 @@ from django.conf import settings
 
 from experiments.conf import load
 from experiments.variables import Variables
+from runs.run_as import Rules
 
 SYSTEM_QUEUE = "system"
 """Queue of the periodic tasks. It takes no runs, and has its own worker, so that long runs do not delay it."""
@@ -186,6 +187,14 @@ class RunsSettings:
     """Interval between two queries of a web process for all runs with open pages."""
     search_s: float = 1.5
     """Longest duration of one search through lines. Then it shows the matches so far."""
+
+    # As whom
+    run_as: Rules = ()
+    """Unix accounts of runs, as JSON: rules with `account` and conditions. Empty: all runs are of the worker's user."""
+    run_as_processes_max: int = 4096
+    """Number of processes and threads of an account of `run_as` on a machine. 0: as the worker's."""
+    run_as_open_files_max: int = 0
+    """Number of open files of a process of `run_as`. 0: as the worker's."""
 
     # What experiments get
     variables: Variables = ()
