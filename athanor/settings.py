@@ -58,6 +58,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "athanor.acting.Acting",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "athanor.middleware.SessionLife",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "athanor.middleware.InvalidPages",
     "athanor.login.throttle.LockedOut",

@@ -1,5 +1,3 @@
-import os
-
 from django.apps import AppConfig
 from django.conf import settings
 
@@ -17,7 +15,7 @@ class RunsConfig(AppConfig):
         from runs.models import Schedule
         from runs.schedules import rest
 
-        catalog.set_environment(lambda: environment.for_children(os.environ))
+        catalog.set_environment(environment.of_experiments)
         database.let_renewals_pass()
         if not settings.IS_CHILD:
             from runs import audited
