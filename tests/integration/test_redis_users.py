@@ -169,7 +169,7 @@ def test_another_user_of_the_machine_cannot_reach_the_server_of_up(short_folder:
                 )
             except PermissionError:
                 pytest.skip("another user may not execute this Python")
-            assert "PermissionError" in refused.stderr
+            assert b"PermissionError" in refused.stderr
         finally:
             process.terminate()
 
