@@ -111,6 +111,8 @@ class Sender(threading.Thread):
         self._window.wake()
 
     def _send(self, stream: Stream) -> None:
+        """Push the next entries. Those that are stored need not be in Redis: it may have been wiped after a flush."""
+        self._sent[stream] = max(self._sent[stream], self._window.stored(stream))
         entries = self._window.after(stream, self._sent[stream], self._batch)
         if not entries:
             return

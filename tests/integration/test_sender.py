@@ -72,6 +72,20 @@ def test_what_is_stored_is_not_sent_to_a_wiped_redis(buffer: Buffer, redis_serve
     assert in_redis(buffer) == [3]
 
 
+def test_a_sender_rests_when_what_it_would_send_again_is_stored(buffer: Buffer, redis_server: RedisServer) -> None:
+    w = window("a", "b", "c")
+    s = sender(w, buffer)
+    turn(s)
+    redis_server.client().flushall()
+    turn(s, 2)  # notices it, and sends the first two again
+    w.forget(Stream.LINES, 3)
+    s.run_once()
+    assert not w.wait_for_more(s._sent, 0)
+    w.add(Stream.LINES, [line("d")])
+    turn(s)
+    assert in_redis(buffer)[-1] == 4
+
+
 @pytest.mark.parametrize("stored", [0, 1])
 def test_a_push_that_was_done_but_not_answered_is_not_done_again(buffer: Buffer, stored: int) -> None:
     w = window("a", "b", "c")
