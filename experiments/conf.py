@@ -18,6 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from pydantic import TypeAdapter, ValidationError
 
 from experiments.exceptions import did_you_mean, plain_message
+from experiments.variables import Variables
 
 SettingsT = TypeVar("SettingsT")
 
@@ -68,12 +69,24 @@ class ExperimentsSettings:
     """Largest such file."""
     catalog_start_s: float = 60.0
     """Longest time that a new catalog process may take to load Django."""
+    variables: Variables = ()
+    """Environment variables that configurations may name, and that experiments get: names and prefixes, `OPENAI_*`."""
+    examples: bool | None = None
+    """Offer the shipped examples. By default, where ATHANOR_PRODUCTION is not 1."""
+    examples_folder: Path | None = None
+    """Folder below which shipped examples may read files. By default, each run's own work folder."""
 
 
 @cache
 def experiments_settings() -> ExperimentsSettings:
     """Return the settings of this process, read once."""
     return load(ExperimentsSettings, "ATHANOR_EXPERIMENTS", getattr(settings, "ATHANOR_EXPERIMENTS", {}))
+
+
+def offers_examples() -> bool:
+    """Return whether the shipped examples can be launched."""
+    chosen = experiments_settings().examples
+    return not getattr(settings, "PRODUCTION", False) if chosen is None else chosen
 
 
 def experiment_paths() -> list[Path]:

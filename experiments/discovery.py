@@ -24,7 +24,7 @@ from django.apps import apps
 
 from experiments import folders
 from experiments.base import Experiment, default_name
-from experiments.conf import experiment_paths
+from experiments.conf import experiment_paths, offers_examples
 
 ENTRY_POINT_GROUP = "athanor.experiments"
 EXAMPLES = "experiments.examples"
@@ -181,6 +181,8 @@ def _is_concrete(value: Any) -> bool:
 
 def _of_apps() -> Iterator[Candidate]:
     for app in apps.get_app_configs():
+        if app.name == "experiments" and not offers_examples():
+            continue
         yield from _of_module(module_of(app.name), f"app {app.label}")
 
 

@@ -1,5 +1,3 @@
-import os
-
 from django.apps import AppConfig
 
 
@@ -16,6 +14,6 @@ class RunsConfig(AppConfig):
         from runs.models import Schedule
         from runs.schedules import rest
 
-        catalog.set_environment(lambda: environment.for_children(os.environ))
+        catalog.set_environment(environment.of_experiments)
         database.let_renewals_pass()
         post_save.connect(rest.end_after_commit, sender=Schedule)

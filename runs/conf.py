@@ -12,6 +12,7 @@ from pathlib import Path
 from django.conf import settings
 
 from experiments.conf import load
+from experiments.variables import Variables
 
 SYSTEM_QUEUE = "system"
 """Queue of the periodic tasks. It takes no runs, and has its own worker, so that long runs do not delay it."""
@@ -185,6 +186,10 @@ class RunsSettings:
     """Interval between two queries of a web process for all runs with open pages."""
     search_s: float = 1.5
     """Longest duration of one search through lines. Then it shows the matches so far."""
+
+    # What experiments get
+    variables: Variables = ()
+    """Environment variables of the worker that experiments get in addition: names and prefixes, `AWS_PROFILE,LAB_*`."""
 
     # Where
     var: Path = Path("var")

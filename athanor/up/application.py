@@ -17,6 +17,7 @@ from athanor.up.demo import Demo
 from athanor.up.group import Group
 from athanor.up.process import Role
 from athanor.up.signals import Signals
+from experiments.conf import offers_examples
 from experiments.umask import PRIVATE_FOLDER
 from runs.conf import runs_settings
 
@@ -112,7 +113,7 @@ class Up:
         login = bootstrap.login_text(password)
         self.echo(f"Athanor is up: {self.site}/\n{login}")
         demo = Demo(self.site, self.echo, closing=login if password else "")
-        if self.with_demo:
+        if self.with_demo and offers_examples():
             group.fork_no_more()
             demo.start()
         try:

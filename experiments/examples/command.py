@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from experiments import RunContext
 from experiments.command import CommandExperiment
+from experiments.examples._reading import readable
 
 
 class DiskUsage(CommandExperiment):
@@ -18,10 +19,14 @@ class DiskUsage(CommandExperiment):
     success_codes = frozenset({0, 1})  # 1: it could not look into some folder, and has said so
 
     class Config(BaseModel):
-        path: Path = Field(Path(), description="The folder; a relative one is taken from the run's own work folder")
+        path: Path = Field(Path(), description="A folder in the folder of the examples, or in the run's work folder")
         depth: int = Field(1, ge=0, le=20, description="Levels of folders shown")
 
     def run(self, ctx: RunContext[Config]) -> dict[str, Any]:
-        if not (folder := ctx.workdir / ctx.config.path).exists():
-            ctx.fail(f"There is no {folder}.")
+        self._folder = readable(ctx, ctx.config.path)
+        if not self._folder.exists():
+            ctx.fail(f"There is no {self._folder}.")
         return super().run(ctx)
+
+    def command(self, config: Config) -> list[str]:
+        return super().command(config.model_copy(update={"path": self._folder}))

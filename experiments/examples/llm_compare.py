@@ -1,7 +1,8 @@
 """Ask two models the same questions: work that waits for a network, with retries, costs, and nothing paid for twice.
 
 Works with any endpoint that speaks OpenAI's `/chat/completions` (OpenAI, vLLM, Ollama, llama.cpp ...). The key is read
-from an environment variable of the worker, whose name is configured: it is in no configuration and on no page. Answers
+from an environment variable of the worker, whose name is configured, and which ATHANOR_EXPERIMENTS_VARIABLES allows: it
+is in no configuration and on no page. Answers
 are appended to a file in `ctx.workdir`, and the checkpoint counts them: a later attempt asks only what is still open.
 """
 
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_o
 from pydantic import BaseModel, Field
 
 from experiments import Experiment, RunContext
+from experiments.variables import VariableName, value_of
 
 ANSWER_MAX_BYTES = 4 * 1024 * 1024
 """A longer response of the endpoint is refused."""
@@ -34,7 +35,9 @@ class LlmCompareConfig(BaseModel):
     model_b: str = Field(min_length=1)
     prompts: list[str] = Field(min_length=1, max_length=1_000)
     system: str = Field("", description="System message before each prompt")
-    api_key_env: str = Field("OPENAI_API_KEY", description="Environment variable with the key; empty: no key is sent")
+    api_key_env: VariableName = Field(
+        "", description="Environment variable with the key, which the operator has allowed; empty: no key is sent"
+    )
     temperature: float = Field(0.0, ge=0, le=2)
     max_tokens: int = Field(512, ge=1, le=100_000)
     timeout_s: float = Field(60.0, gt=0, le=3_600, description="Of one request")
@@ -137,9 +140,7 @@ def api_key(ctx: RunContext[LlmCompareConfig]) -> str:
     name = ctx.config.api_key_env
     if not name:
         return ""
-    return os.environ.get(name) or ctx.fail(
-        f"The worker has no environment variable {name}. Set it, or empty api_key_env."
-    )
+    return value_of(name) or ctx.fail(f"The worker has no environment variable {name}. Set it, or empty api_key_env.")
 
 
 def ask(ctx: RunContext[LlmCompareConfig], endpoint: Endpoint, prompt: int, model: str) -> Answer:

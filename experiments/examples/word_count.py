@@ -17,15 +17,17 @@ from typing import Any, BinaryIO
 from pydantic import BaseModel, Field
 
 from experiments import Experiment, RunContext
+from experiments.examples._reading import readable
 
 SHIPPED = Path(__file__).with_name("alice.txt")
 """Lewis Carroll, Alice's Adventures in Wonderland (1865), chapter I. In the public domain."""
 
+READABLE = "A text file in UTF-8 in the folder of the examples; empty: a chapter of Alice in Wonderland"
 WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 
 
 class WordCountConfig(BaseModel):
-    path: Path | None = Field(None, description="A text file in UTF-8; empty: a chapter of Alice in Wonderland")
+    path: Path | None = Field(None, description=READABLE)
     chunk_lines: int = Field(10, ge=1, le=1_000_000, description="Lines between two checkpoints")
     top: int = Field(20, ge=1, le=1_000, description="How many of the most frequent words are told")
     pause_s: float = Field(0.1, ge=0, le=60, description="Wait after each chunk, so that a small text can be watched")
@@ -51,7 +53,7 @@ class WordCount(Experiment):
         pass
 
     def run(self, ctx: RunContext[WordCountConfig]) -> dict[str, Any]:
-        path = ctx.config.path or SHIPPED
+        path = readable(ctx, ctx.config.path) if ctx.config.path else SHIPPED
         try:
             with path.open("rb") as file:
                 state = starting_state(ctx, path)

@@ -1,13 +1,16 @@
-"""Environment of experiments: the worker's, without Athanor's own credentials. Pure."""
+"""Environment of experiments: what the allow-list takes of the worker's."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from runs.forkserver.marks import ATTEMPT_MARK, SERVER_MARK
+from experiments.conf import experiments_settings
+from runs.conf import runs_settings
+from runs.forkserver.marks import ATTEMPT_MARK
+from runs.forkserver.variables import is_passed_on
 
 if TYPE_CHECKING:
     from runs.states import AttemptKey  # loads Django, which the keeper must not
@@ -15,29 +18,16 @@ if TYPE_CHECKING:
 SETTINGS_MODULE = "ATHANOR_SETTINGS_MODULE"
 """Keeps DJANGO_SETTINGS_MODULE for processes that multiprocessing spawns."""
 
-_SECRET_WORDS = frozenset({"URL", "URI", "DSN", "SECRET", "PASSWORD", "TOKEN", "KEY", "CREDENTIALS"})
-_SECRETS = frozenset(
-    {
-        "CELERY_BROKER_URL",
-        "CELERY_BROKER_READ_URL",
-        "CELERY_BROKER_WRITE_URL",
-        "CELERY_RESULT_BACKEND",
-        "DJANGO_SUPERUSER_PASSWORD",
-    }
-)
 
-
-def is_secret(name: str) -> bool:
-    """Return True for a credential of Athanor. Those of an experiment (OPENAI_API_KEY, ...) are not secret to it."""
-    return name in _SECRETS or (name.startswith("ATHANOR_") and not _SECRET_WORDS.isdisjoint(name.split("_")))
-
-
-def for_children(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the part of the worker's environment that an experiment receives."""
-    kept = {name: value for name, value in environ.items() if not is_secret(name)}
-    kept.pop(SERVER_MARK, None)
-    kept.pop(ATTEMPT_MARK, None)
+def for_children(environ: Mapping[str, str], added: Collection[str] = ()) -> dict[str, str]:
+    """Return the part of the worker's environment that an experiment receives, see runs.forkserver.variables."""
+    kept = {name: value for name, value in environ.items() if is_passed_on(name, added)}
     return {**kept, "ATHANOR_ROLE": "child"}
+
+
+def of_experiments() -> dict[str, str]:
+    """Return what the processes of experiments receive of this process's environment."""
+    return for_children(os.environ, (*runs_settings().variables, *experiments_settings().variables))
 
 
 def leave_to_programs(environ: MutableMapping[str, str], *, project: str, imports: str | None) -> None:

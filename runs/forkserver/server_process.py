@@ -102,7 +102,7 @@ class ServerProcess:
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
         command = [sys.executable, *flags, "-P", "-m", "runs.forkserver.keeper"]
         arguments = [str(self._theirs.fileno()), str(os.getpid()), str(self._deadlines.fd)]
-        environ = environment.for_children(os.environ)
+        environ = environment.of_experiments()
         python_path = environ.get("PYTHONPATH")
         environ["PYTHONPATH"] = os.pathsep.join([str(_PROJECT), *([python_path] if python_path else [])])
         environ[SERVER_MARK] = self._mark

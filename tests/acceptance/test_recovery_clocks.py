@@ -22,7 +22,7 @@ HOUR = 3600
 @pytest.mark.parametrize("off_s", [HOUR, -HOUR])
 def test_workers_whose_clocks_are_an_hour_off_do_their_work(own_stack: Stack, tmp_path: Path, off_s: int) -> None:
     own_stack.environ.update(SHORT)
-    off = {"PYTHONPATH": str(CLOCK), "CLOCK_OFF_S": str(off_s)}
+    off = {"PYTHONPATH": str(CLOCK), "CLOCK_OFF_S": str(off_s), "ATHANOR_RUNS_VARIABLES": "CLOCK_OFF_S"}
     own_stack.system(**off)
     own_stack.beat()
     team = Team(own_stack, tmp_path)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from runs.conf import runs_settings
 from runs.forkserver.client import ForkServer
 from tests.integration.spawning import EXPERIMENTS, warm_up
 
@@ -21,7 +22,11 @@ def child_environment() -> Iterator[None]:
         patch.setenv("ATHANOR_SECRET_KEY", "hidden")
         patch.setenv("ATHANOR_UMASK", "026")
         patch.setenv("SERVICE_API_KEY", "the author's own")
+        patch.setenv("POSTGRES_PASSWORD", "hidden")
+        patch.setenv("ATHANOR_RUNS_VARIABLES", "SERVICE_*,ATHANOR_SECRET_KEY")
+        runs_settings.cache_clear()
         yield
+    runs_settings.cache_clear()
 
 
 @pytest.fixture(scope="module", params=["cold", "warm"])

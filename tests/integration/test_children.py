@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from runs.forkserver.client import ForkServer
@@ -55,7 +57,23 @@ def test_a_child_has_the_workers_environment_without_our_credentials(fork_server
     assert environ["SERVICE_API_KEY"] == "the author's own"
     assert environ["ATHANOR_ROLE"] == "child"
     assert environ["ATHANOR_ATTEMPT"].endswith(".1")
-    assert not {"ATHANOR_SECRET_KEY", "ATHANOR_DATABASE_URL", "ATHANOR_REDIS_URL"} & environ.keys()
+    assert not {"ATHANOR_SECRET_KEY", "ATHANOR_DATABASE_URL", "ATHANOR_REDIS_URL", "POSTGRES_PASSWORD"} & environ.keys()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_neither_a_child_nor_its_fork_server_was_started_with_secrets(fork_server: ForkServer, tmp_path: Path) -> None:
+    """`/proc/PID/environ` keeps the environment of the last exec, whatever a program removes later."""
+    heard = Heard(fork_server, spec(tmp_path, do="wait_uninterrupted"))
+    child = psutil.Process(heard.child.pid)
+    try:
+        above = [child, child.parent(), child.parent().parent()]
+        told = [Path(f"/proc/{process.pid}/environ").read_bytes() for process in above]
+    finally:
+        heard.child.kill()
+        heard.wait()
+
+    assert [b"SERVICE_API_KEY" in environ for environ in told] == [True, True, True]
+    assert [environ for environ in told if b"hidden" in environ] == []
 
 
 def test_the_folder_is_private_and_other_files_have_the_operators_umask(

@@ -13,7 +13,10 @@ from pydantic import BaseModel
 
 from experiments import ExperimentFailed, RunCancelled
 from experiments.command import CommandExperiment, render
+from experiments.conf import ExperimentsSettings
+from experiments.discovery import candidates
 from experiments.examples.command import DiskUsage
+from experiments.examples.word_count import WordCount
 from experiments.testing import RecordingContext
 from tests.waiting import wait_until
 
@@ -93,6 +96,51 @@ def test_the_example_says_that_a_folder_is_missing(tmp_path: Path) -> None:
     ctx = RecordingContext(DiskUsage.Config(path=tmp_path / "nowhere"), workdir=tmp_path)
     with pytest.raises(ExperimentFailed, match=r"There is no .*nowhere"):
         DiskUsage().run(ctx)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "path"),
+    [
+        (experiment, path)
+        for experiment in (DiskUsage, WordCount)
+        for path in ("/etc/passwd", "..", "inner/../../x", "link", "link/passwd")
+    ],
+)
+def test_examples_read_nothing_outside_of_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, experiment: type[Any], path: str
+) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "link").symlink_to("/etc")
+    ctx = RecordingContext(experiment.Config(path=path), workdir=tmp_path / "work")
+
+    with pytest.raises(ExperimentFailed, match=r"is outside of .*ATHANOR_EXPERIMENTS_EXAMPLES_FOLDER"):
+        experiment().run(ctx)
+
+
+def test_a_setting_names_the_folder_of_the_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("one two")
+    monkeypatch.setattr(
+        "experiments.examples._reading.experiments_settings",
+        lambda: ExperimentsSettings(examples_folder=tmp_path / "texts"),
+    )
+    for path in (Path("a.txt"), tmp_path / "texts" / "a.txt"):
+        ctx = RecordingContext(WordCount.Config(path=path, pause_s=0), workdir=tmp_path / "work")
+
+        assert WordCount().run(ctx)["words"] == 2
+
+
+@pytest.mark.parametrize(
+    ("is_production", "chosen", "offered"),
+    [(False, None, True), (True, None, False), (True, True, True), (False, False, False)],
+)
+def test_examples_are_offered_outside_of_production_or_where_a_setting_says_so(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, is_production: bool, chosen: bool | None, offered: bool
+) -> None:
+    settings.PRODUCTION = is_production
+    monkeypatch.setattr("experiments.conf.experiments_settings", lambda: ExperimentsSettings(examples=chosen))
+
+    assert any(candidate.is_example for candidate in candidates()[0]) == offered
 
 
 @pytest.mark.parametrize(

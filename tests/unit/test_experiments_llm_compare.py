@@ -12,8 +12,12 @@ from typing import Any
 import pytest
 
 from experiments import ExperimentFailed, RunCancelled
+from experiments.conf import experiments_settings
 from experiments.examples.llm_compare import LlmCompare, LlmCompareConfig
+from experiments.exceptions import InvalidDefinition
 from experiments.testing import RecordingContext
+from experiments.validation import accepted_configuration
+from experiments.variables import value_of
 
 
 class FakeOpenAi(ThreadingHTTPServer):
@@ -64,8 +68,31 @@ def openai() -> Iterator[FakeOpenAi]:
 
 
 @pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
+def key(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("KEY_OF_A_TEST", "hush")
+    monkeypatch.setenv("ATHANOR_EXPERIMENTS_VARIABLES", "KEY_OF_*")
+    experiments_settings.cache_clear()
+    yield
+    experiments_settings.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["POSTGRES_PASSWORD", "OPENAI_API_KEY", "KEY_OF", "key_of_a_test"])
+@pytest.mark.parametrize("allowed", ["KEY_OF_*", ""])
+def test_a_configuration_names_no_variable_that_is_not_allowed(
+    monkeypatch: pytest.MonkeyPatch, name: str, allowed: str
+) -> None:
+    monkeypatch.setenv("ATHANOR_EXPERIMENTS_VARIABLES", allowed)
+    monkeypatch.setenv(name, "hush")
+    experiments_settings.cache_clear()
+    given = {"base_url": "http://x/v1", "model_a": "a", "model_b": "b", "prompts": ["p"], "api_key_env": name}
+
+    with pytest.raises(InvalidDefinition) as error:
+        accepted_configuration(LlmCompare, given)
+    with pytest.raises(ValueError, match="ATHANOR_EXPERIMENTS_VARIABLES"):
+        value_of(name)
+
+    assert list(error.value.problems) == ["configuration.api_key_env"]
+    assert "ATHANOR_EXPERIMENTS_VARIABLES" in error.value.problems["configuration.api_key_env"]
 
 
 def context(server: FakeOpenAi, folder: Path, **settings: Any) -> RecordingContext[LlmCompareConfig]:
