@@ -40,7 +40,9 @@ def exposed(var: Path, database: Mapping[str, Any]) -> Iterator[Exposed]:
     if mode & OTHERS_READ_OR_WRITE:
         yield Exposed(var, mode)
     if mode & OTHERS:
-        yield from _open_to_others(var / name for name in OWN_NAMES)
+        yield from _open_to_others(var / name for name in OWN_NAMES if name != "runs")
+        if _mode(var / "runs") & OTHERS_READ_OR_WRITE:  # runs of other users pass through it
+            yield Exposed(var / "runs", _mode(var / "runs"))
     file = Path(str(database.get("NAME", "")))
     is_elsewhere = database["ENGINE"].endswith("sqlite3") and file.is_absolute() and file != var / "db.sqlite3"
     if is_elsewhere and not _is_shut(file.parent):

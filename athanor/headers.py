@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.conf import settings
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 FEATURES = (
@@ -41,14 +40,17 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                complete(MutableHeaders(scope=message), scope["scheme"])
+                message = {**message, "headers": complete(list(message.get("headers", ())), scope["scheme"])}
             await send(message)
 
         return await self._app(scope, receive, send_with_headers)
 
 
-def complete(headers: MutableHeaders, scheme: str) -> None:
-    for name, value in DEFAULTS.items():
-        headers.setdefault(name, value)
+def complete(headers: list[tuple[bytes, bytes]], scheme: str) -> list[tuple[bytes, bytes]]:
+    """Return the headers with the defaults of those that are missing. Django's names have capital letters."""
+    wanted = dict(DEFAULTS)
     if scheme == "https" and settings.SECURE_HSTS_SECONDS:
-        headers.setdefault("Strict-Transport-Security", f"max-age={settings.SECURE_HSTS_SECONDS}")
+        wanted["Strict-Transport-Security"] = f"max-age={settings.SECURE_HSTS_SECONDS}"
+    present = {name.lower() for name, _ in headers}
+    missing = ((name.lower().encode(), value.encode()) for name, value in wanted.items())
+    return headers + [(name, value) for name, value in missing if name not in present]

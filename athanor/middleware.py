@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.contrib import messages
+from django.contrib.auth import SESSION_KEY, logout
 from django.core.paginator import InvalidPage
 from django.http import Http404, HttpRequest, HttpResponse
+
+from runs import sessions
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -34,6 +38,24 @@ class ContentSecurityPolicy:
         response = self.get_response(request)
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         return response
+
+
+class SessionLife:
+    """Middleware that logs out whoever was idle for too long, or logged in too long ago (runs.sessions)."""
+
+    def __init__(self, get_response: Handler) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if SESSION_KEY in request.session:
+            is_by_itself = request.method == "GET" and request.headers.get("Sec-Fetch-Dest") == "empty"
+            if sessions.is_over(request.session):
+                logout(request)
+                if not is_by_itself:
+                    messages.info(request, "Your session has ended. Log in again.")
+            elif not is_by_itself:
+                sessions.note(request.session)
+        return self.get_response(request)
 
 
 class InvalidPages:

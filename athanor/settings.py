@@ -57,6 +57,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "athanor.middleware.SessionLife",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "athanor.middleware.InvalidPages",
     "athanor.login.throttle.LockedOut",

@@ -50,7 +50,7 @@ async def watch(folder: Path, runs: int, options: Any) -> list[float]:
     """Launch the runs, open the pages, and return the ms that each line took to each page."""
     from tests.web import Web
 
-    with Web(folder) as web:
+    with Web(folder, ATHANOR_RUNS_STREAMS_BY_USER_MAX=str(options.pages)) as web:
         launched, session = await asyncio.to_thread(prepare, runs, options.rate // runs, options.seconds)
         pages = [Page(session, launched[number % runs]) for number in range(options.pages)]
         loop = asyncio.get_running_loop()

@@ -40,7 +40,7 @@ def measure(folder: Path, report: Report) -> None:
 
     session = session_of(get_user_model().objects.create_superuser("bench"))
     attempts = [make_attempt(lease_s=3600) for _ in range(RUNS)]
-    with Web(folder) as web:
+    with Web(folder, ATHANOR_RUNS_STREAMS_BY_USER_MAX=str(STREAMS)) as web:
         process = psutil.Process(web.pid)
         before = process.memory_info().rss
         spent: list[float] = []

@@ -7,6 +7,7 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004  # Django's name
 
 from runs.conf import runs_settings
+from runs.forkserver.account import AccountUnusable, find
 
 KILLING_S = 1.0
 """Longest time that killing all children of a worker may take."""
@@ -46,4 +47,23 @@ def lease_outlives_heartbeats(app_configs: Any, **kwargs: Any) -> list[CheckMess
                 id="runs.W001",
             )
         )
+    return messages
+
+
+@register()
+def accounts_can_be_used(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:  # noqa: ARG001  # as above
+    """Check that the Unix accounts of run_as exist, and are separated from Athanor's own user."""
+    messages: list[CheckMessage] = []
+    conf = runs_settings()
+    for name in dict.fromkeys(rule.account for rule in conf.run_as):
+        try:
+            find(name, conf.var)
+        except AccountUnusable as error:
+            messages.append(
+                Error(
+                    f"Runs cannot have the account {name!r} of run_as: {error}.",
+                    hint="Name a Unix user in ATHANOR_RUNS_RUN_AS that is used for nothing but runs.",
+                    id="runs.E003",
+                )
+            )
     return messages

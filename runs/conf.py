@@ -13,6 +13,7 @@ from django.conf import settings
 
 from experiments.conf import load
 from experiments.variables import Variables
+from runs.run_as import Rules
 
 SYSTEM_QUEUE = "system"
 """Queue of the periodic tasks. It takes no runs, and has its own worker, so that long runs do not delay it."""
@@ -180,12 +181,30 @@ class RunsSettings:
     # Open pages
     streams_max: int = 2000
     """Number of streams of open pages in one web process. Further ones must retry."""
+    streams_by_user_max: int = 50
+    """Number of streams of one user in one web process. Pages beyond it poll."""
+    stream_check_s: float = 5.0
+    """Interval between two checks that those who watch still may. Longer with thousands of streams."""
     stream_life_s: float = 600.0
     """Approximate lifetime of a stream. Its page reconnects, and its permission is checked again."""
     stream_poll_s: float = 0.5
     """Interval between two queries of a web process for all runs with open pages."""
     search_s: float = 1.5
     """Longest duration of one search through lines. Then it shows the matches so far."""
+
+    # Sessions
+    session_idle_s: float = 24 * 3600.0
+    """Time without a request of a person after which a session ends. Open pages that update themselves do not count."""
+    session_life_s: float = 7 * 24 * 3600.0
+    """Time after the login at which a session ends."""
+
+    # As whom
+    run_as: Rules = ()
+    """Unix accounts of runs, as JSON: rules with `account` and conditions. Empty: all runs are of the worker's user."""
+    run_as_processes_max: int = 4096
+    """Number of processes and threads of an account of `run_as` on a machine. 0: as the worker's."""
+    run_as_open_files_max: int = 0
+    """Number of open files of a process of `run_as`. 0: as the worker's."""
 
     # What experiments get
     variables: Variables = ()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import stat
+from pathlib import Path, PurePath
+from typing import BinaryIO
 
 from runs.conf import runs_settings
 
@@ -20,6 +22,30 @@ def run_folder(run_id: int) -> Path:
 def stacks_file(folder: Path, attempt: int) -> Path:
     """Return the file to which the child of an attempt writes the stacks of its threads."""
     return folder / f"{STACKS_PREFIX}{attempt}.txt"
+
+
+def open_inside(folder: Path, relative: str | PurePath) -> BinaryIO:
+    """Open a regular file below a run's folder for reading, without following a link.
+
+    The run may change its folder at any moment, and be of another user. A link, or a file of another owner than the
+    folder's, would show what this process can read and the run cannot. Raises OSError, ValueError.
+    """
+    path = PurePath(relative)
+    if path.is_absolute() or not path.parts or ".." in path.parts:
+        raise ValueError(f"{relative} is not a path below a folder")
+    opened = [os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)]
+    try:
+        owner = os.fstat(opened[0]).st_uid
+        for number, part in enumerate(path.parts, 1):
+            kind = os.O_NONBLOCK if number == len(path.parts) else os.O_DIRECTORY
+            opened.append(os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | kind, dir_fd=opened[-1]))
+        status = os.fstat(opened[-1])
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != owner:
+            raise OSError(f"{folder / path} is not a regular file of the run")
+        return os.fdopen(opened.pop(), "rb")
+    finally:
+        for fd in opened:
+            os.close(fd)
 
 
 def remove_if_empty(folder: Path, *, depth: int = 0) -> bool:

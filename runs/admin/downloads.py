@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
@@ -16,7 +17,7 @@ from django.utils.http import content_disposition_header
 
 from runs import formatting
 from runs.admin.run_page.outcome import INLINE_IMAGES
-from runs.folders import run_folder
+from runs.folders import open_inside, run_folder
 from runs.lines.reading import Wanted, every
 from runs.lines.records import Line
 from runs.models import Artifact, LogLine, Run
@@ -28,14 +29,13 @@ PIECE_LINES = 1_000
 
 def artifact(request: HttpRequest, row: Artifact) -> HttpResponseBase:
     """Send the file, inline if it is a plain image. Raises Http404 if it is missing or not in the run's folder."""
-    path = located(row)
+    file = opened(row)
     is_image = row.content_type in INLINE_IMAGES
     content_type = row.content_type if is_image else "application/octet-stream"
-    file = path.open("rb")
     response: HttpResponseBase
     if isinstance(request, ASGIRequest):  # a FileResponse would be read into memory as a whole
         response = StreamingHttpResponse(_pieces(file), content_type=content_type)
-        response["Content-Length"] = str(path.stat().st_size)
+        response["Content-Length"] = str(os.fstat(file.fileno()).st_size)
     else:
         response = FileResponse(file, content_type=content_type)
     disposition = content_disposition_header(not is_image, Path(row.name).name)
@@ -43,16 +43,14 @@ def artifact(request: HttpRequest, row: Artifact) -> HttpResponseBase:
     return safe(response)
 
 
-def located(row: Artifact) -> Path:
-    """Return the artifact's file, which must be in the run's folder. Raises Http404."""
-    folder = run_folder(row.run_id).resolve()
+def opened(row: Artifact) -> BinaryIO:
+    """Open the artifact's file, which must be in the run's folder. Raises Http404."""
     try:
-        path = (folder / row.path).resolve(strict=True)
-    except (OSError, ValueError) as error:
+        return open_inside(run_folder(row.run_id), row.path)
+    except FileNotFoundError as error:
         raise Http404(f"The file of artifact {row.name!r} no longer exists.") from error
-    if not path.is_relative_to(folder) or not path.is_file():
-        raise Http404(f"Artifact {row.name!r} is not a file of its run.")
-    return path
+    except (OSError, ValueError) as error:
+        raise Http404(f"Artifact {row.name!r} is not a file of its run.") from error
 
 
 async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:

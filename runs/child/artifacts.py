@@ -11,8 +11,9 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
-from experiments.umask import PRIVATE_FILE, PRIVATE_FOLDER
+from experiments.umask import PRIVATE_FOLDER
 from runs.conf import runs_settings
+from runs.forkserver.account import file_mode
 from runs.lines.records import ArtifactRecord
 
 NAME_MAX_CHARS = 255
@@ -148,7 +149,7 @@ def _check_conflicts(below: Path, name: str) -> None:
 def _copy(source: BinaryIO, target: Path) -> tuple[int, str]:
     """Copy a file, and sync it to disk. Return its size and SHA-256."""
     digest, size = hashlib.sha256(), 0
-    target.touch(PRIVATE_FILE, exist_ok=False)
+    target.touch(file_mode(), exist_ok=False)
     with target.open("wb") as file:
         while chunk := source.read(_CHUNK_BYTES):
             file.write(chunk)

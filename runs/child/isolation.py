@@ -9,12 +9,13 @@ import resource
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import IO, Any
 
 from experiments import umask
 from runs.child.descriptors import HIGH_FD, to_high_fd
-from runs.forkserver import environment, prctl
+from runs.forkserver import account, environment, prctl
 from runs.forkserver.spec import ChildSpec
 
 _KEPT_IGNORED = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
@@ -42,6 +43,7 @@ def detach(server: int, kept: Sequence[int]) -> None:
     if os.getppid() != server:
         os._exit(1)  # the server ended before the death signal was set
     prctl.adopt_orphans()
+    account.allow_inspection()
     prctl.prefer_as_oom_victim()
     _reset_signals()
     _close_others(kept)
@@ -53,7 +55,7 @@ def detach(server: int, kept: Sequence[int]) -> None:
 def connect(spec: ChildSpec, fds: Sequence[int]) -> Descriptors:
     """Connect a detached process to the pipes of a run. Closes `fds`. Raises OSError."""
     records, stdout, stderr, control = fds
-    with umask.private():
+    with nullcontext() if account.is_changed() else umask.private():  # else readable by the worker's group
         own = Descriptors(to_high_fd(records), to_high_fd(control), _prepare_stacks(spec))
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)

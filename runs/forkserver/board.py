@@ -12,6 +12,7 @@ import struct
 import tempfile
 import threading
 import zlib
+from contextlib import suppress
 from typing import Any
 
 _HEADER = struct.Struct("<QIIQ")
@@ -33,7 +34,9 @@ class Board:
     def create(cls) -> Board:
         """Create a board. Programs that this process starts do not inherit its descriptor, unless it is passed on."""
         if hasattr(os, "memfd_create"):
-            return cls(os.memfd_create("athanor-board", os.MFD_CLOEXEC))
+            board = cls(os.memfd_create("athanor-board", os.MFD_CLOEXEC))
+            os.fchmod(board.fd, 0o600)  # else every process that has a descriptor could open it again to write
+            return board
         with tempfile.TemporaryFile() as file:  # macOS
             return cls(os.dup(file.fileno()))
 
@@ -62,6 +65,12 @@ class Board:
                     self._header, self._document = header, json.loads(body)
                 break
         return self._document
+
+    def reading_end(self) -> int:
+        """Return a new descriptor that cannot be used to write, where the platform has such."""
+        with suppress(OSError):
+            return os.open(f"/proc/self/fd/{self.fd}", os.O_RDONLY | os.O_CLOEXEC)
+        return os.dup(self.fd)
 
     def close(self) -> None:
         os.close(self.fd)

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from runs.exceptions import SpawnFailed, is_exhaustion
+from runs.forkserver.account import Account
 from runs.forkserver.board import Board
 from runs.forkserver.pipes import Pipes
 from runs.forkserver.protocol import KeepWarm, Signal, Stop
@@ -43,9 +44,18 @@ class Child:
     """Thread-safe handle of one child. Its read ends are non-blocking. `close` closes them and the control pipe."""
 
     def __init__(
-        self, pid: int, number: int, pipes: Pipes, server: ServerProcess, spec: ChildSpec, start: str = ""
+        self,
+        pid: int,
+        number: int,
+        pipes: Pipes,
+        server: ServerProcess,
+        spec: ChildSpec,
+        start: str = "",
+        account: str = "",
     ) -> None:
         self.pid = pid
+        self.account = account
+        """Name of its Unix user; empty for the worker's."""
         self.start = start
         """"warm, ..." after a warm start; else why it was cold, if the experiment asks for warm starts."""
         self.records_fd, self.stdout_fd, self.stderr_fd = pipes.records, pipes.stdout, pipes.stderr
@@ -103,8 +113,10 @@ class ForkServer:
     that forked. The same thread reads the server's answers and calls every `on_exit`.
     """
 
-    def __init__(self) -> None:
-        self.deadlines = Board.create()
+    def __init__(self, account: Account | None = None, deadlines: Board | None = None) -> None:
+        """`account`: Unix user of its children, if not the worker's. `deadlines` may be those of other servers."""
+        self.account = account
+        self.deadlines = deadlines or Board.create()
         """Deadline of the child of each attempt, see runs.worker.renewer."""
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition()
@@ -155,7 +167,7 @@ class ForkServer:
     ) -> Child:
         deadline = before() if before is not None else None
         try:
-            pipes = Pipes()
+            pipes = Pipes(None if self.account is None else self.account.uid)
         except OSError as error:
             fate = Fate.EXHAUSTED if is_exhaustion(error) else Fate.NONE
             raise SpawnFailed(f"Run {spec.key}: cannot create its pipes: {error}", fate) from error
@@ -164,7 +176,7 @@ class ForkServer:
         except BaseException:
             pipes.close()
             raise
-        return Child(pid, number, pipes, server, spec, start)
+        return Child(pid, number, pipes, server, spec, start, "" if self.account is None else self.account.name)
 
     def stop(self) -> None:
         """Kill all children, report their exits, and end the server. Blocks until done."""
@@ -216,7 +228,7 @@ class ForkServer:
                     return
                 served = self._requested
             try:
-                self._serve_one(ServerProcess(self.deadlines))
+                self._serve_one(ServerProcess(self.deadlines, self.account))
             except Exception:
                 logger.exception("The fork server's thread failed; the next run starts a new server")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from experiments.conf import experiments_settings
 from runs.conf import runs_settings
-from runs.forkserver.marks import ATTEMPT_MARK
+from runs.forkserver.marks import ATTEMPT_MARK, SERVER_MARK
 from runs.forkserver.variables import is_passed_on
 
 if TYPE_CHECKING:
@@ -28,6 +28,21 @@ def for_children(environ: Mapping[str, str], added: Collection[str] = ()) -> dic
 def of_experiments() -> dict[str, str]:
     """Return what the processes of experiments receive of this process's environment."""
     return for_children(os.environ, (*runs_settings().variables, *experiments_settings().variables))
+
+
+def of_server(*, project: str, mark: str, var: str | None) -> tuple[dict[str, str], str | None]:
+    """Return the environment of a fork server, and the PYTHONPATH of its runs.
+
+    `var`: folder of the account of its runs, in place of Athanor's.
+    """
+    kept = of_experiments()
+    python_path = kept.get("PYTHONPATH")
+    kept["PYTHONPATH"] = os.pathsep.join([project, *([python_path] if python_path else [])])
+    kept[SERVER_MARK] = mark
+    if var is not None:
+        kept.pop("ATHANOR_RUNS_VAR", None)
+        kept["ATHANOR_VAR"] = var
+    return kept, python_path
 
 
 def leave_to_programs(environ: MutableMapping[str, str], *, project: str, imports: str | None) -> None:

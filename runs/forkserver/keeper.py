@@ -1,4 +1,4 @@
-"""`python -m runs.forkserver.keeper SOCKET-FD WORKER-PID BOARD-FD`: keeper, which starts the fork server.
+"""`python -m runs.forkserver.keeper SOCKET-FD WORKER-PID BOARD-FD [ACCOUNT]`: keeper, which starts the fork server.
 
 Two processes are needed, because the children must not outlive the process that forked them. The **keeper** loads
 nothing. It starts the **server**, waits for its end, kills the orphans that it adopts from the server, and exits.
@@ -7,6 +7,8 @@ Whichever of worker, keeper and server is killed, another of them ends every chi
     worker killed  → the socket closes; the server kills all trees and exits, then the keeper exits
     server killed  → the kernel kills the children, the keeper everything below them; the worker waits for the keeper
     keeper killed  → the kernel signals the server, which kills all trees and exits
+
+With an account (see account.py), the server and everything below it is of that Unix user; the keeper is not.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 
 from runs.forkserver import prctl, process_tree
 from runs.forkserver.adopted import kill_adopted
@@ -30,7 +33,7 @@ def killed_by(status: int) -> int | None:
     return status - SIGNALLED if status > SIGNALLED else None
 
 
-def main(socket_fd: int, worker_pid: int, board_fd: int) -> int:
+def main(socket_fd: int, worker_pid: int, board_fd: int, account: str = "") -> int:
     """Run the keeper; its child becomes the server. Returns the exit status."""
     prctl.adopt_orphans()
     prctl.signal_at_parent_death(PARENT_GONE)
@@ -39,7 +42,7 @@ def main(socket_fd: int, worker_pid: int, board_fd: int) -> int:
     keeper = os.getpid()
     server = os.fork()
     if server == 0:
-        _serve(socket_fd, board_fd, keeper)
+        _serve(socket_fd, board_fd, keeper, account)
     os.close(socket_fd)
     os.close(board_fd)
     signal.signal(PARENT_GONE, lambda *_: process_tree.send(server, PARENT_GONE))
@@ -50,7 +53,9 @@ def main(socket_fd: int, worker_pid: int, board_fd: int) -> int:
     return status
 
 
-def _serve(socket_fd: int, board_fd: int, keeper: int) -> None:
+def _serve(socket_fd: int, board_fd: int, keeper: int, account: str) -> None:
+    if account:
+        _become(account)
     from runs.forkserver.server import serve  # not loaded in the keeper
 
     prctl.signal_at_parent_death(PARENT_GONE)
@@ -58,6 +63,16 @@ def _serve(socket_fd: int, board_fd: int, keeper: int) -> None:
         os._exit(1)
     serve(socket_fd, board_fd)
     os._exit(0)
+
+
+def _become(account: str) -> None:
+    from runs.forkserver.account import Account, become  # needed for few servers
+
+    try:
+        become(Account.decoded(account))
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+        os._exit(1)
 
 
 def _wait_for(server: int) -> int:
@@ -69,4 +84,5 @@ def _wait_for(server: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:4])))
+    fd, worker, board, *rest = sys.argv[1:]
+    sys.exit(main(int(fd), int(worker), int(board), *rest))

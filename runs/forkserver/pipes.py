@@ -19,7 +19,8 @@ class Pipes:
     them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, owner: int | None = None) -> None:
+        """`owner`: user of the child, who can then open /dev/stdout and /dev/stderr."""
         fds: list[int] = []
         try:
             for _ in range(4):
@@ -32,6 +33,9 @@ class Pipes:
         self.is_closed = False
         for fd in self._own:
             os.set_blocking(fd, False)
+        if owner is not None:
+            for fd in self.of_child:
+                os.fchown(fd, owner, -1)
         if hasattr(fcntl, "F_SETPIPE_SZ"):
             with suppress(OSError):  # the user's limit of pipe memory is reached
                 fcntl.fcntl(self.records, fcntl.F_SETPIPE_SZ, RECORDS_PIPE_BYTES)

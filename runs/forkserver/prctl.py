@@ -18,11 +18,16 @@ PARENT_GONE = signal.SIGHUP
 IS_LINUX = sys.platform == "linux"
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_GET_NAME = 16
 _PTRACE_DETACH = 17
 _M_ARENA_MAX = -8
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+_CAPABILITY_VERSION_3 = 0x20080522
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -85,6 +90,42 @@ def stop_tracing(pid: int, number: int) -> None:
     """
     if IS_LINUX:
         _libc.ptrace(_PTRACE_DETACH, pid, None, ctypes.c_long(0 if number == signal.SIGTRAP else number))
+
+
+def capabilities() -> int:
+    """Return the capabilities that this process has or could take up or pass on, as bits."""
+    with open("/proc/self/status", "rb", buffering=0) as file:  # noqa: PTH123  # also for a process without a home
+        lines = file.read().splitlines()
+    kinds = (b"CapInh:", b"CapPrm:", b"CapEff:", b"CapAmb:")
+    bits = 0
+    for kind, value in (line.split(maxsplit=1) for line in lines if line.startswith(kinds)):
+        bits |= int(value, 16) if kind in kinds else 0
+    return bits
+
+
+def has_capability(number: int) -> bool:
+    """Return whether this process has a capability, by its number in <linux/capability.h>."""
+    return IS_LINUX and bool(capabilities() >> number & 1)
+
+
+def drop_capabilities() -> None:
+    """Give up all capabilities of this process for ever. A change of the user alone keeps those of a user but root."""
+    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    header, sets = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)()
+    if _libc.capset(header, sets) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"capset: {os.strerror(code)}")
+
+
+def forbid_new_privileges() -> None:
+    """Have no program that this process executes gain rights, by a set-user-id bit for example. Inherited."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def set_dumpable(value: bool) -> None:
+    """Let other processes of the same user trace this one and read its memory, or not. Inherited by a fork."""
+    if IS_LINUX:
+        _prctl(_PR_SET_DUMPABLE, int(value))
 
 
 def flush_c_output() -> None:

@@ -116,8 +116,10 @@ decode_answer = msgspec.json.Decoder(Answer).decode
 class Connection:
     """One end of the socket, made non-blocking. For one thread at a time."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, fds_max: int = _FDS_MAX) -> None:
+        """`fds_max`: number of descriptors to accept at once. More end the connection."""
         sock.setblocking(False)
+        self._fds_max = fds_max
         self._socket = sock
         self._out: deque[tuple[memoryview, Sequence[int]]] = deque()
         self._in = bytearray()
@@ -157,14 +159,14 @@ class Connection:
     def receive(self) -> list[bytes]:
         """Return the messages that have arrived. Raises EOFError or ConnectionError when the other side has ended."""
         try:
-            data, fds, flags, _ = socket.recv_fds(self._socket, _READ_BYTES, _FDS_MAX)
+            data, fds, flags, _ = socket.recv_fds(self._socket, _READ_BYTES, self._fds_max)
         except BlockingIOError:
             return []
         self._fds.extend(fds)
         if not data:
             raise EOFError("the other side has closed the connection")
         if flags & socket.MSG_CTRUNC:
-            raise EOFError("descriptors were lost: this process has reached its limit of open files")
+            raise EOFError("descriptors were lost: too many, or this process has reached its limit of open files")
         self._in += data
         messages = []
         while len(self._in) >= _LENGTH.size:

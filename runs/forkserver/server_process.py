@@ -25,6 +25,7 @@ import runs
 from experiments.signal_names import signal_name
 from runs.exceptions import SpawnFailed
 from runs.forkserver import environment, machine, process_tree
+from runs.forkserver.account import Account
 from runs.forkserver.board import Board
 from runs.forkserver.keeper import killed_by
 from runs.forkserver.marks import SERVER_MARK, ServerMark
@@ -76,7 +77,8 @@ class ServerStartFailed(Exception):
 class ServerProcess:
     """One server process. One thread calls `start`, `serve` and `reap` in this order; any thread may call the rest."""
 
-    def __init__(self, deadlines: Board) -> None:
+    def __init__(self, deadlines: Board, account: Account | None = None) -> None:
+        self._account = account
         self.pid: int | None = None
         self._started: float | None = None  # start of that process, to detect a reused pid
         self._deadlines = deadlines
@@ -90,7 +92,7 @@ class ServerProcess:
         self._pinged_at: float | None = None  # time of the unanswered ping
         self._ping_due_at = 0.0
         ours, self._theirs = socket.socketpair()
-        self._connection = Connection(ours)
+        self._connection = Connection(ours, fds_max=0)
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -101,15 +103,17 @@ class ServerProcess:
         """Start the process and wait until it has loaded everything. Raises ServerStartFailed."""
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
         command = [sys.executable, *flags, "-P", "-m", "runs.forkserver.keeper"]
-        arguments = [str(self._theirs.fileno()), str(os.getpid()), str(self._deadlines.fd)]
-        environ = environment.of_experiments()
-        python_path = environ.get("PYTHONPATH")
-        environ["PYTHONPATH"] = os.pathsep.join([str(_PROJECT), *([python_path] if python_path else [])])
-        environ[SERVER_MARK] = self._mark
+        board = self._deadlines.reading_end()
+        arguments = [str(self._theirs.fileno()), str(os.getpid()), str(board)]
+        var = None
+        if self._account is not None:
+            arguments.append(self._account.encoded())
+            var = self._account.folder
+        environ, python_path = environment.of_server(project=str(_PROJECT), mark=self._mark, var=var)
         try:
             self._process = subprocess.Popen(  # noqa: S603  # our own program
                 command + arguments,
-                pass_fds=[self._theirs.fileno(), self._deadlines.fd],
+                pass_fds=[self._theirs.fileno(), board],
                 stdin=subprocess.DEVNULL,
                 env=environ,
                 start_new_session=True,
@@ -118,6 +122,7 @@ class ServerProcess:
             raise ServerStartFailed(f"Cannot start the fork server: {error}") from error
         finally:
             self._theirs.close()
+            os.close(board)
         self.post(Start([path or str(Path.cwd()) for path in sys.path], python_path))
         self._loop(lambda: self.pid is not None, time.monotonic() + timeout_s)
         if self.pid is None:

@@ -139,6 +139,8 @@ class Hello(TypedDict):
     """`warm` of the experiment."""
     start: NotRequired[Annotated[str, Meta(max_length=1000)]]
     """Kind of its start, which the supervisor adds."""
+    user: NotRequired[Annotated[str, Meta(max_length=100)]]
+    """Unix user of its process, which the supervisor adds if it is not the worker's."""
 
 
 @dataclass(frozen=True, slots=True)

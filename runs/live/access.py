@@ -1,4 +1,4 @@
-"""Permission to watch a run, checked when a stream opens. Blocks: call it in a thread."""
+"""Permission to watch a run, checked when a stream opens and while it is open. Blocks: call it in a thread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user
+from django.contrib.auth.models import AnonymousUser
 
+from runs import sessions
 from runs.models import Run
 
 
@@ -20,20 +22,25 @@ class Answer(Enum):
     NO_RUN = 404
 
 
-def may_watch(cookies: str, run_id: int) -> Answer:
-    """Check the session of the request's cookies as the admin does: active staff with the permission to view runs."""
+def may_watch(cookies: str, run_id: int) -> tuple[Answer, int]:
+    """Check the session of the request's cookies as the admin does: active staff with the permission to view runs.
+
+    Return the answer and the id of the user, 0 for the anonymous.
+    """
     user = user_of(cookies)
     if not (user.is_active and user.is_staff and (user.has_perm("runs.view_run") or user.has_perm("runs.change_run"))):
-        return Answer.MAY_NOT
-    return Answer.MAY if Run.objects.filter(pk=run_id).exists() else Answer.NO_RUN
+        return Answer.MAY_NOT, user.pk or 0
+    return Answer.MAY if Run.objects.filter(pk=run_id).exists() else Answer.NO_RUN, user.pk
 
 
 def user_of(cookies: str) -> Any:
-    """Return the user of the session that a request's cookies name, or AnonymousUser."""
+    """Return the user of the session that a request's cookies name; AnonymousUser if there is none, or it is over."""
     try:
         parsed = SimpleCookie(cookies)
     except CookieError:
         parsed = SimpleCookie()
     morsel = parsed.get(settings.SESSION_COOKIE_NAME)
     store = import_module(settings.SESSION_ENGINE).SessionStore(morsel.value if morsel else None)
+    if sessions.is_over(store):
+        return AnonymousUser()
     return get_user(SimpleNamespace(session=store))  # type: ignore[arg-type]  # it reads the session only

@@ -19,6 +19,7 @@ from runs.lines.buffer import keys
 from runs.lines.buffer.client import TIMEOUT_S
 from runs.lines.buffer.keys import Stream
 from runs.live.feed import Feed
+from runs.live.guard import Guard
 from runs.live.snapshot import read_snapshots
 from runs.live.threads import in_thread
 
@@ -42,6 +43,7 @@ class Hub:
         self._pubsub: Any = None
         self._workers: list[asyncio.Task[None]] = []
         self._woken = asyncio.Event()
+        self.guard = Guard()
 
     @property
     def streams(self) -> int:
@@ -100,7 +102,7 @@ class Hub:
         self._client = redis.asyncio.Redis.from_url(
             settings.REDIS_URL, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
         )
-        self._workers = [asyncio.create_task(self._poll()), asyncio.create_task(self._listen())]
+        self._workers = [asyncio.create_task(each) for each in (self._poll(), self._listen(), self.guard.run())]
 
     async def _poll(self) -> None:
         """Read snapshots of all watched runs periodically."""

@@ -10,9 +10,8 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import parse_qs
 
 from django.db import DatabaseError
@@ -27,6 +26,7 @@ from runs.lines.following import Seen
 from runs.lines.reading import Wanted
 from runs.live.access import Answer, may_watch
 from runs.live.feed import Feed, read_stored, result_data
+from runs.live.guard import Watch
 from runs.live.hub import Hub
 from runs.live.markup import line_html
 from runs.live.threads import in_thread
@@ -64,6 +64,14 @@ class Cursor:
         return f"{following.write(self.lines)}/{following.write(self.results)}"
 
 
+class Refused(Exception):
+    """A stream that is not opened: the status, and a text."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
 class Streams:
     """Answers GET /admin/runs/run/<run_id>/stream/?level=&source=&text=&at=."""
 
@@ -71,36 +79,46 @@ class Streams:
         self._hub = hub
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            watch, cursor = await self._admit(scope)
+        except Refused as refused:
+            headers = {"Cache-Control": "no-store"}
+            return await PlainTextResponse(str(refused), refused.status, headers)(scope, receive, send)
+        with self._hub.guard.watching(watch):
+            return await self._stream(watch, cursor, receive, send)
+
+    async def _admit(self, scope: Scope) -> tuple[Watch, Cursor]:
+        """Return who watches what, from where on. Raises Refused."""
         headers, run_id = Headers(scope=scope), int(scope["path_params"]["run_id"])
         try:
             cursor = read_cursor(scope["query_string"].decode("latin-1"), headers.get("last-event-id", ""))
         except ValueError as error:
-            return await _refuse(400, str(error), scope, receive, send)
+            raise Refused(400, str(error)) from error
         if scope["method"] != "GET" or not 0 < run_id < 2**63:
-            return await _refuse(404, "There is no such stream.", scope, receive, send)
+            raise Refused(404, "There is no such stream.")
         if self._hub.streams >= runs_settings().streams_max:
-            return await _refuse(503, "Too many pages are open. This page tries again.", scope, receive, send)
+            raise Refused(503, "Too many pages are open. This page tries again.")
+        cookies = headers.get("cookie", "")
         try:
-            answer = await in_thread(may_watch, headers.get("cookie", ""), run_id)
-        except DatabaseError:
-            return await _refuse(503, "The database does not respond.", scope, receive, send)
+            answer, user_id = await in_thread(may_watch, cookies, run_id)
+        except DatabaseError as error:
+            raise Refused(503, "The database does not respond.") from error
         if answer != Answer.MAY:
-            return await _refuse(answer.value, "You may not watch this run.", scope, receive, send)
-        await self._stream(run_id, cursor, receive, send)
-        return None
+            raise Refused(answer.value, "You may not watch this run.")
+        if self._hub.guard.count(user_id) >= runs_settings().streams_by_user_max:
+            raise Refused(429, "You have too many open pages. This one updates itself less often.")
+        return Watch(user_id, cookies, run_id, asyncio.Event()), cursor
 
-    async def _stream(self, run_id: int, cursor: Cursor, receive: Receive, send: Send) -> None:
-        """Send events until the run has ended, the page is closed, or `stream_life_s` is over. The permission is
-        checked again when the page reconnects.
-        """
+    async def _stream(self, watch: Watch, cursor: Cursor, receive: Receive, send: Send) -> None:
+        """Send events until the run has ended, the page is closed, the guard ends it, or `stream_life_s` is over."""
+        bell, run_id = watch.bell, watch.run_id
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-        bell = asyncio.Event()
         closed = asyncio.create_task(_wait_for_close(receive, bell))
         try:
             async with asyncio.timeout(runs_settings().stream_life_s * random.uniform(0.8, 1.2)):  # noqa: S311  # spread
                 async with self._hub.watched(run_id, bell) as feed:
                     await _send(send, f"retry: {RECONNECT_MS}\n\n".encode())
-                    async for event in events(feed, cursor, bell, closed):
+                    async for event in events(feed, cursor, bell, lambda: watch.is_over or closed.done()):
                         await _send(send, event)
         except TimeoutError:
             pass
@@ -111,9 +129,9 @@ class Streams:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def events(feed: Feed, cursor: Cursor, bell: asyncio.Event, closed: asyncio.Task[None]) -> AsyncIterator[bytes]:
-    """Yield everything after the cursor as it arrives, until the run has ended or the page is closed."""
-    while not closed.done():
+async def events(feed: Feed, cursor: Cursor, bell: asyncio.Event, is_over: Callable[[], bool]) -> AsyncIterator[bytes]:
+    """Yield everything after the cursor as it arrives, until the run has ended or the stream is over."""
+    while not is_over():
         bell.clear()
         complete, version = feed.is_complete, feed.version
         news = [event for name in ("lines", "points") if (event := await _news(feed, cursor, name))]
@@ -218,7 +236,3 @@ async def _wait_for_close(receive: Receive, bell: asyncio.Event) -> None:
 
 async def _send(send: Send, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": True})
-
-
-async def _refuse(status: int, why: str, scope: Any, receive: Receive, send: Send) -> None:
-    await PlainTextResponse(why, status_code=status, headers={"Cache-Control": "no-store"})(scope, receive, send)

@@ -7,13 +7,13 @@ Pure except for reading the file of the stacks.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from runs import formatting
+from runs.folders import open_inside
 from runs.lines.records import Line
 from runs.outcomes import LastLine, ProcessRow
 
@@ -39,7 +39,7 @@ def last_lines(lines: Iterable[Line]) -> list[LastLine]:
 
 def stacks(file: Path) -> str:
     """Read the newest part of the stacks that faulthandler wrote. Empty if this host has no such file."""
-    with suppress(OSError), _open_regular(file) as opened:
+    with suppress(OSError), open_inside(file.parent, file.name) as opened:
         opened.seek(max(os.fstat(opened.fileno()).st_size - 4 * STACKS_MAX_CHARS, 0))
         return _text(opened)[-STACKS_MAX_CHARS:]
     return ""
@@ -47,21 +47,10 @@ def stacks(file: Path) -> str:
 
 def stacks_after(file: Path, size: int) -> str:
     """Read the part of the file after its first `size` bytes."""
-    with suppress(OSError), _open_regular(file) as opened:
+    with suppress(OSError), open_inside(file.parent, file.name) as opened:
         opened.seek(size)
         return _text(opened)[:STACKS_MAX_CHARS]
     return ""
-
-
-def _open_regular(file: Path) -> BinaryIO:
-    """Open a file for reading. Raises OSError unless it is a regular file: the experiment may have replaced it, e.g. by
-    a pipe without a writer.
-    """
-    opened = os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-    if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-        opened.close()
-        raise OSError(f"{file} is not a regular file")
-    return opened
 
 
 def _text(opened: BinaryIO) -> str:

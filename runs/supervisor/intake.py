@@ -256,6 +256,9 @@ class Intake:
         import_s, warm = hello.pop("import_s", 0.0), hello.pop("wants_warm_start", False)
         if self._child.start:
             hello["start"] = self._child.start
+        hello.pop("user", None)
+        if self._child.account:
+            hello["user"] = self._child.account
         self._writes.provenance(hello)
         if warm or (warm is None and import_s >= self._conf.warm_import_min_s):
             self._child.keep_warm(is_explicit=bool(warm))

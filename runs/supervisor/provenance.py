@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import socket
 import subprocess
@@ -36,6 +37,8 @@ class Provenance(TypedDict, total=False):
     host: str
     start: str
     """Kind of the start: "warm, ..." or why it was cold. Missing for an experiment that does not ask to start warm."""
+    user: str
+    """Unix user of the child, if it is not the worker's."""
     packages: dict[str, str]
     """Distribution → version."""
 
@@ -54,7 +57,8 @@ _answers: dict[Path, _Answer] = {}
 
 def complete(hello: Hello, source_file: Path) -> Provenance:
     """Complete the child's record with the data of git and the environment. Blocks for git, at most some seconds."""
-    return _joined(hello, git(source_file.parent, _state(hello, source_file)))
+    repository = git(source_file.parent, _state(hello, source_file)) if _may_ask_git(hello, source_file) else {}
+    return _joined(hello, repository)
 
 
 def recent(hello: Hello, source_file: Path) -> Provenance | None:
@@ -67,6 +71,17 @@ def recent(hello: Hello, source_file: Path) -> Provenance | None:
     if answer is None or time.monotonic() - answer.asked_at > GIT_RECENT_S:
         return None
     return _joined(hello, answer.provenance) if answer.state == _state(hello, source_file) else None
+
+
+def _may_ask_git(hello: Hello, source_file: Path) -> bool:
+    """Return False for a repository that a run of another Unix user may have made. Git executes what its configuration
+    says, and where the experiment's file is, is what the run says.
+    """
+    folder = _git_folder(source_file.parent) if "user" in hello else None
+    try:
+        return folder is None or folder.stat().st_uid in (0, os.geteuid())
+    except OSError:
+        return False
 
 
 def _joined(hello: Hello, repository: Provenance) -> Provenance:

@@ -12,17 +12,20 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from runs import transitions
 from runs.exceptions import SpawnFailed, is_exhaustion
 from runs.folders import remove_if_empty, run_folder, stacks_file
+from runs.forkserver.account import Account
 from runs.forkserver.client import Child, Exit, Fate
 from runs.lines.buffer import Stream
 from runs.lines.store.writing import REFUSALS
 from runs.models import Attempt, Checkpoint
 from runs.outcomes import Outcome, ProcessRow, Totals
 from runs.states import FailureKind, Level, Status
+from runs.supervisor.accounts import account_of, prepare_folder
 from runs.supervisor.child_spec import child_spec, may_continue, readable
 from runs.supervisor.drain import Drain
 from runs.supervisor.events import Event, Inbox, Measured
@@ -182,7 +185,14 @@ class Supervisor:
         if redactor := Redactor(secrets):
             self._window.redactor = redactor
         spec = child_spec(self._run, self.key, self._conf, configuration, checkpoint)
-        return self._worker.forkserver.spawn(spec, self._on_exit, before=self._start_deadline)
+        server = self._worker.forkservers.of(self._account(spec.folder) if self._conf.run_as else None)
+        return server.spawn(spec, self._on_exit, before=self._start_deadline)
+
+    def _account(self, folder: Path) -> Account:
+        """Return the Unix account of the run, which owns its folder from then on. Raises SpawnFailed."""
+        account = self._drain.in_turn("its account", lambda: account_of(self._run, self._conf))
+        prepare_folder(folder, account)
+        return account
 
     def _checkpoint(self) -> Checkpoint | None:
         """Read the checkpoint from which the attempt continues, and record it."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from runs.conf import RunsSettings
-from runs.forkserver.client import ForkServer
+from runs.forkserver.servers import ForkServers
 from runs.lines.buffer import Buffer
 from runs.models import Attempt
 from runs.states import AttemptKey
@@ -50,7 +50,7 @@ class WorkerServices:
 
     conf: RunsSettings
     buffer: Buffer
-    forkserver: ForkServer
+    forkservers: ForkServers
     recorder: Recorder
     leases: Leases
     hurrying: threading.Event

@@ -20,11 +20,12 @@ from runs import __version__, transitions
 from runs.conf import RunsSettings
 from runs.database import has_many_writers
 from runs.forkserver import machine
-from runs.forkserver.client import ForkServer
 from runs.forkserver.clock import lease_clock
+from runs.forkserver.servers import ForkServers
 from runs.lines.buffer import CancelRequested, InspectionRequested, Notice, StoredUpTo, buffer
 from runs.models import Attempt, Run, Worker
 from runs.states import AttemptKey
+from runs.supervisor.accounts import accounts_of
 from runs.supervisor.events import Draining, LeaseLost
 from runs.supervisor.recorder import Recorder
 from runs.supervisor.resources import Usage
@@ -68,11 +69,11 @@ class Runtime:
         self._supervisors: dict[AttemptKey, Member] = {}
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
-        self.forkserver = ForkServer()
+        self.forkservers = ForkServers()
         self.recorder = Recorder(every_s=conf.progress_every_s)
         self.heartbeat = Heartbeat(
             self.worker.pk,
-            self.forkserver.deadlines,
+            self.forkservers.deadlines,
             conf,
             lambda: {"claims": self.claims, "idle_wakes": self.idle_wakes},
         )
@@ -94,8 +95,8 @@ class Runtime:
         )
 
     def start(self) -> None:
-        """Start the fork server and the threads. Raises SpawnFailed if the fork server does not come up."""
-        self.forkserver.start()
+        """Start the fork servers and the threads. Raises SpawnFailed, AccountUnusable."""
+        self.forkservers.start(accounts_of(self.conf))
         self.heartbeat.begin()
         for thread in self._threads:
             thread.start()
@@ -105,7 +106,7 @@ class Runtime:
         return WorkerServices(
             conf=self.conf,
             buffer=self.buffer,
-            forkserver=self.forkserver,
+            forkservers=self.forkservers,
             recorder=self.recorder,
             leases=self.heartbeat,
             hurrying=self.hurrying,
@@ -148,7 +149,7 @@ class Runtime:
         self.hurrying.set()
         for thread in self._threads:
             thread.end()
-        self.forkserver.stop()
+        self.forkservers.stop()
         self.heartbeat.end()
         self._connections.close()
         _try_write(

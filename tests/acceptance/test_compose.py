@@ -89,6 +89,42 @@ def test_containers_are_given_no_variable_that_is_read_nowhere(services: dict[st
     assert environment.unknown_names(dict.fromkeys(given, "")) == {}
 
 
+ATHANORS = ("web", "runs", "system", "beat", "migrate")
+
+
+@pytest.mark.any_database
+@pytest.mark.parametrize(
+    ("name", "owners"),
+    [
+        ("POSTGRES_PASSWORD", ("postgres",)),
+        ("ATHANOR_DATABASE_URL", ATHANORS),
+        ("ATHANOR_SECRET_KEY", ("web", "runs", "system", "beat")),
+        ("ATHANOR_SECRETS_KEY", ("web", "runs", "system", "beat")),
+        ("ATHANOR_REDIS_URL", ("web", "runs", "system", "beat")),
+        ("ATHANOR_ALLOWED_HOSTS", ("web",)),
+        ("ATHANOR_TRUSTED_PROXIES", ("web",)),
+        ("ATHANOR_DEBUG", ("web",)),
+        ("ATHANOR_PRODUCTION", ("web", "runs", "system", "beat")),
+    ],
+)
+def test_each_service_gets_only_what_is_its_own(services: dict[str, Any], name: str, owners: tuple[str, ...]) -> None:
+    assert {service for service in services if name in services[service].get("environment", {})} == set(owners)
+
+
+@pytest.mark.any_database
+def test_the_file_with_passwords_is_given_to_no_container(services: dict[str, Any]) -> None:
+    files = {name: [file["path"] for file in service.get("env_file", [])] for name, service in services.items()}
+
+    assert files.pop("runs") == ["settings.env", "experiments.env"]
+    assert {path for paths in files.values() for path in paths} == {"settings.env"}
+
+
+@pytest.mark.any_database
+def test_the_site_is_published_on_this_machine_only(services: dict[str, Any]) -> None:
+    assert services["web"]["ports"] == ["127.0.0.1:8000:8000"]
+    assert [name for name, service in services.items() if "ports" in service] == ["web"]
+
+
 def test_without_a_password_it_refuses_to_start() -> None:
     with pytest.raises(KeyError, match=r"POSTGRES_PASSWORD: set it in \.env"):
         compose(ATHANOR_SECRET_KEY="key")
@@ -132,7 +168,7 @@ class Containers:
 
     def environ(self, name: str) -> dict[str, str]:
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("ATHANOR_", "DJANGO_"))}
-        given = {key: str(value) for key, value in self.services[name]["environment"].items()}
+        given = {key: str(value) for key, value in self.services[name]["environment"].items() if value is not None}
         moved = {"ATHANOR_VAR": str(self.folder / "var"), "ATHANOR_READY_FILE": str(self.folder / f"{name}.ready")}
         return {**clean, **given, **moved}
 

@@ -64,7 +64,7 @@ def test_a_child_has_the_workers_environment_without_our_credentials(fork_server
 def test_neither_a_child_nor_its_fork_server_was_started_with_secrets(fork_server: ForkServer, tmp_path: Path) -> None:
     """`/proc/PID/environ` keeps the environment of the last exec, whatever a program removes later."""
     heard = Heard(fork_server, spec(tmp_path, do="wait_uninterrupted"))
-    child = psutil.Process(heard.child.pid)
+    child: Any = psutil.Process(heard.child.pid)
     try:
         above = [child, child.parent(), child.parent().parent()]
         told = [Path(f"/proc/{process.pid}/environ").read_bytes() for process in above]

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.test import override_settings
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
@@ -16,6 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 from athanor import requests
 from athanor.conf import WebSettings
 from athanor.headers import DEFAULTS, SecurityHeaders
+from athanor.middleware import CONTENT_SECURITY_POLICY
 from tests.web import session_of
 
 pytestmark = pytest.mark.any_database
@@ -32,7 +35,7 @@ class Exchange:
         self.read, self.status, self.text = 0, 0, b""
 
     async def receive(self) -> Message:
-        if not self._chunks and not self._ends:
+        if not self._chunks and (self.read or not self._ends):
             await asyncio.Event().wait()
         self.read += 1
         body = self._chunks.pop(0) if self._chunks else b""
@@ -129,17 +132,54 @@ def test_a_client_that_goes_costs_no_turn() -> None:
     assert exchange.status == 0
 
 
-@pytest.mark.parametrize("path", ["/own", "/missing"])
-def test_each_answer_has_the_security_headers_or_its_own(path: str) -> None:
-    own = Route("/own", lambda _: PlainTextResponse("", headers={"Cache-Control": "public", "X-Frame-Options": "DENY"}))
+async def public(_: Request) -> PlainTextResponse:
+    return PlainTextResponse("", headers={"Cache-Control": "public"})
+
+
+async def capital(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with a header's name as Django writes it."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"Cache-Control", b"public")]})
+
+
+@pytest.mark.parametrize(
+    ("app", "scheme", "cache"),
+    [
+        (capital, "http", "public"),
+        (Starlette(routes=[Route("/", public)]), "http", "public"),
+        (Starlette(), "https", "no-store"),
+    ],
+)
+def test_each_answer_has_each_security_header_once(app: Any, scheme: str, cache: str) -> None:
     starts = []
 
     async def send(message: Message) -> None:
         starts.append(message)
 
     exchange = Exchange()
-    scope = {**exchange.scope, "method": "GET", "path": path, "query_string": b"", "root_path": ""}
-    asyncio.run(SecurityHeaders(Starlette(routes=[own]))(scope, exchange.receive, send))
-    found = {name.decode().lower(): value.decode() for name, value in starts[0]["headers"]}
-    assert found.keys() >= {name.lower() for name in DEFAULTS}
-    assert found["cache-control"] == ("public" if path == "/own" else "no-store")
+    scope = {**exchange.scope, "method": "GET", "path": "/", "query_string": b"", "root_path": "", "scheme": scheme}
+    with override_settings(SECURE_HSTS_SECONDS=60):
+        asyncio.run(SecurityHeaders(app)(scope, exchange.receive, send))
+    names = [name.decode().lower() for name, _ in starts[0]["headers"]]
+    assert len(names) == len(set(names))
+    assert set(names) >= {name.lower() for name in DEFAULTS}
+    assert ("strict-transport-security" in names) == (scheme == "https")
+    assert dict(starts[0]["headers"]).get(b"cache-control", b"public").decode() == cache
+
+
+def test_a_page_keeps_its_own_policy() -> None:
+    """Django's answer, as the site sends it."""
+    from athanor.asgi import application  # sets Django up
+
+    starts = []
+
+    async def send(message: Message) -> None:
+        starts.append(message)
+
+    scope = {
+        "type": "http", "method": "GET", "path": "/admin/login/", "raw_path": b"/admin/login/", "query_string": b"",
+        "headers": [(b"host", b"localhost")], "scheme": "http", "root_path": "", "client": ("192.0.2.1", 1),
+        "server": ("localhost", 80), "http_version": "1.1",
+    }  # fmt: skip
+    asyncio.run(application(scope, Exchange().receive, send))
+    policies = [value for name, value in starts[0]["headers"] if name.lower() == b"content-security-policy"]
+    assert policies == [CONTENT_SECURITY_POLICY.encode()]

@@ -25,8 +25,9 @@ function url(name, extra) {
 async function fetchParts(only = "parts") {
   const known = [...page.querySelectorAll("[data-part]")].map((node) => node.dataset.token).join(",");
   const address = url("live", { seen: lines.end, known, only });
-  const answer = await fetch(address, { headers: { Accept: "application/json" }, redirect: "error" });
-  if (answer.status === 403 || answer.status === 404) location.reload();
+  const answer = await fetch(address, { headers: { Accept: "application/json" }, redirect: "manual" });
+  const isLoggedOut = answer.type === "opaqueredirect";
+  if (isLoggedOut || answer.status === 403 || answer.status === 404) location.reload();
   if (!answer.ok) throw new Error(answer.statusText);
   const news = await answer.json();
   for (const [name, { html, token: mark }] of Object.entries(news.parts)) {

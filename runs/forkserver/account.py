@@ -1,0 +1,168 @@
+"""Unix account that the runs of a fork server have, and the change of a process to it, which cannot be undone.
+
+The server changes after its fork from the keeper and before it imports anything, so that nothing of Django, of a
+library or of an experiment is executed with the worker's rights. The keeper stays as it is: no run can signal it, and
+it ends what is left of a killed server. Light to import: no Django.
+"""
+
+from __future__ import annotations
+
+import grp
+import json
+import os
+import pwd
+import resource
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from runs.forkserver import prctl
+
+UMASK = 0o007
+"""Files of a run belong to its account and, in its folder, to the worker's group, for pages and deletion."""
+FOLDER_MODE = 0o2770
+PASS, OTHERS_LIST_OR_WRITE = 0o011, 0o006
+"""Permissions of a folder that others pass through, and of one whose names they see or whose files they make."""
+
+
+class AccountUnusable(Exception):
+    """Runs cannot have this account. `str()` says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Unix account with the limits of its processes."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+    folder: str
+    """Folder of its own, in place of Athanor's: byte code, and packages for processes that runs start."""
+    processes_max: int = 0
+    """Number of processes and threads of this account on the machine. 0: as the worker's."""
+    open_files_max: int = 0
+    """Number of open files of each process. 0: as the worker's."""
+
+    def encoded(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def decoded(cls, text: str) -> Account:
+        values = json.loads(text)
+        return cls(**{**values, "groups": tuple(values["groups"])})
+
+
+def find(name: str, folders: Path, *, processes_max: int = 0, open_files_max: int = 0) -> Account:
+    """Look an account up. `folders` will have its folder.
+
+    Raises AccountUnusable if there is no such user, or if a run of it would not be separated from Athanor.
+    """
+    try:
+        row = pwd.getpwnam(name)
+    except KeyError:
+        raise AccountUnusable(f"there is no Unix user {name!r} on this machine") from None
+    groups = tuple(sorted({row.pw_gid, *os.getgrouplist(name, row.pw_gid)}))
+    if row.pw_uid == 0:
+        raise AccountUnusable(f"{name!r} is the superuser")
+    if row.pw_uid in (os.getuid(), os.geteuid()):
+        raise AccountUnusable(f"{name!r} is the user of Athanor itself")
+    if shared := {0, os.getegid()}.intersection(groups):
+        names = ", ".join(map(_group_name, sorted(shared)))
+        raise AccountUnusable(f"{name!r} is a member of the group {names}, which files of Athanor belong to")
+    folder = str(folders / name)
+    return Account(name, row.pw_uid, row.pw_gid, groups, row.pw_dir, folder, processes_max, open_files_max)
+
+
+def _group_name(gid: int) -> str:
+    with suppress(KeyError):
+        return grp.getgrgid(gid).gr_name
+    return str(gid)
+
+
+def check_permission() -> None:
+    """Raise AccountUnusable unless this process may start processes of other accounts."""
+    if not prctl.IS_LINUX:
+        raise AccountUnusable("only Linux can start runs as other users")
+    if missing := [name for name, number in _NEEDED.items() if not prctl.has_capability(number)]:
+        raise AccountUnusable(f"this process is neither root nor has {', '.join(missing)}")
+
+
+_NEEDED = {"CAP_CHOWN": 0, "CAP_KILL": 5, "CAP_SETGID": 6, "CAP_SETUID": 7}
+
+_current: Account | None = None
+
+
+def become(account: Account) -> None:
+    """Change this process to an account for ever, without any capability. Raises OSError; then the caller must exit.
+
+    Other processes of the account can signal this one from then on, but cannot trace it or read its memory or files.
+    """
+    global _current  # noqa: PLW0603  # of this process, and inherited by its children
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_NPROC, account.processes_max or None)
+    _limit(resource.RLIMIT_NOFILE, account.open_files_max or None)
+    os.setgroups(account.groups)
+    os.setresgid(account.gid, account.gid, account.gid)
+    os.setresuid(account.uid, account.uid, account.uid)
+    prctl.drop_capabilities()
+    prctl.forbid_new_privileges()
+    prctl.set_dumpable(False)
+    if not _has_become(account):
+        raise PermissionError(f"this process did not become the user {account.name}")
+    os.umask(UMASK)
+    os.environ.update(HOME=account.home, USER=account.name, LOGNAME=account.name, ATHANOR_UMASK=f"{UMASK:03o}")
+    _current = account
+
+
+def _limit(kind: int, value: int | None) -> None:
+    if value is not None:
+        _, hard = resource.getrlimit(kind)
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (value, value))
+
+
+def _has_become(account: Account) -> bool:
+    is_user = os.getresuid() == (account.uid,) * 3 and os.getresgid() == (account.gid,) * 3
+    return is_user and sorted(os.getgroups()) == sorted(account.groups) and not prctl.capabilities()
+
+
+def is_changed() -> bool:
+    """Return whether this process, or the server that forked it, has changed to an account."""
+    return _current is not None
+
+
+def file_mode() -> int:
+    """Return the permissions of files that Athanor makes in a run's folder: for its account and the worker's group."""
+    return 0o600 if _current is None else 0o660
+
+
+def allow_inspection() -> None:
+    """Let a child of a server with an account be inspected by processes of that account. Its memory has no secret."""
+    if _current is not None:
+        prctl.set_dumpable(True)
+
+
+def prepare_folder(folder: Path, account: Account) -> None:
+    """Make a run's folder for its account and for the group of this process, or check that it is one.
+
+    The parents must belong to this process. Raises OSError, AccountUnusable.
+    """
+    try:
+        folder.mkdir(0o700)
+    except FileExistsError:
+        status = folder.lstat()
+        if (status.st_uid, status.st_mode & 0o170000) != (account.uid, 0o040000):
+            raise AccountUnusable(f"{folder} belongs to another user than {account.name!r}") from None
+        return
+    folder.chmod(FOLDER_MODE)  # before it belongs to another
+    os.chown(folder, account.uid, os.getegid())
+
+
+def make_passable(folder: Path) -> None:
+    """Create a folder of this process if it is missing, and let others pass through it without seeing its names."""
+    folder.mkdir(0o700, parents=True, exist_ok=True)
+    mode = folder.stat().st_mode & 0o7777
+    if (new := mode & ~OTHERS_LIST_OR_WRITE | PASS) != mode:
+        folder.chmod(new)

@@ -1,0 +1,81 @@
+"""Ends streams whose user has logged out or may no longer watch, and counts the streams of each user."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from django.db import DatabaseError
+
+from runs.conf import runs_settings
+from runs.live.access import Answer, may_watch
+from runs.live.threads import in_thread
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class Watch:
+    """One stream: who watches which run."""
+
+    user_id: int
+    cookies: str
+    run_id: int
+    bell: asyncio.Event
+    is_over: bool = False
+
+    def end(self) -> None:
+        self.is_over = True
+        self.bell.set()
+
+
+class Guard:
+    """Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._watches: set[Watch] = set()
+        self._by_user: Counter[int] = Counter()
+        self._woken = asyncio.Event()
+
+    def count(self, user_id: int) -> int:
+        return self._by_user[user_id]
+
+    @contextmanager
+    def watching(self, watch: Watch) -> Iterator[Watch]:
+        self._watches.add(watch)
+        self._by_user[watch.user_id] += 1
+        self._woken.set()
+        try:
+            yield watch
+        finally:
+            self._watches.discard(watch)
+            self._by_user[watch.user_id] -= 1
+            self._by_user += Counter()  # without those that are 0
+
+    async def run(self) -> None:
+        """Check all streams periodically until cancelled."""
+        while True:
+            self._woken.clear()
+            if not self._watches:
+                await self._woken.wait()
+            await asyncio.sleep(runs_settings().stream_check_s)
+            await self.check()
+
+    async def check(self) -> None:
+        """Check each session and run once, one after the other, so that many streams only make it take longer."""
+        by_right: dict[tuple[str, int], list[Watch]] = {}
+        for watch in self._watches:
+            by_right.setdefault((watch.cookies, watch.run_id), []).append(watch)
+        for right, watches in by_right.items():
+            try:
+                answer, _ = await in_thread(may_watch, *right)
+            except DatabaseError as error:
+                log.info("the permissions of open pages are checked again later: %s", str(error).strip())
+                return
+            if answer == Answer.MAY_NOT:
+                for watch in watches:
+                    watch.end()

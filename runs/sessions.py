@@ -1,0 +1,41 @@
+"""Life of a login session: ended by idleness and by age, on the server, for pages and streams alike.
+
+Two times are kept in the session itself. A session without them, of an older version, gets them at its next request.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from django.contrib.auth.signals import user_logged_in
+from django.contrib.sessions.backends.base import SessionBase
+from django.dispatch import receiver
+from django.http import HttpRequest
+
+from runs.conf import runs_settings
+
+BEGAN, SEEN = "began_at", "seen_at"
+NOTE_EVERY_S = 60.0
+"""Longest age of the time that is stored of the last request: a session is written once in it, not for each page."""
+
+
+def is_over(session: SessionBase) -> bool:
+    """Return whether the session has been idle for too long, or is too old."""
+    limits, now = runs_settings(), time.time()
+    is_idle = now - session.get(SEEN, now) > limits.session_idle_s
+    return bool(is_idle or now - session.get(BEGAN, now) > limits.session_life_s)
+
+
+def note(session: SessionBase) -> None:
+    """Store that a person has made a request."""
+    now = time.time()
+    session.setdefault(BEGAN, now)
+    if SEEN not in session or now - session[SEEN] > min(NOTE_EVERY_S, runs_settings().session_idle_s / 10):
+        session[SEEN] = now
+
+
+@receiver(user_logged_in)
+def begin(request: HttpRequest, **_: Any) -> None:
+    """Start the life of a session at its login, also if it was an anonymous one before."""
+    request.session[BEGAN] = request.session[SEEN] = time.time()
