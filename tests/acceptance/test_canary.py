@@ -136,7 +136,7 @@ def pages(run: Run, instance: Instance) -> Iterator[tuple[str, bytes]]:
 def commands(run: Run) -> str:
     out = io.StringIO()
     for arguments in (("show_run", run.pk, "--json"), ("show_run", run.pk), ("list_runs", "--json"),
-                      ("tail_run", run.pk), ("export_results", run.pk, "--json")):  # fmt: skip
+                      ("tail_run", run.pk), ("export_results", run.pk)):  # fmt: skip
         try:
             call_command(*map(str, arguments), stdout=out, stderr=out)
         except SystemExit:
@@ -163,8 +163,9 @@ def test_a_secret_appears_nowhere(own_stack: Stack, module_redis: RedisServer, f
     assert found_in(said) == []
     assert said.count("[secret key]") >= 10
     assert found_in(commands(run)) == []
-    for url, content in pages(run, instance):
-        assert found_in(content) == [], url
+    shown = list(pages(run, instance))
+    assert [url for url, content in shown if found_in(content)] == []
+    assert sum(b"[secret " in content or b"**********" in content for _, content in shown) >= 4
     logs = b"".join(process.log.read_bytes() for process in own_stack.processes)
     assert found_in(logs + in_redis(module_redis)) == []
     assert [artifact.name for artifact in run.artifacts.all()][-1] == "fine.txt"
