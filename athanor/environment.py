@@ -24,6 +24,7 @@ PUBLIC: dict[str, str] = {
     "ATHANOR_TRUSTED_ORIGINS": "origins that may post forms, https://host, separated by commas",
     "ATHANOR_TRUSTED_PROXIES": "addresses and networks of proxies whose X-Forwarded-For and -Proto are believed",
     "ATHANOR_TIME_ZONE": "time zone of the pages (default: UTC)",
+    "ATHANOR_AUDIT_LOG": "file or syslog:[host:port] that also gets the audit log, as lines of JSON (default: none)",
     "ATHANOR_LOG_LEVEL": "DEBUG, INFO, WARNING or ERROR (default: INFO)",
     "ATHANOR_URL": "address of the site, for links in the output of commands (default: that of `up`)",
     "ATHANOR_APPS": "additional Django apps with `experiments` modules, separated by commas",

@@ -56,6 +56,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "athanor.acting.Acting",
     "django.contrib.messages.middleware.MessageMiddleware",
     "athanor.middleware.SessionLife",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -111,7 +112,10 @@ FORMAT_MODULE_PATH = "athanor.formats"
 STATIC_URL = "static/"
 LOGIN_URL = "admin:login"
 
-LOGGING = logs.configuration(os.environ.get("ATHANOR_LOG_LEVEL", "INFO").upper())
+LOGGING = logs.configuration(
+    os.environ.get("ATHANOR_LOG_LEVEL", "INFO").upper(),
+    audit="" if IS_CHILD else os.environ.get("ATHANOR_AUDIT_LOG", ""),
+)
 
 X_FRAME_OPTIONS = "DENY"
 if PRODUCTION:
@@ -144,6 +148,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     navigation.item("Users", "person", "auth", "user"),
                     navigation.item("Groups", "group", "auth", "group"),
+                    navigation.item("Audit log", "policy", "runs", "auditentry"),
                     navigation.item("Failed logins", "lock_person", "axes", "accessattempt"),
                 ],
             },
