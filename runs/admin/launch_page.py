@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.admin.models import ADDITION
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -23,7 +22,8 @@ from experiments.choices import about, choice_context
 from experiments.forms.rendering import COMMAND
 from experiments.forms.widget import GeneratedWidget
 from experiments.models import Instance
-from runs.admin import actions, audit_log, permissions
+from runs import audit
+from runs.admin import permissions
 from runs.admin.cold_starts import cold_start
 from runs.admin.launch_form import LaunchForm
 from runs.admin.launch_target import Target
@@ -85,10 +85,11 @@ def act(request: HttpRequest, form: LaunchForm) -> HttpResponse | None:
     """Launch or save. Returns None, with the errors at their fields, if it is refused."""
     if request.POST.get(COMMAND) == "save":
         return _save(request, form)
-    run = form.launch(by=request.user)
+    source = form.target.run
+    with audit.with_details(copied_from=source.pk if source else None):
+        run = form.launch(by=request.user)
     if run is None:
         return None
-    actions.note(request, run.pk, f"Launched again from run {form.target.run.pk}" if form.target.run else "Launched")
     messages.success(request, f"Launched run {run.pk}.")
     return HttpResponseRedirect(reverse("admin:runs_run_change", args=[run.pk]))
 
@@ -99,7 +100,6 @@ def _save(request: HttpRequest, form: LaunchForm) -> HttpResponse | None:
     instance = form.save_instance(by=request.user)
     if instance is None:
         return None
-    audit_log.keep(request, [instance], ADDITION, "Saved from the launch page")
     messages.success(request, f"Saved instance {instance.name}. It is not launched yet.")
     if left := form.not_saved():
         messages.warning(request, f"Not saved with the instance: {', '.join(left)}. Set them at the launch.")
