@@ -18,7 +18,7 @@ PUBLIC: dict[str, str] = {
     "ATHANOR_REDIS_URL": "redis://host:6379/0 (default: an embedded server in ATHANOR_VAR)",
     "ATHANOR_SECRET_KEY": "Django's secret key (default: generated once and stored in ATHANOR_VAR)",
     "ATHANOR_SECRETS_KEY": "Fernet keys that encrypt stored secrets, separated by commas; the first one encrypts",
-    "ATHANOR_PRODUCTION": "1: cookies over https only, HSTS",
+    "ATHANOR_PRODUCTION": "1: https only, and strict checks of the settings",
     "ATHANOR_DEBUG": "1: Django's debug pages; never on a public site",
     "ATHANOR_ALLOWED_HOSTS": "host names of the site, separated by commas",
     "ATHANOR_TRUSTED_ORIGINS": "origins that may post forms, https://host, separated by commas",

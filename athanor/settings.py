@@ -24,9 +24,8 @@ SECRET_KEY = SimpleLazyObject(lambda: databases.secret_key(VAR, os.environ, is_c
 ATHANOR_SECRETS_KEY = "" if IS_CHILD else os.environ.get("ATHANOR_SECRETS_KEY", "")
 SITE_URL = os.environ.get("ATHANOR_URL", "").rstrip("/")
 DEBUG = os.environ.get("ATHANOR_DEBUG", "") == "1"
-ALLOWED_HOSTS = [h for h in os.environ.get("ATHANOR_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",") if h]
-CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("ATHANOR_TRUSTED_ORIGINS", "").split(",") if o]
-
+ALLOWED_HOSTS = addresses.listed(os.environ.get("ATHANOR_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]"))
+CSRF_TRUSTED_ORIGINS = addresses.listed(os.environ.get("ATHANOR_TRUSTED_ORIGINS", ""))
 TRUSTED_PROXIES = addresses.networks(os.environ.get("ATHANOR_TRUSTED_PROXIES", ""))
 
 # Of no use to an experiment, whose process would load Celery and the admin with them.
@@ -61,6 +60,7 @@ MIDDLEWARE = [
     "athanor.middleware.SessionLife",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "athanor.middleware.InvalidPages",
+    "athanor.query_limits.QueryLimit",
     "athanor.login.throttle.LockedOut",
 ]
 TEMPLATES = [
@@ -120,6 +120,9 @@ X_FRAME_OPTIONS = "DENY"
 if PRODUCTION:
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SECURE_HSTS_SECONDS = 30 * 24 * 3600
+    SECURE_SSL_REDIRECT = True
+    # Decisions about other sites of the domain: includeSubDomains and preload.
+    SILENCED_SYSTEM_CHECKS += ["security.W005", "security.W021"]
 
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Athanor",
