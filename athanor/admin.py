@@ -6,6 +6,7 @@ from typing import Any
 
 from axes.models import AccessAttempt
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
@@ -13,11 +14,13 @@ from unfold.paginator import InfinitePaginator
 
 from athanor.conf import web_settings
 from experiments.strict_lists import StrictList
-from runs.admin.audit_log import LogsWhere
+from runs import audit
+from runs.admin.audit_log import Audited
+from runs.states import Act
 
 
 @admin.register(AccessAttempt)
-class FailedLogins(StrictList, LogsWhere, ModelAdmin):
+class FailedLogins(StrictList, Audited, ModelAdmin):
     """Failed logins by name and address, for superusers. The next failure removes rows older than the cool-off."""
 
     list_display = ("username", "ip_address", "failures_since_start", "attempt_time", "state")
@@ -38,8 +41,10 @@ class FailedLogins(StrictList, LogsWhere, ModelAdmin):
 
     @admin.action(description="Unlock", permissions=["view"])
     def unlock(self, request: HttpRequest, queryset: QuerySet[AccessAttempt]) -> None:
-        self.log_deletions(request, queryset)
-        count, _ = queryset.delete()
+        with transaction.atomic():
+            for attempt in queryset:
+                audit.record(Act.UNLOCK, kind="user", name=attempt.username or "", client=attempt.ip_address)
+            count, _ = queryset.delete()
         messages.success(request, f"Unlocked {count} login{'' if count == 1 else 's'}.")
 
     def has_view_permission(self, request: HttpRequest, obj: AccessAttempt | None = None) -> bool:

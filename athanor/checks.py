@@ -13,9 +13,6 @@ from athanor.environment import unknown_names
 from athanor.exposed import exposed
 from experiments import sealing
 
-SECRET_KEY_MIN_CHARS = 32
-SECRET_KEY_MIN_DISTINCT = 8
-
 
 @checks.register()
 def check_environment_names(**_: Any) -> list[checks.CheckMessage]:
@@ -44,21 +41,6 @@ def check_private(**_: Any) -> list[checks.CheckMessage]:
 
 
 @checks.register(checks.Tags.security)
-def check_production(**_: Any) -> list[checks.CheckMessage]:
-    """Return an error for each setting that makes a site unsafe, if ATHANOR_PRODUCTION is 1."""
-    if not settings.PRODUCTION:
-        return []
-    key = str(settings.SECRET_KEY)
-    is_weak = len(key) < SECRET_KEY_MIN_CHARS or len(set(key)) < SECRET_KEY_MIN_DISTINCT
-    found = {
-        "athanor.E001": settings.DEBUG and "ATHANOR_DEBUG is 1: error pages show code, settings and data.",
-        "athanor.E002": is_weak and "ATHANOR_SECRET_KEY can be guessed: sessions could be forged.",
-        "athanor.E003": "*" in settings.ALLOWED_HOSTS and "ATHANOR_ALLOWED_HOSTS allows any host name.",
-    }
-    return [checks.Error(text, hint=_REMEDIES[id_], id=id_) for id_, text in found.items() if text]
-
-
-@checks.register(checks.Tags.security)
 def check_secrets_key(**_: Any) -> list[checks.CheckMessage]:
     """Return athanor.E010 for an invalid ATHANOR_SECRETS_KEY, athanor.W010 for none in production."""
     hint = "Use `openssl rand -base64 32 | tr +/ -_`; then `manage.py rotate_secrets` encrypts what is stored."
@@ -69,10 +51,3 @@ def check_secrets_key(**_: Any) -> list[checks.CheckMessage]:
     except sealing.InvalidKey as error:
         return [checks.Error(str(error), hint=hint, id="athanor.E010")]
     return []
-
-
-_REMEDIES = {
-    "athanor.E001": "Unset ATHANOR_DEBUG, or ATHANOR_PRODUCTION on a machine that nobody else reaches.",
-    "athanor.E002": f"Use {SECRET_KEY_MIN_CHARS} or more random characters, as from `openssl rand -base64 48`.",
-    "athanor.E003": "Name the hosts of the site, separated by commas.",
-}

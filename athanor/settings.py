@@ -24,9 +24,8 @@ SECRET_KEY = SimpleLazyObject(lambda: databases.secret_key(VAR, os.environ, is_c
 ATHANOR_SECRETS_KEY = "" if IS_CHILD else os.environ.get("ATHANOR_SECRETS_KEY", "")
 SITE_URL = os.environ.get("ATHANOR_URL", "").rstrip("/")
 DEBUG = os.environ.get("ATHANOR_DEBUG", "") == "1"
-ALLOWED_HOSTS = [h for h in os.environ.get("ATHANOR_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",") if h]
-CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("ATHANOR_TRUSTED_ORIGINS", "").split(",") if o]
-
+ALLOWED_HOSTS = addresses.listed(os.environ.get("ATHANOR_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]"))
+CSRF_TRUSTED_ORIGINS = addresses.listed(os.environ.get("ATHANOR_TRUSTED_ORIGINS", ""))
 TRUSTED_PROXIES = addresses.networks(os.environ.get("ATHANOR_TRUSTED_PROXIES", ""))
 
 # Of no use to an experiment, whose process would load Celery and the admin with them.
@@ -56,10 +55,12 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "athanor.acting.Acting",
     "django.contrib.messages.middleware.MessageMiddleware",
     "athanor.middleware.SessionLife",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "athanor.middleware.InvalidPages",
+    "athanor.query_limits.QueryLimit",
     "athanor.login.throttle.LockedOut",
 ]
 TEMPLATES = [
@@ -110,12 +111,18 @@ FORMAT_MODULE_PATH = "athanor.formats"
 STATIC_URL = "static/"
 LOGIN_URL = "admin:login"
 
-LOGGING = logs.configuration(os.environ.get("ATHANOR_LOG_LEVEL", "INFO").upper())
+LOGGING = logs.configuration(
+    os.environ.get("ATHANOR_LOG_LEVEL", "INFO").upper(),
+    audit="" if IS_CHILD else os.environ.get("ATHANOR_AUDIT_LOG", ""),
+)
 
 X_FRAME_OPTIONS = "DENY"
 if PRODUCTION:
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SECURE_HSTS_SECONDS = 30 * 24 * 3600
+    SECURE_SSL_REDIRECT = True
+    # Decisions about other sites of the domain: includeSubDomains and preload.
+    SILENCED_SYSTEM_CHECKS += ["security.W005", "security.W021"]
 
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Athanor",
@@ -143,6 +150,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     navigation.item("Users", "person", "auth", "user"),
                     navigation.item("Groups", "group", "auth", "group"),
+                    navigation.item("Audit log", "policy", "runs", "auditentry"),
                     navigation.item("Failed logins", "lock_person", "axes", "accessattempt"),
                 ],
             },

@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class RunsConfig(AppConfig):
@@ -16,4 +17,8 @@ class RunsConfig(AppConfig):
 
         catalog.set_environment(environment.of_experiments)
         database.let_renewals_pass()
+        if not settings.IS_CHILD:
+            from runs import audited
+
+            audited.connect()
         post_save.connect(rest.end_after_commit, sender=Schedule)

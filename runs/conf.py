@@ -173,6 +173,12 @@ class RunsSettings:
     """Age after which Celery's stored task results are removed."""
     task_results_batch: int = 500
     """Number of task results that one reconcile removes."""
+    audit_keep_days: float = 400.0
+    """Age after which entries of the audit log are removed."""
+    audit_batch: int = 500
+    """Number of entries of the audit log that one reconcile removes."""
+    audit_failures_max: int = 120
+    """Number of failed sign-ins that the audit log stores in a minute. Further ones are not recorded."""
     end_lines: int = 50
     """Number of last lines stored in a failure report."""
     page_size: int = 500

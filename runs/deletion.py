@@ -14,11 +14,12 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Max
 
+from runs import audit
 from runs.exceptions import BufferUnavailable
 from runs.folders import run_folder
 from runs.lines.buffer import buffer
 from runs.models import Artifact, Attempt, Checkpoint, LogLine, Result, Run, Slot
-from runs.states import FINAL
+from runs.states import FINAL, Act
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ def _erase(run_id: int) -> bool:
             _raw_delete(model.objects.filter(run_id=run_id))
         Run.objects.filter(origin_id=run_id).update(origin=None)
         Slot.objects.filter(run_id=run_id).update(run=None)
-        _raw_delete(Run.objects.filter(pk=run_id))
+        if _raw_delete(Run.objects.filter(pk=run_id)):
+            audit.record(Act.DELETE, kind="run", key=run_id)
     try:
         buffer().discard(run_id)
     except BufferUnavailable as error:

@@ -7,11 +7,14 @@ import threading
 import time
 from typing import TypedDict
 
-from runs import transitions
+from django.db import transaction
+
+from runs import audit, transitions
 from runs.exceptions import BufferUnavailable, RunNotFound
 from runs.lines.buffer import buffer
 from runs.models import Attempt, Run
 from runs.outcomes import ProcessRow
+from runs.states import Act
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +46,9 @@ def inspect(run_id: int, *, timeout_s: float = 5.0) -> Inspection | None:
     """
     if not Run.objects.filter(pk=run_id).exists():
         raise RunNotFound(run_id)
-    key = transitions.request_inspection(run_id)
+    with transaction.atomic():
+        key = transitions.request_inspection(run_id)
+        audit.record(Act.INSPECT, kind="run", key=run_id)
     if key is None:
         return None
     try:

@@ -24,7 +24,7 @@ from experiments.catalog import Entry
 from experiments.exceptions import InvalidDefinition
 from experiments.models import Instance
 from experiments.validation import validate_tags
-from runs import launch_order, statements, transitions, wake
+from runs import audit, launch_order, transitions, wake
 from runs.exceptions import BufferUnavailable, RunNotFinal, RunNotFound, TagsRefused
 from runs.inspections import inspect
 from runs.lines.buffer import buffer
@@ -36,7 +36,7 @@ from runs.schedules.service import delete as delete_schedule
 from runs.schedules.service import pause as pause_schedule
 from runs.schedules.service import resume as resume_schedule
 from runs.schedules.service import trigger as trigger_schedule
-from runs.states import Origin, Status
+from runs.states import Act, Origin, Status
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -113,6 +113,9 @@ def launch_many(
     runs = launch_order.new_runs(experiment_or_instance, configurations, **common)
     with transaction.atomic():
         runs = Run.objects.bulk_create(runs, batch_size=BATCH)
+        if runs:
+            first, last = runs[0], runs[-1]
+            audit.record(Act.LAUNCH, first, count=len(runs), by=first.launched_by, to=last.pk)
         for queue, count in Counter(run.queue for run in runs).items():
             transaction.on_commit(partial(wake.workers, queue, count))
     return runs
@@ -122,11 +125,14 @@ def cancel(run_id: int, *, by: str) -> Status:
     """Cancel a run. Return its status: cancelled (it was pending), running (the request is stored, and its supervisor
     stops it) or its earlier final status. May be repeated. Raises RunNotFound.
     """
-    status = transitions.request_cancel(run_id, by=by)
-    if status is None:
-        raise RunNotFound(run_id)
-    if status == Status.RUNNING:
-        transaction.on_commit(partial(_flag_cancel, run_id))
+    with transaction.atomic():
+        status = transitions.request_cancel(run_id, by=by)
+        if status is None:
+            raise RunNotFound(run_id)
+        if status in (Status.RUNNING, Status.CANCELLED):
+            audit.record(Act.CANCEL, kind="run", key=run_id, by=audit.actor().called(by), status=status)
+        if status == Status.RUNNING:
+            transaction.on_commit(partial(_flag_cancel, run_id))
     return status
 
 
@@ -148,7 +154,7 @@ def reproduce(run_id: int, *, by: AbstractBaseUser | None = None, via: str = "py
 def tag(run_id: int, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> bool:
     """Change the tags of a run. Return whether they changed. Raises RunNotFound or TagsRefused."""
     with transaction.atomic():
-        run = Run.objects.select_for_update(no_key=True).only("tags", "experiment").filter(pk=run_id).first()
+        run = Run.objects.select_for_update(no_key=True).only("tags", "experiment", "name").filter(pk=run_id).first()
         if run is None:
             raise RunNotFound(run_id)
         removed = set(remove)
@@ -161,6 +167,7 @@ def tag(run_id: int, *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> 
         if tags == run.tags:
             return False
         Run.objects.filter(pk=run_id).update(tags=tags)
+        audit.record(Act.TAG, run, added=sorted({*tags} - {*run.tags}), removed=sorted({*run.tags} - {*tags}))
     return True
 
 
@@ -191,7 +198,9 @@ def _leased(run_id: int) -> QuerySet[Attempt]:
 
 def _create(order: launch_order.Order, **values: Any) -> Run:
     run = launch_order.new_run(order, **values)
-    statements.insert(run)
+    origin: dict[str, Any] = {"from": run.origin_id} if run.origin_id else {}
+    name = run.name or run.experiment
+    audit.insert_with(run, Act(run.origin_kind or Act.LAUNCH), name=name, by=run.launched_by, **origin)
     transaction.on_commit(partial(wake.workers, order.queue))
     del vars(run)["created_at"]  # the database has computed it: read when it is used
     return run

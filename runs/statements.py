@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 from django.db.models import Model
 
 
@@ -59,8 +59,7 @@ def insert_or_update(model: type[Model], values: Mapping[str, Any], *, key: str,
 def insert(row: Model) -> None:
     """Insert a new row, and set its primary key. Sends no signals."""
     database: Any = connections[DEFAULT_DB_ALIAS]  # faster than its proxy
-    values = {field: getattr(row, field.attname) for field in _insertable(type(row))}
-    values = {field: value for field, value in values.items() if value is not None}
+    values = _given(row)
     with database.cursor() as cursor:
         cursor.execute(
             _insertion(type(row), tuple(values)),
@@ -70,11 +69,41 @@ def insert(row: Model) -> None:
     row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
 
 
+def insert_both(row: Model, beside: Model, *, key: str) -> None:
+    """Insert two new rows, and set their primary keys. The column `key` of the second holds that of the first as text.
+
+    In one statement on PostgreSQL, in one transaction elsewhere.
+    """
+    if not _is_postgresql():
+        with transaction.atomic(savepoint=False):
+            insert(row)
+            setattr(beside, key, str(row.pk))
+            insert(beside)
+        return
+    database: Any = connections[DEFAULT_DB_ALIAS]
+    first, second = _given(row), {field: value for field, value in _given(beside).items() if field.attname != key}
+    with database.cursor() as cursor:
+        cursor.execute(
+            _double_insertion(type(row), tuple(first), type(beside), tuple(second), key),
+            [field.get_db_prep_save(value, database) for field, value in (*first.items(), *second.items())],
+        )
+        row.pk, beside.pk = cursor.fetchone()
+    setattr(beside, key, str(row.pk))
+    for each in (row, beside):
+        each._state.adding, each._state.db = False, DEFAULT_DB_ALIAS
+
+
 def execute(sql: Sql) -> int:
     """Execute a statement, and return the number of its rows."""
     with connection.cursor() as cursor:
         cursor.execute(sql.text, sql.params)
         return int(cursor.rowcount)
+
+
+def _given(row: Model) -> dict[Any, Any]:
+    """Return field → value of a new row, without those that are NULL or that the database computes."""
+    values = {field: getattr(row, field.attname) for field in _insertable(type(row))}
+    return {field: value for field, value in values.items() if value is not None}
 
 
 @cache
@@ -87,6 +116,18 @@ def _insertable(model: type[Model]) -> list[Any]:
 def _insertion(model: type[Model], fields: tuple[Any, ...]) -> str:
     names, places = ", ".join(f'"{field.column}"' for field in fields), ", ".join(["%s"] * len(fields))
     return f'INSERT INTO "{model._meta.db_table}" ({names}) VALUES ({places}) RETURNING id'  # noqa: S608  # names of the model
+
+
+@lru_cache(maxsize=100)
+def _double_insertion(
+    model: type[Model], fields: tuple[Any, ...], beside: type[Model], columns: tuple[Any, ...], key: str
+) -> str:
+    names, places = ", ".join(f'"{field.column}"' for field in columns), ", ".join(["%s"] * len(columns))
+    return (
+        f"WITH first AS ({_insertion(model, fields)})"  # noqa: S608  # names of the models
+        f' INSERT INTO "{beside._meta.db_table}" ({names}, "{key}") SELECT {places}, id::text FROM first'
+        " RETURNING (SELECT id FROM first), id"
+    )
 
 
 def _set(model: type[Model], name: str, value: Any) -> Sql:

@@ -142,3 +142,37 @@ class AttemptKey:
 
     def __str__(self) -> str:
         return f"{self.run_id}.{self.number}"
+
+
+class Door(TextChoices):
+    """Way by which an act came."""
+
+    ADMIN = "admin", "Admin"
+    COMMAND = "command", "Command"
+    PYTHON = "python", "Python"
+    SCHEDULE = "schedule", "Schedule"
+
+
+class Act(TextChoices):
+    """Acts of the audit log."""
+
+    LAUNCH = "launch", "Launched"
+    RETRY = "retry", "Retried"
+    RERUN = "rerun", "Rerun"
+    REPRODUCE = "reproduce", "Reproduced"
+    CANCEL = "cancel", "Cancel requested"
+    INSPECT = "inspect", "Stack trace requested"
+    TAG = "tag", "Tagged"
+    ADD = "add", "Added"
+    CHANGE = "change", "Changed"
+    DELETE = "delete", "Deleted"
+    PAUSE = "pause", "Paused"
+    RESUME = "resume", "Resumed"
+    TRIGGER = "trigger", "Triggered"
+    BACKFILL = "backfill", "Backfilled"
+    DOWNLOAD = "download", "Downloaded"
+    EXPORT = "export", "Exported"
+    SIGN_IN = "sign_in", "Signed in"
+    SIGN_IN_FAILED = "sign_in_failed", "Sign-in failed"
+    UNLOCK = "unlock", "Unlocked the sign-in of"
+    SIGN_OUT = "sign_out", "Signed out"

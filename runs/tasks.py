@@ -57,13 +57,15 @@ def flush() -> None:
 
 @shared_task(name="runs.tasks.reconcile", ignore_result=True)
 def reconcile() -> None:
-    """Recover lost runs, send missing wake-ups, and remove old task results."""
+    """Recover lost runs, send missing wake-ups, and remove old task results and audit entries."""
+    from runs import audit
     from runs.recovery import reconcile as reconciling
     from runs.recovery import task_results
 
     try:
         reconciling.reconcile()
         task_results.remove_old()
+        audit.remove_old()
     except (DatabaseError, InterfaceError) as error:
         logger.warning("Reconcile failed, since the database is unavailable: %s", str(error).strip())
 

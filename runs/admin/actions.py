@@ -1,4 +1,7 @@
-"""Cancel, retry, rerun and tag from the admin: one run from its page, many from the list. Each is in Django's log."""
+"""Cancel, retry, rerun and tag from the admin: one run from its page, many from the list.
+
+`runs.services` records each in the audit log.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.text import Truncator
 
 from runs import services
-from runs.admin.audit_log import keep
 from runs.exceptions import LaunchRefused, RunNotFinal, RunNotFound, TagsRefused
 from runs.models import Run
 from runs.states import Status
@@ -66,7 +67,6 @@ def cancel(request: HttpRequest, run_ids: Iterable[int]) -> Outcome:
         else:
             outcome.counts["had already finished"] += 1
             continue
-        note(request, run_id, "Cancel requested")
     return outcome
 
 
@@ -82,15 +82,12 @@ def again(
             outcome.problems.append(f"Run {run_id}: {error}")
         else:
             outcome.counts[word] += 1
-            note(request, run_id, f"{word.capitalize()} as run {made[-1].pk}")
-            note(request, made[-1].pk, f"Launched from run {run_id}")
     return outcome, made
 
 
 def inspect(request: HttpRequest, run_id: int, timeout_s: float) -> None:
     """Capture the stack trace of a run; a message says whether its worker answered."""
     inspection = services.inspect(run_id, timeout_s=timeout_s)
-    note(request, run_id, "Stack trace requested")
     if inspection is None:
         messages.warning(
             request, f"No stack trace of run {run_id}: it is not running, or its worker did not respond in time."
@@ -99,7 +96,7 @@ def inspect(request: HttpRequest, run_id: int, timeout_s: float) -> None:
         messages.success(request, f"Captured the stack trace of run {run_id}. See its newest attempt.")
 
 
-def tag(request: HttpRequest, run_ids: Iterable[int], text: str) -> Outcome:
+def tag(run_ids: Iterable[int], text: str) -> Outcome:
     """Add the tags in `text`, and remove those with a minus before them."""
     outcome = Outcome()
     words = [word.strip() for word in text.split(",") if word.strip().lstrip("-")]
@@ -114,11 +111,4 @@ def tag(request: HttpRequest, run_ids: Iterable[int], text: str) -> Outcome:
             outcome.problems.append(f"Run {run_id}: {error}")
             continue
         outcome.counts["tagged" if is_changed else "already had these tags"] += 1
-        if is_changed:
-            note(request, run_id, f"Tags: {', '.join(words)}")
     return outcome
-
-
-def note(request: HttpRequest, run_id: int, text: str) -> None:
-    """Record in Django's log what was done to the run."""
-    keep(request, Run.objects.filter(pk=run_id), CHANGE, text)

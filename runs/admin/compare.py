@@ -13,13 +13,14 @@ from django.urls import URLPattern, path, reverse
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_GET
 
-from runs import comparison, formatting
+from runs import audit, comparison, formatting
 from runs.admin import permissions
 from runs.admin.charts import series
 from runs.comparison import RUNS_MAX, Section
 from runs.ids import row_ids
 from runs.lines import curves
 from runs.models import Run
+from runs.states import Act
 
 
 class Comparing:
@@ -45,6 +46,7 @@ class Comparing:
             return HttpResponseRedirect(reverse("admin:runs_run_changelist"))
         sections = comparison.sections(runs)
         if request.GET.get("format") == "csv":
+            audit.record(Act.EXPORT, kind="run", count=len(runs), runs=[run.pk for run in runs], format="csv")
             return as_csv(runs, sections)
         context = {
             **self.admin_site.each_context(request),

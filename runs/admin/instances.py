@@ -10,13 +10,13 @@ from unfold.decorators import action
 from experiments.admin import InstanceAdmin
 from experiments.models import Instance
 from runs.admin import permissions
-from runs.admin.audit_log import LogsWhere
+from runs.admin.audit_log import Audited
 
 admin.site.unregister(Instance)
 
 
 @admin.register(Instance)
-class LaunchableInstanceAdmin(LogsWhere, InstanceAdmin):
+class LaunchableInstanceAdmin(Audited, InstanceAdmin):
     """Admin of instances with a launch button. `experiments` itself does not depend on `runs`."""
 
     actions_detail = (*InstanceAdmin.actions_detail, "launch", "runs_of_it")

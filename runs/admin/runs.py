@@ -23,7 +23,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from experiments.strict_lists import StrictList
 from runs import deletion, formatting, services
 from runs.admin import actions, columns, home, launch_page, permissions, search
-from runs.admin.audit_log import LogsWhere
+from runs.admin.audit_log import Audited
 from runs.admin.compare import Comparing
 from runs.admin.filters import (
     BeforeFilter,
@@ -77,7 +77,7 @@ def chips(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 @admin.register(Run)
-class RunAdmin(StrictList, LogsWhere, RunPages, Comparing, ModelAdmin):
+class RunAdmin(StrictList, Audited, RunPages, Comparing, ModelAdmin):
     """Read-only, except that finished runs can be deleted. Each action has its permission."""
 
     list_display = ("title", "chip", "progress", "experiment", "took", "by", "launched")
@@ -249,7 +249,7 @@ class RunAdmin(StrictList, LogsWhere, RunPages, Comparing, ModelAdmin):
 
     @action(description="Add or remove tags", permissions=["tag"])
     def tag_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
-        actions.tag(request, actions.chosen(request, queryset), request.POST.get("tags", "")).show(request)
+        actions.tag(actions.chosen(request, queryset), request.POST.get("tags", "")).show(request)
 
     @action(description="Launch", permissions=["launch"], url_path="go-launch", icon="rocket_launch")
     def go_launch(self, request: HttpRequest) -> HttpResponse:

@@ -14,7 +14,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.paginator import InfinitePaginator
 
 from experiments.strict_lists import StrictList
-from runs.admin.audit_log import LogsWhere
+from runs.admin.audit_log import Audited
 
 for model in (TaskResult, GroupResult, User, Group):
     admin.site.unregister(model)
@@ -41,12 +41,12 @@ class ReadOnlyTaskResultAdmin(StrictList, TaskResultAdmin, ModelAdmin):
 
 
 @admin.register(User)
-class StyledUserAdmin(StrictList, LogsWhere, UserAdmin, ModelAdmin):  # type: ignore[type-arg, misc]  # generic in the stubs only
+class StyledUserAdmin(StrictList, Audited, UserAdmin, ModelAdmin):  # type: ignore[type-arg, misc]  # generic in the stubs only
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
 
 
 @admin.register(Group)
-class StyledGroupAdmin(StrictList, LogsWhere, GroupAdmin, ModelAdmin):  # type: ignore[misc]  # as above
+class StyledGroupAdmin(StrictList, Audited, GroupAdmin, ModelAdmin):  # type: ignore[misc]  # as above
     pass

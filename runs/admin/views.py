@@ -12,15 +12,16 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from runs import formatting, services
+from runs import audit, formatting, services
 from runs.admin import actions, downloads, live, log_view, permissions
 from runs.admin.charts import series
 from runs.admin.run_page import about
 from runs.admin.run_page.head import is_all_stored
+from runs.admin.run_page.outcome import INLINE_IMAGES
 from runs.ids import row_id
 from runs.lines import curves, following
 from runs.models import Artifact, LogLine, Run
-from runs.states import Level, Source
+from runs.states import Act, Level, Source
 
 LEVELS = (Level.INFO, Level.WARNING, Level.ERROR)
 INSPECT_S = 4.0
@@ -131,7 +132,9 @@ class RunPages:
     def download_view(self, request: HttpRequest, run_id: int, form: str) -> HttpResponseBase:
         """Send all matching lines as text or JSON lines."""
         run = self.visible(request, run_id)
-        return downloads.lines(request, run, form, log_view.parse(request.GET, run).wanted)
+        answer = downloads.lines(request, run, form, log_view.parse(request.GET, run).wanted)
+        audit.record(Act.DOWNLOAD, run, lines=form)
+        return answer
 
     def line_view(self, request: HttpRequest, run_id: int, attempt: int, seq: int) -> HttpResponse:
         self.visible(request, run_id)
@@ -141,7 +144,11 @@ class RunPages:
 
     def artifact_view(self, request: HttpRequest, artifact_id: int) -> HttpResponseBase:
         permissions.must_view(request)
-        return downloads.artifact(request, get_object_or_404(Artifact, pk=artifact_id))
+        row = get_object_or_404(Artifact, pk=artifact_id)
+        answer = downloads.artifact(request, row)
+        if row.content_type not in INLINE_IMAGES:  # these are part of the run's page
+            audit.record(Act.DOWNLOAD, row.run, artifact=row.name)
+        return answer
 
     # Actions
 

@@ -19,7 +19,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, connection
 
 from experiments import catalog
-from runs import formatting
+from runs import audit, formatting
 from runs.exceptions import LaunchRefused, RunNotFinal, RunNotFound, ScheduleNotFound, ScheduleRefused
 from runs.models import Run
 from runs.states import Status
@@ -71,7 +71,8 @@ class RunsCommand(BaseCommand):
         if getattr(self, "_called_from_command_line", False):
             catalog.use_process()  # an experiment that hangs during its import must not block the others
         try:
-            return self._translated(*args, **options)
+            with audit.acting_as(audit.command):
+                return self._translated(*args, **options)
         except CommandError as error:
             if not getattr(self, "_called_from_command_line", False) or options.get("traceback"):
                 raise

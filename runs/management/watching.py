@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from runs import services
+from runs import audit, services
 from runs.lines.reading import Follower
 from runs.management.base import Exit, RunsCommand, exit_of, find_run
 from runs.management.screens import Plain, Screen, Silence, Terminal
@@ -92,9 +92,4 @@ def _ask(command: RunsCommand, run_id: int) -> bool:
 
 def whoami() -> str:
     """Name the user of this shell, for `cancel_requested_by`."""
-    import getpass  # needed here only
-
-    try:
-        return f"{getpass.getuser()} (shell)"
-    except (OSError, KeyError):
-        return "shell"
+    return f"{audit.unix_user()} (shell)"

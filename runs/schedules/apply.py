@@ -11,14 +11,15 @@ from datetime import timedelta
 from django.db import connection
 from django.db.models.functions import Now
 
-from runs import launch_order, transitions
+from runs import audit, launch_order, transitions
+from runs.audit import Actor
 from runs.conf import runs_settings
 from runs.formatting import between
-from runs.models import Run, Schedule, Slot
+from runs.models import AuditEntry, Run, Schedule, Slot
 from runs.schedules.locking import LockedSchedule, settled_slots
 from runs.schedules.policy import Decision, Due, Plan, decide
 from runs.schedules.timetable import TimetableError
-from runs.states import RAN, Overlap, SlotKind, SlotState, Status
+from runs.states import RAN, Act, Door, Overlap, SlotKind, SlotState, Status
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class _Entries:
 
     def write(self, schedules: Sequence[Schedule]) -> None:
         Run.objects.bulk_create(self.runs)
+        audit.record_many(_launched(run) for run in self.runs)
         Slot.objects.bulk_create(self.slots)
         for slot in self.resolved:
             slot.decided_at = Now()
@@ -131,6 +133,7 @@ def record_ends(locked: LockedSchedule) -> None:
                     f"Paused itself after {schedule.failures} failed runs in a row, the last of them run {run.pk}."
                 )
                 logger.warning("Schedule %s: %s", schedule.name, schedule.paused_why)
+                audit.record(Act.PAUSE, schedule, by=_actor(schedule), failures=schedule.failures)
 
 
 def _due(locked: LockedSchedule) -> list[Due]:
@@ -165,6 +168,7 @@ def _enter(locked: LockedSchedule, plan: Plan, entries: _Entries) -> None:
         entries.resolved.append(_decided(locked, waiting[decision.slot], decision, entries))
     for run_id in plan.cancelled:
         transitions.request_cancel(run_id, by=f"schedule {schedule.name}")
+        audit.record(Act.CANCEL, kind="run", key=run_id, by=_actor(schedule))
     entries.settled.cancelled += plan.cancelled
 
 
@@ -197,3 +201,14 @@ def _run(locked: LockedSchedule, slot: Slot) -> Run:
         launched_by=(locked.actor if slot.kind == SlotKind.MANUAL else None) or locked.owner,
         launched_via="schedule",
     )
+
+
+def _launched(run: Run) -> AuditEntry:
+    schedule = run.schedule
+    user, name = run.launched_by, schedule.name if schedule else ""
+    actor = Actor(Door.SCHEDULE, user.get_username() if user else "", user.pk if user else None)
+    return audit.entry(Act.LAUNCH, run, by=actor, schedule=name)
+
+
+def _actor(schedule: Schedule) -> Actor:
+    return Actor(Door.SCHEDULE, f"schedule {schedule.name}")

@@ -18,6 +18,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from experiments.sealing import sealed_like
+from runs import audit
 from runs.conf import runs_settings
 from runs.exceptions import LaunchRefused, ScheduleNotFound, ScheduleRefused
 from runs.ids import row_id
@@ -29,7 +30,7 @@ from runs.schedules.locking import LockedSchedule, lock_one, may_launch
 from runs.schedules.policy import Due, moment
 from runs.schedules.ready import Ready, basis_of, make_ready, prepared, ready_one
 from runs.schedules.tick import announce
-from runs.states import RAN, SlotKind, SlotState
+from runs.states import RAN, Act, SlotKind, SlotState
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,9 @@ def create(name: str, *, owner: Any = None, **values: Any) -> Schedule:
     with _refusals():
         schedule.full_clean()
         schedule.configuration = sealed_like(schedule.configuration, check(schedule).configuration)
-        schedule.save()
+        with transaction.atomic():
+            schedule.save()
+            audit.record(Act.ADD, schedule, by=owner)
     schedule.refresh_from_db()
     return schedule
 
@@ -74,6 +77,7 @@ def change(schedule_id: int, *, owner: Any = None, **values: Any) -> Schedule:
         ready = make_ready([schedule_id])
         with transaction.atomic():
             locked = _locked(schedule_id, ready)
+            before = audit.columns(locked.schedule)
             is_other_time = any(
                 values.get(name, getattr(locked.schedule, name)) != getattr(locked.schedule, name) for name in TIMING
             )
@@ -86,6 +90,7 @@ def change(schedule_id: int, *, owner: Any = None, **values: Any) -> Schedule:
             if is_other_time:
                 _restart_timetable(locked)
             schedule.save()
+            audit.record(Act.CHANGE, schedule, by=owner, fields=audit.changed_fields(before, audit.columns(schedule)))
     return schedule
 
 
@@ -129,6 +134,7 @@ def pause(schedule_id: int, *, by: str) -> Schedule:
         if not locked.schedule.is_paused:
             locked.schedule.paused_at = locked.now
             locked.schedule.paused_why = f"Paused by {by} on {moment(locked.now)}."
+            audit.record(Act.PAUSE, locked.schedule, by=audit.actor().called(by))
             locked = _settled(locked, ready)
     return locked.schedule
 
@@ -143,14 +149,16 @@ def resume(schedule_id: int, *, by: str) -> Schedule:
             schedule = locked.schedule
             schedule.paused_at, schedule.paused_why, schedule.failures = None, "", 0
             schedule.save(update_fields=["paused_at", "paused_why", "failures"])
-            logger.debug("Schedule %s was resumed by %s", schedule.name, by)
+            audit.record(Act.RESUME, schedule, by=audit.actor().called(by))
     return locked.schedule
 
 
 def delete(schedule_id: int) -> None:
     """Delete a schedule and its history, and keep its runs. Raises ScheduleNotFound."""
     with transaction.atomic():
-        _locked(schedule_id, {}).schedule.delete()
+        schedule = _locked(schedule_id, {}).schedule
+        audit.record(Act.DELETE, schedule)
+        schedule.delete()
 
 
 def trigger(schedule_id: int, *, by: str, actor: Any = None, anyway: bool = False) -> Slot:
@@ -166,6 +174,8 @@ def trigger(schedule_id: int, *, by: str, actor: Any = None, anyway: bool = Fals
         while Slot.objects.filter(schedule=schedule_id, slot=slot).exists():
             slot += TICK
         settled, row = settle_by_hand(locked, Due(slot, slot, SlotKind.MANUAL), anyway=anyway)
+        actor = audit.actor().called(by)
+        audit.record(Act.TRIGGER, locked.schedule, by=actor, state=row.state, run=row.run_id, anyway=anyway or None)
         transaction.on_commit(partial(announce, settled))
     return row
 
@@ -200,7 +210,10 @@ def backfill(schedule_id: int, start: datetime, end: datetime, *, by: str, dry_r
         runs = Run.objects.filter(schedule=schedule_id, slot__range=(start, end), origin_kind="")
         ran = set(runs.values_list("slot", flat=True))  # also of slots with rows that were deleted from the history
         backfilled = [_backfilled(slot, rows.get(slot), has_run=slot in ran) for slot in slots]
-        _enter_backfill(locked.schedule, [each for each in backfilled if each.is_taken], rows, by)
+        taken = [each for each in backfilled if each.is_taken]
+        _enter_backfill(locked.schedule, taken, rows, by)
+        period = {"start": start.isoformat(), "end": end.isoformat()}
+        audit.record(Act.BACKFILL, locked.schedule, count=len(taken), by=audit.actor().called(by), **period)
         transaction.set_rollback(dry_run)
     return backfilled
 

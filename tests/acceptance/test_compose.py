@@ -13,17 +13,20 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+import redis
 from ruamel.yaml import YAML
 
 from athanor import environment
 from athanor.up.roles import worker_command
 from tests.conftest import miss
-from tests.servers import PostgresServer, RedisServer, ServerMissing, free_port, postgres_folder
+from tests.servers import PostgresServer, RedisServer, ServerMissing, free_port, postgres_folder, redis_binary
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 INNERMOST = re.compile(r"\$\{(\w+)(?:(:-|:\?)([^${}]*))?\}")
+SECRETS = {"POSTGRES_PASSWORD": "secret", "REDIS_PASSWORD": "redis-secret", "ATHANOR_SECRET_KEY": "key"}
 CELERY_ROLES = ("system", "runs", "beat")
 
 
@@ -52,7 +55,7 @@ def words(service: dict[str, Any]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def services() -> dict[str, Any]:
-    found: dict[str, Any] = compose(POSTGRES_PASSWORD="secret", ATHANOR_SECRET_KEY="key")["services"]
+    found: dict[str, Any] = compose(**SECRETS)["services"]
     return found
 
 
@@ -97,6 +100,7 @@ ATHANORS = ("web", "runs", "system", "beat", "migrate")
     ("name", "owners"),
     [
         ("POSTGRES_PASSWORD", ("postgres",)),
+        ("REDIS_PASSWORD", ("redis",)),
         ("ATHANOR_DATABASE_URL", ATHANORS),
         ("ATHANOR_SECRET_KEY", ("web", "runs", "system", "beat")),
         ("ATHANOR_SECRETS_KEY", ("web", "runs", "system", "beat")),
@@ -125,13 +129,41 @@ def test_the_site_is_published_on_this_machine_only(services: dict[str, Any]) ->
     assert [name for name, service in services.items() if "ports" in service] == ["web"]
 
 
-def test_without_a_password_it_refuses_to_start() -> None:
-    with pytest.raises(KeyError, match=r"POSTGRES_PASSWORD: set it in \.env"):
-        compose(ATHANOR_SECRET_KEY="key")
+@pytest.mark.parametrize("name", ["POSTGRES_PASSWORD", "REDIS_PASSWORD", "ATHANOR_SECRET_KEY"])
+def test_without_a_password_it_refuses_to_start(name: str) -> None:
+    with pytest.raises(KeyError, match=rf"{name}: set it in \.env"):
+        compose(**{**SECRETS, name: ""})
+
+
+def test_redis_answers_only_to_those_who_know_its_password(services: dict[str, Any], tmp_path: Path) -> None:
+    service, port = services["redis"], free_port()
+    try:
+        (tmp_path / "redis-server").symlink_to(redis_binary())
+    except ServerMissing as missing:
+        miss(missing)
+    *shell, script = (word.replace("$$", "$") for word in service["command"])
+    script = script.replace("--save", f"--port {port} --dir {tmp_path} --save")
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **service["environment"]}
+    with subprocess.Popen([*shell, script], env=environ, stdout=subprocess.DEVNULL) as server:
+        try:
+            with redis.Redis(port=port, password="redis-secret") as client:
+                wait_until(lambda: answers(client), timeout_s=10, what="Redis to answer")
+            with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+                stranger.ping()
+            assert "redis-secret" not in " ".join(psutil.Process(server.pid).cmdline())
+        finally:
+            server.terminate()
+
+
+def answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
 
 
 def test_each_dependency_and_volume_is_defined(services: dict[str, Any]) -> None:
-    volumes = compose(POSTGRES_PASSWORD="x", ATHANOR_SECRET_KEY="x")["volumes"]
+    volumes = compose(**SECRETS)["volumes"]
 
     for service in services.values():
         assert set(service.get("depends_on", {})) <= set(services)
@@ -213,8 +245,7 @@ def containers(short_folder: Path) -> Iterator[Containers]:
         postgres = stack.enter_context(PostgresServer(short_folder / "postgres"))
         redis = stack.enter_context(RedisServer(short_folder / "redis"))
         values = {
-            "POSTGRES_PASSWORD": "secret",
-            "ATHANOR_SECRET_KEY": "key",
+            **SECRETS,
             "ATHANOR_DATABASE_URL": postgres.url("postgres"),
             "ATHANOR_REDIS_URL": redis.url,
         }

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
@@ -24,7 +23,8 @@ from unfold.decorators import action, display
 from experiments.admin import ValidatesOutsideTransactions
 from experiments.strict_lists import StrictList
 from runs import formatting, services
-from runs.admin import audit_log, permissions
+from runs.admin import permissions
+from runs.admin.audit_log import Audited
 from runs.admin.schedules import page, preview
 from runs.admin.schedules.forms import ScheduleForm
 from runs.exceptions import ScheduleRefused
@@ -42,7 +42,7 @@ CHIPS = {"Paused": "warning", "Refused": "danger", "Failing": "danger", "Ended":
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(StrictList, audit_log.LogsWhere, ModelAdmin, ValidatesOutsideTransactions):
+class ScheduleAdmin(StrictList, Audited, ModelAdmin, ValidatesOutsideTransactions):
     """Admin of schedules. The list shows which scheduled times of last week did not run, and why."""
 
     form = ScheduleForm
@@ -304,19 +304,16 @@ class ScheduleAdmin(StrictList, audit_log.LogsWhere, ModelAdmin, ValidatesOutsid
 
     def _pause(self, request: HttpRequest, schedule: Schedule) -> None:
         services.pause_schedule(schedule.pk, by=request.user.get_username())
-        audit_log.keep(request, [schedule], CHANGE, "Paused")
         messages.success(request, f"Schedule {schedule.name} paused.")
 
     def _resume(self, request: HttpRequest, schedule: Schedule) -> None:
         services.resume_schedule(schedule.pk, by=request.user.get_username())
-        audit_log.keep(request, [schedule], CHANGE, "Resumed")
         messages.success(request, f"Schedule {schedule.name} resumed.")
 
     def _trigger(self, request: HttpRequest, schedule: Schedule) -> None:
         user: Any = request.user
         anyway = request.POST.get("anyway") == "1"
         row = services.trigger_schedule(schedule.pk, by=user.get_username(), actor=user, anyway=anyway)
-        audit_log.keep(request, [schedule], CHANGE, "Triggered")
         good = row.state in RAN | {SlotState.WAITING}
         messages.add_message(request, messages.SUCCESS if good else messages.WARNING, serializers.row_words(row))
 
@@ -328,7 +325,6 @@ class ScheduleAdmin(StrictList, audit_log.LogsWhere, ModelAdmin, ValidatesOutsid
         except (ScheduleRefused, ValueError) as error:
             messages.error(request, Truncator(str(error)).chars(500))
             return
-        audit_log.keep(request, [schedule], CHANGE, f"Backfilled {start} to {end}")
         messages.success(request, f"{sum(each.is_taken for each in slots):,} runs will be launched one after another.")
 
     def _dry_run(self, request: HttpRequest, schedule: Schedule) -> list[Backfilled] | None:

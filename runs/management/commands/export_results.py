@@ -10,9 +10,10 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from experiments import umask
+from runs import audit
 from runs.management import exporting
 from runs.management.base import Exit, RunsCommand, WrongUse, find_run
-from runs.states import ResultKind
+from runs.states import Act, ResultKind
 
 
 class Command(RunsCommand):
@@ -39,6 +40,8 @@ export_results 42 --kind metric --key loss --format parquet > loss.parquet
     def answer(self, options: dict[str, Any]) -> Exit:
         for run_id in options["runs"]:
             find_run(run_id)
+        runs = {"runs": options["runs"][: audit.NAMED_MAX], "format": options["format"]}
+        audit.record(Act.EXPORT, kind="run", count=len(options["runs"]), **runs)
         rows = exporting.rows(options["runs"], kind=options["kind"], key=options["key"])
         output: Path | None = options["output"]
         if options["format"] == "parquet":

@@ -19,7 +19,7 @@ from django_celery_results.models import TaskResult
 
 from experiments.models import Instance
 from runs import folders
-from runs.models import Artifact
+from runs.models import Artifact, AuditEntry
 from tests.factories import make_attempt
 from tests.pages import finished
 from tests.schedules import make_schedule
@@ -93,6 +93,11 @@ VIEWS: Mapping[str, tuple[int, ...]] = {
     "GET runs_worker_history": SEE,
     "GET runs_worker_add": NEVER,
     "GET runs_worker_delete": NEVER,
+    "GET runs_auditentry_changelist": ROOT,
+    "GET runs_auditentry_change": ROOT,
+    "GET runs_auditentry_history": ROOT,
+    "GET runs_auditentry_add": NEVER,
+    "GET runs_auditentry_delete": NEVER,
     "GET django_celery_results_taskresult_changelist": SEE,
     "GET django_celery_results_taskresult_change": SEE,
     "GET django_celery_results_taskresult_history": SEE,
@@ -124,6 +129,7 @@ ACTIONS: dict[str, dict[str, set[str]]] = {
     },
     "runs.schedule": {"viewer": set(), "operator": {"pause_all", "resume_all", "delete_selected"}},
     "runs.worker": {"viewer": set(), "operator": set()},
+    "runs.auditentry": {"viewer": set(), "operator": set()},
     "experiments.instance": {"viewer": set(), "operator": {"delete_selected"}},
     "django_celery_results.taskresult": {"viewer": set(), "operator": set()},
     "axes.accessattempt": {"viewer": set(), "operator": set()},
@@ -194,6 +200,7 @@ def row(kind: str) -> Any:
     makers: dict[str, Callable[[], Any]] = {
         "runs_run": finished,
         "runs_schedule": make_schedule,
+        "runs_auditentry": lambda: AuditEntry.objects.create(door="python", act="launch"),
         "runs_worker": lambda: make_attempt().worker,
         "experiments_instance": lambda: Instance.objects.create(name="one", experiment="scripted"),
         "django_celery_results_taskresult": lambda: TaskResult.objects.create(task_id="t", status="SUCCESS"),

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
 
 from experiments.models import Instance
-from runs.models import Run
+from runs.models import AuditEntry, Run
+from runs.states import Act
 from tests.factories import make_attempt, make_run
 from tests.filling import fill, send, sent_of
 from tests.pages import HOSTILE, page_of
@@ -47,6 +47,11 @@ def at(answer: Any, name: str) -> str:
     page = text(answer)
     begin = page.index(f'for="id_{name}"')
     return page[begin : page.find("<label for=", begin + 10)]
+
+
+def kept(act: Act) -> AuditEntry:
+    """Return the entry of the audit log."""
+    return AuditEntry.objects.get(act=act, door="admin")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +103,7 @@ def test_an_untouched_form_launches_the_defaults(operator: Client) -> None:
     assert answer["Location"] == page_of(run)
     assert run.configuration == layered()
     assert (run.launched_via, run.configuration["token"]) == ("admin", "by default")
-    assert LogEntry.objects.get().change_message == "Launched, from 127.0.0.1"
+    assert kept(Act.LAUNCH).address == "127.0.0.1"
 
 
 def test_an_error_in_an_item_of_a_list_stands_at_its_field_with_what_was_typed(operator: Client) -> None:
@@ -208,7 +213,7 @@ def test_launch_again_with_changes_begins_with_all_that_the_run_was_launched_wit
     assert answer["Location"] == page_of(run)
     assert run.configuration == {**old.configuration, "epochs": 10}
     assert (run.name, run.tags, run.seed, run.priority) == ("old", ["t"], 6, 3)
-    assert LogEntry.objects.get().change_message == f"Launched again from run {old.pk}, from 127.0.0.1"
+    assert kept(Act.LAUNCH).details == {"copied_from": old.pk}
 
 
 def test_the_page_of_a_run_leads_to_its_launch_with_changes(operator: Client) -> None:
@@ -226,7 +231,7 @@ def test_a_launch_is_saved_as_an_instance_instead(saver: Client) -> None:
     assert (instance.name, instance.configuration) == ("mine", layered(token="hush"))
     assert (instance.limits, instance.priority, instance.tags) == ({"timeout_s": 3600.0}, 2, ["a"])
     assert instance.created_by is not None
-    assert LogEntry.objects.get().change_message == "Saved from the launch page, from 127.0.0.1"
+    assert (kept(Act.ADD).kind, kept(Act.ADD).name) == ("instance", "mine")
     assert "Not saved with the instance: the seed" in text(saver.get(answer["Location"]))
     assert not Run.objects.exists()
 

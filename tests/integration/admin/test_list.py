@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test import Client
@@ -16,8 +15,8 @@ from django.urls import reverse
 from django_celery_results.models import TaskResult
 
 from runs import deletion, folders
-from runs.models import Artifact, Attempt, LogLine, Result, Run
-from runs.states import Status
+from runs.models import Artifact, Attempt, AuditEntry, LogLine, Result, Run
+from runs.states import Act, Door, Status
 from tests.factories import make_attempt, make_run
 from tests.output import store_lines, store_result
 from tests.pages import finished, page_of
@@ -55,7 +54,7 @@ def ask(client: Client, what: str) -> int:
 @pytest.mark.parametrize("what", [*LOOKING, *DOING])
 def test_the_anonymous_are_sent_to_the_login(what: str) -> None:
     assert ask(Client(), what) == 302
-    assert not LogEntry.objects.exists()
+    assert not AuditEntry.objects.filter(door=Door.ADMIN).exists()
 
 
 @pytest.mark.parametrize("what", [*LOOKING, *DOING])
@@ -161,7 +160,7 @@ def test_cancelling_many_tells_how_many(operator: Client, monkeypatch: pytest.Mo
     runs = [make_run(), make_run(), make_attempt().run, finished()]
     assert act(operator, "cancel_runs", runs) == "2 cancelled, 1 cancelling, 1 had already finished."
     assert Run.objects.filter(status=Status.CANCELLED).count() == 2
-    assert LogEntry.objects.filter(change_message__startswith="Cancel requested, from 127.0.0.1").count() == 3
+    assert AuditEntry.objects.filter(act=Act.CANCEL, address="127.0.0.1").count() == 3
 
 
 def test_one_refused_rerun_does_not_stop_the_others(operator: Client) -> None:
