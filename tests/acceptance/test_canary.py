@@ -15,7 +15,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client, override_settings
-from django.urls import NoReverseMatch, URLResolver, get_resolver, reverse
+from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, reverse
 
 from experiments.models import Instance
 from experiments.registry import forget
@@ -62,7 +62,7 @@ class Canary(Experiment):
             time.sleep(0.05)
         raise ValueError(secret + " and " + ctx.config.key.get_secret_value())
 """
-FORMS = (SECRET, BY_REFERENCE, SECRET.replace("/", "%2F").replace("+", "%2B"))
+FORMS: tuple[str, ...] = (SECRET, BY_REFERENCE, SECRET.replace("/", "%2F").replace("+", "%2B"))
 FORMS += tuple(base64.b64encode(f"user:{text}".encode()).decode()[8:-4] for text in (SECRET, BY_REFERENCE))
 
 
@@ -119,8 +119,8 @@ def pages(run: Run, instance: Instance) -> Iterator[tuple[str, bytes]]:
     client = Client()
     client.force_login(get_user_model().objects.create_superuser("canary"))
     admin = next(each for each in get_resolver().url_patterns if isinstance(each, URLResolver))
-    names = [pattern.name for pattern in admin.url_patterns if getattr(pattern, "name", None)]
-    names += [p.name for each in admin.url_patterns if isinstance(each, URLResolver) for p in each.url_patterns]
+    nested = [inner for each in admin.url_patterns if isinstance(each, URLResolver) for inner in each.url_patterns]
+    names = [pattern.name or "" for pattern in (*admin.url_patterns, *nested) if isinstance(pattern, URLPattern)]
     for name in filter(None, names):
         for args in ([], [instance.pk if "instance" in name else run.pk]):
             try:
