@@ -60,6 +60,7 @@ MIDDLEWARE = [
     "athanor.middleware.SessionLife",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "athanor.middleware.InvalidPages",
+    "athanor.query_limits.QueryLimit",
     "athanor.login.throttle.LockedOut",
 ]
 TEMPLATES = [
