@@ -153,7 +153,11 @@ def _opened(name: str, configuration: Any) -> Any:
 
 def show(name: str, configuration: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     """Return a stored configuration with masked secrets, and whether it still fits its experiment."""
-    configuration = sealing.hidden(configuration, MASK)
+    shown, fits = _shown(name, sealing.hidden(configuration, MASK))
+    return sealing.with_references(shown, configuration), fits
+
+
+def _shown(name: str, configuration: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     try:
         return _backend.show(name, configuration)
     except (CatalogUnavailable, InvalidDefinition):  # only the declared fields say what is secret

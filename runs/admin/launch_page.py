@@ -16,17 +16,20 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.text import Truncator
 
 from experiments import catalog
 from experiments.choices import about, choice_context
 from experiments.forms.rendering import COMMAND
 from experiments.forms.widget import GeneratedWidget
 from experiments.models import Instance
-from runs import audit
+from runs import audit, services
 from runs.admin import permissions
 from runs.admin.cold_starts import cold_start
 from runs.admin.launch_form import LaunchForm
 from runs.admin.launch_target import Target
+from runs.exceptions import LaunchRefused
+from runs.formatting import pretty
 from runs.ids import row_id
 from runs.models import Run
 
@@ -44,6 +47,8 @@ def page(request: HttpRequest, base: Mapping[str, Any]) -> HttpResponse:
         raise PermissionDenied
     if target is None:
         return choosing(request, base, name)
+    if not permissions.may_launch(request):
+        return unchanged(request, base, target)
     query = {key: request.GET.getlist(key) for key in request.GET if key not in TARGETS}
     form = LaunchForm(target, request.POST if request.method == "POST" else None, query)
     if request.method == "POST" and form.is_valid() and (done := act(request, form)):
@@ -65,6 +70,41 @@ def page(request: HttpRequest, base: Mapping[str, Any]) -> HttpResponse:
     }
     status = 422 if form.is_bound and not form.is_edit else 200
     return TemplateResponse(request, "runs/launch.html", context, status=status)
+
+
+def unchanged(request: HttpRequest, base: Mapping[str, Any], target: Target) -> HttpResponse:
+    """Answer the page of a user who may launch instances exactly as they are stored. Posted values are refused."""
+    instance = target.instance
+    if instance is None or set(request.POST) - {COMMAND, "csrfmiddlewaretoken"}:
+        raise PermissionDenied
+    if request.method == "POST":
+        try:
+            run = services.launch(instance, by=request.user, via="admin")  # type: ignore[arg-type]  # not anonymous
+        except LaunchRefused as error:
+            messages.error(request, Truncator(str(error)).chars(500))
+        else:
+            messages.success(request, f"Launched run {run.pk}.")
+            return HttpResponseRedirect(_after_launch(request, run))
+    elif set(request.GET) - {*TARGETS}:
+        messages.warning(request, "You may launch this instance as it is only. The values of the link are not used.")
+    shown = catalog.masked(instance.experiment, instance.configuration)
+    context = {
+        **base,
+        "title": target.title,
+        "media": GeneratedWidget.media_of(),
+        "instance": instance,
+        "about": about(target.experiment),
+        "configuration": pretty(shown),
+        "limits": pretty(instance.limits) if instance.limits else "",
+        "queue": instance.queue or target.experiment.queue,
+        "command": COMMAND,
+    }
+    return TemplateResponse(request, "runs/launch_unchanged.html", context)
+
+
+def _after_launch(request: HttpRequest, run: Run) -> str:
+    """Return the page of the run, or the home page for a user who may not view runs."""
+    return run.get_absolute_url() if permissions.may_view(request) else reverse("admin:index")
 
 
 def choosing(request: HttpRequest, base: Mapping[str, Any], name: str) -> HttpResponse:
@@ -91,7 +131,7 @@ def act(request: HttpRequest, form: LaunchForm) -> HttpResponse | None:
     if run is None:
         return None
     messages.success(request, f"Launched run {run.pk}.")
-    return HttpResponseRedirect(reverse("admin:runs_run_change", args=[run.pk]))
+    return HttpResponseRedirect(_after_launch(request, run))
 
 
 def _save(request: HttpRequest, form: LaunchForm) -> HttpResponse | None:

@@ -30,6 +30,10 @@ HOLDER_IDLE_MAX = "10s"
 """PostgreSQL ends a transaction after its process is frozen for this long: it would block its schedules."""
 
 
+OVERRIDES = ("configuration", "limits", "queue", "priority")
+"""Columns of a schedule that change what its instance says."""
+
+
 @dataclass(slots=True)
 class LockedSchedule:
     """A schedule that is locked until the transaction ends."""
@@ -101,9 +105,17 @@ def may_launch(schedule: Schedule, owner: Any) -> None:
         return
     if not owner.is_active:
         raise LaunchRefused(f"its owner {owner} is no longer active; save the schedule again to become its owner")
-    is_instance = bool(schedule.instance_name)
-    if not (owner.has_perm("runs.launch_run") or (is_instance and owner.has_perm("experiments.launch_instance"))):
+    if owner.has_perm("runs.launch_run"):
+        return
+    if not (schedule.instance_name and owner.has_perm("experiments.launch_instance")):
         raise LaunchRefused(f"its owner {owner} may not launch runs")
+    own = [name for name in OVERRIDES if getattr(schedule, name) not in ({}, "", None)]
+    if own:
+        text = "You may launch instances as they are only. Leave this empty."
+        raise LaunchRefused(
+            f"its owner {owner} may launch instances as they are only, but it has {', '.join(own)} of its own",
+            dict.fromkeys(own, text),
+        )
 
 
 def lock(ids: Collection[int], ready: Mapping[int, Ready], *, wait: bool = False) -> list[LockedSchedule]:
