@@ -15,7 +15,7 @@ from runs.lines import records
 from runs.lines.folding import Folding
 from runs.states import Source
 from runs.supervisor.capture import RawStream
-from runs.supervisor.redaction import Redactor
+from runs.supervisor.redaction import SECRETS_MAX, Redactor
 
 pytestmark = pytest.mark.any_database
 
@@ -101,6 +101,12 @@ def test_the_parts_of_a_secret_that_was_wrapped_are_redacted() -> None:
     messages = [str(body(record)[3]) for record in REDACTOR.records(told)]
     assert messages == ["a key: [secret plain]", "[secret plain] and more"]
     assert str(body(REDACTOR.records([line("2-and-more, said it")])[0])[3]) == "[secret plain], said it"
+
+
+def test_the_number_of_secrets_is_bounded() -> None:
+    redactor = Redactor([("many", "\n".join(f"line number {n}" for n in range(1000))), ("one", "hunter2-and-more")])
+    assert redactor.left_out == 1000 + 1 + 1 - SECRETS_MAX
+    assert body(redactor.records([line("line number 7")])[0])[3] == "[secret many]"
 
 
 def test_an_unreadable_record_shows_no_secret_either() -> None:
