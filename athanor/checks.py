@@ -11,6 +11,7 @@ from django.core import checks
 
 from athanor.environment import unknown_names
 from athanor.exposed import exposed
+from athanor.login import oidc_settings
 from experiments import sealing
 
 
@@ -37,6 +38,16 @@ def check_private(**_: Any) -> list[checks.CheckMessage]:
             id="athanor.W002",
         )
         for each in exposed(Path(settings.VAR), settings.DATABASES["default"])
+    ]
+
+
+@checks.register(checks.Tags.security)
+def check_sign_on(**_: Any) -> list[checks.CheckMessage]:
+    """Return athanor.E020 for each reason why the configured single sign-on is off."""
+    hint = f"Set {', '.join(oidc_settings.NEEDED)}, and install requirements-sign-in.txt; or unset ATHANOR_OIDC_*."
+    return [
+        checks.Error(f"Single sign-on is off. {problem}", hint=hint, id="athanor.E020")
+        for problem in oidc_settings.problems(os.environ)
     ]
 
 

@@ -13,7 +13,8 @@ from typing import Any
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 OTHERS_READ_OR_WRITE = OTHERS & ~(stat.S_IXGRP | stat.S_IXOTH)
 OWN_NAMES = (
-    "bytecode", "db.sqlite3", "imports", "log", "ready", "redis", "runs", "secret_key", "up.json", "up.lock",
+    "bytecode", "db.sqlite3", "first_password", "imports", "log", "ready", "redis", "runs", "secret_key", "up.json",
+    "up.lock",
 )  # fmt: skip
 """Names in the var folder that are Athanor's in every installation."""
 JOURNALS = ("-wal", "-shm", "-journal", "-renewal")

@@ -13,6 +13,7 @@ from django.templatetags.static import static
 from django.utils.functional import SimpleLazyObject
 
 from athanor import addresses, databases, logs, navigation
+from athanor.login import oidc_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR = Path(os.environ.get("ATHANOR_VAR") or BASE_DIR / "var").absolute()
@@ -28,6 +29,13 @@ ALLOWED_HOSTS = addresses.listed(os.environ.get("ATHANOR_ALLOWED_HOSTS", "localh
 CSRF_TRUSTED_ORIGINS = addresses.listed(os.environ.get("ATHANOR_TRUSTED_ORIGINS", ""))
 TRUSTED_PROXIES = addresses.networks(os.environ.get("ATHANOR_TRUSTED_PROXIES", ""))
 
+OIDC = not IS_CHILD and oidc_settings.is_on(os.environ)  # single sign-on
+OIDC_ORIGIN = oidc_settings.origin(os.environ) if OIDC else ""
+OIDC_NAME = os.environ.get("ATHANOR_OIDC_NAME") or "single sign-on"
+OIDC_GROUP = os.environ.get("ATHANOR_OIDC_GROUP", "")
+if OIDC:
+    globals().update(oidc_settings.settings(os.environ))
+
 # Of no use to an experiment, whose process would load Celery and the admin with them.
 SITE_APPS = [
     "unfold",
@@ -37,6 +45,7 @@ SITE_APPS = [
     "django.contrib.staticfiles",
     "django_celery_results",
     "axes",
+    *(oidc_settings.APPS if OIDC else []),
 ]
 INSTALLED_APPS = [
     *([] if IS_CHILD else SITE_APPS),
@@ -62,6 +71,7 @@ MIDDLEWARE = [
     "athanor.middleware.InvalidPages",
     "athanor.query_limits.QueryLimit",
     "athanor.login.throttle.LockedOut",
+    *(oidc_settings.MIDDLEWARE if OIDC else []),
 ]
 TEMPLATES = [
     {

@@ -1,7 +1,7 @@
 """Stored secrets that a changed configuration may keep. Pure.
 
 A secret is kept only while everything else of its model, the pydantic model that directly contains it, is unchanged.
-Otherwise somebody who does not know it could have it sent to an address of their own.
+Otherwise somebody who does not know it could have it sent to an address of their own. A reference is no secret.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from experiments.forms.encoding import option_of
 from experiments.forms.fields import MISSING, Field, Kind, same
+from experiments.references import is_reference
 from experiments.validation import MASK
 
 ENTER_AGAIN = "Enter it again: a stored secret is kept only while everything else beside it is unchanged."
@@ -92,7 +93,8 @@ def settled_model(field: Field, value: Any, stored: Any) -> tuple[Any, list[Kept
     filled = _filled(value)
     if stored is not MISSING and is_unchanged(field, filled, stored):
         return filled, []
-    return _replaced(value, lambda _: None), kept
+    refused = [each for each in kept if not is_reference(each.secret)]
+    return _replaced(value, lambda each: None if each in refused else each.secret), refused
 
 
 def is_unchanged(field: Field | None, value: Any, stored: Any) -> bool:
