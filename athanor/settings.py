@@ -166,6 +166,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     navigation.item("Users", "person", "auth", "user"),
                     navigation.item("Groups", "group", "auth", "group"),
+                    navigation.item("Access rules", "key", "runs", "accessrule"),
                     navigation.item("Audit log", "policy", "runs", "auditentry"),
                     navigation.item("Failed logins", "lock_person", "axes", "accessattempt"),
                 ],

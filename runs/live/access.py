@@ -30,7 +30,7 @@ def may_watch(cookies: str, run_id: int) -> tuple[Answer, int]:
     user = user_of(cookies)
     if not (user.is_active and user.is_staff and (user.has_perm("runs.view_run") or user.has_perm("runs.change_run"))):
         return Answer.MAY_NOT, user.pk or 0
-    return Answer.MAY if Run.objects.filter(pk=run_id).exists() else Answer.NO_RUN, user.pk
+    return Answer.MAY if Run.objects.visible_to(user).filter(pk=run_id).exists() else Answer.NO_RUN, user.pk
 
 
 def user_of(cookies: str) -> Any:

@@ -18,6 +18,7 @@ from urllib.parse import quote, quote_plus
 import msgspec
 
 from runs.lines.records import LINE, RESULT
+from runs.outcomes import ProcessRow
 
 SECRET_MIN_CHARS = 6
 """Shorter secrets are not redacted: most lines would become unreadable."""
@@ -33,6 +34,8 @@ SECRETS_MAX = 256
 _RAW = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_CUT = re.compile(r" … \[cut, \d+ bytes in all\]\Z")
+"""Mark of runs.lines.folding.cut."""
 _REDACTED_FIELDS: dict[int, tuple[int, ...]] = {LINE: (3, 4), RESULT: (2, 4)}
 """Kind of a record → places of its texts: message and metadata, key and value."""
 
@@ -76,6 +79,14 @@ class Redactor:
         """Return a text without secrets."""
         return self._pattern.sub(lambda found: self._marks[found[0]], text)
 
+    def cut_text(self, text: str) -> str:
+        """Return a text without secrets that may have been cut within one."""
+        return self._without_ends(self.text(text))
+
+    def processes(self, rows: Sequence[ProcessRow]) -> list[ProcessRow]:
+        """Return processes without secrets in their command lines."""
+        return [{**row, "command": self.cut_text(row["command"])} for row in rows]
+
     def value(self, value: Any) -> Any:
         """Return a JSON value without secrets in its texts."""
         if isinstance(value, str):
@@ -115,6 +126,8 @@ class Redactor:
         """Redact the beginning of a secret at the end of a line, and its end at the beginning: a line may be cut, and
         unfinished text is shown before the rest of it is written.
         """
+        if cut := _CUT.search(line):
+            return self._without_ends(line[: cut.start()]) + cut[0]
         for whole, mark in self._wholes.items():
             part = _part(whole)
             if part == len(whole):

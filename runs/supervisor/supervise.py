@@ -259,7 +259,7 @@ class Supervisor:
         report = failure_report_of(outcome, observation, evidence)
         if report is not None and (redactor := self._window.redactor):
             report["stacks"] = redactor.text(report["stacks"])
-            report["processes"] = redactor.value(report["processes"])
+            report["processes"] = redactor.processes(report["processes"])
         outcome = replace(outcome, totals=totals, report=report)
         marks = self._writes.take_marks()
         try:
