@@ -11,6 +11,7 @@ from django.core import checks
 
 from athanor.environment import unknown_names
 from athanor.exposed import exposed
+from athanor.login import oidc_settings, two_factor_settings
 from experiments import sealing
 
 
@@ -37,6 +38,26 @@ def check_private(**_: Any) -> list[checks.CheckMessage]:
             id="athanor.W002",
         )
         for each in exposed(Path(settings.VAR), settings.DATABASES["default"])
+    ]
+
+
+@checks.register(checks.Tags.security)
+def check_sign_on(**_: Any) -> list[checks.CheckMessage]:
+    """Return athanor.E020 for each reason why the configured single sign-on is off."""
+    hint = f"Set {', '.join(oidc_settings.NEEDED)}, and install requirements-sign-in.txt; or unset ATHANOR_OIDC_*."
+    return [
+        checks.Error(f"Single sign-on is off. {problem}", hint=hint, id="athanor.E020")
+        for problem in oidc_settings.problems(os.environ)
+    ]
+
+
+@checks.register(checks.Tags.security)
+def check_two_factor(**_: Any) -> list[checks.CheckMessage]:
+    """Return athanor.E021 if the configured two-factor authentication is off."""
+    hint = f"Set {two_factor_settings.NAME} to off, optional or required, and install requirements-sign-in.txt."
+    return [
+        checks.Error(f"Two-factor authentication is off. {problem}", hint=hint, id="athanor.E021")
+        for problem in two_factor_settings.problems(os.environ)
     ]
 
 

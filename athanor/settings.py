@@ -13,6 +13,7 @@ from django.templatetags.static import static
 from django.utils.functional import SimpleLazyObject
 
 from athanor import addresses, databases, logs, navigation
+from athanor.login import oidc_settings, two_factor_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR = Path(os.environ.get("ATHANOR_VAR") or BASE_DIR / "var").absolute()
@@ -28,6 +29,17 @@ ALLOWED_HOSTS = addresses.listed(os.environ.get("ATHANOR_ALLOWED_HOSTS", "localh
 CSRF_TRUSTED_ORIGINS = addresses.listed(os.environ.get("ATHANOR_TRUSTED_ORIGINS", ""))
 TRUSTED_PROXIES = addresses.networks(os.environ.get("ATHANOR_TRUSTED_PROXIES", ""))
 
+OIDC = not IS_CHILD and oidc_settings.is_on(os.environ)  # single sign-on
+OIDC_ORIGIN = oidc_settings.origin(os.environ) if OIDC else ""
+OIDC_NAME = os.environ.get("ATHANOR_OIDC_NAME") or "single sign-on"
+OIDC_GROUP = os.environ.get("ATHANOR_OIDC_GROUP", "")
+if OIDC:
+    globals().update(oidc_settings.settings(os.environ))
+TWO_FACTOR = "off" if IS_CHILD else two_factor_settings.mode(os.environ)
+if TWO_FACTOR != "off":
+    globals().update(two_factor_settings.SETTINGS)
+SIGN_IN_APPS = [*(oidc_settings.APPS if OIDC else []), *(two_factor_settings.APPS if TWO_FACTOR != "off" else [])]
+
 # Of no use to an experiment, whose process would load Celery and the admin with them.
 SITE_APPS = [
     "unfold",
@@ -37,6 +49,7 @@ SITE_APPS = [
     "django.contrib.staticfiles",
     "django_celery_results",
     "axes",
+    *dict.fromkeys(SIGN_IN_APPS),
 ]
 INSTALLED_APPS = [
     *([] if IS_CHILD else SITE_APPS),
@@ -62,6 +75,8 @@ MIDDLEWARE = [
     "athanor.middleware.InvalidPages",
     "athanor.query_limits.QueryLimit",
     "athanor.login.throttle.LockedOut",
+    *(oidc_settings.MIDDLEWARE if SIGN_IN_APPS else []),
+    *(["athanor.login.two_factor.OnlySetUp"] if TWO_FACTOR != "off" else []),
 ]
 TEMPLATES = [
     {
@@ -129,6 +144,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_HEADER": "Athanor",
     "SITE_SYMBOL": "local_fire_department",
     "LOGIN": {"form": "athanor.login.form.LoginForm"},
+    "ACCOUNT": {"navigation": navigation.account(has_two_factor=TWO_FACTOR != "off")},
     "DASHBOARD_CALLBACK": "runs.admin.home.context",
     "STYLES": [lambda _request: static("runs/noscript.css"), lambda _request: static("runs/site.css")],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/favicon.ico"}],
@@ -150,6 +166,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     navigation.item("Users", "person", "auth", "user"),
                     navigation.item("Groups", "group", "auth", "group"),
+                    navigation.item("Access rules", "key", "runs", "accessrule"),
                     navigation.item("Audit log", "policy", "runs", "auditentry"),
                     navigation.item("Failed logins", "lock_person", "axes", "accessattempt"),
                 ],

@@ -114,18 +114,18 @@ def opened(value: Any, path: Path = ()) -> Any:
 
 
 def hidden(value: Any, mask: str) -> Any:
-    """Return a configuration with each marked secret replaced by the mask."""
-    return mask if isinstance(value, StoredSecret) else mapped(value, (), lambda item, _: hidden(item, mask))
+    """Return a configuration with each sealed secret replaced by the mask."""
+    return mask if isinstance(value, Sealed) else mapped(value, (), lambda item, _: hidden(item, mask))
 
 
-def with_references(shown: Any, stored: Any) -> Any:
-    """Return what pages show of a stored configuration, with its references, which are no secrets."""
+def with_marks(shown: Any, stored: Any, mask: str) -> Any:
+    """Return what pages show of a stored configuration: marked secrets are masked, references are no secrets."""
     if isinstance(stored, StoredSecret):
-        return str(stored) if references.is_reference(stored) else shown
+        return str(stored) if references.is_reference(stored) else mask
     if isinstance(shown, dict) and isinstance(stored, Mapping):
-        return {key: with_references(item, stored.get(key)) for key, item in shown.items()}
+        return {key: with_marks(item, stored.get(key), mask) for key, item in shown.items()}
     if isinstance(shown, list) and isinstance(stored, list) and len(shown) == len(stored):
-        return [with_references(item, other) for item, other in zip(shown, stored, strict=True)]
+        return [with_marks(item, other, mask) for item, other in zip(shown, stored, strict=True)]
     return shown
 
 

@@ -31,7 +31,7 @@ from runs.admin.launch_target import Target
 from runs.exceptions import LaunchRefused
 from runs.formatting import pretty
 from runs.ids import row_id
-from runs.models import Run
+from runs.models import Run, rights
 
 TARGETS = ("experiment", "instance", "run")
 INSTANCES = 50
@@ -47,7 +47,7 @@ def page(request: HttpRequest, base: Mapping[str, Any]) -> HttpResponse:
         raise PermissionDenied
     if target is None:
         return choosing(request, base, name)
-    if not permissions.may_launch(request):
+    if not permissions.may_launch_freely(request, target.experiment):
         return unchanged(request, base, target)
     query = {key: request.GET.getlist(key) for key in request.GET if key not in TARGETS}
     form = LaunchForm(target, request.POST if request.method == "POST" else None, query)
@@ -110,14 +110,19 @@ def _after_launch(request: HttpRequest, run: Run) -> str:
 def choosing(request: HttpRequest, base: Mapping[str, Any], name: str) -> HttpResponse:
     """Answer the list of experiments and instances. `name` is a requested experiment that does not exist."""
     query = request.GET.get("q", "")
+    instances = rights.visible_instances(request.user)
     may_see = request.user.has_perm("experiments.view_instance")
     context = {
         **base,
         "title": "Launch",
         "media": GeneratedWidget.media_of(),
-        "instances": Instance.objects.filter(name__icontains=query)[:INSTANCES] if may_see else [],
+        "instances": instances.filter(name__icontains=query)[:INSTANCES] if may_see else [],
         **choice_context(request.GET, name),
     }
+    entries = catalog.current().entries
+    context["experiments"] = [
+        each for each in context["experiments"] if permissions.may_launch_freely(request, entries[each.name])
+    ]
     return TemplateResponse(request, "runs/choose.html", context)
 
 
@@ -137,6 +142,9 @@ def act(request: HttpRequest, form: LaunchForm) -> HttpResponse | None:
 def _save(request: HttpRequest, form: LaunchForm) -> HttpResponse | None:
     if not request.user.has_perm("experiments.add_instance"):
         raise PermissionDenied
+    queue = form.cleaned_data["queue"]
+    if not rights.of(request.user).allow("configure", form.target.experiment.name, queue):
+        raise PermissionDenied
     instance = form.save_instance(by=request.user)
     if instance is None:
         return None
@@ -149,7 +157,8 @@ def _save(request: HttpRequest, form: LaunchForm) -> HttpResponse | None:
 def requested(request: HttpRequest) -> tuple[str, Instance | None, Run | None]:
     """Return the experiment of the query, and the instance or the run from which the form is filled in."""
     query = request.GET
-    run, instance = _row(Run, query.get("run")), _row(Instance, query.get("instance"))
+    run = _row(Run.objects.visible_to(request.user), query.get("run"))
+    instance = _row(rights.visible_instances(request.user), query.get("instance"))
     if (run and not permissions.may_view(request)) or (instance and not _may_see(request)):
         raise PermissionDenied
     for kind, row in (("run", run), ("instance", instance)):
@@ -166,11 +175,13 @@ def _may_see(request: HttpRequest) -> bool:
 
 def may_launch(request: HttpRequest, target: Target | None) -> bool:
     """Return whether the user may launch the target. Some users may launch instances only."""
-    if permissions.may_launch(request):
+    if target is None:
+        return permissions.may_launch(request)
+    if permissions.may_launch_freely(request, target.experiment):
         return True
-    return target is not None and target.instance is not None and request.user.has_perm("experiments.launch_instance")
+    return target.instance is not None and permissions.may_launch_instance(request, target.instance, target.experiment)
 
 
-def _row(model: Any, pk: str | None) -> Any:
+def _row(rows: Any, pk: str | None) -> Any:
     key = row_id(pk)
-    return None if key is None else model.objects.filter(pk=key).first()
+    return None if key is None else rows.filter(pk=key).first()

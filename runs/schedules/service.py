@@ -26,7 +26,7 @@ from runs.launch_order import Order
 from runs.models import Run, Schedule, Slot
 from runs.models.schedule import TIMING
 from runs.schedules.apply import settle, settle_by_hand
-from runs.schedules.locking import LockedSchedule, lock_one, may_launch
+from runs.schedules.locking import LockedSchedule, check_rules, lock_one, may_launch
 from runs.schedules.policy import Due, moment
 from runs.schedules.ready import Ready, basis_of, make_ready, prepared, ready_one
 from runs.schedules.tick import announce
@@ -123,7 +123,9 @@ def check(schedule: Schedule) -> Order:
     catalog.
     """
     may_launch(schedule, schedule.owner)
-    return prepared(schedule)
+    order = prepared(schedule)
+    check_rules(schedule, schedule.owner, order)
+    return order
 
 
 def pause(schedule_id: int, *, by: str) -> Schedule:

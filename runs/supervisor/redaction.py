@@ -11,12 +11,14 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 import msgspec
 
 from runs.lines.records import LINE, RESULT
+from runs.outcomes import ProcessRow
 
 SECRET_MIN_CHARS = 6
 """Shorter secrets are not redacted: most lines would become unreadable."""
@@ -26,10 +28,14 @@ ENCODED_MIN_CHARS = 8
 ENDS_MAX_CHARS = 512
 """Longest part of a secret that is recognized at the end or the beginning of a line."""
 NAME_MAX_CHARS = 60
+SECRETS_MAX = 256
+"""Number of secrets of a run, and lines of secrets, that are redacted: each is searched for in all output."""
 
 _RAW = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_CUT = re.compile(r" … \[cut, \d+ bytes in all\]\Z")
+"""Mark of runs.lines.folding.cut."""
 _REDACTED_FIELDS: dict[int, tuple[int, ...]] = {LINE: (3, 4), RESULT: (2, 4)}
 """Kind of a record → places of its texts: message and metadata, key and value."""
 
@@ -41,19 +47,27 @@ class Redactor:
         """Take (name, secret); short secrets are left out."""
         self._marks: dict[str, str] = {}
         self._wholes: dict[str, str] = {}
+        self.left_out = 0
+        """Number of secrets and lines of secrets beyond the limit."""
         for name, secret in secrets:
             mark = f"[secret {re.sub(r'[^A-Za-z0-9_.-]', '_', name)[:NAME_MAX_CHARS]}]"
             for whole in _wholes(secret):
+                if len(self._wholes) >= SECRETS_MAX and whole not in self._wholes:
+                    self.left_out += 1
+                    continue
                 self._wholes.setdefault(whole, mark)
                 for form in _forms(whole):
                     self._marks.setdefault(form, mark)
-        longest_first = sorted(self._marks, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         parts = {part for whole in self._wholes for part in (whole[: _part(whole)], whole[-_part(whole) :])}
         self._needles = tuple({needle for form in (*self._marks, *parts) for needle in _in_json(form)})
 
     def __bool__(self) -> bool:
         return bool(self._marks)
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        """All forms, the longest first. Compiled at the first hit: most runs never say a secret."""
+        return re.compile("|".join(map(re.escape, sorted(self._marks, key=len, reverse=True))) or r"(?!)")
 
     def records(self, records: Sequence[bytes]) -> Sequence[bytes]:
         """Return L or R records without secrets."""
@@ -64,6 +78,14 @@ class Redactor:
     def text(self, text: str) -> str:
         """Return a text without secrets."""
         return self._pattern.sub(lambda found: self._marks[found[0]], text)
+
+    def cut_text(self, text: str) -> str:
+        """Return a text without secrets that may have been cut within one."""
+        return self._without_ends(self.text(text))
+
+    def processes(self, rows: Sequence[ProcessRow]) -> list[ProcessRow]:
+        """Return processes without secrets in their command lines."""
+        return [{**row, "command": self.cut_text(row["command"])} for row in rows]
 
     def value(self, value: Any) -> Any:
         """Return a JSON value without secrets in its texts."""
@@ -104,6 +126,8 @@ class Redactor:
         """Redact the beginning of a secret at the end of a line, and its end at the beginning: a line may be cut, and
         unfinished text is shown before the rest of it is written.
         """
+        if cut := _CUT.search(line):
+            return self._without_ends(line[: cut.start()]) + cut[0]
         for whole, mark in self._wholes.items():
             part = _part(whole)
             if part == len(whole):

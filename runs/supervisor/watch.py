@@ -107,7 +107,7 @@ class Watch:
     def _inspected(self, inspection: Inspection) -> None:
         if redactor := self._window.redactor:
             inspection["stacks"] = redactor.text(inspection["stacks"])
-            inspection["processes"] = redactor.value(inspection["processes"])
+            inspection["processes"] = redactor.processes(inspection["processes"])
         self._writes.inspected(inspection)
 
     # Events

@@ -154,6 +154,8 @@ def test_a_secret_appears_nowhere(own_stack: Stack, module_redis: RedisServer, f
     assert found_in(in_redis(module_redis)) == []
     assert found_in(of_processes(own_stack)) == []
     assert found_in(database()) == []
+    child = Path(f"/proc/{run.attempts.get().child_pid}/environ").read_bytes()
+    assert (KEY.encode() in child, b"PATH=" in child) == (False, True)
     services.inspect(run.pk)
     (folder / "go").touch()
     run = ended(run)

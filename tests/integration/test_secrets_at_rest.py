@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,11 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
+from experiments import catalog
 from experiments.models import Instance
+from experiments.registry import forget
 from experiments.sealing import Sealed, StoredSecret
+from experiments.validation import MASK
 from runs import services
 from runs.exceptions import LaunchRefused, SpawnFailed
 from runs.models import Run, Schedule
@@ -149,3 +153,35 @@ def test_keys_are_rotated_and_secrets_in_clear_are_encrypted(key: Any, capsys: p
     with pytest.raises(SystemExit, match="1"):
         call_command("rotate_secrets")
     assert "4 unreadable" in capsys.readouterr().out
+
+
+STRICT = """
+from pydantic import BaseModel, Field, SecretStr
+from experiments import Experiment
+class Strict(Experiment):
+    class Config(BaseModel):
+        key: SecretStr = Field(SecretStr("x" * 20), min_length=20)
+        tokenizer: str = "bpe"
+        n: int = 1
+    def run(self, ctx): ...
+"""
+
+
+@pytest.mark.parametrize("keys", [OLD, ""])
+def test_a_page_masks_nothing_else_of_a_model_that_the_mask_does_not_satisfy(
+    key: Any, keys: str, admin_client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key.ATHANOR_SECRETS_KEY = keys
+    (tmp_path / "strict.py").write_text(STRICT)
+    monkeypatch.setenv("ATHANOR_EXPERIMENT_PATHS", str(tmp_path))
+    forget()
+    configuration = {"key": HUSH * 3, "tokenizer": "words"}
+    instance = Instance.objects.create(name="mine", experiment="strict", configuration=configuration)
+    instance.refresh_from_db()
+    assert catalog.masked("strict", instance.configuration) == {"key": MASK, "tokenizer": "words", "n": 1}
+    url = instance.get_absolute_url()
+    send(admin_client, url, sent_of(admin_client.get(url).content), description="kept")
+    instance.refresh_from_db()
+    assert (instance.description, instance.configuration["tokenizer"]) == ("kept", "words")
+    assert executed(services.launch(instance))["key"] == HUSH * 3
+    forget()

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runs.lines import records
-from runs.lines.folding import Folding
+from runs.lines.folding import Folding, cut
+from runs.outcomes import ProcessRow
 from runs.states import Source
 from runs.supervisor.capture import RawStream
-from runs.supervisor.redaction import Redactor
+from runs.supervisor.redaction import SECRETS_MAX, Redactor
 
 pytestmark = pytest.mark.any_database
 
@@ -101,6 +102,20 @@ def test_the_parts_of_a_secret_that_was_wrapped_are_redacted() -> None:
     messages = [str(body(record)[3]) for record in REDACTOR.records(told)]
     assert messages == ["a key: [secret plain]", "[secret plain] and more"]
     assert str(body(REDACTOR.records([line("2-and-more, said it")])[0])[3]) == "[secret plain], said it"
+
+
+def test_the_number_of_secrets_is_bounded() -> None:
+    redactor = Redactor([("many", "\n".join(f"line number {n}" for n in range(1000))), ("one", "hunter2-and-more")])
+    assert redactor.left_out == 1000 + 1 + 1 - SECRETS_MAX
+    assert body(redactor.records([line("line number 7")])[0])[3] == "[secret many]"
+
+
+def test_a_text_that_was_cut_within_a_secret_shows_no_part_of_it() -> None:
+    text = cut("a long line hunter2-and-more", 22)
+    assert text.startswith("a long line hunter2-an …")
+    assert body(REDACTOR.records([line(text)])[0])[3] == "a long line [secret plain] … [cut, 28 bytes in all]"
+    row: ProcessRow = {"pid": 1, "parent": 0, "command": "curl -u hunter2-an", "memory_bytes": 0, "cpu_seconds": 0.0}
+    assert REDACTOR.processes([row]) == [{**row, "command": "curl -u [secret plain]"}]
 
 
 def test_an_unreadable_record_shows_no_secret_either() -> None:

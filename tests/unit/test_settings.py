@@ -181,6 +181,7 @@ def test_messages_are_acknowledged_early_and_never_fetched_ahead() -> None:
         (f"{Fernet.generate_key().decode()}, {Fernet.generate_key().decode()}", True, []),
         ("guessable", False, ["athanor.E010"]),
     ],
+    ids=["none", "none in production", "one", "two", "no key"],
 )
 def test_the_key_of_stored_secrets_is_checked(settings: Any, key: str, production: bool, ids: list[str]) -> None:
     settings.ATHANOR_SECRETS_KEY, settings.PRODUCTION = key, production
