@@ -4,8 +4,8 @@ FROM python:3.12-slim
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /app
 
-COPY requirements.txt requirements-examples.txt ./
-RUN pip install --require-hashes -r requirements.txt -r requirements-examples.txt
+COPY requirements.txt requirements-examples.txt requirements-sign-in.txt ./
+RUN pip install --require-hashes -r requirements.txt -r requirements-examples.txt -r requirements-sign-in.txt
 
 RUN useradd --create-home --uid 1000 athanor && mkdir /data && chown athanor /data
 COPY manage.py ./

@@ -19,7 +19,7 @@ ON_EVERY_PYTHON := $(wildcard tests/unit/test_context.py tests/unit/test_endings
 LOCK := uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test test-pythons test-on-this-python test-recovery check lock bench bench-peers screenshots clean
+.PHONY: help run install test test-pythons test-on-this-python test-recovery check audit lock bench bench-peers screenshots clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -52,13 +52,17 @@ test-recovery: $(VENV)/.installed-dev ## Run only the tests that kill, freeze an
 	TEST_ALL_CAMPAIGNS=1 $(PYTEST) $(RECOVERY) $(ARGS)
 	$(PYTEST) --database=postgresql $(RECOVERY_ON_POSTGRESQL) $(ARGS)
 
-check: $(VENV)/.installed-dev ## Lint, types, import rules, Django's checks, missing migrations
+check: $(VENV)/.installed-dev ## Lint, types, import rules, security rules, Django's checks, missing migrations
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --configfile pyproject.toml --recursive --quiet athanor experiments runs
 	ATHANOR_VAR=$(CURDIR)/$(VENV)/check $(BIN)/python manage.py check --fail-level WARNING
 	ATHANOR_VAR=$(CURDIR)/$(VENV)/check $(BIN)/python manage.py makemigrations --check --dry-run
+
+audit: $(VENV)/.installed-dev ## Compare the pinned packages with the known vulnerabilities
+	$(BIN)/python .ci/audit $(BIN)/pip-audit $(wildcard requirements*.txt)
 
 lock: ## Pin the requirements again, with hashes, from the .in files (needs uv)
 	$(LOCK) --upgrade requirements.in -o requirements.txt

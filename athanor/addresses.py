@@ -7,11 +7,15 @@ from ipaddress import ip_network
 from django.core.exceptions import ImproperlyConfigured
 
 
+def listed(text: str) -> list[str]:
+    """Return the parts of a text that commas separate."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def networks(text: str) -> list[str]:
     """Return the addresses and networks of a setting, separated by commas. Raises ImproperlyConfigured."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
     try:
-        return [str(ip_network(name)) for name in names]
+        return [str(ip_network(name)) for name in listed(text)]
     except ValueError as error:
         raise ImproperlyConfigured(
             f"ATHANOR_TRUSTED_PROXIES: {error}. Use addresses and networks, separated by commas: 127.0.0.1,10.0.3.0/24"

@@ -18,6 +18,10 @@ from runs import audit
 from runs.admin.audit_log import Audited
 from runs.states import Act
 
+for model in list(admin.site._registry):  # secrets, tokens and settings that are not for pages
+    if model._meta.app_label in ("account", "socialaccount", "mfa"):
+        admin.site.unregister(model)
+
 
 @admin.register(AccessAttempt)
 class FailedLogins(StrictList, Audited, ModelAdmin):

@@ -8,5 +8,5 @@ class AthanorConfig(AppConfig):
     def ready(self) -> None:
         if settings.IS_CHILD:
             return  # an experiment's process sends no messages and has no broker
-        from athanor import celery, checks  # noqa: F401  # makes ours the current Celery app; registers the system checks
+        from athanor import celery, checks, production  # noqa: F401  # makes ours the current Celery app; registers the checks
         from athanor.login import failures  # noqa: F401  # listens to failed logins

@@ -26,10 +26,11 @@ from starlette.applications import Starlette  # noqa: E402
 from starlette.routing import BaseRoute, Mount, Route  # noqa: E402
 from starlette.types import ASGIApp  # noqa: E402
 
-from athanor import headers, health, icon, proxies, requests, static  # noqa: E402
+from athanor import headers, health, icon, proxies, query_limits, requests, static  # noqa: E402
 from runs.live.hub import Hub  # noqa: E402
 from runs.live.stream import Streams  # noqa: E402
 
+query_limits.install()
 hub = Hub()
 
 

@@ -11,10 +11,8 @@ from django.core import checks
 
 from athanor.environment import unknown_names
 from athanor.exposed import exposed
+from athanor.login import oidc_settings, two_factor_settings
 from experiments import sealing
-
-SECRET_KEY_MIN_CHARS = 32
-SECRET_KEY_MIN_DISTINCT = 8
 
 
 @checks.register()
@@ -44,18 +42,23 @@ def check_private(**_: Any) -> list[checks.CheckMessage]:
 
 
 @checks.register(checks.Tags.security)
-def check_production(**_: Any) -> list[checks.CheckMessage]:
-    """Return an error for each setting that makes a site unsafe, if ATHANOR_PRODUCTION is 1."""
-    if not settings.PRODUCTION:
-        return []
-    key = str(settings.SECRET_KEY)
-    is_weak = len(key) < SECRET_KEY_MIN_CHARS or len(set(key)) < SECRET_KEY_MIN_DISTINCT
-    found = {
-        "athanor.E001": settings.DEBUG and "ATHANOR_DEBUG is 1: error pages show code, settings and data.",
-        "athanor.E002": is_weak and "ATHANOR_SECRET_KEY can be guessed: sessions could be forged.",
-        "athanor.E003": "*" in settings.ALLOWED_HOSTS and "ATHANOR_ALLOWED_HOSTS allows any host name.",
-    }
-    return [checks.Error(text, hint=_REMEDIES[id_], id=id_) for id_, text in found.items() if text]
+def check_sign_on(**_: Any) -> list[checks.CheckMessage]:
+    """Return athanor.E020 for each reason why the configured single sign-on is off."""
+    hint = f"Set {', '.join(oidc_settings.NEEDED)}, and install requirements-sign-in.txt; or unset ATHANOR_OIDC_*."
+    return [
+        checks.Error(f"Single sign-on is off. {problem}", hint=hint, id="athanor.E020")
+        for problem in oidc_settings.problems(os.environ)
+    ]
+
+
+@checks.register(checks.Tags.security)
+def check_two_factor(**_: Any) -> list[checks.CheckMessage]:
+    """Return athanor.E021 if the configured two-factor authentication is off."""
+    hint = f"Set {two_factor_settings.NAME} to off, optional or required, and install requirements-sign-in.txt."
+    return [
+        checks.Error(f"Two-factor authentication is off. {problem}", hint=hint, id="athanor.E021")
+        for problem in two_factor_settings.problems(os.environ)
+    ]
 
 
 @checks.register(checks.Tags.security)
@@ -69,10 +72,3 @@ def check_secrets_key(**_: Any) -> list[checks.CheckMessage]:
     except sealing.InvalidKey as error:
         return [checks.Error(str(error), hint=hint, id="athanor.E010")]
     return []
-
-
-_REMEDIES = {
-    "athanor.E001": "Unset ATHANOR_DEBUG, or ATHANOR_PRODUCTION on a machine that nobody else reaches.",
-    "athanor.E002": f"Use {SECRET_KEY_MIN_CHARS} or more random characters, as from `openssl rand -base64 48`.",
-    "athanor.E003": "Name the hosts of the site, separated by commas.",
-}

@@ -35,6 +35,8 @@ class WebSettings:
     """
     requests_wait_s: float = 10.0
     """Time that a request waits for its turn. Then it is refused with status 503."""
+    page_query_s: float = 30.0
+    """Longest duration of a query of a page; on SQLite of all queries of a request together. 0: no limit."""
 
     # Connections
     connections_max: int = 3000

@@ -10,12 +10,14 @@ from django.utils import timezone
 from django_celery_results.backends.database import DatabaseBackend
 from django_celery_results.models import TaskResult
 
-from runs.statements import execute, insert_or_update
+from runs.statements import Sql, execute, insert_or_update
 
 TRIES = 2
 """Number of tries: the server may have closed the connection since its last use."""
 KEPT = ("task_id", "date_created")
 """Columns that a second result of the same task does not change."""
+_UNFINISHED = Sql(f"WHERE {TaskResult._meta.db_table}.status NOT IN ('{states.SUCCESS}', '{states.FAILURE}')")
+"""Guard of an update: a forged or repeated message with the id of an earlier task does not replace its result."""
 
 
 class Backend(DatabaseBackend):  # type: ignore[misc]  # untyped
@@ -53,7 +55,7 @@ def _store(row: dict[str, Any]) -> None:
     for left in reversed(range(TRIES)):
         try:
             with turn_to_write():
-                execute(insert_or_update(TaskResult, row, key="task_id", kept=KEPT))
+                execute(insert_or_update(TaskResult, row, key="task_id", kept=KEPT) + _UNFINISHED)
                 return
         except (InterfaceError, OperationalError):
             if not left:

@@ -13,6 +13,7 @@ from django.templatetags.static import static
 from django.utils.functional import SimpleLazyObject
 
 from athanor import addresses, databases, logs, navigation
+from athanor.login import oidc_settings, two_factor_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR = Path(os.environ.get("ATHANOR_VAR") or BASE_DIR / "var").absolute()
@@ -24,10 +25,20 @@ SECRET_KEY = SimpleLazyObject(lambda: databases.secret_key(VAR, os.environ, is_c
 ATHANOR_SECRETS_KEY = "" if IS_CHILD else os.environ.get("ATHANOR_SECRETS_KEY", "")
 SITE_URL = os.environ.get("ATHANOR_URL", "").rstrip("/")
 DEBUG = os.environ.get("ATHANOR_DEBUG", "") == "1"
-ALLOWED_HOSTS = [h for h in os.environ.get("ATHANOR_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",") if h]
-CSRF_TRUSTED_ORIGINS = [o for o in os.environ.get("ATHANOR_TRUSTED_ORIGINS", "").split(",") if o]
-
+ALLOWED_HOSTS = addresses.listed(os.environ.get("ATHANOR_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]"))
+CSRF_TRUSTED_ORIGINS = addresses.listed(os.environ.get("ATHANOR_TRUSTED_ORIGINS", ""))
 TRUSTED_PROXIES = addresses.networks(os.environ.get("ATHANOR_TRUSTED_PROXIES", ""))
+
+OIDC = not IS_CHILD and oidc_settings.is_on(os.environ)  # single sign-on
+OIDC_ORIGIN = oidc_settings.origin(os.environ) if OIDC else ""
+OIDC_NAME = os.environ.get("ATHANOR_OIDC_NAME") or "single sign-on"
+OIDC_GROUP = os.environ.get("ATHANOR_OIDC_GROUP", "")
+if OIDC:
+    globals().update(oidc_settings.settings(os.environ))
+TWO_FACTOR = "off" if IS_CHILD else two_factor_settings.mode(os.environ)
+if TWO_FACTOR != "off":
+    globals().update(two_factor_settings.SETTINGS)
+SIGN_IN_APPS = [*(oidc_settings.APPS if OIDC else []), *(two_factor_settings.APPS if TWO_FACTOR != "off" else [])]
 
 # Of no use to an experiment, whose process would load Celery and the admin with them.
 SITE_APPS = [
@@ -38,6 +49,7 @@ SITE_APPS = [
     "django.contrib.staticfiles",
     "django_celery_results",
     "axes",
+    *dict.fromkeys(SIGN_IN_APPS),
 ]
 INSTALLED_APPS = [
     *([] if IS_CHILD else SITE_APPS),
@@ -61,7 +73,10 @@ MIDDLEWARE = [
     "athanor.middleware.SessionLife",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "athanor.middleware.InvalidPages",
+    "athanor.query_limits.QueryLimit",
     "athanor.login.throttle.LockedOut",
+    *(oidc_settings.MIDDLEWARE if SIGN_IN_APPS else []),
+    *(["athanor.login.two_factor.OnlySetUp"] if TWO_FACTOR != "off" else []),
 ]
 TEMPLATES = [
     {
@@ -120,12 +135,16 @@ X_FRAME_OPTIONS = "DENY"
 if PRODUCTION:
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SECURE_HSTS_SECONDS = 30 * 24 * 3600
+    SECURE_SSL_REDIRECT = True
+    # Decisions about other sites of the domain: includeSubDomains and preload.
+    SILENCED_SYSTEM_CHECKS += ["security.W005", "security.W021"]
 
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Athanor",
     "SITE_HEADER": "Athanor",
     "SITE_SYMBOL": "local_fire_department",
     "LOGIN": {"form": "athanor.login.form.LoginForm"},
+    "ACCOUNT": {"navigation": navigation.account(has_two_factor=TWO_FACTOR != "off")},
     "DASHBOARD_CALLBACK": "runs.admin.home.context",
     "STYLES": [lambda _request: static("runs/noscript.css"), lambda _request: static("runs/site.css")],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/favicon.ico"}],
@@ -147,6 +166,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     navigation.item("Users", "person", "auth", "user"),
                     navigation.item("Groups", "group", "auth", "group"),
+                    navigation.item("Access rules", "key", "runs", "accessrule"),
                     navigation.item("Audit log", "policy", "runs", "auditentry"),
                     navigation.item("Failed logins", "lock_person", "axes", "accessattempt"),
                 ],

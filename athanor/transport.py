@@ -48,6 +48,18 @@ class Channel(kombus.Channel):
             self._remove_foreign_keys(error, [queue])
             return 0
 
+    def _queue_bind(self, exchange: str, *more: Any) -> None:
+        base: Any = super()
+        try:
+            base._queue_bind(exchange, *more)
+        except ResponseError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            this: Any = self
+            with self.conn_or_acquire() as client:
+                client.delete(this.keyprefix_queue % exchange)
+            base._queue_bind(exchange, *more)
+
     def _remove_foreign_keys(self, error: ResponseError, queues: Iterable[str]) -> None:
         """Remove the keys of queues that have another type, if that was the error."""
         if "WRONGTYPE" not in str(error):

@@ -63,6 +63,10 @@ class ExperimentsSettings:
     """Longest validation of one configuration by the catalog process."""
     catalog_wait_s: float = 20.0
     """Longest time that a page or command waits for the catalog while experiments are being loaded."""
+    secret_folders: str = "/run/secrets"  # noqa: S105  # a path
+    """Folders, separated like PATH, of files that secret fields may name as `file:PATH`."""
+    secret_file_max_bytes: int = 64 * 1024
+    """Largest such file."""
     catalog_start_s: float = 60.0
     """Longest time that a new catalog process may take to load Django."""
     variables: Variables = ()

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.db import models
 
+from experiments import references
+
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
@@ -98,7 +100,7 @@ def _sealed_like(values: Any, order: Any, secrets: Mapping[str, StoredSecret]) -
     if order is _OTHER_NAME:  # an alias, which the order has under the name of its field
         if isinstance(values, str):
             return secrets.get(values, values)
-        return _mapped(values, (), lambda item, _: _sealed_like(item, _OTHER_NAME, secrets))
+        return mapped(values, (), lambda item, _: _sealed_like(item, _OTHER_NAME, secrets))
     return values
 
 
@@ -108,12 +110,23 @@ def opened(value: Any, path: Path = ()) -> Any:
         return open_one(value, path)
     if isinstance(value, StoredSecret):
         return str(value)
-    return _mapped(value, path, opened)
+    return mapped(value, path, opened)
 
 
 def hidden(value: Any, mask: str) -> Any:
-    """Return a configuration with each marked secret replaced by the mask."""
-    return mask if isinstance(value, StoredSecret) else _mapped(value, (), lambda item, _: hidden(item, mask))
+    """Return a configuration with each sealed secret replaced by the mask."""
+    return mask if isinstance(value, Sealed) else mapped(value, (), lambda item, _: hidden(item, mask))
+
+
+def with_marks(shown: Any, stored: Any, mask: str) -> Any:
+    """Return what pages show of a stored configuration: marked secrets are masked, references are no secrets."""
+    if isinstance(stored, StoredSecret):
+        return str(stored) if references.is_reference(stored) else mask
+    if isinstance(shown, dict) and isinstance(stored, Mapping):
+        return {key: with_marks(item, stored.get(key), mask) for key, item in shown.items()}
+    if isinstance(shown, list) and isinstance(stored, list) and len(shown) == len(stored):
+        return [with_marks(item, other, mask) for item, other in zip(shown, stored, strict=True)]
+    return shown
 
 
 def secrets_in(value: Any, path: Path = ()) -> Iterator[tuple[Path, StoredSecret]]:
@@ -159,10 +172,11 @@ def rotated(secret: Any) -> Any:
 def _seal(secret: Any) -> Any:
     if isinstance(secret, Sealed):
         return secret
-    if (keys := cipher()) is not None:
+    is_named = isinstance(secret, str) and references.is_reference(secret)
+    if not is_named and (keys := cipher()) is not None:
         text = json.dumps(str(secret) if isinstance(secret, str) else secret)
         return Sealed(SEALED + keys.encrypt(text.encode()).decode())
-    return StoredSecret(secret) if isinstance(secret, str) else secret
+    return StoredSecret(secret) if type(secret) is str else secret
 
 
 def _changed(value: Any, path: Path, change: Callable[[Any], Any]) -> Any:
@@ -173,7 +187,8 @@ def _changed(value: Any, path: Path, change: Callable[[Any], Any]) -> Any:
     return copied
 
 
-def _mapped(value: Any, path: Path, change: Callable[[Any, Path], Any]) -> Any:
+def mapped(value: Any, path: Path, change: Callable[[Any, Path], Any]) -> Any:
+    """Return a value with `change(item, path)` for each item that it directly contains."""
     if isinstance(value, dict):
         return {key: change(item, (*path, key)) for key, item in value.items()}
     if isinstance(value, list):
@@ -206,7 +221,7 @@ def _marked(value: Any) -> Any:
         if isinstance(value, StoredSecret):
             return PLAIN + value
         return TEXT + value if value.startswith((SEALED, PLAIN, TEXT)) else value
-    return _mapped(value, (), lambda item, _: _marked(item))
+    return mapped(value, (), lambda item, _: _marked(item))
 
 
 def _unmarked(value: Any) -> Any:
@@ -216,4 +231,4 @@ def _unmarked(value: Any) -> Any:
         if value.startswith(PLAIN):
             return StoredSecret(value.removeprefix(PLAIN))
         return value.removeprefix(TEXT)
-    return _mapped(value, (), lambda item, _: _unmarked(item))
+    return mapped(value, (), lambda item, _: _unmarked(item))

@@ -97,9 +97,7 @@ def accepted_configuration(experiment: type[Experiment], data: Any) -> tuple[dic
 
     Raises InvalidDefinition, also for the mask of a secret.
     """
-    config = validate_configuration(experiment, data)
-    stored = stored_configuration(config)
-    values = config.model_dump(round_trip=True, by_alias=False, warnings="none")
+    stored, values = _stored_and_python(validate_configuration(experiment, data))
     secrets = {tuple(path): value for path, value in _secrets((), values, stored)}
     masks = [path for path, value in secrets.items() if value == MASK]
     if masks:
@@ -127,15 +125,18 @@ def restored_configuration(experiment: type[Experiment], stored: Mapping[str, An
 
 def stored_configuration(config: BaseModel) -> dict[str, Any]:
     """Return the JSON form of a configuration, with secrets in clear. Raises InvalidDefinition if it has none."""
+    return _stored_and_python(config)[0]
+
+
+def _stored_and_python(config: BaseModel) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         dumped = config.model_dump(mode="json", round_trip=True, by_alias=False, warnings="none")
-        revealed: dict[str, Any] = _revealed(
-            config.model_dump(round_trip=True, by_alias=False, warnings="none"), dumped
-        )
+        values = config.model_dump(round_trip=True, by_alias=False, warnings="none")
+        revealed: dict[str, Any] = _revealed(values, dumped)
     except Exception as error:  # an author's serializer may raise anything
         texts = {f"configuration{path}": f"Has no JSON form: {text}" for path, text in _formless(config, error)}
         raise InvalidDefinition(type(config).__qualname__, texts) from error
-    return revealed
+    return revealed, values
 
 
 def _stored_and_restored(

@@ -203,7 +203,7 @@ def one_line(text: str) -> str:
 
 def _after_commit(rows: list[AuditEntry]) -> None:
     if log.handlers:
-        transaction.on_commit(partial(_write_lines, rows), robust=True)
+        transaction.on_commit(partial(_write_lines, rows))
 
 
 def _write_lines(rows: list[AuditEntry]) -> None:

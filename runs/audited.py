@@ -18,7 +18,7 @@ from django.db.models.signals import m2m_changed, post_delete, post_save, pre_sa
 from experiments.models import Instance
 from runs import audit
 from runs.conf import runs_settings
-from runs.models import AuditEntry
+from runs.models import AccessRule, AuditEntry
 from runs.states import Act
 
 _BEFORE = "_audit_before"
@@ -28,7 +28,7 @@ _RELATED = {"post_add": "added", "post_remove": "removed", "post_clear": "cleare
 def connect() -> None:
     """Connect the signals. Repeated calls change nothing."""
     user = get_user_model()
-    for model in (Instance, user, Group):
+    for model in (Instance, user, Group, AccessRule):
         watch(model)
     for through in (user.groups.through, user.user_permissions.through, Group.permissions.through):
         m2m_changed.connect(_related, sender=through, dispatch_uid="runs.audited")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from celery.exceptions import CeleryError
 from django.db.models import Count, Max, Min, OuterRef, Q, QuerySet
@@ -79,16 +80,18 @@ class SystemHealth:
         return not Beat(self.beat_at, self.now).is_silent
 
 
-def read() -> SystemHealth:
-    """Query the database and Redis. Takes a few seconds at most if Redis does not answer."""
+def read(user: Any = None) -> SystemHealth:
+    """Query the database and Redis. Runs are those that the user may see; all without a user.
+
+    Takes a few seconds at most if Redis does not answer."""
     health = SystemHealth(now=timezone.now())
     health.beat_at = Pulse.objects.aggregate(at=Max("at"))["at"]
     health.workers = recent_workers()
-    running = Run.objects.select_related("launched_by").filter(status=Status.RUNNING)
+    running = Run.objects.visible_to(user).select_related("launched_by").filter(status=Status.RUNNING)
     health.running = list(running.order_by("-pk")[:SHOWN])
     open_attempts = Attempt.objects.open().filter(run__in=health.running)
     health.progress_starts = {attempt.run_id: attempt.progress_start for attempt in open_attempts.defer("traceback")}
-    health.failed = recent_failures.since(health.now - timedelta(days=1), FAILED_SHOWN)
+    health.failed = recent_failures.since(health.now - timedelta(days=1), FAILED_SHOWN, user)
     try:
         health.backlog = buffer().backlog()
     except BufferUnavailable as error:
@@ -99,7 +102,7 @@ def read() -> SystemHealth:
                 " start when it is back.",
             )
         )
-    health.queues = list(_queues(health))
+    health.queues = list(_queues(health, user))
     for problems_of in (_beat_problems, _worker_problems, _queue_problems, _buffer_problems):
         health.problems += problems_of(health)
     health.problems += _catalog_problems()
@@ -124,8 +127,8 @@ def with_busy(workers: QuerySet[Worker]) -> QuerySet[Worker]:
     return workers.annotate(busy=Coalesce(busy.values("count"), 0))  # not by a join: workers have many ended attempts
 
 
-def _queues(health: SystemHealth) -> Iterator[Queue]:
-    rows = Run.objects.due().order_by().values_list("queue").annotate(Count("pk"), Min("created_at"))
+def _queues(health: SystemHealth, user: Any) -> Iterator[Queue]:
+    rows = Run.objects.due().visible_to(user).order_by().values_list("queue").annotate(Count("pk"), Min("created_at"))
     due = {name: (count, oldest) for name, count, oldest in rows}
     served = {name for worker in health.workers for name in worker.queues}
     for name in sorted(served | set(due)):

@@ -24,7 +24,7 @@ from experiments.catalog import Entry
 from experiments.exceptions import InvalidDefinition
 from experiments.models import Instance
 from experiments.validation import validate_tags
-from runs import audit, launch_order, transitions, wake
+from runs import audit, launch_order, launch_rights, transitions, wake
 from runs.exceptions import BufferUnavailable, RunNotFinal, RunNotFound, TagsRefused
 from runs.inspections import inspect
 from runs.lines.buffer import buffer
@@ -95,6 +95,8 @@ def launch(  # noqa: PLR0913  # each argument is a column of the run
         experiment_or_instance, configuration=configuration, is_whole=is_whole, limits=limits, tags=tags,
         queue=queue, priority=priority, retries=retries,
     )  # fmt: skip
+    own = (configuration, is_whole, tags, limits, retries, queue, seed is not None, priority is not None)
+    launch_rights.check(by, order, is_unchanged=order.instance is not None and not any(own))
     return _create(
         order, **launch_order.columns(order, name=name, seed=seed, by=by, via=via, not_before=not_before, slot=slot)
     )
@@ -111,6 +113,8 @@ def launch_many(
     Nothing is written then.
     """
     runs = launch_order.new_runs(experiment_or_instance, configurations, **common)
+    for experiment, queue in {(run.experiment, run.queue) for run in runs} if common.get("by") else ():
+        launch_rights.check_names(common["by"], experiment, queue, is_unchanged=False)
     with transaction.atomic():
         runs = Run.objects.bulk_create(runs, batch_size=BATCH)
         if runs:
@@ -214,6 +218,7 @@ def _again(run_id: int, kind: Origin, *, by: AbstractBaseUser | None, via: str) 
     if not old.is_final:
         raise RunNotFinal(run_id, old.status, "retried" if kind == Origin.RETRY else "run again")
     order = launch_order.checked(launch_order.of_run(old))
+    launch_rights.check(by, order, is_unchanged=True)
     with transaction.atomic():
         run = _create(
             order,

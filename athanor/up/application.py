@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -45,12 +46,12 @@ class Up:
         files = status.Files(self.options.var)
         with closing(status.acquire(files)), Signals() as signals:
             self._clear(files)
-            group_roles, password = self._prepare()
+            group_roles, login = self._prepare()
             publisher = status.Publisher(files, self.site)
             published = running_stack.publish(settings.BASE_DIR, self.options.var, os.environ, self.site)
             group = Group(group_roles, self._log_folder(), signals, echo=self.echo, publish=publisher)
             try:
-                self._keep_up(group, password)
+                self._keep_up(group, login)
             finally:
                 self.echo(_stopping_text())
                 group.stop()
@@ -79,21 +80,21 @@ class Up:
     def _prepare(self) -> tuple[list[Role], str]:
         """Run all checks and migrate the database.
 
-        Returns the roles of the group, and the password of the first user, empty if there was one. Raises Refused.
+        Returns the roles of the group, and how to log in as the user that this call created, if it did. Raises Refused.
         """
         preflight.check_port(self.options.host, self.options.port)
         command, notes = preflight.redis_command(self.options.var, os.environ.get("ATHANOR_REDIS_URL"))
         for note in notes:
             self.echo(note)
-        password = self._prepare_database()
-        if password:
-            self.echo(f"Created the user {bootstrap.ADMIN} with the password {password}")
+        login = self._first_login(self._prepare_database())
+        if login:
+            self.echo(f"Created the user {bootstrap.ADMIN}. {login}")
         if fork.is_safe():
             programs.preload()
         bootstrap.release_connections()
         common = roles.environment(self.options.var, settings.BASE_DIR)
         group_roles = roles.all_roles(self.options, command, settings.REDIS_URL)
-        return [replace(role, environment={**common, **role.environment}) for role in group_roles], password
+        return [replace(role, environment={**common, **role.environment}) for role in group_roles], login
 
     def _prepare_database(self) -> str:
         """Migrate the database; return the password of the first user if this call created it. Raises Refused.
@@ -107,12 +108,24 @@ class Up:
             raise preflight.Refused(f"Cannot prepare the database: {answer['error']}.")
         return str(answer["password"])
 
-    def _keep_up(self, group: Group, password: str) -> None:
+    def _first_login(self, password: str) -> str:
+        """Return how to log in with a new password, empty without one. Only a terminal shows it. Raises Refused."""
+        if not password:
+            return ""
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            return bootstrap.login_text(password)
+        try:
+            return bootstrap.kept_login_text(bootstrap.keep_password(self.options.var, password))
+        except OSError as error:
+            raise preflight.Refused(f"Cannot write the password of {bootstrap.ADMIN}: {error}.") from error
+
+    def _keep_up(self, group: Group, first_login: str) -> None:
         if not group.start():
             return
-        login = bootstrap.login_text(password)
-        self.echo(f"Athanor is up: {self.site}/\n{login}")
-        demo = Demo(self.site, self.echo, closing=login if password else "")
+        self.echo(f"Athanor is up: {self.site}/\n{first_login or bootstrap.login_text(None)}")
+        if opened := preflight.opened_text(self.options.host, self.options.port, settings.ALLOWED_HOSTS):
+            self.echo(opened)
+        demo = Demo(self.site, self.echo, closing=first_login)
         if self.with_demo and offers_examples():
             group.fork_no_more()
             demo.start()

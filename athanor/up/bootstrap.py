@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import secrets
+from pathlib import Path
 
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import DatabaseError, connections
+
+from experiments.umask import PRIVATE_FILE
 
 ADMIN = "admin"
 
@@ -51,6 +54,22 @@ def login_text(password: str | None) -> str:
     if password:
         return f"Log in as {ADMIN} with the password {password}"
     return f"Forgot the password of {ADMIN}? `./manage.py up --reset-password` sets a new one."
+
+
+def keep_password(var: Path, password: str) -> Path:
+    """Write the first password to a file that only this user can read, and return the file. Raises OSError.
+
+    Standard output may be kept by others: by a container engine, a service manager, a CI.
+    """
+    file = var / "first_password"
+    file.unlink(missing_ok=True)
+    file.touch(PRIVATE_FILE, exist_ok=False)
+    file.write_text(f"{password}\n")
+    return file
+
+
+def kept_login_text(file: Path) -> str:
+    return f"Log in as {ADMIN} with the password in {file}, then change it and delete the file."
 
 
 def release_connections() -> None:

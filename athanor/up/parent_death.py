@@ -16,7 +16,7 @@ def main(signal_number: int, parent: int, command: list[str]) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal_number)
         if os.getppid() != parent:
             raise SystemExit("The parent process ended before its child started.")
-    os.execvp(command[0], command)  # noqa: S606  # no shell
+    os.execvp(command[0], command)  # noqa: S606  # nosec B606  # no shell
 
 
 if __name__ == "__main__":

@@ -153,7 +153,14 @@ def _opened(name: str, configuration: Any) -> Any:
 
 def show(name: str, configuration: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     """Return a stored configuration with masked secrets, and whether it still fits its experiment."""
-    configuration = sealing.hidden(configuration, MASK)
+    shown, fits = _shown(name, sealing.hidden(configuration, MASK))
+    entry = None if fits else current(0.0).entries.get(name)
+    if entry is not None:  # a model that the mask does not satisfy still says which of its fields are no secrets
+        shown = encoding.declared(entry.form, shown, configuration)
+    return sealing.with_marks(shown, configuration, MASK), fits
+
+
+def _shown(name: str, configuration: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     try:
         return _backend.show(name, configuration)
     except (CatalogUnavailable, InvalidDefinition):  # only the declared fields say what is secret

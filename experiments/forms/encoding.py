@@ -242,6 +242,19 @@ def concealed(field: Field, masked: Any, *, is_trusted: bool) -> Any:
     return masked if field.kind in (Kind.JSON, Kind.VARIANT) and is_trusted else _all_masked(masked)
 
 
+def declared(field: Field, masked: Any, stored: Any) -> Any:
+    """Return what was masked by its name only, with the stored values of fields that are declared, and no secrets."""
+    if not field.is_secretive:
+        return stored
+    if field.kind == Kind.GROUP and isinstance(masked, dict) and isinstance(stored, dict):
+        fields = {key: field.get(key) for key in masked}
+        return {
+            key: declared(inner, masked[key], stored[key]) if inner and key in stored else masked[key]
+            for key, inner in fields.items()
+        }
+    return masked
+
+
 def may_be_masked(field: Field, path: Sequence[str]) -> bool:
     """Return whether `concealed` may mask the value at this path."""
     for part in path:

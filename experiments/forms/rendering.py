@@ -34,6 +34,8 @@ from experiments.forms.fields import (
     below,
     option_name,
 )
+from experiments.references import HELP as REFERENCE_HELP
+from experiments.references import is_reference
 
 COMMAND = "!do"
 """Name of the buttons that change the form without submitting it."""
@@ -145,10 +147,13 @@ class Drawer:
 
     def _secret(self, node: Node, stored: Any) -> None:
         """Draw a secret. A typed one is never sent back: it must be typed again, or omitted explicitly."""
+        node.notes.append(REFERENCE_HELP)
         is_stored = isinstance(stored, str)
         fallback = "the stored one" if is_stored else "the default" if node.field.default is not MISSING else "nothing"
         if is_stored:
-            node.notes.append("A secret is stored. To keep it, leave this empty and everything beside it unchanged.")
+            is_kept = is_reference(stored)
+            condition = "leave this empty" if is_kept else "leave this empty and everything beside it unchanged"
+            node.notes.append(f"{stored if is_kept else 'A secret'} is stored. To keep it, {condition}.")
         was_typed = self._last(node.name) != "" or self._last(node.name + AGAIN) == "on"
         if was_typed:
             node.hidden.append((node.name + AGAIN, "on"))

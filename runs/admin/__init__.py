@@ -3,6 +3,6 @@
 Django imports this package, which registers everything.
 """
 
-from runs.admin import instances, runs, schedules, third_party, workers
+from runs.admin import audit_log, instances, rules, runs, schedules, third_party, workers
 
-__all__ = ["instances", "runs", "schedules", "third_party", "workers"]
+__all__ = ["audit_log", "instances", "rules", "runs", "schedules", "third_party", "workers"]

@@ -52,9 +52,18 @@ def chosen(request: HttpRequest, queryset: QuerySet[Run]) -> list[int]:
     return ids[:MANY]
 
 
+def permitted(request: HttpRequest, run_ids: Iterable[int], outcome: Outcome) -> list[int]:
+    """Return the runs that the access rules let the user cancel or tag; the others are problems."""
+    ids = list(run_ids)
+    allowed = set(Run.objects.cancellable_by(request.user).filter(pk__in=ids).values_list("pk", flat=True))
+    refused = "the access rules do not let you change this run"
+    outcome.problems += [f"Run {run_id}: {refused}" for run_id in ids if run_id not in allowed]
+    return [run_id for run_id in ids if run_id in allowed]
+
+
 def cancel(request: HttpRequest, run_ids: Iterable[int]) -> Outcome:
     outcome = Outcome()
-    for run_id in run_ids:
+    for run_id in permitted(request, run_ids, outcome):
         try:
             status = services.cancel(run_id, by=request.user.get_username())
         except RunNotFound as error:
@@ -96,7 +105,7 @@ def inspect(request: HttpRequest, run_id: int, timeout_s: float) -> None:
         messages.success(request, f"Captured the stack trace of run {run_id}. See its newest attempt.")
 
 
-def tag(run_ids: Iterable[int], text: str) -> Outcome:
+def tag(request: HttpRequest, run_ids: Iterable[int], text: str) -> Outcome:
     """Add the tags in `text`, and remove those with a minus before them."""
     outcome = Outcome()
     words = [word.strip() for word in text.split(",") if word.strip().lstrip("-")]
@@ -104,7 +113,7 @@ def tag(run_ids: Iterable[int], text: str) -> Outcome:
         outcome.problems.append("Enter tags beside the action, separated by commas.")
         return outcome
     added, removed = [w for w in words if w[0] != "-"], [w[1:] for w in words if w[0] == "-"]
-    for run_id in run_ids:
+    for run_id in permitted(request, run_ids, outcome):
         try:
             is_changed = services.tag(run_id, add=added, remove=removed)
         except TagsRefused as error:

@@ -136,7 +136,7 @@ class Choice:
 def column_choices(request: HttpRequest) -> list[Choice]:
     """List the chosen columns, then those that the newest runs suggest."""
     now = [each.name for each in chosen(request)]
-    return [Choice(name, name, name in now) for name in dict.fromkeys([*now, *suggestions()])]
+    return [Choice(name, name, name in now) for name in dict.fromkeys([*now, *suggestions(request)])]
 
 
 def sort_choices(request: HttpRequest) -> list[Choice]:
@@ -150,10 +150,10 @@ def sort_choices(request: HttpRequest) -> list[Choice]:
     return choices
 
 
-def suggestions() -> list[str]:
+def suggestions(request: HttpRequest) -> list[str]:
     """List names of columns from the newest runs."""
     names: dict[str, None] = {}
-    rows = Run.objects.order_by("-pk").values_list("configuration", "summary")[:SUGGESTED_FROM]
+    rows = Run.objects.visible_to(request.user).order_by("-pk").values_list("configuration", "summary")[:SUGGESTED_FROM]
     for configuration, summary in rows:
         names |= dict.fromkeys(f"config.{key}" for key in flat(configuration))
         names |= dict.fromkeys(f"result.{key}" for key in flat(unpack(summary) if isinstance(summary, dict) else {}))

@@ -73,7 +73,7 @@ def chosen(request: HttpRequest) -> list[Run]:
     """Return the runs of the query, in its order; at most RUNS_MAX."""
     permissions.must_view(request)
     ids = row_ids(request.GET.get("runs", ""), RUNS_MAX)
-    runs = Run.objects.in_bulk(ids)
+    runs = Run.objects.visible_to(request.user).in_bulk(ids)
     return [runs[pk] for pk in ids if pk in runs]
 
 

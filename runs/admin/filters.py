@@ -14,9 +14,8 @@ from django.utils.dateparse import parse_date
 from unfold.contrib.filters.admin import TextFilter
 
 from experiments import catalog
-from experiments.models import Instance
 from runs.ids import row_id
-from runs.models import Attempt, Run, Worker
+from runs.models import Attempt, Run, Worker, rights
 from runs.run_search import tagged
 
 CHOICES_MAX = 200
@@ -25,7 +24,11 @@ CHOICES_MAX = 200
 class ChoiceFilter(SimpleListFilter):
     """Filter with choices from a small table. A chosen value that no longer exists stays visible."""
 
+    user: Any
+    """User of the request."""
+
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        self.user = request.user
         choices = self.choices_of()[:CHOICES_MAX]
         chosen = self.used_parameters.get(self.parameter_name or "")
         return choices + (
@@ -45,7 +48,12 @@ class ExperimentFilter(ChoiceFilter):
     parameter_name = "experiment"
 
     def choices_of(self) -> list[tuple[str, str]]:
-        return [(entry.name, entry.title) for entry in catalog.current().all()]
+        names = rights.of(self.user)
+        return [
+            (entry.name, entry.title)
+            for entry in catalog.current().all()
+            if names.allow("view", entry.name, entry.queue)
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
         return queryset.filter(experiment=self.value()) if self.value() else queryset
@@ -56,7 +64,9 @@ class InstanceFilter(ChoiceFilter):
     parameter_name = "instance"
 
     def choices_of(self) -> list[tuple[str, str]]:
-        return [(str(pk), name) for pk, name in Instance.objects.values_list("pk", "name")[:CHOICES_MAX]]
+        return [
+            (str(pk), name) for pk, name in rights.visible_instances(self.user).values_list("pk", "name")[:CHOICES_MAX]
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
         return queryset if self.number is None else queryset.filter(instance_id=self.number)

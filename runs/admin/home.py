@@ -58,7 +58,7 @@ def status_view(request: HttpRequest) -> HttpResponse:
 
 
 def status(request: HttpRequest) -> dict[str, Any]:
-    system = health.read()
+    system = health.read(request.user)
     now = system.now
     return {
         "well": system,
@@ -69,8 +69,8 @@ def status(request: HttpRequest) -> dict[str, Any]:
         "queues": [(queue, formatting.age(queue.oldest, now) if queue.oldest else "") for queue in system.queues],
         "beat": formatting.age(system.beat_at, now) if system.beat_at else "never",
         "lag": formatting.duration(system.backlog.lag_s) if system.backlog else "",
-        "is_empty": not Run.objects.exists(),
-        "experiments": catalog.current().names[:3],
+        "is_empty": not Run.objects.visible_to(request.user).exists(),
+        "experiments": [e.name for e in catalog.current().all() if permissions.may_launch_freely(request, e)][:3],
         "may_launch": permissions.may_launch(request),
     }
 

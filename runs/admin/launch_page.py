@@ -16,19 +16,22 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.text import Truncator
 
 from experiments import catalog
 from experiments.choices import about, choice_context
 from experiments.forms.rendering import COMMAND
 from experiments.forms.widget import GeneratedWidget
 from experiments.models import Instance
-from runs import audit
+from runs import audit, services
 from runs.admin import permissions
 from runs.admin.cold_starts import cold_start
 from runs.admin.launch_form import LaunchForm
 from runs.admin.launch_target import Target
+from runs.exceptions import LaunchRefused
+from runs.formatting import pretty
 from runs.ids import row_id
-from runs.models import Run
+from runs.models import Run, rights
 
 TARGETS = ("experiment", "instance", "run")
 INSTANCES = 50
@@ -44,6 +47,8 @@ def page(request: HttpRequest, base: Mapping[str, Any]) -> HttpResponse:
         raise PermissionDenied
     if target is None:
         return choosing(request, base, name)
+    if not permissions.may_launch_freely(request, target.experiment):
+        return unchanged(request, base, target)
     query = {key: request.GET.getlist(key) for key in request.GET if key not in TARGETS}
     form = LaunchForm(target, request.POST if request.method == "POST" else None, query)
     if request.method == "POST" and form.is_valid() and (done := act(request, form)):
@@ -67,17 +72,57 @@ def page(request: HttpRequest, base: Mapping[str, Any]) -> HttpResponse:
     return TemplateResponse(request, "runs/launch.html", context, status=status)
 
 
+def unchanged(request: HttpRequest, base: Mapping[str, Any], target: Target) -> HttpResponse:
+    """Answer the page of a user who may launch instances exactly as they are stored. Posted values are refused."""
+    instance = target.instance
+    if instance is None or set(request.POST) - {COMMAND, "csrfmiddlewaretoken"}:
+        raise PermissionDenied
+    if request.method == "POST":
+        try:
+            run = services.launch(instance, by=request.user, via="admin")  # type: ignore[arg-type]  # not anonymous
+        except LaunchRefused as error:
+            messages.error(request, Truncator(str(error)).chars(500))
+        else:
+            messages.success(request, f"Launched run {run.pk}.")
+            return HttpResponseRedirect(_after_launch(request, run))
+    elif set(request.GET) - {*TARGETS}:
+        messages.warning(request, "You may launch this instance as it is only. The values of the link are not used.")
+    shown = catalog.masked(instance.experiment, instance.configuration)
+    context = {
+        **base,
+        "title": target.title,
+        "media": GeneratedWidget.media_of(),
+        "instance": instance,
+        "about": about(target.experiment),
+        "configuration": pretty(shown),
+        "limits": pretty(instance.limits) if instance.limits else "",
+        "queue": instance.queue or target.experiment.queue,
+        "command": COMMAND,
+    }
+    return TemplateResponse(request, "runs/launch_unchanged.html", context)
+
+
+def _after_launch(request: HttpRequest, run: Run) -> str:
+    """Return the page of the run, or the home page for a user who may not view runs."""
+    return run.get_absolute_url() if permissions.may_view(request) else reverse("admin:index")
+
+
 def choosing(request: HttpRequest, base: Mapping[str, Any], name: str) -> HttpResponse:
     """Answer the list of experiments and instances. `name` is a requested experiment that does not exist."""
     query = request.GET.get("q", "")
+    instances = rights.visible_instances(request.user)
     may_see = request.user.has_perm("experiments.view_instance")
     context = {
         **base,
         "title": "Launch",
         "media": GeneratedWidget.media_of(),
-        "instances": Instance.objects.filter(name__icontains=query)[:INSTANCES] if may_see else [],
+        "instances": instances.filter(name__icontains=query)[:INSTANCES] if may_see else [],
         **choice_context(request.GET, name),
     }
+    entries = catalog.current().entries
+    context["experiments"] = [
+        each for each in context["experiments"] if permissions.may_launch_freely(request, entries[each.name])
+    ]
     return TemplateResponse(request, "runs/choose.html", context)
 
 
@@ -91,11 +136,14 @@ def act(request: HttpRequest, form: LaunchForm) -> HttpResponse | None:
     if run is None:
         return None
     messages.success(request, f"Launched run {run.pk}.")
-    return HttpResponseRedirect(reverse("admin:runs_run_change", args=[run.pk]))
+    return HttpResponseRedirect(_after_launch(request, run))
 
 
 def _save(request: HttpRequest, form: LaunchForm) -> HttpResponse | None:
     if not request.user.has_perm("experiments.add_instance"):
+        raise PermissionDenied
+    queue = form.cleaned_data["queue"]
+    if not rights.of(request.user).allow("configure", form.target.experiment.name, queue):
         raise PermissionDenied
     instance = form.save_instance(by=request.user)
     if instance is None:
@@ -109,7 +157,8 @@ def _save(request: HttpRequest, form: LaunchForm) -> HttpResponse | None:
 def requested(request: HttpRequest) -> tuple[str, Instance | None, Run | None]:
     """Return the experiment of the query, and the instance or the run from which the form is filled in."""
     query = request.GET
-    run, instance = _row(Run, query.get("run")), _row(Instance, query.get("instance"))
+    run = _row(Run.objects.visible_to(request.user), query.get("run"))
+    instance = _row(rights.visible_instances(request.user), query.get("instance"))
     if (run and not permissions.may_view(request)) or (instance and not _may_see(request)):
         raise PermissionDenied
     for kind, row in (("run", run), ("instance", instance)):
@@ -126,11 +175,13 @@ def _may_see(request: HttpRequest) -> bool:
 
 def may_launch(request: HttpRequest, target: Target | None) -> bool:
     """Return whether the user may launch the target. Some users may launch instances only."""
-    if permissions.may_launch(request):
+    if target is None:
+        return permissions.may_launch(request)
+    if permissions.may_launch_freely(request, target.experiment):
         return True
-    return target is not None and target.instance is not None and request.user.has_perm("experiments.launch_instance")
+    return target.instance is not None and permissions.may_launch_instance(request, target.instance, target.experiment)
 
 
-def _row(model: Any, pk: str | None) -> Any:
+def _row(rows: Any, pk: str | None) -> Any:
     key = row_id(pk)
-    return None if key is None else model.objects.filter(pk=key).first()
+    return None if key is None else rows.filter(pk=key).first()

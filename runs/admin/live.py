@@ -79,9 +79,9 @@ def _head(request: HttpRequest, run: Run, attempts: Sequence[Attempt]) -> dict[s
     return {
         "head": head(run, attempts),
         "verdict": comparison.verdict(run),
-        "may_cancel": permissions.may_cancel(request),
-        "again": ways_to_launch_again(run) if permissions.may_launch(request) else [],
-        "may_delete": permissions.may_delete(request),
+        "may_cancel": permissions.may_cancel(request, run),
+        "again": ways_to_launch_again(run) if permissions.may_launch(request, run) else [],
+        "may_delete": permissions.may_delete(request, run),
     }
 
 

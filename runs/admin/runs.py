@@ -40,6 +40,7 @@ from runs.admin.views import RunPages
 from runs.comparison import RUNS_MAX
 from runs.ids import row_id, row_ids
 from runs.models import Run
+from runs.models.run import RunQuerySet
 from runs.run_search import newest
 from runs.states import Status
 
@@ -127,7 +128,11 @@ class RunAdmin(StrictList, Audited, RunPages, Comparing, ModelAdmin):
         return permissions.may_view(request)
 
     def has_delete_permission(self, request: HttpRequest, obj: Run | None = None) -> bool:
-        return permissions.may_delete(request) and (obj is None or obj.is_final)
+        return permissions.may_delete(request, obj) and (obj is None or obj.is_final)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        runs: RunQuerySet = super().get_queryset(request)
+        return runs.visible_to(request.user)
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         return permissions.may_cancel(request)
@@ -220,9 +225,9 @@ class RunAdmin(StrictList, Audited, RunPages, Comparing, ModelAdmin):
                 "took": conditional_escape(self.took(run)),
                 "active": not run.is_final,
             }
-            for run in Run.objects.filter(pk__in=ids)
+            for run in Run.objects.visible_to(request.user).filter(pk__in=ids)
         }
-        newest_pk = Run.objects.order_by("-pk").values_list("pk", flat=True).first()
+        newest_pk = Run.objects.visible_to(request.user).order_by("-pk").values_list("pk", flat=True).first()
         return JsonResponse({"rows": rows, "newest": newest_pk or 0})
 
     # Actions on many
@@ -249,7 +254,7 @@ class RunAdmin(StrictList, Audited, RunPages, Comparing, ModelAdmin):
 
     @action(description="Add or remove tags", permissions=["tag"])
     def tag_runs(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
-        actions.tag(actions.chosen(request, queryset), request.POST.get("tags", "")).show(request)
+        actions.tag(request, actions.chosen(request, queryset), request.POST.get("tags", "")).show(request)
 
     @action(description="Launch", permissions=["launch"], url_path="go-launch", icon="rocket_launch")
     def go_launch(self, request: HttpRequest) -> HttpResponse:
@@ -264,7 +269,7 @@ class RunAdmin(StrictList, Audited, RunPages, Comparing, ModelAdmin):
         active = [
             f"{run} is {run.status}. Cancel it first, or wait until it finishes." for run in runs if not run.is_final
         ]
-        missing = set() if permissions.may_delete(request) else {"run"}
+        missing = set() if all(permissions.may_delete(request, run) for run in runs) else {"run"}
         return [f"{run} with its logs, values and files" for run in runs], {"runs": len(runs)}, missing, active
 
     def delete_model(self, request: HttpRequest, obj: Run) -> None:

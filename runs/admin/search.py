@@ -14,7 +14,7 @@ from experiments import catalog
 from experiments.models import Instance
 from runs.admin import permissions
 from runs.ids import row_id
-from runs.models import Run, Schedule, Worker
+from runs.models import Run, Schedule, Worker, rights
 from runs.run_search import matching
 
 EACH_MAX = 5
@@ -43,7 +43,7 @@ def search_view(request: HttpRequest) -> HttpResponse:
 
 def search(request: HttpRequest, text: str) -> Iterator[Hit]:
     """Yield hits of each kind that the user may see."""
-    kinds: tuple[tuple[bool, Callable[[str], Iterable[Hit]]], ...] = (
+    kinds: tuple[tuple[bool, Callable[[HttpRequest, str], Iterable[Hit]]], ...] = (
         (permissions.may_view(request), _runs),
         (request.user.has_perm("experiments.view_instance"), _instances),
         (request.user.has_perm("runs.view_schedule"), _schedules),
@@ -51,33 +51,35 @@ def search(request: HttpRequest, text: str) -> Iterator[Hit]:
     )
     for is_permitted, find in kinds:
         if is_permitted:
-            yield from find(text)
+            yield from find(request, text)
     for title, model in PAGES.items():
         app, name = model._meta.app_label, model._meta.model_name
         if text.lower() in title.lower() and request.user.has_perm(f"{app}.view_{name}"):
             yield Hit("Page", title, reverse(f"admin:{app}_{name}_changelist"))
 
 
-def _runs(text: str) -> Iterator[Hit]:
+def _runs(request: HttpRequest, text: str) -> Iterator[Hit]:
     """Yield the run of this number first, then the newest matches."""
     number = row_id(text.removeprefix("#"))
-    named = matching(Run.objects.exclude(pk=number or 0), text).order_by("-pk")[:EACH_MAX]
-    for run in [*Run.objects.filter(pk=number or 0), *named]:
+    runs = Run.objects.visible_to(request.user)
+    named = matching(runs.exclude(pk=number or 0), text).order_by("-pk")[:EACH_MAX]
+    for run in [*runs.filter(pk=number or 0), *named]:
         yield Hit("Run", f"#{run.pk} {run.name or run.experiment}", run.get_absolute_url())
 
 
-def _instances(text: str) -> Iterator[Hit]:
-    for instance in Instance.objects.filter(name__icontains=text).order_by("name")[:EACH_MAX]:
+def _instances(request: HttpRequest, text: str) -> Iterator[Hit]:
+    for instance in rights.visible_instances(request.user).filter(name__icontains=text).order_by("name")[:EACH_MAX]:
         yield Hit("Instance", instance.name, instance.get_absolute_url())
 
 
-def _schedules(text: str) -> Iterator[Hit]:
-    for schedule in Schedule.objects.filter(name__icontains=text).order_by("name")[:EACH_MAX]:
+def _schedules(request: HttpRequest, text: str) -> Iterator[Hit]:
+    for schedule in Schedule.objects.visible_to(request.user).filter(name__icontains=text).order_by("name")[:EACH_MAX]:
         yield Hit("Schedule", schedule.name, schedule.get_absolute_url())
 
 
-def _experiments(text: str) -> Iterator[Hit]:
-    matching = [entry for entry in catalog.current().all() if text.lower() in f"{entry.name} {entry.title}".lower()]
+def _experiments(request: HttpRequest, text: str) -> Iterator[Hit]:
+    offered = [entry for entry in catalog.current().all() if permissions.may_launch_freely(request, entry)]
+    matching = [entry for entry in offered if text.lower() in f"{entry.name} {entry.title}".lower()]
     for entry in matching[:EACH_MAX]:
         address = f"{reverse('admin:runs_run_launch')}?{urlencode({'experiment': entry.name})}"
         yield Hit("Launch", entry.title, address)

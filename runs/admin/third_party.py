@@ -15,6 +15,7 @@ from unfold.paginator import InfinitePaginator
 
 from experiments.strict_lists import StrictList
 from runs.admin.audit_log import Audited
+from runs.models import rights
 
 for model in (TaskResult, GroupResult, User, Group):
     admin.site.unregister(model)
@@ -32,6 +33,10 @@ class ReadOnlyTaskResultAdmin(StrictList, TaskResultAdmin, ModelAdmin):
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
     paginator = InfinitePaginator
+
+    def has_view_permission(self, request: HttpRequest, obj: TaskResult | None = None) -> bool:
+        """Refuse users from whom access rules may hide runs: a result does not say whose it is."""
+        return bool(super().has_view_permission(request, obj)) and not rights.of(request.user).restrict_view
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

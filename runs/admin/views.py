@@ -85,7 +85,7 @@ class RunPages:
             "limits": about.limits(run),
             "configuration": about.configuration(run),
             "command": about.command(run, attempts),
-            "may_launch": permissions.may_launch(request),
+            "may_launch": permissions.may_launch(request, run),
             **(extra_context or {}),
         }
         request.current_app = self.admin_site.name
@@ -143,8 +143,8 @@ class RunPages:
         return downloads.whole_line(get_object_or_404(LogLine, run_id=run_id, attempt=attempt, seq=seq))
 
     def artifact_view(self, request: HttpRequest, artifact_id: int) -> HttpResponseBase:
-        permissions.must_view(request)
         row = get_object_or_404(Artifact, pk=artifact_id)
+        self.visible(request, row.run_id)
         answer = downloads.artifact(request, row)
         if row.content_type not in INLINE_IMAGES:  # these are part of the run's page
             audit.record(Act.DOWNLOAD, row.run, artifact=row.name)
@@ -153,8 +153,7 @@ class RunPages:
     # Actions
 
     def cancel_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
-        self.visible(request, run_id)
-        if not permissions.may_cancel(request):
+        if not permissions.may_cancel(request, self.visible(request, run_id)):
             raise PermissionDenied
         actions.cancel(request, [run_id]).show(request, run_id)
         return self._to(run_id)
@@ -170,15 +169,13 @@ class RunPages:
 
     def inspect_view(self, request: HttpRequest, run_id: int) -> HttpResponse:
         """Capture stack traces, which are stored with the attempt."""
-        self.visible(request, run_id)
-        if not permissions.may_inspect(request):
+        if not permissions.may_inspect(request, self.visible(request, run_id)):
             raise PermissionDenied
         actions.inspect(request, run_id, INSPECT_S)
         return HttpResponseRedirect(reverse("admin:runs_run_change", args=[run_id]) + "#stack-trace")
 
     def _again(self, request: HttpRequest, run_id: int, verb: Callable[..., Run], word: str) -> HttpResponse:
-        self.visible(request, run_id)
-        if not permissions.may_launch(request):
+        if not permissions.may_launch(request, self.visible(request, run_id)):
             raise PermissionDenied
         outcome, made = actions.again(request, [run_id], verb, word)
         outcome.show(request, run_id)
@@ -190,4 +187,5 @@ class RunPages:
     def visible(self, request: HttpRequest, run_id: int) -> Run:
         """Return the run, if the user may see it."""
         permissions.must_view(request)
-        return get_object_or_404(Run.objects.select_related("instance", "launched_by", "origin", "schedule"), pk=run_id)
+        runs = Run.objects.visible_to(request.user)
+        return get_object_or_404(runs.select_related("instance", "launched_by", "origin", "schedule"), pk=run_id)

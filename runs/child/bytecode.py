@@ -85,7 +85,7 @@ def _read(file: Path, digest: bytes) -> CodeType | None:
     with suppress(OSError, EOFError, ValueError, TypeError):
         data = file.read_bytes()
         if data.startswith(digest):
-            code = marshal.loads(data[len(digest) :])  # noqa: S302  # written by _write
+            code = marshal.loads(data[len(digest) :])  # noqa: S302  # nosec B302  # written by _write
             return code if isinstance(code, CodeType) else None
     return None
 

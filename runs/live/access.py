@@ -30,7 +30,7 @@ def may_watch(cookies: str, run_id: int) -> tuple[Answer, int]:
     user = user_of(cookies)
     if not (user.is_active and user.is_staff and (user.has_perm("runs.view_run") or user.has_perm("runs.change_run"))):
         return Answer.MAY_NOT, user.pk or 0
-    return Answer.MAY if Run.objects.filter(pk=run_id).exists() else Answer.NO_RUN, user.pk
+    return Answer.MAY if Run.objects.visible_to(user).filter(pk=run_id).exists() else Answer.NO_RUN, user.pk
 
 
 def user_of(cookies: str) -> Any:
@@ -41,6 +41,6 @@ def user_of(cookies: str) -> Any:
         parsed = SimpleCookie()
     morsel = parsed.get(settings.SESSION_COOKIE_NAME)
     store = import_module(settings.SESSION_ENGINE).SessionStore(morsel.value if morsel else None)
-    if sessions.is_over(store):
+    if sessions.is_over(store) or store.get(sessions.LIMITED):
         return AnonymousUser()
     return get_user(SimpleNamespace(session=store))  # type: ignore[arg-type]  # it reads the session only

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
@@ -11,6 +13,7 @@ from django.urls import reverse
 from experiments.limits import Limits
 from experiments.models import Instance
 from experiments.sealing import ConfigurationField
+from runs.models import rights
 from runs.states import ACTIVE, FINAL, AttemptKey, FailureKind, Origin, Status
 
 
@@ -19,6 +22,14 @@ class RunQuerySet(models.QuerySet["Run"]):
         """Pending runs that may start now, in the order in which they are claimed."""
         may_start = Q(not_before=None) | Q(not_before__lte=Now())
         return self.filter(may_start, status=Status.PENDING).order_by("-priority", "id")
+
+    def visible_to(self, user: Any) -> RunQuerySet:
+        """Runs that the access rules let the user see. All pages, streams and searches of people use it."""
+        return self.filter(rights.of(user).condition("view"))
+
+    def cancellable_by(self, user: Any) -> RunQuerySet:
+        """Runs that the user may cancel, tag, inspect and delete: visible ones, their own or by the access rules."""
+        return self.visible_to(user).filter(Q(launched_by_id=user.pk) | rights.of(user).condition("cancel"))
 
 
 class Run(models.Model):

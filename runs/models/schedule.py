@@ -16,6 +16,7 @@ from django.urls import reverse
 
 from experiments.models import Instance
 from experiments.sealing import ConfigurationField
+from runs.models import rights
 from runs.models.run import Run
 from runs.schedules.timetable import Timetable, TimetableError
 from runs.states import RAN, CatchUp, Overlap, SlotKind, SlotState, Status, TimetableKind
@@ -51,6 +52,20 @@ def _problems_of(timetable: Timetable) -> dict[str, str]:
 
 def local_zone() -> str:
     return str(settings.TIME_ZONE)
+
+
+class ScheduleQuerySet(models.QuerySet["Schedule"]):
+    def visible_to(self, user: Any) -> ScheduleQuerySet:
+        """Schedules that the access rules let the user see, by the experiment and the queue that they name."""
+        rules = rights.of(user)
+        if not rules.restrict_view:
+            return self.all()
+        of_experiment = Q(instance=None) & rules.condition("view")
+        of_instance = Q(instance__isnull=False) & (
+            Q(queue="") & rules.condition("view", "instance__experiment", "instance__queue")
+            | ~Q(queue="") & rules.condition("view", "instance__experiment")
+        )
+        return self.filter(of_experiment | of_instance)
 
 
 class Schedule(models.Model):
@@ -117,6 +132,8 @@ class Schedule(models.Model):
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
+    objects = ScheduleQuerySet.as_manager()
+
     class Meta:
         ordering = ("name",)
         permissions = (
@@ -135,6 +152,11 @@ class Schedule(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("admin:runs_schedule_page", args=[self.pk])
+
+    @property
+    def target_experiment(self) -> str:
+        """Name of the experiment of its runs."""
+        return self.instance.experiment if self.instance else self.experiment
 
     @property
     def target(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from django.db.models import Case, Q, When
 from django.db.models.functions import Now
@@ -79,19 +80,20 @@ def beat() -> Beat:
     return Beat(pulse.at, pulse.now) if pulse else Beat(None, None)
 
 
-def health() -> list[ScheduleWarning]:
-    """List warnings for the home page; none if there are no schedules. A few small queries."""
-    if not Schedule.objects.exists():
+def health(user: Any = None) -> list[ScheduleWarning]:
+    """List warnings for the home page about the schedules that the user may see; none if there are no schedules."""
+    schedules = Schedule.objects.visible_to(user)
+    if not schedules.exists():
         return []
     warnings = []
     if words := beat().words:
         warnings.append(ScheduleWarning(Level.ERROR, words))
-    troubled = Schedule.objects.filter(~Q(trouble="") | ~Q(failures=0) | Q(paused_at__isnull=False, failures__gt=0))
+    troubled = schedules.filter(~Q(trouble="") | ~Q(failures=0) | Q(paused_at__isnull=False, failures__gt=0))
     is_refused = Case(When(trouble="", then=1), default=0)
     shown = list(troubled.order_by(is_refused, "name")[: SHOWN + 1])
     for schedule in shown[:SHOWN]:
         warnings += of_schedule(schedule)
-    stuck = Schedule.objects.filter(due_at__lt=Now() - timedelta(seconds=runs_settings().slot_late_s)).count()
+    stuck = schedules.filter(due_at__lt=Now() - timedelta(seconds=runs_settings().slot_late_s)).count()
     if stuck and not any(warning.is_of_beat for warning in warnings):
         text = f"{stuck:,} schedules are behind: their scheduled times are due, but not processed."
         warnings.append(ScheduleWarning(Level.ERROR, text))

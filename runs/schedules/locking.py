@@ -16,8 +16,10 @@ from django.db import connection
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
+from runs import launch_rights
 from runs.conf import runs_settings
 from runs.exceptions import LaunchRefused
+from runs.launch_order import Order
 from runs.models import Run, Schedule, Slot
 from runs.schedules.policy import Active, Due, Policy, ScheduleSnapshot
 from runs.schedules.ready import Ready, basis_of
@@ -28,6 +30,10 @@ logger = logging.getLogger(__name__)
 NOT_READY = "Not launched: experiments are being loaded, or the schedule was just changed. Try again in a moment."
 HOLDER_IDLE_MAX = "10s"
 """PostgreSQL ends a transaction after its process is frozen for this long: it would block its schedules."""
+
+
+OVERRIDES = ("configuration", "limits", "queue", "priority")
+"""Columns of a schedule that change what its instance says."""
 
 
 @dataclass(slots=True)
@@ -75,6 +81,8 @@ class LockedSchedule:
         """Sentence that says why it cannot launch; empty if it can."""
         try:
             may_launch(self.schedule, self.owner)
+            if self.ready and self.ready.order:
+                check_rules(self.schedule, self.owner, self.ready.order)
         except LaunchRefused as error:
             return f"Not launched: {error}"
         return self.ready.refusal if self.ready else NOT_READY
@@ -101,9 +109,26 @@ def may_launch(schedule: Schedule, owner: Any) -> None:
         return
     if not owner.is_active:
         raise LaunchRefused(f"its owner {owner} is no longer active; save the schedule again to become its owner")
-    is_instance = bool(schedule.instance_name)
-    if not (owner.has_perm("runs.launch_run") or (is_instance and owner.has_perm("experiments.launch_instance"))):
+    if owner.has_perm("runs.launch_run"):
+        return
+    if not (schedule.instance_name and owner.has_perm("experiments.launch_instance")):
         raise LaunchRefused(f"its owner {owner} may not launch runs")
+    if own := overrides(schedule):
+        text = "You may launch instances as they are only. Leave this empty."
+        raise LaunchRefused(
+            f"its owner {owner} may launch instances as they are only, but it has {', '.join(own)} of its own",
+            dict.fromkeys(own, text),
+        )
+
+
+def overrides(schedule: Schedule) -> list[str]:
+    """Name the columns with values of the schedule's own."""
+    return [name for name in OVERRIDES if getattr(schedule, name) not in ({}, "", None)]
+
+
+def check_rules(schedule: Schedule, owner: Any, order: Order) -> None:
+    """Raise LaunchRefused unless the access rules let the owner launch."""
+    launch_rights.check(owner, order, is_unchanged=order.instance is not None and not overrides(schedule))
 
 
 def lock(ids: Collection[int], ready: Mapping[int, Ready], *, wait: bool = False) -> list[LockedSchedule]:
@@ -114,7 +139,9 @@ def lock(ids: Collection[int], ready: Mapping[int, Ready], *, wait: bool = False
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{HOLDER_IDLE_MAX}'")
-    rows = Schedule.objects.filter(pk__in=ids).select_related("instance").annotate(now=Now()).order_by("pk")
+    rows: QuerySet[Any] = (
+        Schedule.objects.filter(pk__in=ids).select_related("instance").annotate(now=Now()).order_by("pk")
+    )
     if connection.features.has_select_for_update_skip_locked:
         rows = rows.select_for_update(of=("self",), no_key=True, skip_locked=not wait)
     locked_schedules = {row.pk: LockedSchedule(row, row.now, ready=_still_true(ready.get(row.pk), row)) for row in rows}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from experiments import sealing
+from experiments import references, sealing
 from runs.conf import RunsSettings
 from runs.exceptions import SpawnFailed
 from runs.folders import run_folder, stacks_file
@@ -13,12 +13,14 @@ from runs.models import Checkpoint, Run
 from runs.states import AttemptKey, Origin
 
 
-def child_spec(run: Run, key: AttemptKey, conf: RunsSettings, checkpoint: Checkpoint | None) -> ChildSpec:
-    """Build the specification of an attempt's child, which continues from `checkpoint`. Raises SpawnFailed."""
+def child_spec(
+    run: Run, key: AttemptKey, conf: RunsSettings, configuration: dict[str, Any], checkpoint: Checkpoint | None
+) -> ChildSpec:
+    """Build the specification of an attempt's child, which continues from `checkpoint`."""
     return ChildSpec(
         key=key,
         experiment=run.experiment,
-        configuration=_opened(run.configuration),
+        configuration=configuration,
         limits=run.limits,
         seed=run.seed,
         slot=run.slot.isoformat() if run.slot else None,
@@ -31,12 +33,28 @@ def child_spec(run: Run, key: AttemptKey, conf: RunsSettings, checkpoint: Checkp
     )
 
 
-def _opened(configuration: dict[str, Any]) -> dict[str, Any]:
+def readable(stored: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Return a stored configuration with its secrets in clear and its references resolved, and (name, secret) of each.
+
+    Raises SpawnFailed.
+    """
+    secrets: list[tuple[str, str]] = []
+
+    def read(value: Any, path: sealing.Path) -> Any:
+        if not isinstance(value, sealing.StoredSecret):
+            return sealing.mapped(value, path, read)
+        secret = sealing.opened(value, path)
+        if isinstance(secret, str):
+            secret = references.resolved(secret)
+            secrets.append((".".join(map(str, path)), secret))
+        return secret
+
     try:
-        opened: dict[str, Any] = sealing.opened(configuration)
+        return read(stored, ()), secrets
     except sealing.Unreadable as error:
         raise SpawnFailed(f"configuration.{error}") from error
-    return opened
+    except references.Unresolved as error:
+        raise SpawnFailed(str(error)) from error
 
 
 def may_continue(run: Run, key: AttemptKey) -> bool:

@@ -9,14 +9,15 @@ import selectors
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import cast
 
 from runs.conf import RunsSettings
 from runs.forkserver.client import Child
 from runs.lines import control_records, records
 from runs.lines.buffer import Stream
 from runs.lines.folding import Folding
-from runs.lines.records import End, Hello
+from runs.lines.records import ArtifactRecord, End, Hello, Progress
 from runs.states import Level, Source
 from runs.supervisor.capture import RawStream, Writers
 from runs.supervisor.channel import Channel
@@ -214,20 +215,40 @@ class Intake:
             for fd in self._open & self._raw.keys():
                 self._read(fd)
         elif kind == records.PROGRESS:
-            writes.progress(control_records.progress(record))
-            self.state.last_progress_at = time.monotonic()
+            self._take_progress(control_records.progress(record))
         elif kind == records.CHECKPOINT:
             writes.checkpoint(control_records.checkpoint(record))
         elif kind == records.ARTIFACT:
-            writes.artifact(control_records.artifact(record))
+            self._take_artifact(control_records.artifact(record))
         elif kind == records.HELLO and self.state.started_at is None:
             self._take_hello(control_records.hello(record))
         elif kind == records.SEEN and not self.state.cancel_seen:
             self.state.cancel_seen = True
             writes.mark(cancel_seen_at=Timestamp.now())
         elif kind == records.END and self.state.end is None:
-            self.state.end = control_records.end(record)
+            self.state.end = self._redacted_end(control_records.end(record))
             self.state.ended_at = time.monotonic()
+
+    def _take_progress(self, progress: Progress) -> None:
+        self.state.last_progress_at = time.monotonic()
+        if redactor := self._window.redactor:
+            progress = replace(progress, message=redactor.text(progress.message))
+        self._writes.progress(progress)
+
+    def _take_artifact(self, artifact: ArtifactRecord) -> None:
+        """Store an artifact. Its name is that of its file, so one that holds a secret is not redacted but refused."""
+        redactor = self._window.redactor
+        if redactor and redactor.has("\n".join((artifact["name"], artifact["path"], artifact["content_type"]))):
+            text = f"The artifact {artifact['name']} is not stored: its name holds a secret. Its file is kept."
+            self._add([system_line(Level.WARNING, text)], [])
+        else:
+            self._writes.artifact(artifact)
+
+    def _redacted_end(self, end: End) -> End:
+        if redactor := self._window.redactor:
+            texts = {name: redactor.value(end[name]) for name in ("error", "traceback", "summary") if name in end}
+            end = cast(End, {**end, **texts})
+        return end
 
     def _take_hello(self, hello: Hello) -> None:
         self.state.started_at = time.monotonic()

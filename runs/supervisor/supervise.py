@@ -26,13 +26,14 @@ from runs.models import Attempt, Checkpoint
 from runs.outcomes import Outcome, ProcessRow, Totals
 from runs.states import FailureKind, Level, Status
 from runs.supervisor.accounts import account_of, prepare_folder
-from runs.supervisor.child_spec import child_spec, may_continue
+from runs.supervisor.child_spec import child_spec, may_continue, readable
 from runs.supervisor.drain import Drain
 from runs.supervisor.events import Event, Inbox, Measured
 from runs.supervisor.intake import system_line
 from runs.supervisor.memory import with_default_limit
 from runs.supervisor.outcome import Observation, outcome_of, storable
 from runs.supervisor.recorder import Callbacks
+from runs.supervisor.redaction import SECRETS_MAX, Redactor
 from runs.supervisor.reporting import Evidence, failure_report_of
 from runs.supervisor.resources import Usage
 from runs.supervisor.sender import Sender, SentWindow
@@ -180,7 +181,10 @@ class Supervisor:
     def _spawn(self) -> Child:
         """Start the child while this worker holds the lease. Raises SpawnFailed."""
         checkpoint = self._drain.in_turn("its start", self._checkpoint) if may_continue(self._run, self.key) else None
-        spec = child_spec(self._run, self.key, self._conf, checkpoint)
+        configuration, secrets = readable(self._run.configuration)
+        if secrets:
+            self._redact(Redactor(secrets))
+        spec = child_spec(self._run, self.key, self._conf, configuration, checkpoint)
         server = self._worker.forkservers.of(self._account(spec.folder) if self._conf.run_as else None)
         return server.spawn(spec, self._on_exit, before=self._start_deadline)
 
@@ -189,6 +193,11 @@ class Supervisor:
         account = self._drain.in_turn("its account", lambda: account_of(self._run, self._conf))
         prepare_folder(folder, account)
         return account
+
+    def _redact(self, redactor: Redactor) -> None:
+        self._window.redactor = redactor or None
+        if redactor.left_out:
+            self._note(f"{redactor.left_out} secrets are not redacted: at most {SECRETS_MAX} are, with their lines.")
 
     def _checkpoint(self) -> Checkpoint | None:
         """Read the checkpoint from which the attempt continues, and record it."""
@@ -248,6 +257,9 @@ class Supervisor:
             results_emitted=self._window.emitted(Stream.RESULTS),
         )
         report = failure_report_of(outcome, observation, evidence)
+        if report is not None and (redactor := self._window.redactor):
+            report["stacks"] = redactor.text(report["stacks"])
+            report["processes"] = redactor.processes(report["processes"])
         outcome = replace(outcome, totals=totals, report=report)
         marks = self._writes.take_marks()
         try:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from experiments.limits import Limits
 from runs.conf import RunsSettings
 from runs.forkserver.client import Child, Exit
+from runs.inspections import Inspection
 from runs.lines.buffer import CancelRequested, InspectionRequested, StoredUpTo, Stream
 from runs.states import Level
 from runs.supervisor import stops
@@ -51,7 +52,7 @@ class Watch:
         """`linger_s` returns the pause after each turn: a busy worker reads more at once rather than more often."""
         self._child, self._limits, self._conf = child, limits, conf
         self._inbox, self._window, self._writes, self._linger_s = inbox, window, writes, linger_s
-        self.inspector = Inspector(child, lambda: window.emitted(Stream.LINES), writes.inspected)
+        self.inspector = Inspector(child, lambda: window.emitted(Stream.LINES), self._inspected)
         self._selector = selectors.DefaultSelector()
         self._intake = Intake(child, conf, window, writes, self._selector)
         self._spawned_at = time.monotonic()
@@ -102,6 +103,12 @@ class Watch:
             last_line_age_s=None if child.last_line_at is None else now - child.last_line_at,
             last_progress_age_s=None if child.last_progress_at is None else now - child.last_progress_at,
         )
+
+    def _inspected(self, inspection: Inspection) -> None:
+        if redactor := self._window.redactor:
+            inspection["stacks"] = redactor.text(inspection["stacks"])
+            inspection["processes"] = redactor.processes(inspection["processes"])
+        self._writes.inspected(inspection)
 
     # Events
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from runs.lines import blocks
 from runs.lines.buffer import Stream
 from runs.states import AttemptKey
+from runs.supervisor.redaction import Redactor
 
 
 class _Numbered:
@@ -38,11 +39,15 @@ class Window:
         self._lock = threading.Lock()
         self._grown = threading.Condition(self._lock)
         self._tail: deque[bytes] = deque(maxlen=tail)
+        self.redactor: Redactor | None = None
+        """Set before the first record, if the run has secrets."""
 
     def add(self, stream: Stream, added: Sequence[bytes]) -> None:
         """Number L (or R) records in their order, and keep them."""
         if not added:
             return
+        if self.redactor is not None:
+            added = self.redactor.records(added)
         with self._lock:
             numbered = self._streams[stream]
             numbered.records += added

@@ -16,6 +16,8 @@ from typing import Any
 import psutil
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from ruamel.yaml import YAML
 
 from athanor import environment
@@ -146,9 +148,10 @@ def test_redis_answers_only_to_those_who_know_its_password(services: dict[str, A
     environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **service["environment"]}
     with subprocess.Popen([*shell, script], env=environ, stdout=subprocess.DEVNULL) as server:
         try:
-            with redis.Redis(port=port, password="redis-secret") as client:
+            with redis.Redis("127.0.0.1", port, password="redis-secret") as client:
                 wait_until(lambda: answers(client), timeout_s=10, what="Redis to answer")
-            with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+            once = Retry(NoBackoff(), 0)
+            with redis.Redis("127.0.0.1", port, retry=once) as stranger, pytest.raises(redis.AuthenticationError):
                 stranger.ping()
             assert "redis-secret" not in " ".join(psutil.Process(server.pid).cmdline())
         finally:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from celery import current_app
+from celery import current_app, states
 from celery.exceptions import Ignore
 from kombu.entity import Queue
 from kombu.messaging import Consumer
@@ -106,6 +106,28 @@ def test_a_queue_of_another_type_is_removed(type_: str, redis_server: RedisServe
         _ = client.set(name, "x") if type_ == "string" else client.sadd(name, "x")
         receive(1.0)
         assert not client.exists(name)
+
+
+def test_a_binding_of_another_type_is_replaced(redis_server: RedisServer, redis_url: str) -> None:
+    assert redis_url
+    name = f"{BROKER_KEY_PREFIX}_kombu.binding.{QUEUE}"
+    with redis_server.client() as client:
+        client.set(name, "x")
+        with current_app.connection_for_read() as broker:
+            channel: Any = broker.default_channel
+            channel.exchange_declare(QUEUE, type="direct")
+            channel.queue_declare(QUEUE)
+            channel.queue_bind(QUEUE, exchange=QUEUE, routing_key=QUEUE)
+        assert client.type(name) == b"set"
+
+
+@pytest.mark.django_db
+def test_a_forged_task_does_not_replace_the_result_of_another() -> None:
+    backend: Any = current_app.backend
+    backend.store_result("a-task", {"run": 7, "end": "completed"}, states.SUCCESS)
+    for state in (states.STARTED, states.FAILURE, states.SUCCESS):
+        backend.store_result("a-task", {"run": 8, "end": "failed"}, state)
+    assert backend.get_result("a-task") == {"run": 7, "end": "completed"}
 
 
 def test_the_queue_of_a_message_is_where_it_was(redis_server: RedisServer, redis_url: str) -> None:

@@ -16,6 +16,8 @@ import redis
 import redis.asyncio
 from celery import current_app
 from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from athanor import databases
 from athanor.embedded import redis as embedded
@@ -173,5 +175,8 @@ def test_another_user_of_the_machine_cannot_reach_the_server_of_up(short_folder:
 
 
 def test_nobody_gets_in_without_a_password(guarded: int) -> None:
-    with redis.Redis(port=guarded) as client, pytest.raises(redis.AuthenticationError):
+    with (
+        redis.Redis("127.0.0.1", guarded, retry=Retry(NoBackoff(), 0)) as client,
+        pytest.raises(redis.AuthenticationError),
+    ):
         client.ping()

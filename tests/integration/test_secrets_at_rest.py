@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,14 +12,15 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
+from experiments import catalog
 from experiments.models import Instance
+from experiments.registry import forget
 from experiments.sealing import Sealed, StoredSecret
+from experiments.validation import MASK
 from runs import services
-from runs.conf import runs_settings
 from runs.exceptions import LaunchRefused, SpawnFailed
 from runs.models import Run, Schedule
-from runs.states import AttemptKey
-from runs.supervisor.child_spec import child_spec
+from runs.supervisor.child_spec import readable
 from tests.factories import make_run
 from tests.filling import send, sent_of
 from tests.integration.admin.test_launching import layered
@@ -50,8 +52,7 @@ def stored() -> str:
 
 def executed(run: Run) -> dict[str, Any]:
     """Return the configuration that a child gets."""
-    fresh = Run.objects.get(pk=run.pk)
-    return child_spec(fresh, AttemptKey(run.pk, 1), runs_settings(), None).configuration
+    return readable(Run.objects.get(pk=run.pk).configuration)[0]
 
 
 def schedule(**values: Any) -> Schedule:
@@ -84,7 +85,7 @@ def test_without_a_key_secrets_are_marked_and_stay_equal_to_their_text(key: Any)
     assert type(executed(run)["token"]) is str
 
 
-@pytest.mark.parametrize("text", ["athanor:sealed:abc", "athanor:plain:x", "athanor:text:", "athanor:", "env:X"])
+@pytest.mark.parametrize("text", ["athanor:sealed:abc", "athanor:plain:x", "athanor:text:", "athanor:"])
 def test_a_text_that_looks_like_a_stored_secret_is_stored_truthfully(text: str) -> None:
     run = services.launch("layered", configuration={"note": text, "token": text})
     fresh = Run.objects.get(pk=run.pk)
@@ -128,7 +129,7 @@ def test_a_form_keeps_an_encrypted_secret_and_says_what_changed(admin_client: Cl
     send(client, change, sent_of(client.get(change).content), description="new")
     scheduled.refresh_from_db()
     assert (scheduled.description, scheduled.configuration["epochs"]) == ("new", 4)
-    assert set(scheduled.configuration) == {"epochs", "token"}
+    assert set(scheduled.configuration) == set(instance.configuration)
     assert isinstance(scheduled.configuration["token"], Sealed)
     url = instance.get_absolute_url()
     send(client, url, sent_of(client.get(url).content), name="renamed")
@@ -152,3 +153,35 @@ def test_keys_are_rotated_and_secrets_in_clear_are_encrypted(key: Any, capsys: p
     with pytest.raises(SystemExit, match="1"):
         call_command("rotate_secrets")
     assert "4 unreadable" in capsys.readouterr().out
+
+
+STRICT = """
+from pydantic import BaseModel, Field, SecretStr
+from experiments import Experiment
+class Strict(Experiment):
+    class Config(BaseModel):
+        key: SecretStr = Field(SecretStr("x" * 20), min_length=20)
+        tokenizer: str = "bpe"
+        n: int = 1
+    def run(self, ctx): ...
+"""
+
+
+@pytest.mark.parametrize("keys", [OLD, ""])
+def test_a_page_masks_nothing_else_of_a_model_that_the_mask_does_not_satisfy(
+    key: Any, keys: str, admin_client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key.ATHANOR_SECRETS_KEY = keys
+    (tmp_path / "strict.py").write_text(STRICT)
+    monkeypatch.setenv("ATHANOR_EXPERIMENT_PATHS", str(tmp_path))
+    forget()
+    configuration = {"key": HUSH * 3, "tokenizer": "words"}
+    instance = Instance.objects.create(name="mine", experiment="strict", configuration=configuration)
+    instance.refresh_from_db()
+    assert catalog.masked("strict", instance.configuration) == {"key": MASK, "tokenizer": "words", "n": 1}
+    url = instance.get_absolute_url()
+    send(admin_client, url, sent_of(admin_client.get(url).content), description="kept")
+    instance.refresh_from_db()
+    assert (instance.description, instance.configuration["tokenizer"]) == ("kept", "words")
+    assert executed(services.launch(instance))["key"] == HUSH * 3
+    forget()

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+import stat
+import sys
+from pathlib import Path
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 
+from athanor.up.application import Up
 from athanor.up.bootstrap import ADMIN, create_first_admin
+from athanor.up.preflight import opened_text
+from athanor.up.roles import Options
 
 pytestmark = pytest.mark.django_db
 
@@ -28,3 +34,35 @@ def test_up_sets_a_new_password(capsys: pytest.CaptureFixture[str], exists: bool
 def test_the_first_user_is_created_once() -> None:
     assert create_first_admin() is not None
     assert create_first_admin() is None
+
+
+@pytest.mark.parametrize("terminals", [(True, True), (True, False), (False, True)])
+def test_only_a_terminal_shows_the_first_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminals: tuple[bool, bool]
+) -> None:
+    for stream, is_terminal in zip((sys.stdin, sys.stdout), terminals, strict=True):
+        monkeypatch.setattr(stream, "isatty", lambda is_terminal=is_terminal: is_terminal)
+    up = Up(Options("127.0.0.1", 8000, 1, 1, tmp_path), with_demo=False, echo=lambda _: None)
+    (tmp_path / "first_password").touch(0o644)
+
+    text = up._first_login("hush-hush-hush")
+
+    assert ("hush-hush-hush" in text) == all(terminals)
+    if not all(terminals):
+        assert (tmp_path / "first_password").read_text() == "hush-hush-hush\n"
+        assert stat.S_IMODE((tmp_path / "first_password").stat().st_mode) == 0o600
+        assert str(tmp_path / "first_password") in text
+    assert up._first_login("") == ""
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.9", "::1", "localhost"])
+def test_a_site_for_this_machine_needs_no_warning(host: str) -> None:
+    assert opened_text(host, 8000, ["localhost"]) == ""
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.7", "no.such.host.invalid"])
+def test_up_says_what_it_opens_to_others(host: str) -> None:
+    text = opened_text(host, 8123, ["lab.example", "localhost"])
+
+    for part in (f"listens on {host}, port 8123", "plain HTTP", "everybody", "lab.example, localhost", "ssh -L 8123:"):
+        assert part in text

@@ -185,7 +185,7 @@ def _become_throwaway(database: str) -> None:
     folder = place.new_folder()
     environ = place.environment(folder, database, os.environ)
     command = [sys.executable, "-m", "django", *sys.argv[1:], "--in", str(folder)]
-    os.execve(command[0], command, environ)  # noqa: S606  # no shell
+    os.execve(command[0], command, environ)  # noqa: S606  # nosec B606  # no shell
 
 
 def echo(text: str) -> None:

@@ -15,6 +15,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from experiments import catalog, sealing
 from experiments.catalog import Entry
+from experiments.forms import keeping
 from experiments.forms.fields import MISSING, Kind, same
 from experiments.forms.fields import Field as FormField
 from experiments.forms.instance import ExperimentSelect
@@ -27,7 +28,7 @@ from runs import parsing
 from runs.exceptions import LaunchRefused
 from runs.ids import row_id
 from runs.launch_order import overlay, overridden
-from runs.models import Schedule
+from runs.models import Schedule, rights
 from runs.models.schedule import local_zone
 from runs.schedules.service import check
 from runs.schedules.timetable import TimetableError, find_zone, resolved
@@ -205,7 +206,10 @@ class ScheduleForm(EditableForm, _ModelForm):
         names = sorted({*catalog.current().names, *filter(None, [self.instance.experiment])})
         if "instance" in self.fields:
             self.fields["instance"] = forms.ModelChoiceField(
-                Instance.objects.order_by("name"), required=False, widget=ExperimentSelect, help_text=INSTANCE_HELP
+                rights.visible_instances(self.user).order_by("name"),
+                required=False,
+                widget=ExperimentSelect,
+                help_text=INSTANCE_HELP,
             )
         if "experiment" in self.fields:
             self.fields["experiment"].choices = [("", "—"), *((name, name) for name in names)]  # type: ignore[attr-defined]
@@ -219,7 +223,7 @@ class ScheduleForm(EditableForm, _ModelForm):
         """Return the target chosen in the submitted form, or else that of the schedule."""
         chosen = self.data if self.is_bound else self.initial
         pk, name = row_id(str(chosen.get("instance") or "")), str(chosen.get("experiment") or "")
-        instance = None if pk is None else Instance.objects.filter(pk=pk).first()
+        instance = None if pk is None else rights.visible_instances(self.user).filter(pk=pk).first()
         return Target(instance, instance.experiment if instance else name)
 
     def _generate(self) -> None:
@@ -230,7 +234,8 @@ class ScheduleForm(EditableForm, _ModelForm):
         own = dict(schedule.configuration) if is_stored and isinstance(schedule.configuration, dict) else {}
         stored: Any = own if is_stored else MISSING
         if target.instance:
-            stored = overlay(target.instance.configuration, own)
+            merged = overlay(target.instance.configuration, own)
+            stored = keeping.apart(entry.form, own, merged) if entry else merged
         source = replace(configuration_source(entry, stored, name=target.experiment), of=target.mark)
         if not target.experiment:
             source = replace(source, root=FormField("", Kind.GROUP, required=True))

@@ -26,6 +26,7 @@ from runs import formatting, services
 from runs.admin import permissions
 from runs.admin.audit_log import Audited
 from runs.admin.schedules import page, preview
+from runs.admin.schedules.access import SchedulePermissions
 from runs.admin.schedules.forms import ScheduleForm
 from runs.exceptions import ScheduleRefused
 from runs.ids import row_id
@@ -42,7 +43,7 @@ CHIPS = {"Paused": "warning", "Refused": "danger", "Failing": "danger", "Ended":
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(StrictList, Audited, ModelAdmin, ValidatesOutsideTransactions):
+class ScheduleAdmin(StrictList, Audited, SchedulePermissions, ModelAdmin, ValidatesOutsideTransactions):
     """Admin of schedules. The list shows which scheduled times of last week did not run, and why."""
 
     form = ScheduleForm
@@ -76,34 +77,13 @@ class ScheduleAdmin(StrictList, Audited, ModelAdmin, ValidatesOutsideTransaction
         css = {"all": ("runs/run.css", "runs/schedule.css")}
         js = ("runs/schedule.js",)
 
-    # Permissions: who makes or changes a schedule has things launched, in their own name
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return super().has_add_permission(request) and self._may_launch(request)
-
-    def has_change_permission(self, request: HttpRequest, obj: Schedule | None = None) -> bool:
-        return super().has_change_permission(request, obj) and self._may_launch(request)
-
-    def has_view_permission(self, request: HttpRequest, obj: Schedule | None = None) -> bool:
-        return request.user.has_perm("runs.view_schedule") or request.user.has_perm("runs.change_schedule")
-
-    def has_pause_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("runs.pause_schedule")
-
-    def has_trigger_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("runs.trigger_schedule")
-
-    @staticmethod
-    def _may_launch(request: HttpRequest) -> bool:
-        return permissions.may_launch(request) or request.user.has_perm("experiments.launch_instance")
-
     # The list
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        schedules = {each.pk: each for each in Schedule.objects.order_by("name")[:WARNED_MAX]}
+        schedules = {each.pk: each for each in Schedule.objects.visible_to(request.user).order_by("name")[:WARNED_MAX]}
         weeks = serializers.weeks(schedules)
         context = {
-            "health": health.health(),
+            "health": health.health(request.user),
             "idle": [(schedules[key], week) for key, week in weeks.items() if week.did_not_run],
             "looked_through": len(schedules) if len(schedules) == WARNED_MAX else None,
         }
@@ -155,12 +135,12 @@ class ScheduleAdmin(StrictList, Audited, ModelAdmin, ValidatesOutsideTransaction
 
     @action(description="Pause", permissions=["pause"])
     def pause_all(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
-        for schedule in queryset:
+        for schedule in self.pausable(request, queryset):
             self._pause(request, schedule)
 
     @action(description="Resume", permissions=["pause"])
     def resume_all(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
-        for schedule in queryset:
+        for schedule in self.pausable(request, queryset):
             self._resume(request, schedule)
 
     # The form
@@ -219,7 +199,7 @@ class ScheduleAdmin(StrictList, Audited, ModelAdmin, ValidatesOutsideTransaction
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
         schedules = list(objs)
-        missing = set() if self.has_delete_permission(request) else {"schedule"}
+        missing = set() if all(self.has_delete_permission(request, each) for each in schedules) else {"schedule"}
         descriptions = [f"{schedule} and its history. Its runs are kept." for schedule in schedules]
         return descriptions, {"schedules": len(schedules)}, missing, []
 
@@ -271,7 +251,7 @@ class ScheduleAdmin(StrictList, Audited, ModelAdmin, ValidatesOutsideTransaction
         if not (self.has_add_permission(request) or self.has_change_permission(request)):
             raise PermissionDenied
         pk = row_id(request.GET.get("key"))
-        schedule = None if pk is None else Schedule.objects.filter(pk=pk).first()
+        schedule = None if pk is None else Schedule.objects.visible_to(request.user).filter(pk=pk).first()
         return JsonResponse(preview.answer(request.GET.dict(), schedule))
 
     def pause_view(self, request: HttpRequest, pk: int) -> HttpResponse:
@@ -290,7 +270,7 @@ class ScheduleAdmin(StrictList, Audited, ModelAdmin, ValidatesOutsideTransaction
         self, request: HttpRequest, pk: int, is_permitted: bool, verb: Callable[[HttpRequest, Schedule], None]
     ) -> HttpResponse:
         schedule = self._visible(request, pk)
-        if not is_permitted:
+        if not (is_permitted and permissions.may_schedule(request, schedule, "launch")):
             raise PermissionDenied
         verb(request, schedule)
         return HttpResponseRedirect(schedule.get_absolute_url())
@@ -298,7 +278,8 @@ class ScheduleAdmin(StrictList, Audited, ModelAdmin, ValidatesOutsideTransaction
     def _visible(self, request: HttpRequest, pk: int) -> Schedule:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        return get_object_or_404(Schedule.objects.select_related("instance", "owner"), pk=pk)
+        schedules = Schedule.objects.visible_to(request.user)
+        return get_object_or_404(schedules.select_related("instance", "owner"), pk=pk)
 
     # What the buttons do
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import models, transaction
 
-from experiments import catalog, sealing
+from experiments import catalog, references, sealing
 from experiments.models import Instance
 from experiments.validation import MASK
 from runs.management.base import Exit, RunsCommand, WrongUse
@@ -77,7 +77,9 @@ def _shown(row: Any) -> Any:
 
 def _rotated(stored: Any, shown: Any) -> tuple[Any, int]:
     """Return a configuration with its secrets encrypted by the first key, and the number of those that changed."""
-    if isinstance(stored, sealing.StoredSecret) or (shown == MASK and isinstance(stored, str) and stored != MASK):
+    if shown == MASK and type(stored) is str and stored != MASK:  # of a version without marks and references
+        return sealing.rotated(references.literal(stored)), 1
+    if isinstance(stored, sealing.StoredSecret):
         rotated = sealing.rotated(stored)
         return rotated, int(rotated is not stored)
     if isinstance(stored, dict):

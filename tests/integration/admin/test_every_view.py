@@ -19,7 +19,7 @@ from django_celery_results.models import TaskResult
 
 from experiments.models import Instance
 from runs import folders
-from runs.models import Artifact, AuditEntry
+from runs.models import AccessRule, Artifact, AuditEntry
 from tests.factories import make_attempt
 from tests.pages import finished
 from tests.schedules import make_schedule
@@ -109,8 +109,8 @@ VIEWS: Mapping[str, tuple[int, ...]] = {
     "GET axes_accessattempt_add": NEVER,
     "GET axes_accessattempt_delete": NEVER,
 } | {
-    f"GET auth_{model}_{view}": ROOT
-    for model in ("user", "group")
+    f"GET {model}_{view}": ROOT
+    for model in ("auth_user", "auth_group", "runs_accessrule")
     for view in ("changelist", "add", "change", "history", "delete")
 } | {"GET auth_user_password_change": ROOT}  # fmt: skip
 
@@ -129,6 +129,7 @@ ACTIONS: dict[str, dict[str, set[str]]] = {
     },
     "runs.schedule": {"viewer": set(), "operator": {"pause_all", "resume_all", "delete_selected"}},
     "runs.worker": {"viewer": set(), "operator": set()},
+    "runs.accessrule": {"viewer": set(), "operator": set()},
     "runs.auditentry": {"viewer": set(), "operator": set()},
     "experiments.instance": {"viewer": set(), "operator": {"delete_selected"}},
     "django_celery_results.taskresult": {"viewer": set(), "operator": set()},
@@ -200,6 +201,7 @@ def row(kind: str) -> Any:
     makers: dict[str, Callable[[], Any]] = {
         "runs_run": finished,
         "runs_schedule": make_schedule,
+        "runs_accessrule": lambda: AccessRule.objects.create(group=Group.objects.create(name="lab")),
         "runs_auditentry": lambda: AuditEntry.objects.create(door="python", act="launch"),
         "runs_worker": lambda: make_attempt().worker,
         "experiments_instance": lambda: Instance.objects.create(name="one", experiment="scripted"),

@@ -152,6 +152,26 @@ def test_no_action_fails_in_the_server(root: Client, model: str, form: dict[str,
     assert Run.objects.filter(pk=run.pk).exists()
 
 
+ODD = [
+    "",
+    "\0",
+    "\u202e",
+    "²",
+    "9" * 5_000,
+    "x" * 60_000,
+    "%s",
+    "' OR 1=1 --",
+    "\ud800".encode("utf-8", "surrogatepass"),
+]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_no_login_fails_in_the_server(name: str | bytes) -> None:
+    form: dict[str, Any] = {"username": name, "password": name, "next": name}
+    answer = Client(raise_request_exception=False).post(reverse("admin:login") + "?next=%00", form)
+    assert answer.status_code in (200, 400)
+
+
 WRONG = [0, 5, True, "", "x", [], [1]]
 
 

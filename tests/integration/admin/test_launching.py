@@ -259,6 +259,17 @@ def test_an_instance_is_launched_with_its_secrets_unless_it_was_changed_meanwhil
     assert (run.instance, run.tags, run.configuration) == (instance, ["t"], layered(token="hush"))
 
 
+def test_the_mask_is_no_secret_and_the_default_may_be_used_instead_of_the_stored_one(operator: Client) -> None:
+    typed = fill(operator, LAYERED, configuration__token="**********")
+    assert "stands for a secret that is not shown" in at(typed, "configuration.token")
+    old = make_run(experiment="layered", configuration=layered(token="hush"))
+    url = f"{LAUNCH}?run={old.pk}"
+    asked = fill(operator, url, configuration__epochs="10")
+    assert 'name="configuration.token!default"' in at(asked, "configuration.token")
+    send(operator, url, sent_of(asked.content), **{"configuration.token!default": "on"})
+    assert Run.objects.exclude(pk=old.pk).get().configuration == layered(epochs=10)
+
+
 def test_secrets_never_come_back_not_even_those_just_typed(operator: Client) -> None:
     typed = {"configuration.token": "hush", "configuration.layers.0.key": "hush", "configuration.epochs": "0"}
     answer = fill(operator, LAYERED, **typed)
