@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from axes.models import AccessAttempt
-from django.apps import apps
-from django.conf import settings
 from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import QuerySet
@@ -20,10 +18,9 @@ from runs import audit
 from runs.admin.audit_log import Audited
 from runs.states import Act
 
-if settings.OIDC:  # its models hold tokens and settings that are not used here
-    for model in (*apps.get_app_config("account").get_models(), *apps.get_app_config("socialaccount").get_models()):
-        if admin.site.is_registered(model):
-            admin.site.unregister(model)
+for model in list(admin.site._registry):  # secrets, tokens and settings that are not for pages
+    if model._meta.app_label in ("account", "socialaccount", "mfa"):
+        admin.site.unregister(model)
 
 
 @admin.register(AccessAttempt)

@@ -11,7 +11,7 @@ from django.core import checks
 
 from athanor.environment import unknown_names
 from athanor.exposed import exposed
-from athanor.login import oidc_settings
+from athanor.login import oidc_settings, two_factor_settings
 from experiments import sealing
 
 
@@ -48,6 +48,16 @@ def check_sign_on(**_: Any) -> list[checks.CheckMessage]:
     return [
         checks.Error(f"Single sign-on is off. {problem}", hint=hint, id="athanor.E020")
         for problem in oidc_settings.problems(os.environ)
+    ]
+
+
+@checks.register(checks.Tags.security)
+def check_two_factor(**_: Any) -> list[checks.CheckMessage]:
+    """Return athanor.E021 if the configured two-factor authentication is off."""
+    hint = f"Set {two_factor_settings.NAME} to off, optional or required, and install requirements-sign-in.txt."
+    return [
+        checks.Error(f"Two-factor authentication is off. {problem}", hint=hint, id="athanor.E021")
+        for problem in two_factor_settings.problems(os.environ)
     ]
 
 

@@ -28,6 +28,7 @@ PUBLIC: dict[str, str] = {
     "ATHANOR_OIDC_CLIENT_SECRET": "secret of Athanor at the provider",
     "ATHANOR_OIDC_NAME": "name of the provider on the login page (default: single sign-on)",
     "ATHANOR_OIDC_GROUP": "group of users at their first sign-on (default: none, and no access)",
+    "ATHANOR_TWO_FACTOR": "off, optional or required: one-time codes for local users (default: off)",
     "ATHANOR_TIME_ZONE": "time zone of the pages (default: UTC)",
     "ATHANOR_AUDIT_LOG": "file or syslog:[host:port] that also gets the audit log, as lines of JSON (default: none)",
     "ATHANOR_LOG_LEVEL": "DEBUG, INFO, WARNING or ERROR (default: INFO)",

@@ -13,8 +13,8 @@ from typing import Any
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 OTHERS_READ_OR_WRITE = OTHERS & ~(stat.S_IXGRP | stat.S_IXOTH)
 OWN_NAMES = (
-    "bytecode", "db.sqlite3", "first_password", "imports", "log", "ready", "redis", "runs", "secret_key", "up.json",
-    "up.lock",
+    "accounts", "bytecode", "db.sqlite3", "first_password", "imports", "log", "ready", "redis", "runs", "secret_key",
+    "up.json", "up.lock",
 )  # fmt: skip
 """Names in the var folder that are Athanor's in every installation."""
 JOURNALS = ("-wal", "-shm", "-journal", "-renewal")
@@ -35,7 +35,7 @@ class Exposed:
 def exposed(var: Path, database: Mapping[str, Any]) -> Iterator[Exposed]:
     """Yield what is open to others: the var folder and what it has, and the file of SQLite.
 
-    A folder that others may only pass through is not reported for that, but what is in it may be.
+    A folder that others may only pass through, as `run_as` needs, is not reported for that, but what is in it may be.
     """
     mode = _mode(var)
     if mode & OTHERS_READ_OR_WRITE:
@@ -60,7 +60,11 @@ def tighten(var: Path, *, is_ours: bool) -> list[Path]:
     for path in [*([var] if is_ours else []), *own]:
         with suppress(OSError):
             status = path.lstat()
-            if status.st_uid == os.getuid() and status.st_mode & OTHERS and not stat.S_ISLNK(status.st_mode):
+            if (
+                status.st_uid == os.getuid()
+                and status.st_mode & OTHERS_READ_OR_WRITE
+                and not stat.S_ISLNK(status.st_mode)
+            ):
                 path.chmod(stat.S_IMODE(status.st_mode) & ~OTHERS)
                 changed.append(path)
     return changed
@@ -68,7 +72,7 @@ def tighten(var: Path, *, is_ours: bool) -> list[Path]:
 
 def _open_to_others(paths: Iterator[Path] | list[Path]) -> Iterator[Exposed]:
     for path in paths:
-        if (mode := _mode(path)) & OTHERS:
+        if (mode := _mode(path)) & OTHERS_READ_OR_WRITE:
             yield Exposed(path, mode)
 
 

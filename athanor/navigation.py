@@ -20,3 +20,8 @@ def item(title: str, icon: str, app: str, model: str) -> dict[str, Any]:
         "link": reverse_lazy(f"admin:{app}_{model}_changelist"),
         "permission": may_view,
     }
+
+
+def account(*, has_two_factor: bool) -> list[dict[str, Any]]:
+    """Return the links of the menu of one's own account, besides those of unfold."""
+    return [{"title": "Two-factor authentication", "link": reverse_lazy("two_factor")}] if has_two_factor else []

@@ -13,7 +13,7 @@ from django.templatetags.static import static
 from django.utils.functional import SimpleLazyObject
 
 from athanor import addresses, databases, logs, navigation
-from athanor.login import oidc_settings
+from athanor.login import oidc_settings, two_factor_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR = Path(os.environ.get("ATHANOR_VAR") or BASE_DIR / "var").absolute()
@@ -35,6 +35,10 @@ OIDC_NAME = os.environ.get("ATHANOR_OIDC_NAME") or "single sign-on"
 OIDC_GROUP = os.environ.get("ATHANOR_OIDC_GROUP", "")
 if OIDC:
     globals().update(oidc_settings.settings(os.environ))
+TWO_FACTOR = "off" if IS_CHILD else two_factor_settings.mode(os.environ)
+if TWO_FACTOR != "off":
+    globals().update(two_factor_settings.SETTINGS)
+SIGN_IN_APPS = [*(oidc_settings.APPS if OIDC else []), *(two_factor_settings.APPS if TWO_FACTOR != "off" else [])]
 
 # Of no use to an experiment, whose process would load Celery and the admin with them.
 SITE_APPS = [
@@ -45,7 +49,7 @@ SITE_APPS = [
     "django.contrib.staticfiles",
     "django_celery_results",
     "axes",
-    *(oidc_settings.APPS if OIDC else []),
+    *dict.fromkeys(SIGN_IN_APPS),
 ]
 INSTALLED_APPS = [
     *([] if IS_CHILD else SITE_APPS),
@@ -71,7 +75,8 @@ MIDDLEWARE = [
     "athanor.middleware.InvalidPages",
     "athanor.query_limits.QueryLimit",
     "athanor.login.throttle.LockedOut",
-    *(oidc_settings.MIDDLEWARE if OIDC else []),
+    *(oidc_settings.MIDDLEWARE if SIGN_IN_APPS else []),
+    *(["athanor.login.two_factor.OnlySetUp"] if TWO_FACTOR != "off" else []),
 ]
 TEMPLATES = [
     {
@@ -139,6 +144,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_HEADER": "Athanor",
     "SITE_SYMBOL": "local_fire_department",
     "LOGIN": {"form": "athanor.login.form.LoginForm"},
+    "ACCOUNT": {"navigation": navigation.account(has_two_factor=TWO_FACTOR != "off")},
     "DASHBOARD_CALLBACK": "runs.admin.home.context",
     "STYLES": [lambda _request: static("runs/noscript.css"), lambda _request: static("runs/site.css")],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/favicon.ico"}],

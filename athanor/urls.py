@@ -9,5 +9,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
 ]
+if settings.TWO_FACTOR != "off":
+    urlpatterns = [path("", include("athanor.login.two_factor")), *urlpatterns]
 if settings.OIDC:
     urlpatterns += [path("", include("athanor.login.oidc"))]

@@ -127,7 +127,8 @@ def overridden(
     if not over or not experiment.form.is_secretive:
         return overlay(base, over), ()
     lent = keeping.lent(catalog.masked(experiment.name, base), base)
-    configuration, not_kept = keeping.merged(experiment.form, overlay(lent, over), base)
+    merged = keeping.apart(experiment.form, dict(over), overlay(lent, over))
+    configuration, not_kept = keeping.merged(experiment.form, merged, base)
     return configuration, [kept.path for kept in not_kept]
 
 

@@ -16,6 +16,8 @@ from django.http import HttpRequest
 from runs.conf import runs_settings
 
 BEGAN, SEEN = "began_at", "seen_at"
+LIMITED = "limited_to_set_up"
+"""Name of the mark of a session that may only set up a second factor."""
 NOTE_EVERY_S = 60.0
 """Longest age of the time that is stored of the last request: a session is written once in it, not for each page."""
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.urls import reverse
 from unfold.forms import AuthenticationForm
+from unfold.widgets import BASE_INPUT_CLASSES
 
 from athanor.login.oidc_settings import PROVIDER_ID
 from athanor.login.throttle import refusal
@@ -17,10 +19,23 @@ _one = threading.Lock()
 
 
 class LoginForm(AuthenticationForm):
-    """Admin's form, with one password checked at a time.
+    """Admin's form with single sign-on and a second factor, where they are on.
 
-    So a burst of requests at once cannot pass the throttle before its failures are counted, nor use all processors.
+    One password is checked at a time. So a burst of requests at once cannot pass the throttle before its failures are
+    counted, nor use all processors.
     """
+
+    def __init__(self, request: Any = None, *arguments: Any, **values: Any) -> None:
+        super().__init__(request, *arguments, **values)
+        if settings.TWO_FACTOR != "off":
+            attributes = {"autocomplete": "one-time-code", "class": " ".join(BASE_INPUT_CLASSES)}
+            self.fields["otp"] = forms.CharField(
+                label="One-time code",
+                required=False,
+                max_length=20,
+                help_text="From your app, or a recovery code, if you have set up two-factor authentication.",
+                widget=forms.TextInput(attrs=attributes),
+            )
 
     @property
     def sign_on_url(self) -> str:
@@ -33,6 +48,17 @@ class LoginForm(AuthenticationForm):
     def clean(self) -> Any:
         with _one:
             return super().clean()
+
+    def confirm_login_allowed(self, user: Any) -> None:
+        super().confirm_login_allowed(user)
+        if settings.TWO_FACTOR == "off":
+            return
+        from athanor.login import two_factor  # of an optional package
+
+        if not two_factor.accepts(self.request, user, self.cleaned_data.get("otp", "")):
+            if getattr(self.request, "axes_locked_out", False):
+                raise self.get_invalid_login_error()
+            raise ValidationError("The one-time code is missing or wrong. Each code is good for one use.", code="otp")
 
     def get_invalid_login_error(self) -> ValidationError:
         if getattr(self.request, "axes_locked_out", False):

@@ -68,6 +68,10 @@ class Logins(DefaultAccountAdapter):
     def pre_login(self, request: HttpRequest, user: User, **_: Any) -> HttpResponse | None:
         return None if user.is_active and user.is_staff else back_to_login(request, NO_ACCESS)
 
+    def get_login_stages(self) -> list[str]:
+        """Return none: e-mail addresses and the second factor are the provider's."""
+        return []
+
     def login(self, request: HttpRequest, user: User) -> None:
         login(request, user, backend="django.contrib.auth.backends.ModelBackend")
 

@@ -51,7 +51,6 @@ def settings(environ: Mapping[str, str]) -> dict[str, Any]:
         "SOCIALACCOUNT_PROVIDERS": {"openid_connect": {"APPS": [app]}},
         "SOCIALACCOUNT_ADAPTER": "athanor.login.oidc.Accounts",
         "ACCOUNT_ADAPTER": "athanor.login.oidc.Logins",
-        "SOCIALACCOUNT_ONLY": True,
         "SOCIALACCOUNT_EMAIL_AUTHENTICATION": False,
         "ACCOUNT_EMAIL_VERIFICATION": "none",
         "ACCOUNT_UNIQUE_EMAIL": False,

@@ -13,6 +13,7 @@ from typing import Any
 from experiments.forms.encoding import option_of
 from experiments.forms.fields import MISSING, Field, Kind, same
 from experiments.references import is_reference
+from experiments.sealing import secrets_in
 from experiments.validation import MASK
 
 ENTER_AGAIN = "Enter it again: a stored secret is kept only while everything else beside it is unchanged."
@@ -95,6 +96,51 @@ def settled_model(field: Field, value: Any, stored: Any) -> tuple[Any, list[Kept
         return filled, []
     refused = [each for each in kept if not is_reference(each.secret)]
     return _replaced(value, lambda each: None if each in refused else each.secret), refused
+
+
+def pinned(field: Field, own: Any, effective: Any) -> Any:
+    """Return overrides of which each model with a stored secret of its own is complete, as it is in `effective`.
+
+    So whoever changes what is overridden does not change what that secret belongs to; see `apart`.
+    """
+    if field.kind == Kind.GROUP and isinstance(own, dict) and isinstance(effective, dict):
+        if _holds_secret(field, own):
+            return effective
+        fields = {name: field.get(name) for name in own}
+        return {
+            name: pinned(inner, own[name], effective.get(name)) if inner else own[name]
+            for name, inner in fields.items()
+        }
+    return effective if field.kind == Kind.VARIANT and _has_secret(own) else own
+
+
+def apart(field: Field, own: Any, merged: Any) -> Any:
+    """Return merged values in which each model with a stored secret of its own is that of `own`, without additions."""
+    if field.kind == Kind.GROUP and isinstance(own, dict) and isinstance(merged, dict):
+        if _holds_secret(field, own):
+            return own
+        fields = {name: field.get(name) for name in merged}
+        return {
+            name: apart(inner, own[name], merged[name]) if inner and name in own else merged[name]
+            for name, inner in fields.items()
+        }
+    return own if field.kind == Kind.VARIANT and _has_secret(own) else merged
+
+
+def _holds_secret(field: Field, own: Mapping[str, Any]) -> bool:
+    """Return whether a stored secret is directly in this model, not in a model below it."""
+    return any(_has_secret(value) and not _is_model(field.get(name), value) for name, value in own.items())
+
+
+def _is_model(field: Field | None, value: Any) -> bool:
+    if field is None:
+        return False
+    of_list = field.kind == Kind.LIST and field.item is not None and field.item.kind == Kind.GROUP
+    return of_list or field.kind == Kind.GROUP or (field.kind == Kind.VARIANT and isinstance(value, dict))
+
+
+def _has_secret(value: Any) -> bool:
+    return any(not is_reference(secret) for _, secret in secrets_in(value))
 
 
 def is_unchanged(field: Field | None, value: Any, stored: Any) -> bool:

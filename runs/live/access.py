@@ -41,6 +41,6 @@ def user_of(cookies: str) -> Any:
         parsed = SimpleCookie()
     morsel = parsed.get(settings.SESSION_COOKIE_NAME)
     store = import_module(settings.SESSION_ENGINE).SessionStore(morsel.value if morsel else None)
-    if sessions.is_over(store):
+    if sessions.is_over(store) or store.get(sessions.LIMITED):
         return AnonymousUser()
     return get_user(SimpleNamespace(session=store))  # type: ignore[arg-type]  # it reads the session only

@@ -76,6 +76,6 @@ class Guard:
             except DatabaseError as error:
                 log.info("the permissions of open pages are checked again later: %s", str(error).strip())
                 return
-            if answer == Answer.MAY_NOT:
+            if answer != Answer.MAY:
                 for watch in watches:
                     watch.end()

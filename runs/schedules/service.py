@@ -17,6 +17,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
+from experiments.forms import keeping
 from experiments.sealing import sealed_like
 from runs import audit
 from runs.conf import runs_settings
@@ -54,7 +55,7 @@ def create(name: str, *, owner: Any = None, **values: Any) -> Schedule:
     schedule = Schedule(name=name, **values, owner=owner, owner_name=_name(owner))
     with _refusals():
         schedule.full_clean()
-        schedule.configuration = sealed_like(schedule.configuration, check(schedule).configuration)
+        schedule.configuration = _stored(schedule, check(schedule))
         with transaction.atomic():
             schedule.save()
             audit.record(Act.ADD, schedule, by=owner)
@@ -72,8 +73,7 @@ def change(schedule_id: int, *, owner: Any = None, **values: Any) -> Schedule:
         requested = _assigned(find(schedule_id), values, owner)
         order = check(requested)
         if "configuration" in values:
-            requested.configuration = sealed_like(values["configuration"], order.configuration)
-            values["configuration"] = requested.configuration
+            values["configuration"] = requested.configuration = _stored(requested, order)
         ready = make_ready([schedule_id])
         with transaction.atomic():
             locked = _locked(schedule_id, ready)
@@ -92,6 +92,16 @@ def change(schedule_id: int, *, owner: Any = None, **values: Any) -> Schedule:
             schedule.save()
             audit.record(Act.CHANGE, schedule, by=owner, fields=audit.changed_fields(before, audit.columns(schedule)))
     return schedule
+
+
+def _stored(schedule: Schedule, order: Order) -> Any:
+    """Return its configuration with marked secrets. A model that has one keeps all its values though the instance
+    changes: it could send the secret elsewhere.
+    """
+    configuration = sealed_like(schedule.configuration, order.configuration)
+    if order.instance is None:
+        return configuration
+    return keeping.pinned(order.experiment.form, configuration, order.configuration)
 
 
 def _assigned(schedule: Schedule, values: Mapping[str, Any], owner: Any) -> Schedule:

@@ -194,6 +194,22 @@ def test_the_catalog_process_ends_with_its_client_even_if_it_hangs(folder: Path,
     wait_until(lambda: not psutil.pid_exists(int(told.read_text())), timeout_s=10, what="the catalog process to end")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_catalog_process_has_the_umask_of_the_operator_and_no_secret(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATHANOR_UMASK", "026")
+    monkeypatch.setenv("POSTGRES_PASSWORD", "hidden")
+    told = tmp_path / "told"
+    harm(folder, f"import os; open({str(told)!r}, 'w').write(open('/proc/self/environ').read() + oct(os.umask(0o26)))")
+
+    assert catalog.validate("good").configuration == {"x": 1}
+
+    assert "PATH=" in told.read_text()
+    assert "hidden" not in told.read_text()
+    assert told.read_text().endswith("0o26")
+
+
 @pytest.mark.parametrize("kind", ["chdir", "warnings", "base exception", "endless", "os._exit", "prints", "segfault"])
 @pytest.mark.parametrize("command", ["check", "list_experiments"])
 def test_commands_answer_whatever_a_module_does(folder: Path, django_db_setup: None, kind: str, command: str) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import redis.asyncio
 from django.utils import timezone
 
 from runs.lines import blocks
 from runs.lines.buffer import Buffer, CancelRequested, InspectionRequested, Notice, StoredUpTo, Stream, keys, notices
 from runs.lines.flush import flush_all
 from runs.lines.store import store_entries
+from runs.live import buffered
 from runs.models import Attempt, LogLine, Result
 from runs.states import AttemptEnd, AttemptKey
 from runs.supervisor import sender as sending
@@ -236,6 +239,18 @@ def test_a_supervisor_without_its_lease_overrules_nothing(buffer: Buffer, client
     sender.run_once()
     sender.run_once()
     assert client.get(_tail(attempt.run_id)) == b"2:3"
+
+
+@pytest.mark.parametrize("value", [b"garbage", b"", b"#1:4:4\n[]", b"1:4:[]", b"#1:4:4:" + b"0" * 32 + b"\n[]"])
+def test_open_pages_show_no_forged_line(value: bytes, buffer: Buffer, client: Redis, redis_url: str) -> None:
+    push(buffer, AttemptKey(7, 1))
+    client.rpush(_lines(7), value)
+
+    async def read() -> list[bytes]:
+        async with redis.asyncio.Redis.from_url(redis_url) as reader:
+            return await buffered.after(reader, 7, Stream.LINES, {}, 100)
+
+    assert asyncio.run(read()) == [b"1:%d:%b" % (seq, line(seq)) for seq in (1, 2, 3)]
 
 
 NOTICES: list[Notice] = [CancelRequested(7), InspectionRequested(7), StoredUpTo(AttemptKey(7, 1), 9, 9)]

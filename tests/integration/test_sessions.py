@@ -20,6 +20,7 @@ from runs.conf import RunsSettings
 from runs.live import guard, stream
 from runs.live.access import Answer, may_watch
 from runs.live.guard import Guard, Watch
+from runs.models import Run
 from tests.factories import make_run
 from tests.web import session_of
 
@@ -107,6 +108,7 @@ LOSSES: list[tuple[Callable[[User, str], Any], bool]] = [
     (lambda user, _: User.objects.update(is_active=False), True),
     (lambda user, _: User.objects.update(is_staff=False), True),
     (lambda user, _: user.user_permissions.clear(), True),
+    (lambda user, _: Run.objects.all().delete(), True),  # as a run that is not visible any more
     (lambda user, _: User.objects.update(password=make_password("another")), True),
 ]
 

@@ -55,6 +55,7 @@ def make(var: Path, modes: dict[str, int]) -> None:
         ({"": 0o750, "secret_key": 0o600}, [""]),
         ({"": 0o711, "secret_key": 0o600, "runs": 0o700}, []),
         ({"": 0o711, "secret_key": 0o640}, ["secret_key"]),
+        ({"": 0o711, "runs": 0o711, "secret_key": 0o600}, []),  # the accounts of run_as pass through
         ({"": 0o777, "db.sqlite3": 0o644, "redis": 0o755, "log": 0o700}, ["", "db.sqlite3", "redis"]),
     ],
 )
@@ -101,6 +102,12 @@ def test_up_closes_what_an_older_version_left_open(tmp_path: Path, is_ours: bool
     assert (mode(var), mode(var / "redis"), mode(var / "db.sqlite3-wal")) == (0o700 if is_ours else 0o755, 0o700, 0o600)
     assert mode(other) == 0o644
     assert tighten(var, is_ours=is_ours) == []
+
+
+def test_up_keeps_folders_that_accounts_of_runs_pass_through(tmp_path: Path) -> None:
+    make(tmp_path / "var", {"": 0o711, "runs": 0o711, "secret_key": 0o600})
+
+    assert tighten(tmp_path / "var", is_ours=True) == []
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:

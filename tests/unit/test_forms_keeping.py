@@ -11,7 +11,8 @@ from pydantic import BaseModel, SecretStr
 from experiments.forms.decoding import decode
 from experiments.forms.encoding import encode
 from experiments.forms.introspection import describe_form
-from experiments.forms.keeping import lent, merged
+from experiments.forms.keeping import apart, lent, merged, pinned
+from experiments.sealing import StoredSecret
 from experiments.validation import MASK
 from tests.unit.forms_config import NAME, through_browser
 
@@ -113,3 +114,32 @@ def test_a_mask_without_a_stored_secret_stays_a_mask_that_validation_refuses() -
     data = {f"{NAME}!json": [json.dumps({"token": MASK, "mirrors": [{"base_url": "x", "key": MASK}]})]}
     assert decode(ROOT, data, NAME, {"epochs": 3}).configuration["token"] == MASK
     assert decode(ROOT, data, NAME, {**STORED, "token": None}).configuration["mirrors"][0]["key"] == MASK
+
+
+HELD = StoredSecret("held")
+FULL: dict[str, Any] = {**STORED, "epochs": 9, "headers": {"Host": "own"}}
+
+
+@pytest.mark.parametrize(
+    ("own", "complete"),
+    [
+        ({"epochs": 9}, {"epochs": 9}),
+        ({"token": HELD}, FULL),
+        ({"token": StoredSecret("env:LAB_KEY")}, {"token": "env:LAB_KEY"}),
+        ({"tokens": [HELD]}, FULL),
+        ({"headers": {"Authorization": HELD}}, FULL),
+        ({"named": {"one": {"key": HELD}}}, FULL),
+        ({"endpoint": {"key": HELD}}, {"endpoint": FULL["endpoint"]}),
+        ({"either": {"key": HELD}}, {"either": FULL["either"]}),
+        ({"mirrors": [{"key": HELD}]}, {"mirrors": [{"key": HELD}]}),
+        ({"endpoint": {"base_url": "x"}, "epochs": 9}, {"endpoint": {"base_url": "x"}, "epochs": 9}),
+    ],
+)
+def test_a_model_with_a_secret_of_its_own_does_not_follow_what_it_overrides(
+    own: dict[str, Any], complete: dict[str, Any]
+) -> None:
+    assert pinned(ROOT, own, FULL) == complete
+    changed = {**FULL, **own, "headers": {**FULL["headers"], "X-Added": "evil"}, "rate": 5.0}
+    taken = apart(ROOT, own, changed)
+    held = complete is FULL
+    assert taken == (own if held else {**changed, **{name: own[name] for name in complete}})

@@ -15,6 +15,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from experiments import catalog, sealing
 from experiments.catalog import Entry
+from experiments.forms import keeping
 from experiments.forms.fields import MISSING, Kind, same
 from experiments.forms.fields import Field as FormField
 from experiments.forms.instance import ExperimentSelect
@@ -233,7 +234,8 @@ class ScheduleForm(EditableForm, _ModelForm):
         own = dict(schedule.configuration) if is_stored and isinstance(schedule.configuration, dict) else {}
         stored: Any = own if is_stored else MISSING
         if target.instance:
-            stored = overlay(target.instance.configuration, own)
+            merged = overlay(target.instance.configuration, own)
+            stored = keeping.apart(entry.form, own, merged) if entry else merged
         source = replace(configuration_source(entry, stored, name=target.experiment), of=target.mark)
         if not target.experiment:
             source = replace(source, root=FormField("", Kind.GROUP, required=True))

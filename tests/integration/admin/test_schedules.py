@@ -255,7 +255,12 @@ def test_a_secret_of_an_instance_is_asked_for_by_a_schedule_that_changes_its_mod
     send(operator, change, sent, configuration__epochs="4", configuration__token="hush")
     send(operator, change, sent_of(operator.get(change).content), description="unchanged")
     schedule.refresh_from_db()
-    assert (schedule.configuration, schedule.description) == ({"epochs": 4, "token": "hush"}, "unchanged")
+    own = {"epochs": 4, "token": "hush"}
+    assert (schedule.configuration, schedule.description) == ({**instance.configuration, **own}, "unchanged")
+    instance.configuration = {"epochs": 50, "shuffle": False, "weights": {"added": 1.0}, "token": "other"}
+    instance.save()
+    operator.post(url("trigger", schedule))
+    assert Run.objects.get().configuration == schedule.configuration
 
 
 def test_the_audit_log_has_what_was_done_with_a_schedule_and_from_where(

@@ -1,0 +1,30 @@
+"""Settings of two-factor authentication, from the environment. Imports nothing of the optional package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+NAME, MODES = "ATHANOR_TWO_FACTOR", ("off", "optional", "required")
+APPS = ["allauth", "allauth.account", "allauth.mfa"]
+SETTINGS: dict[str, Any] = {
+    "MFA_ADAPTER": "athanor.login.two_factor.Codes",
+    "MFA_SUPPORTED_TYPES": ["totp", "recovery_codes"],
+    "MFA_TOTP_TOLERANCE": 1,
+    "MFA_TOTP_ISSUER": "Athanor",
+}
+
+
+def problems(environ: Mapping[str, str]) -> list[str]:
+    """Return what keeps two-factor authentication from working, if it is configured at all."""
+    wanted = environ.get(NAME) or "off"
+    if wanted not in MODES:
+        return [f"{NAME} is {wanted!r}, none of {', '.join(MODES)}."]
+    if wanted != "off" and (find_spec("allauth") is None or find_spec("qrcode") is None):
+        return ["The package django-allauth[mfa] is not installed."]
+    return []
+
+
+def mode(environ: Mapping[str, str]) -> str:
+    return "off" if problems(environ) else environ.get(NAME) or "off"
