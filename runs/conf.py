@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from django.conf import settings
 
@@ -211,6 +212,11 @@ class RunsSettings:
     """Number of processes and threads of an account of `run_as` on a machine. 0: as the worker's."""
     run_as_open_files_max: int = 0
     """Number of open files of a process of `run_as`. 0: as the worker's."""
+
+    run_as_private: Literal["no", "if_possible", "required"] = "if_possible"
+    """Whether runs of an account of `run_as` get a /tmp and a /proc of their own. Needs CAP_SYS_ADMIN."""
+    run_as_tmp_max_bytes: int = 1024 * 1024 * 1024
+    """Size of /tmp and of /var/tmp of an account on a worker, in memory."""
 
     # What experiments get
     variables: Variables = ()

@@ -15,14 +15,19 @@ import resource
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-from runs.forkserver import prctl
+from runs.forkserver import mounts, prctl
 
 UMASK = 0o007
 """Files of a run belong to its account and, in its folder, to the worker's group, for pages and deletion."""
 FOLDER_MODE = 0o2770
+PRIVATE_TMP_AND_PROC = "private /tmp and /proc"
 PASS, OTHERS_LIST_OR_WRITE = 0o011, 0o006
 """Permissions of a folder that others pass through, and of one whose names they see or whose files they make."""
+
+
+Private = Literal["no", "if_possible", "required"]
 
 
 class AccountUnusable(Exception):
@@ -44,6 +49,11 @@ class Account:
     """Number of processes and threads of this account on the machine. 0: as the worker's."""
     open_files_max: int = 0
     """Number of open files of each process. 0: as the worker's."""
+    private: Private = "no"
+    """Private /tmp and /proc, see mounts.py."""
+    tmp_max_bytes: int = 0
+    shown: tuple[str, ...] = ()
+    """Folders that remain visible, although they may be below /tmp."""
 
     def encoded(self) -> str:
         return json.dumps(asdict(self))
@@ -51,11 +61,11 @@ class Account:
     @classmethod
     def decoded(cls, text: str) -> Account:
         values = json.loads(text)
-        return cls(**{**values, "groups": tuple(values["groups"])})
+        return cls(**{**values, "groups": tuple(values["groups"]), "shown": tuple(values["shown"])})
 
 
-def find(name: str, folders: Path, *, processes_max: int = 0, open_files_max: int = 0) -> Account:
-    """Look an account up. `folders` will have its folder.
+def find(name: str, folders: Path, **options: Any) -> Account:
+    """Look an account up. `folders` will have its folder; `options` are further fields.
 
     Raises AccountUnusable if there is no such user, or if a run of it would not be separated from Athanor.
     """
@@ -71,8 +81,7 @@ def find(name: str, folders: Path, *, processes_max: int = 0, open_files_max: in
     if shared := {0, os.getegid()}.intersection(groups):
         names = ", ".join(map(_group_name, sorted(shared)))
         raise AccountUnusable(f"{name!r} is a member of the group {names}, which files of Athanor belong to")
-    folder = str(folders / name)
-    return Account(name, row.pw_uid, row.pw_gid, groups, row.pw_dir, folder, processes_max, open_files_max)
+    return Account(name, row.pw_uid, row.pw_gid, groups, row.pw_dir, str(folders / name), **options)
 
 
 def _group_name(gid: int) -> str:
@@ -92,6 +101,31 @@ def check_permission() -> None:
 _NEEDED = {"CAP_CHOWN": 0, "CAP_KILL": 5, "CAP_SETGID": 6, "CAP_SETUID": 7}
 
 _current: Account | None = None
+_obstacle = ""
+"""Why this process has no private /tmp and /proc; empty if it has them, or was not to have them."""
+
+
+def enter(account: Account) -> None:
+    """Isolate this process from those of other accounts, and change it to its account. Raises OSError as `become`."""
+    global _obstacle  # noqa: PLW0603  # as below
+    if account.private != "no":
+        _obstacle = mounts.isolate(account.shown, account.tmp_max_bytes)
+    become(account)
+
+
+def isolation() -> str:
+    """Return how this process is isolated besides by its user. Raises AccountUnusable if that is less than required."""
+    if _current is None or _current.private == "no":
+        return ""
+    if not _obstacle:
+        return PRIVATE_TMP_AND_PROC
+    if _current.private == "required":
+        raise AccountUnusable(f"Runs of {_current.name!r} must have a private /tmp and /proc: {_obstacle}.")
+    return f"no private /tmp and /proc: {_obstacle}"
+
+
+def has_private_tmp() -> bool:
+    return _current is not None and _current.private != "no" and not _obstacle
 
 
 def become(account: Account) -> None:

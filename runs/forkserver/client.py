@@ -56,6 +56,7 @@ class Child:
         self.pid = pid
         self.account = account
         """Name of its Unix user; empty for the worker's."""
+        self.isolation = server.isolation
         self.start = start
         """"warm, ..." after a warm start; else why it was cold, if the experiment asks for warm starts."""
         self.records_fd, self.stdout_fd, self.stderr_fd = pipes.records, pipes.stdout, pipes.stderr
@@ -176,7 +177,8 @@ class ForkServer:
         except BaseException:
             pipes.close()
             raise
-        return Child(pid, number, pipes, server, spec, start, "" if self.account is None else self.account.name)
+        user = "" if self.account is None else self.account.name
+        return Child(pid, number, pipes, server, spec, start, user)
 
     def stop(self) -> None:
         """Kill all children, report their exits, and end the server. Blocks until done."""

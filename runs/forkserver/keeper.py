@@ -66,10 +66,10 @@ def _serve(socket_fd: int, board_fd: int, keeper: int, account: str) -> None:
 
 
 def _become(account: str) -> None:
-    from runs.forkserver.account import Account, become  # needed for few servers
+    from runs.forkserver.account import Account, enter  # needed for few servers
 
     try:
-        become(Account.decoded(account))
+        enter(Account.decoded(account))
     except BaseException:
         os.write(2, traceback.format_exc().encode())
         os._exit(1)

@@ -73,6 +73,8 @@ class Ready(msgspec.Struct, tag="ready"):
     """Report that the server has loaded everything."""
 
     pid: int
+    isolation: str = ""
+    """Isolation of its runs besides their user, see runs.forkserver.account."""
 
 
 class Broken(msgspec.Struct, tag="broken"):

@@ -24,7 +24,8 @@ from typing import Any
 import msgspec
 
 from runs.exceptions import is_exhaustion
-from runs.forkserver import prctl, process_tree, shared_memory
+from runs.forkserver import account, mounts, prctl, process_tree, shared_memory
+from runs.forkserver.account import AccountUnusable
 from runs.forkserver.board import Board
 from runs.forkserver.clock import lease_clock
 from runs.forkserver.leases import READ_EVERY_S, Leases
@@ -80,6 +81,7 @@ class Server:
         self._templates = Templates(self._reaper)
         self._waiting: list[_Waiting] = []
         self._reaper.announced = self._templates.read
+        self._is_used = False
         self._stopping = False
         self._keeper = os.getppid()
 
@@ -108,6 +110,7 @@ class Server:
         if not ready and self._ready is not None:
             self._ready.work()
             self._templates.work()
+            self._tidy()
         if wake in ready:
             os.read(wake, 4096)
         if self._connection.fileno() in ready:
@@ -117,6 +120,13 @@ class Server:
         self._enforce_leases()
         self._reap()
         self._answer()
+
+    def _tidy(self) -> None:
+        """Remove temporary files of runs when none is left."""
+        if self._is_used and not (self._reaper.has_children or self._templates.has_processes):
+            self._is_used = False
+            if account.has_private_tmp():
+                mounts.empty_temporary()
 
     def _sleep_s(self) -> float | None:
         sleeps = [self._ready.due_in() if self._ready is not None else None, self._templates.due_in()]
@@ -158,7 +168,11 @@ class Server:
 
     def _start(self, request: Start) -> None:
         try:
+            isolation = account.isolation()
             child = load(request)
+        except AccountUnusable as error:
+            self._answer(Broken(str(error)))
+            self._stopping = True
         except BaseException:
             self._answer(Broken(traceback.format_exc()))
             self._stopping = True
@@ -167,7 +181,7 @@ class Server:
             self._ready = ReadyChildren(child.fork_ready, self._reaper, Limits(*child.ready_limits()))
             if (limits := child.warm_limits()) is not None:
                 self._templates.enable(child.fork_warm, WarmLimits(*limits))
-            self._answer(Ready(os.getpid()))
+            self._answer(Ready(os.getpid(), isolation))
 
     def _start_child(self, waiting: _Waiting) -> bool:
         """Answer a spawn. Return False if it waits for the process of a template."""
@@ -180,6 +194,7 @@ class Server:
             elif (start := self._process_for(waiting)).pid is None:
                 return False
             else:
+                self._is_used = True
                 self._reaper.add(start.pid, request.id)
                 self._leases.add(request.id, request.attempt, request.before)
                 self._answer(Spawned(request.id, start.pid, start.text))

@@ -79,6 +79,7 @@ class ServerProcess:
 
     def __init__(self, deadlines: Board, account: Account | None = None) -> None:
         self._account = account
+        self.isolation = ""
         self.pid: int | None = None
         self._started: float | None = None  # start of that process, to detect a reused pid
         self._deadlines = deadlines
@@ -250,8 +251,8 @@ class ServerProcess:
 
     def _handle(self, answer: Any) -> None:
         match answer:
-            case Ready(pid):
-                self.pid, self._started = pid, machine.started(pid)
+            case Ready(pid, isolation):
+                self.pid, self.isolation, self._started = pid, isolation, machine.started(pid)
                 self._mark_alive()
             case Broken(traceback):
                 self._failure = traceback

@@ -73,6 +73,11 @@ class Templates:
     def fileno(self) -> int:
         return self._selector.fileno()
 
+    @property
+    def has_processes(self) -> bool:
+        """True while a template has a process."""
+        return bool(self._leaving) or any(template.has_process for template in self._templates.values())
+
     def enable(self, fork: Fork, limits: WarmLimits) -> None:
         """Keep templates from now on."""
         self._fork, self._limits = fork, limits

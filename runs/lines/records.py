@@ -141,6 +141,8 @@ class Hello(TypedDict):
     """Kind of its start, which the supervisor adds."""
     user: NotRequired[Annotated[str, Meta(max_length=100)]]
     """Unix user of its process, which the supervisor adds if it is not the worker's."""
+    isolation: NotRequired[Annotated[str, Meta(max_length=500)]]
+    """Isolation besides the user, which the supervisor adds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import runs
+from experiments.conf import experiment_paths
 from runs.conf import RunsSettings, runs_settings
 from runs.exceptions import SpawnFailed
 from runs.forkserver import account
@@ -14,9 +18,14 @@ from runs.run_as import account_name, needs_launcher
 
 
 def accounts_of(conf: RunsSettings) -> list[Account]:
-    """Look up the accounts of all rules. Raises AccountUnusable if one cannot be used, or by this process."""
+    """Look up the accounts of all rules, and let them reach their folders.
+
+    Raises AccountUnusable if one cannot be used, or not by this process; OSError.
+    """
     if conf.run_as:
         account.check_permission()
+        account.make_passable(conf.var)
+        account.make_passable(conf.var / "runs")
     return [_found(name) for name in dict.fromkeys(rule.account for rule in conf.run_as)]
 
 
@@ -56,4 +65,16 @@ def _found(name: str) -> Account:
         (conf.var / "accounts").absolute(),
         processes_max=conf.run_as_processes_max,
         open_files_max=conf.run_as_open_files_max,
+        private=conf.run_as_private,
+        tmp_max_bytes=conf.run_as_tmp_max_bytes,
+        shown=tuple(map(str, _needed())),
     )
+
+
+def _needed() -> Iterator[Path]:
+    """Yield the folders that runs must see: Athanor, Python, experiments, their own. Never the whole var folder."""
+    conf = runs_settings()
+    yield from (conf.var.absolute() / "runs", conf.var.absolute() / "accounts")
+    yield from (Path(runs.__file__).parent.parent, Path(sys.prefix), Path(sys.base_prefix), Path.cwd())
+    yield from map(Path, filter(None, sys.path))
+    yield from experiment_paths()

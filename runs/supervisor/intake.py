@@ -256,12 +256,20 @@ class Intake:
         import_s, warm = hello.pop("import_s", 0.0), hello.pop("wants_warm_start", False)
         if self._child.start:
             hello["start"] = self._child.start
-        hello.pop("user", None)
-        if self._child.account:
-            hello["user"] = self._child.account
+        _set_user(hello, self._child)
         self._writes.provenance(hello)
         if warm or (warm is None and import_s >= self._conf.warm_import_min_s):
             self._child.keep_warm(is_explicit=bool(warm))
+
+
+def _set_user(hello: Hello, child: Child) -> None:
+    """Say whose the child is, whatever it said itself."""
+    hello.pop("user", None)
+    hello.pop("isolation", None)
+    if child.account:
+        hello["user"] = child.account
+    if child.isolation:
+        hello["isolation"] = child.isolation
 
 
 def system_line(level: Level, message: str) -> bytes:

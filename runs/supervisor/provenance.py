@@ -39,6 +39,8 @@ class Provenance(TypedDict, total=False):
     """Kind of the start: "warm, ..." or why it was cold. Missing for an experiment that does not ask to start warm."""
     user: str
     """Unix user of the child, if it is not the worker's."""
+    isolation: str
+    """Isolation of the child besides its user: "private /tmp and /proc", or why it has none. Missing if not wanted."""
     packages: dict[str, str]
     """Distribution → version."""
 

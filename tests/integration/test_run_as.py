@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,10 +32,11 @@ pytestmark = [
     pytest.mark.any_database,
     pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs root on Linux"),
 ]
+ROOT = Path(__file__).parents[2]
 ALICE, BOB = "nobody", "daemon"
 """Users of every Linux."""
 SHOW = """mkdir -p {aside} && mount --bind {base} {aside} && mount -t tmpfs -o mode=755 tmpfs {closed} \\
-  && mkdir -p {base} && mount --bind {aside} {base} && umount {aside}"""
+  && (umask 022; mkdir -p {base}) && mount --bind {aside} {base} && umount {aside}"""
 """Shows the interpreter, which is in a folder that only root can enter, to other users too."""
 
 
@@ -63,6 +65,8 @@ class Ground(NamedTuple):
 @pytest.fixture(scope="module")
 def ground(child_environment: None) -> Iterator[Ground]:
     var = Path(tempfile.mkdtemp(prefix="ath-as-", dir="/tmp"))
+    umask = os.umask(0o077)  # as in a worker
+    account.make_passable(var)
     for secret in ("secret_key", "db.sqlite3"):
         (var / secret).touch(0o600)
         (var / secret).write_text("secret")
@@ -74,6 +78,7 @@ def ground(child_environment: None) -> Iterator[Ground]:
         patch.setattr(sys, "executable", _interpreter(var))
         yield Ground(var, servers, alice, bob)
     servers.stop()
+    os.umask(umask)
     shutil.rmtree(var)
 
 
@@ -246,6 +251,28 @@ def test_the_folder_of_another_account_is_refused(ground: Ground) -> None:
         ground.spec("14", ground.bob)
 
 
+def private(ground: Ground, owner: Account, wanted: account.Private) -> Account:
+    shown = (*(str(ground.var / name) for name in ("runs", "accounts")), *sys.path, sys.prefix, str(ROOT))
+    return replace(owner, private=wanted, tmp_max_bytes=1024 * 1024, shown=tuple(filter(None, shown)))
+
+
+def test_tmp_and_proc_are_private(ground: Ground) -> None:
+    server = ground.server(private(ground, ground.alice, "required"))
+    first = ground.spec("15", ground.alice, "intruder", attempts=[("write", "/tmp/mine"), ("write", "/var/tmp/mine")])
+    assert run(server, first).summary == ["succeeded: 8"] * 2
+    attempts = [("owners_of_processes", ""), ("write", "/tmp/new"), ("read", "/tmp/mine"), ("write", "/tmp/no/such")]
+
+    def seen() -> list[str]:
+        heard = run(server, ground.spec("16", ground.alice, "intruder", attempts=attempts))
+        assert heard.child.isolation == "private /tmp and /proc"
+        summary: list[str] = heard.summary
+        return summary
+
+    wait_until(lambda: "No such file" in seen()[2], what="the removal of temporary files")
+    assert seen()[0] == f"succeeded: {{{ground.alice.uid}}}"
+    assert not Path("/tmp/new").exists()
+
+
 UNPRIVILEGED = """
 import sys
 from pathlib import Path
@@ -258,11 +285,21 @@ from tests.integration import test_run_as as tests
 account.check_permission()
 var = Path(sys.argv[1])
 servers = ForkServers()
-ground = tests.Ground(var, servers, account.find(tests.ALICE, var / "accounts"), account.find(tests.BOB, var))
+ground = tests.Ground(var, servers, *(account.find(name, var / "accounts") for name in (tests.ALICE, tests.BOB)))
 heard = tests.run(ground.server(ground.alice), ground.spec("1", ground.alice, "identity"))
 assert heard.summary["uids"] == [ground.alice.uid] * 3, heard.summary
 assert heard.summary["capabilities"] == ["0" * 16] * 4, heard.summary
 tests.test_kill_takes_the_tree_along(ground)
+open_account = tests.private(ground, ground.bob, "if_possible")
+ground.spec("20", open_account)
+heard = tests.run(ground.server(open_account), ground.spec("20", open_account, do="nothing"))
+assert heard.child.isolation == "no private /tmp and /proc: Operation not permitted", heard.child.isolation
+try:
+    ground.server(tests.private(ground, ground.bob, "required"))
+except tests.SpawnFailed as error:
+    assert "must have a private /tmp and /proc: Operation not permitted" in str(error), error
+else:
+    raise AssertionError("less isolation than required")
 tests.test_the_stacks_of_a_run_are_written(ground)
 assert (var / "runs/1/work/made.txt").read_text() == "mine"
 servers.stop()
@@ -281,7 +318,7 @@ def test_capabilities_of_an_unprivileged_worker_suffice(ground: Ground) -> None:
     environ = {
         **os.environ,
         "ATHANOR_VAR": str(var),
-        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONPATH": str(ROOT),
         "USER_OF_TEST": f"{user} --inh-caps={kept} --ambient-caps={kept}",
     }
     command = [sys.executable, "-c", UNPRIVILEGED, str(var)]

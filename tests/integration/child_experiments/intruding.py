@@ -49,6 +49,11 @@ def enumerate_folder(path: str) -> list[str]:
     return [entry.name for entry in Path(path).iterdir()]
 
 
+def owners_of_processes(_: str) -> set[int]:
+    """Return the users of the processes that it sees."""
+    return {entry.stat().st_uid for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+
+
 def write(path: str) -> int:
     return Path(path).write_text("intruded")
 
