@@ -119,7 +119,8 @@ def launch_many(
         runs = Run.objects.bulk_create(runs, batch_size=BATCH)
         if runs:
             first, last = runs[0], runs[-1]
-            audit.record(Act.LAUNCH, first, count=len(runs), by=first.launched_by, to=last.pk)
+            name = first.name or first.experiment
+            audit.record(Act.LAUNCH, first, name=name, count=len(runs), by=first.launched_by, last=last.pk)
         for queue, count in Counter(run.queue for run in runs).items():
             transaction.on_commit(partial(wake.workers, queue, count))
     return runs

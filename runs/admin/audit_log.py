@@ -24,8 +24,16 @@ from runs.admin.filters import ChoiceFilter, DayFilter
 from runs.models import AuditEntry
 from runs.states import Act, Door
 
-APPS = {"run": "runs", "schedule": "runs", "instance": "experiments", "user": "auth", "group": "auth"}
+APPS = {
+    "run": "runs",
+    "schedule": "runs",
+    "instance": "experiments",
+    "user": "auth",
+    "group": "auth",
+    "accessrule": "runs",
+}
 """Kind of object → its app, for links to its page."""
+KINDS = {"accessrule": "access rule"}
 ENTRIES_ON_PAGE = 100
 VIEW = "runs.view_auditentry"
 
@@ -68,7 +76,7 @@ class KindFilter(ColumnFilter):
     parameter_name = "kind"
 
     def choices_of(self) -> list[tuple[str, str]]:
-        return [(kind, kind) for kind in APPS]
+        return [(kind, KINDS.get(kind, kind)) for kind in APPS]
 
 
 class SinceFilter(DayFilter):
@@ -106,6 +114,9 @@ class AuditEntryAdmin(StrictList, ModelAdmin):
     ordering = ("-id",)
     fields = readonly_fields = ("at", "actor", "door", "address", "what", "target", "kind", "key", "count")
 
+    class Media:
+        css = {"all": ("runs/run.css",)}
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
@@ -125,7 +136,7 @@ class AuditEntryAdmin(StrictList, ModelAdmin):
 
     @display(description="Object")
     def target(self, entry: AuditEntry) -> str:
-        text = " ".join(filter(None, (entry.kind, entry.name or entry.key)))
+        text = " ".join(filter(None, (KINDS.get(entry.kind, entry.kind), entry.name or entry.key)))
         app = APPS.get(entry.kind)
         if app is None or not entry.key:
             return text or formatting.NOTHING

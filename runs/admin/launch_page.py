@@ -142,7 +142,8 @@ def act(request: HttpRequest, form: LaunchForm) -> HttpResponse | None:
 def _save(request: HttpRequest, form: LaunchForm) -> HttpResponse | None:
     if not request.user.has_perm("experiments.add_instance"):
         raise PermissionDenied
-    queue = form.cleaned_data["queue"]
+    base = form.target.instance
+    queue = form.cleaned_data["queue"] or (base.queue if base else "")
     if not rights.of(request.user).allow("configure", form.target.experiment.name, queue):
         raise PermissionDenied
     instance = form.save_instance(by=request.user)

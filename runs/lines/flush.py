@@ -32,8 +32,6 @@ class Flush:
     lines: list[bytes] = field(default_factory=list)
     results: list[bytes] = field(default_factory=list)
     stored: Stored | None = None
-    refused: int = 0
-    """Number of records without a valid code, and beyond the end of their attempt."""
 
     def lock(self) -> bool:
         self.token = buffer().lock(self.run_id)
@@ -52,7 +50,6 @@ class Flush:
         with transaction.atomic():
             limit_lock_waits()
             self.stored = store_entries(self.run_id, lines, results)
-        self.refused += self.stored.beyond
 
     def trim(self) -> bool:
         """Remove the stored entries. False if another flusher has the lock, or Redis has changed since the read."""
@@ -73,13 +70,11 @@ class Flush:
         """Return the values that a supervisor has sent. Others are removed with them, and counted."""
         genuine = blocks.genuine(self.run_id, stream, values)
         if len(genuine) < len(values):
-            refused = blocks.count(values) - blocks.count(genuine)
-            self.refused += refused
             logger.warning(
                 "Run %d: removed %d %s from Redis that have no valid code. Either another program writes to Redis, or"
                 " the processes of Athanor have different secret keys.",
                 self.run_id,
-                refused,
+                blocks.count(values) - blocks.count(genuine),
                 stream,
             )
         return genuine

@@ -167,7 +167,7 @@ class Strict(Experiment):
 """
 
 
-@pytest.mark.parametrize("keys", [OLD, ""])
+@pytest.mark.parametrize("keys", [OLD, ""], ids=["encrypted", "plain"])
 def test_a_page_masks_nothing_else_of_a_model_that_the_mask_does_not_satisfy(
     key: Any, keys: str, admin_client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,16 +6,21 @@ import json
 import logging
 from collections.abc import Callable
 from datetime import timedelta
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.apps import apps
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -79,7 +84,7 @@ def test_a_scheduled_launch_records_its_schedule() -> None:
 def test_many_launches_are_one_row() -> None:
     runs = services.launch_many("scripted", [{}, {}, {}])
     entry = AuditEntry.objects.get()
-    assert (entry.act, entry.count, entry.key, entry.details) == ("launch", 3, str(runs[0].pk), {"to": runs[2].pk})
+    assert (entry.act, entry.count, entry.key, entry.details) == ("launch", 3, str(runs[0].pk), {"last": runs[2].pk})
 
 
 def test_nothing_is_recorded_of_what_is_rolled_back() -> None:
@@ -168,6 +173,22 @@ def test_the_history_of_an_object_comes_from_the_audit_log(operator: Client, as_
     assert "Cancel requested" in history
     assert "192.0.2.7" not in history
     assert "192.0.2.7" in as_user(is_superuser=True).get(page_of(run, "history")).content.decode()
+
+
+@pytest.mark.any_database
+def test_djangos_log_is_copied_with_its_users_and_times() -> None:
+    user = get_user_model().objects.create(username="ada")
+    then = timezone.now() - timedelta(days=3)
+    kind = ContentType.objects.get(app_label="auth", model="group")
+    LogEntry.objects.create(
+        user=user, action_flag=2, action_time=then, content_type=kind, object_id="7", object_repr="x" * 200,
+        change_message="Changed Cron, from 192.0.2.7",
+    )  # fmt: skip
+    migration = import_module("runs.migrations.0005_audit")
+    migration.copy_django_log(apps, SimpleNamespace(connection=connection))
+    entry = newest()
+    assert tuple_of(entry) == ("admin", "ada", "change", "group")
+    assert (entry.at, entry.key, entry.details) == (then, "7", {"log": "Changed Cron, from 192.0.2.7"})
 
 
 def test_old_entries_are_removed_in_batches(configure: Callable[..., None]) -> None:
