@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from experiments import umask
+from experiments.catalog import privileges
 from experiments.catalog.wire import Closed, Message, Wire
 
 F_SETSIG = 10
@@ -50,6 +51,7 @@ class _Process:
         self._wire, self._pid = wire, os.getpid()
 
     def live(self) -> None:
+        privileges.give_up()
         umask.use_operators()
         start = self._wire.receive()
         sys.path[:] = start["sys_path"]

@@ -17,6 +17,8 @@ from celery.signals import worker_shutting_down
 
 from runs.conf import SYSTEM_QUEUE, runs_settings
 from runs.forkserver import prctl
+from runs.forkserver.account import AccountUnusable
+from runs.supervisor.accounts import accounts_of
 from runs.worker import capacity
 from runs.worker.runtime import Runtime, set_runtime
 from runs.worker.slots import wake_consumer
@@ -47,6 +49,14 @@ def refuse_other_pools(worker: Any) -> None:
     )
 
 
+def refuse_unusable_accounts() -> None:
+    """Exit if this worker cannot execute runs as the Unix users that `run_as` names."""
+    try:
+        accounts_of(runs_settings())
+    except (AccountUnusable, OSError) as error:
+        raise SystemExit(f"This worker cannot execute runs as the users of ATHANOR_RUNS_RUN_AS: {error}.") from error
+
+
 class RunsStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is untyped
     """Start the runtime of a run worker, and drain it before the worker's pool stops."""
 
@@ -60,6 +70,7 @@ class RunsStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is unty
             refuse_other_pools(parent)
             capacity.raise_file_limit()
             capacity.refuse_too_many_slots(parent.concurrency)
+            refuse_unusable_accounts()
 
     def start(self, parent: Any) -> None:
         prctl.limit_arenas(ARENAS_MAX)

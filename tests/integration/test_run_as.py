@@ -298,9 +298,9 @@ import sys
 from pathlib import Path
 import django
 django.setup()
-from runs.forkserver import account
+from experiments.catalog import privileges
+from runs.forkserver import account, prctl
 from runs.forkserver.servers import ForkServers
-from runs.recovery import failure_report
 from tests.integration import test_run_as as tests
 account.check_permission()
 var = Path(sys.argv[1])
@@ -323,6 +323,8 @@ else:
 tests.test_the_stacks_of_a_run_are_written(ground)
 assert (var / "runs/1/work/made.txt").read_text() == "mine"
 servers.stop()
+privileges.give_up()
+assert not prctl.capabilities()
 print("passed")
 """
 

@@ -20,6 +20,7 @@ from runs.forkserver.account import AccountUnusable
 from runs.models import Run
 from runs.run_as import account_name
 from runs.supervisor.accounts import account_of
+from runs.worker.steps import refuse_unusable_accounts
 
 RULES = (
     '[{"queue": "gpu", "account": "gpu"}, {"experiment": ["train", "tune"], "launched_by": "ada", "account": "ada"},'
@@ -92,6 +93,16 @@ def test_a_process_without_capabilities_cannot_use_accounts(monkeypatch: pytest.
     monkeypatch.setattr("runs.forkserver.prctl.has_capability", lambda number: number == 5)
     with pytest.raises(AccountUnusable, match=r"CAP_CHOWN, CAP_SETGID, CAP_SETUID|only Linux"):
         account.check_permission()
+
+
+def test_a_worker_that_cannot_use_accounts_exits(
+    configure: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runs.forkserver.prctl.has_capability", lambda number: False)
+    refuse_unusable_accounts()
+    configure(run_as=[{"account": "nobody"}])
+    with pytest.raises(SystemExit, match=r"users of ATHANOR_RUNS_RUN_AS: (this process is neither root|only Linux)"):
+        refuse_unusable_accounts()
 
 
 def test_the_check_names_the_account(configure: Callable[..., None]) -> None:
