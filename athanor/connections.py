@@ -12,10 +12,13 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from athanor.conf import WebSettings, web_settings
+from runs.worker.capacity import file_limit
 
 TICK_S = 5.0
 BODY_GRACE_S = 5.0
 """Time in which athanor.requests answers a late body, before the connection is closed."""
+FILES_RESERVED = 200
+"""Open files that are left for the database, Redis, static files and artifacts."""
 BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\nRetry-After: 10\r\n"
     b"Connection: close\r\n\r\nToo many connections. Try again in a few seconds."
@@ -36,7 +39,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
         self._limits = web_settings()
-        if len(self.connections) > self._limits.connections_max:
+        if len(self.connections) > min(self._limits.connections_max, file_limit() - FILES_RESERVED):
             transport.write(BUSY)
             transport.close()
             return

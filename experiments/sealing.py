@@ -110,7 +110,7 @@ def opened(value: Any, path: Path = ()) -> Any:
         return open_one(value, path)
     if isinstance(value, StoredSecret):
         return str(value)
-    return mapped(value, path, opened)
+    return mapped(value, path, opened) if _is_any(value, _is_stored) else value
 
 
 def hidden(value: Any, mask: str) -> Any:
@@ -214,7 +214,28 @@ class ConfigurationField(models.JSONField):
         return _marked(self.value_from_object(obj))
 
 
+def _is_any(value: Any, test: Callable[[Any], bool]) -> bool:
+    """Return whether a text in a JSON value passes the test. Most configurations have none: this is the fast path."""
+    kind = type(value)
+    if kind is dict or kind is list:
+        for item in value.values() if kind is dict else value:  # noqa: SIM110  # any() takes twice as long
+            if _is_any(item, test):
+                return True
+        return False
+    return test(value)
+
+
+def _is_stored(value: Any) -> bool:
+    return isinstance(value, StoredSecret)
+
+
+def _needs_mark(value: Any) -> bool:
+    return isinstance(value, str) and (value.startswith(_ANY) or isinstance(value, StoredSecret))
+
+
 def _marked(value: Any) -> Any:
+    if not _is_any(value, _needs_mark):
+        return value
     if isinstance(value, str):
         if isinstance(value, Sealed):
             return str(value)

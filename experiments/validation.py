@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from experiments.catalog.entries import Entry
 
 MASK = "**********"
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 _INTEGER_BITS_MAX = 14_280
 """4,299 digits; Python parses at most 4,300."""
 
@@ -112,10 +113,12 @@ def _secrets(path: tuple[str | int, ...], value: Any, stored: Any) -> Iterator[t
         yield path, stored
     elif isinstance(value, Mapping) and isinstance(stored, dict) and len(value) == len(stored):
         for item, key in zip(value.values(), stored, strict=True):
-            yield from _secrets((*path, key), item, stored[key])
+            if type(item) not in _PLAIN:
+                yield from _secrets((*path, key), item, stored[key])
     elif isinstance(value, list | tuple | set | frozenset) and isinstance(stored, list) and len(value) == len(stored):
         for index, item in enumerate(value):
-            yield from _secrets((*path, index), item, stored[index])
+            if type(item) not in _PLAIN:
+                yield from _secrets((*path, index), item, stored[index])
 
 
 def restored_configuration(experiment: type[Experiment], stored: Mapping[str, Any]) -> BaseModel:

@@ -67,3 +67,17 @@ def accounts_can_be_used(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
                 )
             )
     return messages
+
+
+@register(deploy=True)
+def lines_are_authenticated(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:  # noqa: ARG001  # as above
+    """Check that lines without an authentication code are not accepted, which is meant for an upgrade only."""
+    if not runs_settings().accept_unsigned:
+        return []
+    return [
+        Warning(
+            "accept_unsigned is on: whoever can write to Redis can add lines and results to runs.",
+            hint="Remove ATHANOR_RUNS_ACCEPT_UNSIGNED when all workers are upgraded.",
+            id="runs.W002",
+        )
+    ]

@@ -191,7 +191,7 @@ class RunsSettings:
     streams_by_user_max: int = 50
     """Number of streams of one user in one web process. Pages beyond it poll."""
     stream_check_s: float = 5.0
-    """Interval between two checks that those who watch still may. Longer with thousands of streams."""
+    """Interval between two checks that those who watch still may. Longer with hundreds of users."""
     stream_life_s: float = 600.0
     """Approximate lifetime of a stream. Its page reconnects, and its permission is checked again."""
     stream_poll_s: float = 0.5

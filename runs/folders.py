@@ -48,24 +48,36 @@ def open_inside(folder: Path, relative: str | PurePath) -> BinaryIO:
             os.close(fd)
 
 
-def remove_if_empty(folder: Path, *, depth: int = 0) -> bool:
+def remove_if_empty(folder: Path) -> bool:
     """Remove the folder of a finished run if it has no files, except empty ones for stacks. False if it is kept.
 
-    May be repeated.
+    May be repeated. Follows no link, also not one that another process puts there meanwhile.
     """
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    if depth == DEPTH_MAX or not remove_if_empty(Path(entry.path), depth=depth + 1):
-                        return False
-                elif depth or not entry.name.startswith(STACKS_PREFIX) or entry.stat(follow_symlinks=False).st_size:
-                    return False
-                else:
-                    Path(entry.path).unlink()
-        folder.rmdir()
+        parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return _remove_if_empty(folder.name, parent, depth=0)
+        finally:
+            os.close(parent)
     except FileNotFoundError:
         return True
     except OSError:
         return False
+
+
+def _remove_if_empty(name: str, parent: int, *, depth: int) -> bool:
+    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    if depth == DEPTH_MAX or not _remove_if_empty(entry.name, fd, depth=depth + 1):
+                        return False
+                elif depth or not entry.name.startswith(STACKS_PREFIX) or entry.stat(follow_symlinks=False).st_size:
+                    return False
+                else:
+                    os.unlink(entry.name, dir_fd=fd)
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=parent)
     return True

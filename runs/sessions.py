@@ -10,8 +10,10 @@ from typing import Any
 
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.models import Session
 from django.dispatch import receiver
 from django.http import HttpRequest
+from django.utils import timezone
 
 from runs.conf import runs_settings
 
@@ -20,6 +22,9 @@ LIMITED = "limited_to_set_up"
 """Name of the mark of a session that may only set up a second factor."""
 NOTE_EVERY_S = 60.0
 """Longest age of the time that is stored of the last request: a session is written once in it, not for each page."""
+
+EXPIRED_MAX = 100
+"""Number of expired sessions that a login removes from the database: more than it adds."""
 
 
 def is_over(session: SessionBase) -> bool:
@@ -39,5 +44,8 @@ def note(session: SessionBase) -> None:
 
 @receiver(user_logged_in)
 def begin(request: HttpRequest, **_: Any) -> None:
-    """Start the life of a session at its login, also if it was an anonymous one before."""
+    """Start the life of a session at its login, also if it was an anonymous one before. Remove some expired ones."""
     request.session[BEGAN] = request.session[SEEN] = time.time()
+    request.session.set_expiry(int(runs_settings().session_life_s))
+    expired = Session.objects.filter(expire_date__lt=timezone.now()).order_by("expire_date")
+    Session.objects.filter(pk__in=list(expired.values_list("pk", flat=True)[:EXPIRED_MAX])).delete()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from athanor import exposed, running_stack
+from athanor import running_stack
 from athanor.up import bootstrap, fork, preflight, programs, roles, status
 from athanor.up.demo import Demo
 from athanor.up.group import Group
@@ -42,7 +42,6 @@ class Up:
         Raises preflight.Refused, status.AlreadyUp, or group.StartFailed. Stops everything before it returns.
         """
         preflight.check_folder(self.options.var)
-        self._tighten()
         files = status.Files(self.options.var)
         with closing(status.acquire(files)), Signals() as signals:
             self._clear(files)
@@ -58,12 +57,6 @@ class Up:
                 publisher.remove()
                 running_stack.withdraw(published)
                 self.echo("Stopped.")
-
-    def _tighten(self) -> None:
-        """Close to other users what an older version has left open to them."""
-        is_ours = self.options.var == Path(settings.BASE_DIR) / "var"
-        if changed := exposed.tighten(self.options.var, is_ours=is_ours):
-            self.echo(f"Closed to other users of this machine: {', '.join(map(str, changed))}")
 
     def _clear(self, files: status.Files) -> None:
         if count := status.kill_orphans(files):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from django.db import DatabaseError
 from runs.conf import runs_settings
 from runs.live.access import Answer, may_watch
 from runs.live.threads import in_thread
+
+SHARE = 0.1
+"""Largest share of the time that checks take. With many sessions they become less frequent."""
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +62,15 @@ class Guard:
 
     async def run(self) -> None:
         """Check all streams periodically until cancelled."""
+        took_s = 0.0
         while True:
             self._woken.clear()
             if not self._watches:
                 await self._woken.wait()
-            await asyncio.sleep(runs_settings().stream_check_s)
+            await asyncio.sleep(max(runs_settings().stream_check_s, took_s / SHARE))
+            began = time.monotonic()
             await self.check()
+            took_s = time.monotonic() - began
 
     async def check(self) -> None:
         """Check each session and run once, one after the other, so that many streams only make it take longer."""

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 import uvicorn
@@ -118,7 +119,12 @@ def test_an_answer_that_takes_longer_keeps_its_connection_and_the_next_request_t
     on_server(talk)
 
 
-def test_a_connection_too_many_is_refused_with_a_text() -> None:
+@pytest.mark.parametrize("files", [65_536, connections.FILES_RESERVED + LIMITS.connections_max])
+def test_a_connection_too_many_is_refused_with_a_text(monkeypatch: pytest.MonkeyPatch, files: int) -> None:
+    monkeypatch.setattr(connections, "file_limit", lambda: files)
+    if files < 65_536:
+        monkeypatch.setattr(connections, "web_settings", lambda: replace(LIMITS, connections_max=1000))
+
     async def talk(port: int) -> None:
         kept = [await asyncio.open_connection("127.0.0.1", port) for _ in range(LIMITS.connections_max)]
         for _, writer in kept:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,13 +17,16 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 
+from runs.conf import runs_settings
 from runs.exceptions import SpawnFailed
 from runs.forkserver import account
 from runs.forkserver.account import Account
 from runs.forkserver.client import ChildSpec, ForkServer
 from runs.forkserver.servers import ForkServers
 from runs.forkserver.spec import Fate
+from runs.models import Run
 from runs.recovery import failure_report
+from runs.supervisor import accounts
 from runs.supervisor.accounts import prepare_folder
 from tests.integration.spawning import Heard, alive, run, spec
 from tests.waiting import wait_until
@@ -271,6 +274,23 @@ def test_tmp_and_proc_are_private(ground: Ground) -> None:
     wait_until(lambda: "No such file" in seen()[2], what="the removal of temporary files")
     assert seen()[0] == f"succeeded: {{{ground.alice.uid}}}"
     assert not Path("/tmp/new").exists()
+
+
+def test_the_settings_lead_to_a_server_whose_runs_see_what_they_need(
+    ground: Ground, configure: Callable[..., None]
+) -> None:
+    """As at the start of a worker and of a run."""
+    configure(run_as=[{"account": BOB, "queue": "gpu"}], run_as_private="required", var=ground.var)
+    accounts._found.cache_clear()
+    conf = runs_settings()
+    (found,) = accounts.accounts_of(conf)
+    assert accounts.account_of(Run(queue="gpu", experiment="probe"), conf) == found
+    ground.servers.start([found])
+
+    heard = run(ground.server(found), ground.spec("17", found, do="pools"))
+    assert heard.child.isolation == "private /tmp and /proc"
+    assert heard.summary["spawn"] == [0, 1, 4, 9]
+    accounts._found.cache_clear()
 
 
 UNPRIVILEGED = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from django.contrib.auth.models import Permission, User
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.test import Client
+from django.utils import timezone
 
 from runs import sessions
 from runs.conf import RunsSettings
@@ -85,6 +87,17 @@ def test_an_older_session_begins_at_its_next_request(viewer: User) -> None:
     client.cookies["sessionid"] = session_of(viewer)
     assert client.get(HOME).status_code == 200
     assert {sessions.BEGAN, sessions.SEEN} <= set(client.session.keys())
+
+
+def test_a_login_removes_sessions_that_have_expired(viewer: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "EXPIRED_MAX", 2)
+    for age_s in (30, 20, 10, -100):
+        store = SessionStore()
+        store.create()
+        Session.objects.filter(pk=store.session_key).update(expire_date=timezone.now() - timedelta(seconds=age_s))
+    Client().force_login(viewer)
+    assert Session.objects.filter(expire_date__lt=timezone.now()).count() == 1
+    assert Session.objects.count() == 3, "one that has expired, one that has not, and the new one"
 
 
 def nothing(_: User, __: str) -> None:

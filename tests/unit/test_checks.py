@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from runs.checks import lease_outlives_heartbeats
+from runs.checks import lease_outlives_heartbeats, lines_are_authenticated
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,9 @@ def test_the_times_of_leases_fit_together(
 ) -> None:
     configure(**values)
     assert [message.id for message in lease_outlives_heartbeats(None)] == found
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_lines_without_a_code_are_reported_before_a_deployment(configure: Callable[..., None], accepted: bool) -> None:
+    configure(accept_unsigned=accepted)
+    assert [message.id for message in lines_are_authenticated(None)] == ["runs.W002"] * accepted

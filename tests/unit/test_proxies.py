@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from django.test import RequestFactory, override_settings
 
 from athanor import addresses
 from athanor.proxies import FORWARDED, TrustedProxies
+from athanor.up import programs, roles
 from runs.clients import address
 
 pytestmark = pytest.mark.any_database
@@ -98,3 +100,14 @@ def test_the_site_is_behind_it() -> None:
     from athanor.asgi import application
 
     assert isinstance(application, TrustedProxies)
+
+
+def test_no_web_server_believes_proxies_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr("uvicorn.run", lambda *_, **options: given.update(options))
+    programs._web("127.0.0.1", 8000, 5)
+    compose = (Path(__file__).parents[2] / "docker-compose.yml").read_text()
+
+    assert given["proxy_headers"] is False
+    assert "--no-proxy-headers" in roles.web("127.0.0.1", 8000).command
+    assert compose.count("uvicorn athanor.asgi") == compose.count("--no-proxy-headers") == 1

@@ -12,12 +12,13 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
+from athanor import exposed
 from athanor.up import bootstrap, status
 from athanor.up.application import Up
 from athanor.up.group import StartFailed
 from athanor.up.preflight import Refused
 from athanor.up.roles import Options
-from experiments import catalog
+from experiments import catalog, umask
 from runs.management.base import Exit, RunsCommand, WrongUse, table
 
 NOT_UP = 3
@@ -64,6 +65,7 @@ class Command(RunsCommand):
             return Exit.OK
         if min(options["workers"], options["slots"]) < 1 or not 0 < options["port"] < 65536:
             raise WrongUse("--workers and --slots must be at least 1, --port from 1 to 65535.")
+        self._close_to_others()
         self.check()
         catalog.rest()  # the demo starts it again if needed
         requested = Options(options["host"], options["port"], options["workers"], options["slots"], Path(settings.VAR))
@@ -74,6 +76,13 @@ class Command(RunsCommand):
         except StartFailed as error:
             raise CommandError(str(error)) from error
         return Exit.OK
+
+    def _close_to_others(self) -> None:
+        """Keep what the group makes from other users, and what an older version has left open to them."""
+        umask.make_private()
+        var = Path(settings.VAR)
+        if changed := exposed.tighten(var, is_ours=var == Path(settings.BASE_DIR) / "var"):
+            echo(f"Closed to other users of this machine: {', '.join(map(str, changed))}")
 
     def _reset_password(self) -> None:
         try:
