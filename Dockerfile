@@ -7,7 +7,7 @@ WORKDIR /app
 COPY requirements.txt requirements-examples.txt requirements-sign-in.txt ./
 RUN pip install --require-hashes -r requirements.txt -r requirements-examples.txt -r requirements-sign-in.txt
 
-RUN useradd --create-home --uid 1000 athanor && mkdir /data && chown athanor /data
+RUN useradd --create-home --uid 1000 athanor && mkdir -m 700 /data && chown athanor /data
 COPY manage.py ./
 COPY athanor athanor
 COPY runs runs

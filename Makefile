@@ -58,6 +58,7 @@ check: $(VENV)/.installed-dev ## Lint, types, import rules, security rules, Djan
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/bandit --configfile pyproject.toml --recursive --quiet athanor experiments runs
+	install -d -m 700 $(VENV)/check
 	ATHANOR_VAR=$(CURDIR)/$(VENV)/check $(BIN)/python manage.py check --fail-level WARNING
 	ATHANOR_VAR=$(CURDIR)/$(VENV)/check $(BIN)/python manage.py makemigrations --check --dry-run
 

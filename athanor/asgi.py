@@ -27,10 +27,12 @@ from starlette.routing import BaseRoute, Mount, Route  # noqa: E402
 from starlette.types import ASGIApp  # noqa: E402
 
 from athanor import headers, health, icon, proxies, query_limits, requests, static  # noqa: E402
+from athanor.login import two_factor_settings  # noqa: E402
 from runs.live.hub import Hub  # noqa: E402
 from runs.live.stream import Streams  # noqa: E402
 from runs.worker import capacity  # noqa: E402
 
+two_factor_settings.refuse_problems(os.environ)
 query_limits.install()
 hub = Hub()
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
+
 NAME, MODES = "ATHANOR_TWO_FACTOR", ("off", "optional", "required")
 APPS = ["allauth", "allauth.account", "allauth.mfa"]
 SETTINGS: dict[str, Any] = {
@@ -24,6 +26,12 @@ def problems(environ: Mapping[str, str]) -> list[str]:
     if wanted != "off" and (find_spec("allauth") is None or find_spec("qrcode") is None):
         return ["The package django-allauth[mfa] is not installed."]
     return []
+
+
+def refuse_problems(environ: Mapping[str, str]) -> None:
+    """Raise ImproperlyConfigured in a process that shows pages, rather than let people in with a password alone."""
+    for problem in problems(environ):
+        raise ImproperlyConfigured(problem)
 
 
 def mode(environ: Mapping[str, str]) -> str:

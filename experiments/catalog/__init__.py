@@ -149,6 +149,8 @@ def _opened(name: str, configuration: Any) -> Any:
         return sealing.opened(configuration)
     except sealing.Unreadable as error:
         raise InvalidDefinition(name, {f"configuration.{error.path}": error.reason}) from error
+    except RecursionError as error:
+        raise InvalidDefinition(name, {"configuration": "Nested too deeply."}) from error
 
 
 def show(name: str, configuration: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:

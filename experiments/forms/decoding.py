@@ -55,7 +55,10 @@ def decode(root: Field, data: Sent, name: str, stored: Any = MISSING) -> Decoded
     A secret is taken only if everything else of its model is unchanged, else it is a problem.
     """
     decoder = _Decoder(data)
-    value = decoder.kept(*settled_model(root, decoder.value(root, name, stored), stored))
+    try:
+        value = decoder.kept(*settled_model(root, decoder.value(root, name, stored), stored))
+    except RecursionError:
+        return Decoded({}, {name: "Nested too deeply."})
     return Decoded({} if value is MISSING else value, decoder.problems)
 
 

@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from runs.exceptions import BufferCorrupt, BufferUnavailable
@@ -92,7 +93,8 @@ class Sender(threading.Thread):
                 self._check()
         except BufferCorrupt as error:
             self._log_once(error)
-            self._buffer.repair(self._window.key.run_id)
+            with suppress(BufferUnavailable):  # then the next push fails as well
+                self._buffer.repair(self._window.key.run_id)
             self._ending.wait(self._retry_s)
         except BufferUnavailable as error:
             self._log_once(error)

@@ -222,6 +222,17 @@ def test_a_secret_is_masked_on_the_page_and_kept_with_an_unchanged_configuration
     assert message in answer.content.decode()
 
 
+@pytest.mark.parametrize("depth", [300, 900])
+def test_json_that_is_nested_too_deeply_is_an_error_of_its_field(
+    admin_client: Client, folder: Path, depth: int
+) -> None:
+    deep = '{"n":' * depth + "1" + "}" * depth
+    instance = Instance.objects.create(name="s", experiment="secretive", configuration={"key": "hush"})
+    answer = admin_client.post(instance.get_absolute_url(), form(experiment="secretive", name="s", configuration=deep))
+    assert answer.status_code == 200
+    assert "Please correct the error" in answer.content.decode()
+
+
 def test_a_secret_does_not_move_to_another_experiment(admin_client: Client, folder: Path) -> None:
     instance = Instance.objects.create(name="s", experiment="secretive", configuration={"key": "hush"})
 

@@ -179,9 +179,7 @@ KEYS: dict[str, Callable[[int], str]] = {
 }
 TYPES: dict[str, Callable[[Redis, str], Any]] = {
     "string": lambda client, name: client.set(name, "garbage"),
-    "list": lambda client, name: client.rpush(name, "garbage"),
     "set": lambda client, name: client.sadd(name, "garbage", -1, 0, "9" * 40),
-    "hash": lambda client, name: client.hset(name, "garbage", "1"),
     "nothing": lambda _client, _name: None,
 }
 

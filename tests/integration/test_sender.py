@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from runs.exceptions import BufferUnavailable
 from runs.lines import blocks, records
-from runs.lines.buffer import Buffer, Stream
+from runs.lines.buffer import Buffer, Stream, keys
 from runs.states import AttemptKey
 from runs.supervisor.sender import Sender
 from runs.supervisor.window import Window
@@ -115,3 +116,18 @@ def test_nothing_is_sent_while_the_lease_may_be_over(buffer: Buffer) -> None:
     holds[0] = True
     turn(s)
     assert in_redis(buffer) == [1, 2]
+
+
+def test_a_repair_that_redis_cannot_execute_is_left_to_the_next_push(
+    buffer: Buffer, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(run_id: int) -> None:
+        raise BufferUnavailable("away")
+
+    s = sender(window("a"), buffer)
+    redis_server.client().set(keys.entries(KEY.run_id, Stream.LINES), "of another type")
+    with monkeypatch.context() as patched:
+        patched.setattr(buffer, "repair", away)
+        turn(s)
+    turn(s)
+    assert in_redis(buffer) == [1]

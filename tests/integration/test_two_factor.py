@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
 from athanor.login import two_factor_settings
 
@@ -78,6 +80,8 @@ def test_a_wrong_mode_is_named(value: str, mode: str, problem: str) -> None:
     environ = {two_factor_settings.NAME: value}
     assert two_factor_settings.mode(environ) == mode
     assert problem in " ".join(two_factor_settings.problems(environ))
+    with pytest.raises(ImproperlyConfigured, match=problem) if problem else nullcontext():
+        two_factor_settings.refuse_problems(environ)
 
 
 def test_without_the_package_it_is_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,3 +143,13 @@ def test_a_model_with_a_secret_of_its_own_does_not_follow_what_it_overrides(
     taken = apart(ROOT, own, changed)
     held = complete is FULL
     assert taken == (own if held else {**changed, **{name: own[name] for name in complete}})
+
+
+@pytest.mark.parametrize("depth", [100, 400, 900, 5000])
+@pytest.mark.parametrize("place", ["!json", ".headers!json"])
+def test_json_that_is_nested_too_deeply_is_a_problem_and_no_error(depth: int, place: str) -> None:
+    deep = '{"x":' * depth + f'"{MASK}"' + "}" * depth
+    data = {**encode(ROOT, SHOWN, NAME), f"{NAME}{place}": [deep]}
+    read = decode(ROOT, data, NAME, STORED)
+    json.dumps(read.configuration)
+    assert depth < 5000 or "Nested too deeply." in read.problems.values()

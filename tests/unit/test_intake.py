@@ -42,7 +42,9 @@ def intake_with(writes: object, start: str = "", kept: list[bool] | None = None)
         if kept is not None:
             kept.append(is_explicit)
 
-    child = SimpleNamespace(records_fd=-1, stdout_fd=-2, stderr_fd=-3, start=start, account="", keep_warm=keep_warm)
+    child = SimpleNamespace(
+        records_fd=-1, stdout_fd=-2, stderr_fd=-3, start=start, account="", isolation="", keep_warm=keep_warm
+    )
     window = Window(AttemptKey(1, 1), max_entries=10, max_bytes=10_000, tail=5)
     recorder = cast("RunRecords", writes)
     return Intake(cast("Child", child), RunsSettings(), window, recorder, selectors.SelectSelector())
