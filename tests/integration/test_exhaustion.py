@@ -46,7 +46,7 @@ def test_a_run_is_handed_back_where_its_worker_had_run_out_of_something(
 def test_a_child_without_pipes_is_not_the_run_s_failure(
     fork_server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none_left() -> None:
+    def none_left(uid: int | None) -> None:
         raise TOO_MANY
 
     monkeypatch.setattr(client, "Pipes", none_left)
