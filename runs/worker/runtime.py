@@ -11,19 +11,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
 
-from django.db import DatabaseError, InterfaceError, connections
 from django.db.models.functions import Now
 
-from runs import __version__, transitions
+from runs import transitions
 from runs.conf import RunsSettings
 from runs.database import has_many_writers
-from runs.forkserver import machine
 from runs.forkserver.clock import lease_clock
 from runs.forkserver.servers import ForkServers
 from runs.lines.buffer import CancelRequested, InspectionRequested, Notice, StoredUpTo, buffer
-from runs.models import Attempt, Run, Worker
+from runs.models import Attempt, Worker
 from runs.states import AttemptKey
 from runs.supervisor.accounts import accounts_of
 from runs.supervisor.events import Draining, LeaseLost
@@ -37,6 +34,7 @@ from runs.worker.heartbeat import Heartbeat
 from runs.worker.listener import Listener
 from runs.worker.poller import Poller
 from runs.worker.resources import ResourceSampler
+from runs.worker.rows import cancel_requester, register_worker, try_write
 from runs.worker.watchdog import STALLED_STATUS, Watchdog, sample
 
 logger = logging.getLogger(__name__)
@@ -132,7 +130,7 @@ class Runtime:
         if not self._stopping.is_set():
             self._stopping.set()
             threading.Thread(target=self._hurry_on_second_signal, name="hurry", daemon=True).start()
-            _try_write(
+            try_write(
                 "record the stop of this worker",
                 lambda: Worker.objects.filter(pk=self.worker.pk).update(stopping_at=Now()),
             )
@@ -152,7 +150,7 @@ class Runtime:
         self.forkservers.stop()
         self.heartbeat.end()
         self._connections.close()
-        _try_write(
+        try_write(
             "record the end of this worker", lambda: Worker.objects.filter(pk=self.worker.pk).update(stopped_at=Now())
         )
 
@@ -303,38 +301,6 @@ class Runtime:
         for supervisor in self._all():
             if (run_id := supervisor.key.run_id) in run_ids:
                 supervisor.post(CancelRequested(run_id, cancel_requester(run_id)))
-
-
-def cancel_requester(run_id: int) -> str:
-    """Return the name of the user who requested the cancel of a run; empty if the database is unavailable."""
-    try:
-        return Run.objects.filter(pk=run_id).values_list("cancel_requested_by", flat=True).first() or ""
-    except (DatabaseError, InterfaceError):
-        return ""
-
-
-def register_worker(name: str, queues: list[str], slots: int) -> Worker:
-    """Create the row of this worker process."""
-    return Worker.objects.create(
-        name=name,
-        host=machine.host(),
-        boot_id=machine.boot_id(),
-        pid=os.getpid(),
-        pid_started=machine.started(os.getpid()) or 0.0,
-        queues=queues,
-        slots=slots,
-        version=__version__,
-    )
-
-
-def _try_write(what: str, write: Callable[[], Any]) -> None:
-    """Attempt a write that may fail: reconcile relies on the process and its leases instead."""
-    try:
-        write()
-    except (DatabaseError, InterfaceError) as error:
-        logger.warning("Cannot %s: %s", what, str(error).strip())
-    finally:
-        connections.close_all()
 
 
 _current: Runtime | None = None

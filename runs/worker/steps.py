@@ -50,7 +50,7 @@ def refuse_other_pools(worker: Any) -> None:
 
 
 def refuse_unusable_accounts() -> None:
-    """Exit if this worker cannot execute runs as the Unix users that `run_as` names."""
+    """Exit if this worker cannot execute runs as the Unix users of `run_as`."""
     try:
         accounts_of(runs_settings())
     except (AccountUnusable, OSError) as error:
