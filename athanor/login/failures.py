@@ -9,6 +9,8 @@ from django.contrib.auth.signals import user_login_failed
 from django.dispatch import receiver
 from django.http import HttpRequest
 
+from runs import clients
+
 NAME_MAX_CHARS = 60
 
 log = logging.getLogger(__name__)
@@ -19,7 +21,7 @@ def log_failure(credentials: dict[str, Any], request: HttpRequest | None = None,
     """Log a failed login. The name is quoted: it may hold line breaks and control characters."""
     name = str(credentials.get("username", ""))
     shown = repr(name[:NAME_MAX_CHARS]) + ("…" if len(name) > NAME_MAX_CHARS else "")
-    address = request.META.get("REMOTE_ADDR") if request is not None else None
+    address = clients.UNKNOWN if request is None else clients.address(request)
     is_locked = getattr(request, "axes_locked_out", False)
     what = "refused a login after too many failures" if is_locked else "failed login"
-    log.warning("%s: name %s, address %s", what, shown, address or "unknown")
+    log.warning("%s: name %s, address %s", what, shown, address)

@@ -1,7 +1,7 @@
-"""Single sign-on: what django-allauth leaves to us. Imported only where it is switched on.
+"""Single sign-on: adapters and addresses for django-allauth. Imported only where it is enabled.
 
 A user belongs to the pair of provider and `sub`. Names and e-mail addresses link nobody to an existing user, since a
-provider may let people choose them.
+provider may let users choose them.
 """
 
 from __future__ import annotations
@@ -21,28 +21,30 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
 from django.views.decorators.http import require_POST
 
-FAILED = "The sign-on has failed. Try again, or ask an administrator."
+from runs import clients
+
+FAILED = "Single sign-on failed. Try again, or ask an administrator."
 NO_ACCESS = "Your account has no access yet. Ask an administrator."
 
 log = logging.getLogger(__name__)
 
 
 def back_to_login(request: HttpRequest, text: str = FAILED) -> HttpResponse:
-    """Redirect to the login page, with a text."""
+    """Redirect to the login page with an error message."""
     messages.error(request, text)
     return HttpResponseRedirect(reverse("admin:login"))
 
 
 class Accounts(DefaultSocialAccountAdapter):
-    """Users of the provider."""
+    """Adapter of the users of the provider."""
 
     def on_authentication_error(self, request: HttpRequest, provider: Any, **reasons: Any) -> NoReturn:
         reason = reasons.get("exception") or reasons.get("error") or "no reason given"
-        log.warning("failed sign-on: %r, address %s", str(reason)[:200], request.META.get("REMOTE_ADDR") or "unknown")
+        log.warning("failed sign-on: %r, address %s", str(reason)[:200], clients.address(request))
         raise ImmediateHttpResponse(back_to_login(request))
 
     def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:
-        """Refuse an answer whose two parts are about different people."""
+        """Refuse a response whose userinfo and ID token have different subjects."""
         data = sociallogin.account.extra_data
         subjects = {part["sub"] for part in (data.get("userinfo"), data.get("id_token")) if part}
         if len(subjects) > 1 or sociallogin.state.get("process", "login") != "login":
@@ -52,7 +54,7 @@ class Accounts(DefaultSocialAccountAdapter):
         return True
 
     def save_user(self, request: HttpRequest, sociallogin: Any, form: Any = None) -> User:
-        """Create the user, in the group of the settings. Without one nobody new gets in."""
+        """Create the user in the group of ATHANOR_OIDC_GROUP. Without that group, the user has no access."""
         group = Group.objects.filter(name=settings.OIDC_GROUP).first()
         sociallogin.user.is_staff = group is not None
         user: User = super().save_user(request, sociallogin, form)
@@ -63,13 +65,13 @@ class Accounts(DefaultSocialAccountAdapter):
 
 
 class Logins(DefaultAccountAdapter):
-    """Logins of these users."""
+    """Adapter of their logins."""
 
     def pre_login(self, request: HttpRequest, user: User, **_: Any) -> HttpResponse | None:
         return None if user.is_active and user.is_staff else back_to_login(request, NO_ACCESS)
 
     def get_login_stages(self) -> list[str]:
-        """Return none: e-mail addresses and the second factor are the provider's."""
+        """Return no stages: the provider verifies e-mail addresses and the second factor."""
         return []
 
     def login(self, request: HttpRequest, user: User) -> None:
@@ -82,13 +84,13 @@ class Logins(DefaultAccountAdapter):
         return reverse("admin:index")
 
     def add_message(self, *_: Any, **__: Any) -> None:
-        """Say nothing: the page that follows says enough."""
+        """Add no message: the next page is enough."""
 
 
 urlpatterns = [
     path("sign-on/<str:provider_id>/", require_POST(views.login), name="openid_connect_login"),
     path("sign-on/<str:provider_id>/callback/", views.callback, name="openid_connect_callback"),
-    # Where the package redirects to in cases that have a page of its own.
+    # Targets of redirects of the package, in place of its own pages.
     path("sign-on/", back_to_login, name="account_login"),
     path("sign-on/", back_to_login, name="account_inactive"),
     path("sign-on/", back_to_login, name="account_signup"),

@@ -1,6 +1,6 @@
 """Limits on failed logins, by name and address and by address alone. django-axes counts them in the database.
 
-A lock-out by name alone would let anybody lock out everybody. Refused logins write nothing, and their passwords are not
+A lockout by name alone would let anyone lock out everyone. Refused logins write nothing, and their passwords are not
 hashed, so that a flood of them costs neither the database's write lock nor much CPU time.
 """
 
@@ -19,6 +19,7 @@ from django.db.models import Sum
 from django.http import HttpRequest, HttpResponse
 
 from athanor.conf import web_settings
+from runs import clients
 
 IPV6_PREFIX_BITS = 64
 """Size of the smallest network that one client usually has."""
@@ -26,14 +27,12 @@ IPV6_PREFIX_BITS = 64
 
 def client_address(request: HttpRequest) -> str | None:
     """Return the address under which failures are counted; None if it is unknown, as on a unix socket."""
-    try:
-        parsed = ip_address(request.META.get("REMOTE_ADDR") or "")
-    except ValueError:
+    address = clients.address(request)
+    if address == clients.UNKNOWN:
         return None
-    if isinstance(parsed, IPv6Address):
-        mapped = parsed.ipv4_mapped
-        return str(mapped or ip_network((parsed, IPV6_PREFIX_BITS), strict=False).network_address)
-    return str(parsed)
+    if isinstance(parsed := ip_address(address), IPv6Address):
+        return str(ip_network((parsed, IPV6_PREFIX_BITS), strict=False).network_address)
+    return address
 
 
 def failures_max(_request: HttpRequest, _credentials: dict[str, Any] | None) -> int:
@@ -45,7 +44,7 @@ def cool_off(_request: HttpRequest | None = None) -> timedelta:
 
 
 def refusal() -> str:
-    """Return the text for a person who is locked out."""
+    """Return the message for a locked-out user."""
     minutes = math.ceil(web_settings().login_cool_off_s / 60)
     return (
         f"Too many failed logins. Try again in {minutes} minute{'s' if minutes > 1 else ''}, or ask an administrator"
@@ -54,9 +53,9 @@ def refusal() -> str:
 
 
 class LockedOut:
-    """Middleware that gives the login page, whose form has the refusal, the status of one.
+    """Middleware that sets status 429 on a login page that refuses a login.
 
-    The package's own is not used: under ASGI it drops the page.
+    Replaces the middleware of django-axes, which drops the page under ASGI.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -71,13 +70,13 @@ class LockedOut:
 
 
 class Handler(AxesDatabaseHandler):
-    """Counts in one row for each name and address, and all names of an address together."""
+    """Count failures in one row per name and address, and those of all names of an address together."""
 
     def user_login_failed(
         self, sender: Any, credentials: dict[str, Any], request: HttpRequest | None = None, **kwargs: Any
     ) -> None:
         if request is not None:
-            request.axes_user_agent = ""  # type: ignore[attr-defined]  # else each value would have its own row
+            request.axes_user_agent = ""  # type: ignore[attr-defined]  # otherwise, each value would have its own row
         super().user_login_failed(sender, credentials, request, **kwargs)
 
     def get_failures(self, request: HttpRequest, credentials: dict[str, Any] | None = None) -> int:
