@@ -62,7 +62,7 @@ check: $(VENV)/.installed-dev ## Lint, types, import rules, security rules, Djan
 	ATHANOR_VAR=$(CURDIR)/$(VENV)/check $(BIN)/python manage.py check --fail-level WARNING
 	ATHANOR_VAR=$(CURDIR)/$(VENV)/check $(BIN)/python manage.py makemigrations --check --dry-run
 
-audit: $(VENV)/.installed-dev ## Compare the pinned packages with the known vulnerabilities
+audit: $(VENV)/.installed-dev ## Check the pinned packages for known vulnerabilities
 	$(BIN)/python .ci/audit $(BIN)/pip-audit $(wildcard requirements*.txt)
 
 lock: ## Pin the requirements again, with hashes, from the .in files (needs uv)

@@ -1,4 +1,4 @@
-"""Middleware that tells the audit log who acts, from which address."""
+"""Middleware that records the user and address of a request in the audit log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Handler = Callable[[HttpRequest], HttpResponse]
 
 
 class Acting:
-    """Record acts of a request as those of its user. List it after the authentication."""
+    """Record the actions of a request as those of its user. Must come after the authentication middleware."""
 
     def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response
@@ -25,6 +25,6 @@ class Acting:
 
 
 def actor(request: HttpRequest) -> Actor:
-    """Return the user of a request; the name is empty before the sign-in."""
+    """Return the user of a request; the name is empty before the login."""
     user = request.user
     return Actor(Door.ADMIN, user.get_username(), int(user.pk) if user.pk else None, clients.address(request))

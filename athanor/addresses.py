@@ -8,7 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 def listed(text: str) -> list[str]:
-    """Return the parts of a text that commas separate."""
+    """Split a text at its commas, without empty parts."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 

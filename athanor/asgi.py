@@ -56,4 +56,4 @@ routes: list[BaseRoute] = [
 
 site = headers.SecurityHeaders(Starlette(routes=routes, lifespan=lifespan))
 application = proxies.TrustedProxies(site, settings.TRUSTED_PROXIES)
-proxies.warn_of_uvicorn()
+proxies.warn_of_missing_options()

@@ -25,7 +25,7 @@ LOOKS: dict[str, Callable[[], bool]] = {
 }
 """Task → returns whether Redis shows that it has nothing to do. A tenth of the work of a tick for nothing."""
 REST_MAX_S = {"runs.tasks.schedules": 6.0}
-"""Task → longest time for which Redis may show that. Then a tick reads the database. A rest takes 5 s, see
+"""Task → longest time for which Redis may show that. After it, a tick reads the database. A rest takes 5 s, see
 `runs.schedules.rest`; another program that writes to Redis could prolong it.
 """
 TICKS_MAX = 30

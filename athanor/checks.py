@@ -63,11 +63,11 @@ def check_two_factor(**_: Any) -> list[checks.CheckMessage]:
 
 @checks.register(checks.Tags.security)
 def check_secrets_key(**_: Any) -> list[checks.CheckMessage]:
-    """Return athanor.E010 for an invalid ATHANOR_SECRETS_KEY, athanor.W010 for none in production."""
-    hint = "Use `openssl rand -base64 32 | tr +/ -_`; then `manage.py rotate_secrets` encrypts what is stored."
+    """Return athanor.E010 for an invalid ATHANOR_SECRETS_KEY, athanor.W010 if it is missing in production."""
+    hint = "Use `openssl rand -base64 32 | tr +/ -_`; then run `manage.py rotate_secrets` to encrypt stored secrets."
     try:
         if sealing.cipher() is None and settings.PRODUCTION:
-            text = "ATHANOR_SECRETS_KEY is not set: secrets of configurations are stored in clear."
+            text = "ATHANOR_SECRETS_KEY is not set: secrets of configurations are stored unencrypted."
             return [checks.Warning(text, hint=hint, id="athanor.W010")]
     except sealing.InvalidKey as error:
         return [checks.Error(str(error), hint=hint, id="athanor.E010")]

@@ -1,4 +1,4 @@
-"""Settings of the web server's doors: logins and requests. Each has a default, a unit and one line of meaning."""
+"""Settings of logins, requests and connections. Each has a default, a unit and one line of meaning."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class WebSettings:
 
     # Requests
     body_max_bytes: int = 10 * 1024 * 1024
-    """Size of a request's body. A larger one is refused before it is read."""
+    """Size of the body of a request. A larger one is refused before it is read."""
     anonymous_body_max_bytes: int = 64 * 1024
-    """Size of a body of an anonymous request, of one to the login page, and of one that does not name its size."""
+    """Size of the body of an anonymous request, of a login, and of a request without a Content-Length."""
     body_s: float = 60.0
     """Time for the arrival of a body."""
     requests_max: int = 40
-    """Number of requests at once that a web process passes to Django, each with a thread and perhaps a database
+    """Number of concurrent requests that a web process passes to Django, each with a thread and perhaps a database
     connection. Further ones wait.
     """
     requests_wait_s: float = 10.0
-    """Time that a request waits for its turn. Then it is refused with status 503."""
+    """Longest time that a request waits for its turn. Then it is refused with status 503."""
     page_query_s: float = 30.0
     """Longest duration of a query of a page; on SQLite of all queries of a request together. 0: no limit."""
 

@@ -1,6 +1,6 @@
 """Limits on connections of the web server: their number, and time-outs for headers and for clients that do not read.
 
-uvicorn has neither: a client that sends half a request, or reads nothing, keeps its connection for ever. Started with
+uvicorn has neither: a client that sends half a request, or reads nothing, keeps its connection open. Started with
 `--http athanor.connections:Connection`.
 """
 
@@ -16,7 +16,7 @@ from runs.worker.capacity import file_limit
 
 TICK_S = 5.0
 BODY_GRACE_S = 5.0
-"""Time in which athanor.requests answers a late body, before the connection is closed."""
+"""Time in which athanor.requests can refuse a late body before the connection is closed."""
 FILES_RESERVED = 200
 """Open files that are left for the database, Redis, static files and artifacts."""
 BUSY = (
@@ -30,9 +30,9 @@ class Connection(H11Protocol):
 
     _limits: WebSettings
     _reading_since: float | None = None
-    """Beginning of a request that is not complete; None between two requests and while one is answered."""
+    """Start of an incomplete request; None between two requests and while one is answered."""
     _progress_at = 0.0
-    """Last time at which the client had read all, or had read on."""
+    """Last time at which the client had read everything, or more than before."""
     _unsent = 0
     _timer: asyncio.TimerHandle | None = None
 

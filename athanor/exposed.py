@@ -22,7 +22,7 @@ JOURNALS = ("-wal", "-shm", "-journal", "-renewal")
 
 @dataclass(frozen=True, slots=True)
 class Exposed:
-    """A file or folder with too many permissions."""
+    """File or folder with too many permissions."""
 
     path: Path
     mode: int
@@ -33,9 +33,9 @@ class Exposed:
 
 
 def exposed(var: Path, database: Mapping[str, Any]) -> Iterator[Exposed]:
-    """Yield what is open to others: the var folder and what it has, and the file of SQLite.
+    """Yield what other users can access: the var folder and its contents, and the file of SQLite.
 
-    A folder that others may only pass through, as `run_as` needs, is not reported for that, but what is in it may be.
+    A folder that others can only pass through, as `run_as` needs, is not reported, but its contents may be.
     """
     mode = _mode(var)
     if mode & OTHERS_READ_OR_WRITE:
@@ -51,8 +51,8 @@ def exposed(var: Path, database: Mapping[str, Any]) -> Iterator[Exposed]:
 
 
 def tighten(var: Path, *, is_ours: bool) -> list[Path]:
-    """Withdraw the permissions of others on what an older version has made in the var folder, and on the folder itself
-    if it `is_ours`. Return the changed paths. Changes nothing that belongs to another user.
+    """Remove the permissions of other users from what an older version created in the var folder, and from the folder
+    itself if it `is_ours`. Return the changed paths. Leave files of other users unchanged.
     """
     own = [var / name for name in OWN_NAMES]
     own += [var / f"db.sqlite3{ending}" for ending in JOURNALS]
@@ -81,7 +81,7 @@ def _is_shut(folder: Path) -> bool:
 
 
 def _mode(path: Path) -> int:
-    """Return the permissions of a path; 0 if there is none."""
+    """Return the permissions of a path; 0 if it does not exist."""
     try:
         return stat.S_IMODE(path.stat().st_mode)
     except OSError:

@@ -1,4 +1,4 @@
-"""Security headers of all answers: of Django's, of streams, of static files and of errors."""
+"""Security headers of all responses: of Django, streams, static files and errors."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class SecurityHeaders:
 
 
 def complete(headers: list[tuple[bytes, bytes]], scheme: str) -> list[tuple[bytes, bytes]]:
-    """Return the headers with the defaults of those that are missing. Django's names have capital letters."""
-    wanted = dict(DEFAULTS)
+    """Add the default of each missing header. Names in Django's responses have capital letters."""
+    defaults = dict(DEFAULTS)
     if scheme == "https" and settings.SECURE_HSTS_SECONDS:
-        wanted["Strict-Transport-Security"] = f"max-age={settings.SECURE_HSTS_SECONDS}"
+        defaults["Strict-Transport-Security"] = f"max-age={settings.SECURE_HSTS_SECONDS}"
     present = {name.lower() for name, _ in headers}
-    missing = ((name.lower().encode(), value.encode()) for name, value in wanted.items())
+    missing = ((name.lower().encode(), value.encode()) for name, value in defaults.items())
     return headers + [(name, value) for name, value in missing if name not in present]

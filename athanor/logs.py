@@ -19,7 +19,7 @@ SYSLOG_SOCKETS = ("/dev/log", "/var/run/syslog")
 def configuration(level: str, *, audit: str = "") -> dict[str, Any]:
     """Return the value of Django's LOGGING. Servers lose their own handlers, so that all lines have one format.
 
-    `audit` is a file, or `syslog:` with an optional host and port, that gets the audit log.
+    `audit` is the target of the audit log: a file, or `syslog:` with an optional host and port.
     """
     audit_handlers = {"audit": _audit_handler(audit)} if audit else {}
     return {
@@ -30,7 +30,7 @@ def configuration(level: str, *, audit: str = "") -> dict[str, Any]:
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {name: {"handlers": [], "propagate": True} for name in SERVER_LOGGERS}
         | {
-            "axes": {"level": "ERROR"},  # athanor.login.failures says what people need to know
+            "axes": {"level": "ERROR"},  # athanor.login.failures logs what operators need
             # Beat and periodic tasks would log "sent" and "succeeded" twice a second.
             "celery.beat": {"level": "WARNING"},
             "celery.worker.strategy": {"level": "WARNING"},

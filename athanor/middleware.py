@@ -42,19 +42,19 @@ class ContentSecurityPolicy:
 
 
 class SessionLife:
-    """Middleware that logs out whoever was idle for too long, or logged in too long ago (runs.sessions)."""
+    """Middleware that ends a session that was idle for too long or is too old (runs.sessions)."""
 
     def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if SESSION_KEY in request.session:
-            is_by_itself = request.method == "GET" and request.headers.get("Sec-Fetch-Dest") == "empty"
+            is_background = request.method == "GET" and request.headers.get("Sec-Fetch-Dest") == "empty"
             if sessions.is_over(request.session):
                 logout(request)
-                if not is_by_itself:
+                if not is_background:
                     messages.info(request, "Your session has ended. Log in again.")
-            elif not is_by_itself:
+            elif not is_background:
                 sessions.note(request.session)
         return self.get_response(request)
 

@@ -23,5 +23,5 @@ def item(title: str, icon: str, app: str, model: str) -> dict[str, Any]:
 
 
 def account(*, has_two_factor: bool) -> list[dict[str, Any]]:
-    """Return the links of the menu of one's own account, besides those of unfold."""
+    """Return additional links of the account menu."""
     return [{"title": "Two-factor authentication", "link": reverse_lazy("two_factor")}] if has_two_factor else []

@@ -19,11 +19,11 @@ PROXIES_MIN_BITS = 8
 
 @dataclass(frozen=True, slots=True)
 class Weakness:
-    """A setting that makes a site unsafe."""
+    """Setting that makes a site unsafe."""
 
     id: str
     find: Callable[[], str]
-    """Returns a sentence about the weakness; empty if there is none."""
+    """Return a sentence about the weakness; empty if there is none."""
     hint: str
 
 
@@ -42,14 +42,14 @@ def _any_host() -> str:
 
 def _no_host() -> str:
     if all(_is_this_machine(host) for host in settings.ALLOWED_HOSTS):
-        return "ATHANOR_ALLOWED_HOSTS names no host but this machine: nobody else can use the site."
+        return "ATHANOR_ALLOWED_HOSTS names only this machine: nobody else can use the site."
     return ""
 
 
 def _origins() -> str:
     origins = [urlsplit(origin) for origin in settings.CSRF_TRUSTED_ORIGINS]
     weak = [each.geturl() for each in origins if each.scheme != "https" or each.netloc in ("", "*")]
-    return f"ATHANOR_TRUSTED_ORIGINS accepts forms of {', '.join(weak)}, which anybody may send." if weak else ""
+    return f"ATHANOR_TRUSTED_ORIGINS accepts forms of {', '.join(weak)}, which anyone can send." if weak else ""
 
 
 def _url() -> str:
@@ -77,7 +77,7 @@ def _redis() -> str:
     if parts.scheme not in ("redis", "rediss"):
         return ""
     if not parts.password:
-        return "The Redis at ATHANOR_REDIS_URL needs no password: whoever reaches its port can change what runs."
+        return "The Redis at ATHANOR_REDIS_URL has no password: anyone who can reach its port can change what runs."
     return "The password of Redis in ATHANOR_REDIS_URL can be guessed." if _is_weak_password(parts.password) else ""
 
 
@@ -95,13 +95,13 @@ WEAKNESSES = (
         f"Use {SECRET_KEY_MIN_CHARS} or more random characters, as from `openssl rand -base64 48`.",
     ),
     Weakness("athanor.E003", _any_host, "Name the hosts of the site, separated by commas."),
-    Weakness("athanor.E004", _no_host, "Name the hosts of the site, as lab.example.org, separated by commas."),
-    Weakness("athanor.E005", _origins, "Name origins as https://lab.example.org, or leave it empty behind a proxy."),
-    Weakness("athanor.E006", _url, "Set it to the address at which people open the site, https://lab.example.org."),
+    Weakness("athanor.E004", _no_host, "Name the hosts of the site, for example lab.example.org, separated by commas."),
+    Weakness("athanor.E005", _origins, "Name origins like https://lab.example.org, or leave it empty behind a proxy."),
+    Weakness("athanor.E006", _url, "Set it to the public address of the site, for example https://lab.example.org."),
     Weakness(
         "athanor.E007",
         _no_proxies,
-        "Name the proxies that speak https for the site by address or network, 127.0.0.1 for one on this machine.",
+        "Name the proxies that serve the site over https by address or network, 127.0.0.1 for one on this machine.",
     ),
     Weakness("athanor.E008", _wide_proxies, "Name the addresses of the proxies, or the network that has only them."),
     Weakness(

@@ -1,4 +1,4 @@
-"""Headers of proxies: believed from ATHANOR_TRUSTED_PROXIES only, and dropped before anything else reads them."""
+"""Headers of proxies: used if ATHANOR_TRUSTED_PROXIES names the proxy, and then removed from each request."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 FORWARDED = frozenset(
     {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto", b"x-real-ip"}
 )
-OWN_OPTIONS = {
+NEEDED_OPTIONS = {
     "--no-proxy-headers": (
-        "believes X-Forwarded-For of 127.0.0.1 or FORWARDED_ALLOW_IPS, whatever ATHANOR_TRUSTED_PROXIES says"
+        "trusts X-Forwarded-For of 127.0.0.1 or FORWARDED_ALLOW_IPS, whatever ATHANOR_TRUSTED_PROXIES says"
     ),
-    "--http athanor.connections:Connection": "keeps connections open whose request never arrives",
+    "--http athanor.connections:Connection": "never closes a connection whose request does not arrive",
 }
 
 logger = logging.getLogger(__name__)
@@ -29,10 +29,10 @@ class TrustedProxies:
     def __init__(self, app: ASGIApp, trusted: Sequence[str]) -> None:
         self._app = app
         inner = cast(Any, self._without_forwarded)
-        self._believing = cast(ASGIApp, ProxyHeadersMiddleware(inner, list(trusted))) if trusted else inner
+        self._trusting = cast(ASGIApp, ProxyHeadersMiddleware(inner, list(trusted))) if trusted else inner
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._believing(scope, receive, send)
+        await self._trusting(scope, receive, send)
 
     async def _without_forwarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         if headers := scope.get("headers"):
@@ -40,10 +40,10 @@ class TrustedProxies:
         await self._app(scope, receive, send)
 
 
-def warn_of_uvicorn() -> None:
-    """Log a warning for each option that uvicorn, started by hand, is without."""
+def warn_of_missing_options() -> None:
+    """Log a warning for each option that is missing from the command line of uvicorn."""
     if "uvicorn" not in sys.argv[0]:
         return
-    for option, text in OWN_OPTIONS.items():
+    for option, text in NEEDED_OPTIONS.items():
         if not set(option.split()) <= set(sys.argv):
             logger.warning("uvicorn %s. Start it with %s.", text, option)

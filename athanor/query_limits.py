@@ -1,7 +1,7 @@
 """Time limit for the queries of pages, at the database. Installed in web processes only.
 
 PostgreSQL ends a statement after `page_query_s`. On SQLite the statements of a request have that time together, and no
-query may call a regular expression, which would run in Python and could hold up all threads.
+query may use a regular expression, which would run in Python and could block all threads.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from athanor.conf import web_settings
 from athanor.middleware import Handler
 
 QUERY_CANCELED = "57014"
-"""PostgreSQL's SQLSTATE for a statement that was ended."""
+"""PostgreSQL's SQLSTATE of a cancelled statement."""
 INTERRUPTED = "interrupted"
-"""SQLite's text for it."""
+"""SQLite's message for it."""
 STEPS = 100_000
-"""Instructions of SQLite's machine between two looks at the clock; about a millisecond."""
-TEXT = "The database has taken too long to answer. Narrow the search, remove filters or columns, or try again later."
+"""Instructions of SQLite's virtual machine between two checks of the time; about a millisecond."""
+TEXT = "The database took too long to respond. Narrow the search, remove filters or columns, or try again later."
 
 _request = threading.local()
 
@@ -57,7 +57,7 @@ def _refuse(*_: object) -> bool:
 
 
 class QueryLimit:
-    """Middleware that limits the queries of a request, and answers with status 503 where one has taken too long."""
+    """Middleware that limits the queries of a request, and responds with status 503 if they take too long."""
 
     def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response
@@ -72,11 +72,11 @@ class QueryLimit:
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if not is_time_out(error):
             return None
-        _request.ends_at = float("inf")  # for the queries of the page that says so
+        _request.ends_at = float("inf")  # the error page has queries, too
         if "text/html" not in request.headers.get("Accept", "") or not request.user.is_authenticated:
             response = HttpResponse(TEXT, content_type="text/plain; charset=utf-8", status=503)
         else:
-            context = {**admin.site.each_context(request), "title": "Too slow", "text": TEXT}
+            context = {**admin.site.each_context(request), "title": "Query timed out", "text": TEXT}
             response = render(request, "athanor/too_slow.html", context, status=503)
         response.headers["Retry-After"] = "60"
         return response

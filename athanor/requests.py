@@ -1,7 +1,7 @@
-"""Limits on requests before Django sees them: size of the body, time of its arrival, number at once.
+"""Limits on requests before Django sees them: size of the body, time for its arrival, number of concurrent requests.
 
-Django would store a body of any size in a temporary file, whoever sends it, and take a thread for each request. Here a
-body is read into memory up to its limit; a request takes a thread only when it is complete.
+Django stores a body of any size in a temporary file, whoever sends it, and uses a thread for each request. Here, a
+body is read into memory up to its limit, and a request uses a thread only when it is complete.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LOGIN = "/admin/login/"
 
 
 class Refused(Exception):
-    """A request that is answered here: its status, and a text for a person."""
+    """Request that is refused with a status and a message."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -32,11 +32,11 @@ class Refused(Exception):
 
 
 class Gone(Exception):
-    """The client closed the connection before its request was complete."""
+    """Client that closed the connection before its request was complete."""
 
 
 class Limits:
-    """ASGI middleware in front of Django. Belongs to one event loop."""
+    """ASGI middleware in front of Django. For one event loop."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -61,7 +61,7 @@ class Limits:
 
 
 class Turn:
-    """One request's place among those that Django works on, from `take` until its response starts."""
+    """Turn of a request among those that Django handles at once, from `take` until its response starts."""
 
     def __init__(self, turns: asyncio.Semaphore, send: Send) -> None:
         self._turns, self._send, self._has = turns, send, False
@@ -137,7 +137,7 @@ def too_large(limit: int) -> Refused:
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
-    """Return an ASGI `receive` that yields the body, then what comes after it."""
+    """Return an ASGI `receive` that yields the body, then the messages after it."""
     rest = [body]
 
     async def receive_again() -> Message:

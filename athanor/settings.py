@@ -136,7 +136,7 @@ if PRODUCTION:
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SECURE_HSTS_SECONDS = 30 * 24 * 3600
     SECURE_SSL_REDIRECT = True
-    # Decisions about other sites of the domain: includeSubDomains and preload.
+    # includeSubDomains and preload affect other sites of the domain; they are up to the operator.
     SILENCED_SYSTEM_CHECKS += ["security.W005", "security.W021"]
 
 UNFOLD: dict[str, Any] = {

@@ -1,9 +1,9 @@
-"""Transport of Celery that survives what other programs put into its queues.
+"""Celery transport that survives invalid messages in its queues.
 
-kombu decodes a message in the consumer's thread: one that is not JSON, or not of its form, ends the worker, and with
-it the runs. This transport drops such messages and logs it. It accepts what Athanor and Celery's producers send: JSON
-of a limited size, for tasks that Athanor defines. The queue of a message is the list that it was taken from, whatever
-it says itself.
+kombu decodes messages in the consumer's thread: an invalid one, put there by another program, ends the worker and its
+runs. This transport drops and logs such messages. It accepts what Athanor and Celery's producers send: JSON of a
+limited size, for tasks that Athanor defines. The queue of a message is the list that it was taken from, whatever the
+message says.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ BODY_MAX_BYTES = 256 * 1024
 """Largest body. A wake-up or a tick has 100 bytes."""
 NAME_MAX_CHARS = 255
 CELERYS_TASKS = "celery."
-"""Prefix of the tasks that Celery itself defines, as chords and maps. Athanor sends none of them."""
+"""Prefix of the built-in tasks of Celery, such as chords and maps. Athanor sends none of them."""
 
 
 class Channel(kombus.Channel):
-    """Channel that drops a message without JSON, and removes a key of another type from the name of a queue."""
+    """Channel that drops messages that are not JSON, and deletes keys of a wrong type that have the name of a queue."""
 
     def _brpop_read(self, **options: Any) -> Any:
         base: Any = super()
@@ -61,7 +61,7 @@ class Channel(kombus.Channel):
             base._queue_bind(exchange, *more)
 
     def _remove_foreign_keys(self, error: ResponseError, queues: Iterable[str]) -> None:
-        """Remove the keys of queues that have another type, if that was the error."""
+        """Delete the keys of queues that have a wrong type, if that was the error."""
         if "WRONGTYPE" not in str(error):
             raise error
         this: Any = self
@@ -92,7 +92,7 @@ def problem_of(message: Any) -> str:
         return "it is not an object"
     headers, properties, body = (message.get(name) for name in ("headers", "properties", "body"))
     if not (isinstance(headers, dict) and isinstance(properties, dict) and isinstance(body, str)):
-        return "it has not the form of a message"
+        return "its headers, properties or body are missing or invalid"
     return _problem_of_names(headers, properties) or _problem_of_body(message, headers, properties, body)
 
 
@@ -109,7 +109,7 @@ def _problem_of_body(message: dict[str, Any], headers: dict[str, Any], propertie
     if message.get("content-type") != "application/json" or message.get("content-encoding") != "utf-8":
         return "its content is not JSON in UTF-8"
     if properties.get("body_encoding") != "base64" or "compression" in headers:
-        return "its encoding is not that of Celery"
+        return "its body is compressed or not encoded in base64"
     return "its body is too large" if len(body) > BODY_MAX_BYTES else ""
 
 

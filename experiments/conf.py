@@ -64,15 +64,15 @@ class ExperimentsSettings:
     catalog_wait_s: float = 20.0
     """Longest time that a page or command waits for the catalog while experiments are being loaded."""
     secret_folders: str = "/run/secrets"  # noqa: S105  # a path
-    """Folders, separated like PATH, of files that secret fields may name as `file:PATH`."""
+    """Folders, separated like PATH, whose files secret fields may name as `file:PATH`."""
     secret_file_max_bytes: int = 64 * 1024
-    """Largest such file."""
+    """Maximum size of such a file."""
     catalog_start_s: float = 60.0
     """Longest time that a new catalog process may take to load Django."""
     variables: Variables = ()
     """Environment variables that configurations may name, and that experiments get: names and prefixes, `OPENAI_*`."""
     examples: bool | None = None
-    """Offer the shipped examples. By default, where ATHANOR_PRODUCTION is not 1."""
+    """Whether the shipped examples are offered. By default, unless ATHANOR_PRODUCTION is 1."""
     examples_folder: Path | None = None
     """Folder below which shipped examples may read files. By default, each run's own work folder."""
 

@@ -1,6 +1,6 @@
 """References in secret fields: `env:NAME` and `file:PATH` name a secret that the worker reads when a run starts.
 
-A reference is no secret: it is stored, shown and copied as it is. `literal:TEXT` is the secret TEXT, also where TEXT
+A reference is not a secret: it is stored, shown and copied unchanged. `literal:TEXT` is the secret TEXT, even if TEXT
 itself begins with `env:`, `file:` or `literal:`.
 """
 
@@ -15,11 +15,11 @@ from experiments import variables
 from experiments.conf import experiments_settings
 
 ENV, FILE, LITERAL = "env:", "file:", "literal:"
-HELP = "A secret, or where the worker reads it: env:NAME, file:PATH. literal:… for one that begins like this."
+HELP = "A secret, or where the worker reads it: env:NAME or file:PATH. literal:… for a secret that begins like these."
 
 
 class Unresolved(Exception):
-    """A reference names nothing that may be read, or that can. The message says what to do."""
+    """A reference cannot be read, or must not be. The message says what to do."""
 
 
 def is_reference(text: str) -> bool:
@@ -53,7 +53,7 @@ def _variable(name: str) -> str:
 def _file(name: str) -> str:
     conf = experiments_settings()
     folders = [Path(folder) for folder in conf.secret_folders.split(os.pathsep) if folder]
-    path = Path(os.path.realpath(name))  # links out of the folders are refused, those within them are not
+    path = Path(os.path.realpath(name))  # refuses links that leave the folders
     if not (Path(name).is_absolute() and _is_below(path, folders)):
         listed = ", ".join(map(str, folders)) or "none"
         raise Unresolved(f"The file {name} is in no folder of secrets ({listed}; ATHANOR_EXPERIMENTS_SECRET_FOLDERS).")
@@ -66,7 +66,7 @@ def _file(name: str) -> str:
     try:
         return content.decode().removesuffix("\n")
     except ValueError as error:
-        raise Unresolved(f"The file {name} is no text in UTF-8.") from error
+        raise Unresolved(f"The file {name} is not UTF-8 text.") from error
 
 
 def _is_below(path: Path, folders: Iterable[Path]) -> bool:

@@ -1,7 +1,7 @@
-"""Secrets of stored configurations: marked at rest, and encrypted with ATHANOR_SECRETS_KEY if it is set.
+"""Secrets of stored configurations: marked in the database, and encrypted if ATHANOR_SECRETS_KEY is set.
 
 In memory, a stored secret is a `StoredSecret`, and an encrypted one a `Sealed`. In the JSON of the database both are
-texts with a mark. Any other text that begins with a mark gets a mark of its own, so that it is stored truthfully. A
+texts with a mark. Any other text that begins with a mark gets a mark of its own, so that it is read back unchanged. A
 sealed secret is opened where a configuration is validated, and in the worker that starts its run; pages never open it.
 """
 
@@ -30,7 +30,7 @@ _OTHER_NAME = object()
 
 
 class StoredSecret(str):
-    """Stored secret in clear, as it is without a key."""
+    """Stored secret, unencrypted if there is no key."""
 
     __slots__ = ()
 
@@ -47,8 +47,8 @@ class Unreadable(Exception):
     def __init__(self, path: Path) -> None:
         self.path = ".".join(map(str, path))
         self.reason = (
-            "Its secret is encrypted, and no key in ATHANOR_SECRETS_KEY of this process decrypts it. Set the key with"
-            " which it was stored, or enter the secret again."
+            "No key in ATHANOR_SECRETS_KEY of this process decrypts this secret. Set the key that encrypted it, or"
+            " enter the secret again."
         )
         super().__init__(f"{self.path}: {self.reason}")
 
@@ -97,7 +97,7 @@ def _sealed_like(values: Any, order: Any, secrets: Mapping[str, StoredSecret]) -
         return {key: _sealed_like(item, order.get(key, _OTHER_NAME), secrets) for key, item in values.items()}
     if isinstance(values, list) and isinstance(order, list) and len(values) == len(order):
         return [_sealed_like(item, other, secrets) for item, other in zip(values, order, strict=True)]
-    if order is _OTHER_NAME:  # an alias, which the order has under the name of its field
+    if order is _OTHER_NAME:  # the order has the field under its name, not its alias
         if isinstance(values, str):
             return secrets.get(values, values)
         return mapped(values, (), lambda item, _: _sealed_like(item, _OTHER_NAME, secrets))
@@ -119,7 +119,7 @@ def hidden(value: Any, mask: str) -> Any:
 
 
 def with_marks(shown: Any, stored: Any, mask: str) -> Any:
-    """Return what pages show of a stored configuration: marked secrets are masked, references are no secrets."""
+    """Return a stored configuration as pages show it: marked secrets are masked, references are not."""
     if isinstance(stored, StoredSecret):
         return str(stored) if references.is_reference(stored) else mask
     if isinstance(shown, dict) and isinstance(stored, Mapping):
@@ -155,7 +155,7 @@ def open_one(secret: Sealed, path: Path) -> Any:
 
 
 def rotated(secret: Any) -> Any:
-    """Return the secret encrypted with the first key; itself if it is already. Raises Unreadable, InvalidKey."""
+    """Encrypt a secret with the first key; return the same object if it already is. Raises Unreadable, InvalidKey."""
     if not isinstance(secret, Sealed):
         return _seal(secret)
     from cryptography.fernet import Fernet, InvalidToken
@@ -197,7 +197,7 @@ def mapped(value: Any, path: Path, change: Callable[[Any, Path], Any]) -> Any:
 
 
 class ConfigurationField(models.JSONField):
-    """JSON whose stored secrets are marked at rest. Migrations know it as a JSONField: the column is the same."""
+    """JSON whose secrets are marked in the database. A JSONField for migrations: the column is the same."""
 
     def deconstruct(self) -> Any:
         name, _, args, kwargs = super().deconstruct()

@@ -1,7 +1,7 @@
 """Umask of Athanor's own processes, and of the code of experiments.
 
-What Athanor makes is its user's only. Files that an experiment writes elsewhere are as its author expects: with the
-umask of the shell or the service manager that started Athanor, which ATHANOR_UMASK passes on.
+Only its own user can access what Athanor creates. Experiments have the umask of the shell or service manager that
+started Athanor, as their authors expect for files elsewhere. ATHANOR_UMASK passes it on.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ VARIABLE = "ATHANOR_UMASK"
 
 
 def make_private() -> None:
-    """Let only this user read what the process makes from now on. Safe to repeat, also in further processes."""
+    """Create files for this user only from now on. Safe to repeat, also in further processes."""
     before = os.umask(PRIVATE)
     os.environ.setdefault(VARIABLE, f"{before:03o}")
 
 
-def use_operators() -> None:
+def use_inherited() -> None:
     """Use the umask with which Athanor was started; keep the current one if that is unknown."""
     text = os.environ.get(VARIABLE, "")
     if text and not text.strip("01234567"):
@@ -30,7 +30,7 @@ def use_operators() -> None:
 
 @contextmanager
 def private() -> Iterator[None]:
-    """Let only this user read what the process makes in the block. Not for a process with threads."""
+    """Create files for this user only within the block. Not for a process with threads."""
     before = os.umask(PRIVATE)
     try:
         yield
@@ -39,11 +39,11 @@ def private() -> Iterator[None]:
 
 
 @contextmanager
-def operators() -> Iterator[None]:
-    """Use the umask with which Athanor was started in the block. Not for a process with threads."""
+def inherited() -> Iterator[None]:
+    """Use the umask with which Athanor was started within the block. Not for a process with threads."""
     before = os.umask(PRIVATE)
     os.umask(before)
-    use_operators()
+    use_inherited()
     try:
         yield
     finally:

@@ -102,7 +102,7 @@ def accepted_configuration(experiment: type[Experiment], data: Any) -> tuple[dic
     secrets = {tuple(path): value for path, value in _secrets((), values, stored)}
     masks = [path for path, value in secrets.items() if value == MASK]
     if masks:
-        why = f"{MASK} stands for a secret that is not shown. Enter the secret itself."
+        why = f"{MASK} is only a placeholder. Enter the secret itself."
         raise InvalidDefinition(experiment.name, {".".join(map(str, ("configuration", *path))): why for path in masks})
     return stored, [list(path) for path in secrets]
 

@@ -1,6 +1,6 @@
 """Environment variables that configurations may name: those of ATHANOR_EXPERIMENTS_VARIABLES, none by default.
 
-Whoever may launch an experiment could otherwise read every variable of its process.
+Otherwise, users who may launch an experiment could read every variable of its process.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def is_named(name: str, patterns: Collection[str]) -> bool:
-    """Return whether a name is among names, and prefixes with a `*` at the end."""
+    """Return whether a name matches one of the patterns: names, and prefixes with a `*` at the end."""
     return any(name.startswith(each[:-1]) if each.endswith("*") else name == each for each in patterns)
 
 
 def checked(name: str) -> str:
-    """Return a name that configurations may use, or an empty one. Raises ValueError."""
+    """Return the name if it is empty or configurations may use it. Raises ValueError."""
     from experiments.conf import experiments_settings
 
     if name and not is_named(name, experiments_settings().variables):
         raise ValueError(
-            f"configurations may not name the environment variable {name!r}. Whoever operates Athanor can allow it"
-            " with ATHANOR_EXPERIMENTS_VARIABLES"
+            f"configurations may not name the environment variable {name!r}. The operator can allow it with"
+            " ATHANOR_EXPERIMENTS_VARIABLES"
         )
     return name
 

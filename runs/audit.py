@@ -1,4 +1,4 @@
-"""Audit log: who did what to which object, when, from where and by which door.
+"""Audit log: who did what to which object, when, from which address and by which door.
 
 `record` adds a row within the caller's transaction, so that an act and its row are stored together or not at all. After
 the commit the entry also goes to the logger `athanor.audit` as one line of JSON. Pages, commands and the tick of
@@ -39,14 +39,14 @@ NAME_MAX = 200
 UNRECORDED = frozenset(
     {"last_login", "updated_at", "created_at", "cursor", "planned_at", "due_at", "failures", "trouble"}
 )
-"""Columns whose change is no act of its own."""
+"""Columns whose changes are not recorded."""
 NAMED_MAX = 50
 """Number of names that one entry lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts, by which door, from which address."""
+    """User or program that acts, with the door and the address."""
 
     door: Door
     who: str
@@ -62,7 +62,7 @@ class Actor:
         return replace(self, who=user.get_username(), user_pk=int(user.pk), details={**self.details, **unix})
 
     def called(self, name: str) -> Actor:
-        """Return the same actor by the name that a program gives. Pages and commands know theirs."""
+        """Return the same actor with the name that a program gives. Pages and commands know their user."""
         if self.door != Door.PYTHON or name == self.who:
             return self
         return replace(self, who=name, details={**self.details, "unix_user": self.who})
@@ -92,20 +92,20 @@ def with_details(**details: Any) -> Iterator[None]:
 
 
 def actor() -> Actor:
-    """Return who acts at present."""
+    """Return the current actor."""
     current = _actor.get()
     return current() if current else Actor(Door.PYTHON, unix_user())
 
 
 def command() -> Actor:
-    """Return the actor of a command: the Unix user, and who became that user by sudo."""
+    """Return the actor of a command: the Unix user, and the user who called sudo."""
     sudo_user = printable(os.environ.get("SUDO_USER", ""))[:NAME_MAX]
     return Actor(Door.COMMAND, unix_user(), details={"sudo_user": sudo_user} if sudo_user else {})
 
 
 @cache
 def unix_user() -> str:
-    """Return the name of the process's user by its user id. The environment could name anybody."""
+    """Return the name of the process's user by its user id. Environment variables could name anyone."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -174,7 +174,7 @@ def entry(  # as `record`
 
 
 def changed_fields(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Name the fields that differ. A mapping that changed is named with its keys that differ."""
+    """Return the names of the fields that differ; of mappings, the names of their keys that differ."""
     changed: list[str] = []
     for name, value in after.items():
         old = before.get(name)
@@ -193,7 +193,7 @@ def columns(target: Model) -> dict[str, Any]:
 
 
 def label(target: Model) -> str:
-    """Return the name of an object, without the kind that is stored beside it."""
+    """Return the name of an object, without its kind."""
     return str(getattr(target, "name", "") or getattr(target, "username", "") or target)
 
 
@@ -212,7 +212,7 @@ def _write_lines(rows: list[AuditEntry]) -> None:
 
 
 def document(row: AuditEntry) -> dict[str, Any]:
-    """Return the line of an entry."""
+    """Return an entry as JSON for the log."""
     return {
         "time": timezone.now().isoformat(),
         "id": row.pk,
@@ -230,7 +230,7 @@ def document(row: AuditEntry) -> dict[str, Any]:
 
 
 def remove_old() -> int:
-    """Remove one batch of entries that are older than `audit_keep_days`. Return how many. May be repeated."""
+    """Remove one batch of entries that are older than `audit_keep_days`; return their number. May be repeated."""
     conf = runs_settings()
     old = AuditEntry.objects.filter(at__lt=Now() - timedelta(days=conf.audit_keep_days))
     ids = list(old.order_by("at").values_list("pk", flat=True)[: conf.audit_batch])

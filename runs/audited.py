@@ -1,6 +1,6 @@
-"""Acts that are recorded wherever they happen: saved and deleted rows of the models that people edit, and sign-ins.
+"""Signals that record changes of the models that people edit, and logins.
 
-Signals record them for every door. A change names the changed fields. Bulk updates of a queryset send no signals.
+They record for every door. A change names the changed fields. Bulk updates of a queryset send no signals.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _signed_out(sender: Any, request: Any, user: Any, **_: Any) -> None:
 
 
 def _sign_in_failed(sender: Any, credentials: Mapping[str, Any], request: Any = None, **_: Any) -> None:
-    """Record the name that was entered. Refused logins of a client that is locked out write nothing."""
+    """Record a failed login with the name that was entered. Refused logins of a locked-out client write nothing."""
     if getattr(request, "axes_locked_out", False):
         return
     failed = AuditEntry.objects.filter(at__gt=Now() - timedelta(minutes=1), act=Act.SIGN_IN_FAILED)

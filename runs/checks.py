@@ -52,7 +52,7 @@ def lease_outlives_heartbeats(app_configs: Any, **kwargs: Any) -> list[CheckMess
 
 @register()
 def accounts_can_be_used(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:  # noqa: ARG001  # as above
-    """Check that the Unix accounts of run_as exist, and are separated from Athanor's own user."""
+    """Check that the Unix accounts of run_as exist and are separate from the user of Athanor."""
     messages: list[CheckMessage] = []
     conf = runs_settings()
     for name in dict.fromkeys(rule.account for rule in conf.run_as):
@@ -61,8 +61,8 @@ def accounts_can_be_used(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         except AccountUnusable as error:
             messages.append(
                 Error(
-                    f"Runs cannot have the account {name!r} of run_as: {error}.",
-                    hint="Name a Unix user in ATHANOR_RUNS_RUN_AS that is used for nothing but runs.",
+                    f"Runs cannot use the account {name!r} of run_as: {error}.",
+                    hint="Set ATHANOR_RUNS_RUN_AS to a Unix user that is used for runs only.",
                     id="runs.E003",
                 )
             )
@@ -71,13 +71,13 @@ def accounts_can_be_used(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register(deploy=True)
 def lines_are_authenticated(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:  # noqa: ARG001  # as above
-    """Check that lines without an authentication code are not accepted, which is meant for an upgrade only."""
+    """Check that lines without an authentication code are refused. Accepting them is for upgrades only."""
     if not runs_settings().accept_unsigned:
         return []
     return [
         Warning(
-            "accept_unsigned is on: whoever can write to Redis can add lines and results to runs.",
-            hint="Remove ATHANOR_RUNS_ACCEPT_UNSIGNED when all workers are upgraded.",
+            "accept_unsigned is on: anyone who can write to Redis can add lines and results to runs.",
+            hint="Unset ATHANOR_RUNS_ACCEPT_UNSIGNED when all workers are upgraded.",
             id="runs.W002",
         )
     ]

@@ -10,7 +10,7 @@ UNKNOWN = "unknown"
 
 
 def address(request: HttpRequest) -> str:
-    """Return the IP address of the client: that of the connection, or what a trusted proxy says.
+    """Return the IP address of the client: of the connection, or as reported by a trusted proxy.
 
     The web application sets REMOTE_ADDR from `X-Forwarded-For` only for proxies of ATHANOR_TRUSTED_PROXIES
     (athanor.proxies), and drops the header. UNKNOWN without an address, as on a unix socket.

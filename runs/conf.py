@@ -129,7 +129,7 @@ class RunsSettings:
     """Pause after a refused or failed push."""
 
     accept_unsigned: bool = False
-    """Whether lines in Redis without an authentication code are stored. Only for an upgrade, while workers of a version
+    """Whether lines in Redis without an authentication code are stored. Only for upgrades, while workers of a version
     without codes still run.
     """
 
@@ -179,7 +179,7 @@ class RunsSettings:
     audit_batch: int = 500
     """Number of entries of the audit log that one reconcile removes."""
     audit_failures_max: int = 120
-    """Number of failed sign-ins that the audit log stores in a minute. Further ones are not recorded."""
+    """Number of failed logins that the audit log stores per minute. Further ones are not recorded."""
     end_lines: int = 50
     """Number of last lines stored in a failure report."""
     page_size: int = 500
@@ -189,9 +189,9 @@ class RunsSettings:
     streams_max: int = 2000
     """Number of streams of open pages in one web process. Further ones must retry."""
     streams_by_user_max: int = 50
-    """Number of streams of one user in one web process. Pages beyond it poll."""
+    """Number of streams of one user in one web process. Further pages poll."""
     stream_check_s: float = 5.0
-    """Interval between two checks that those who watch still may. Longer with hundreds of users."""
+    """Interval between two checks of the permissions of open streams. Longer with hundreds of users."""
     stream_life_s: float = 600.0
     """Approximate lifetime of a stream. Its page reconnects, and its permission is checked again."""
     stream_poll_s: float = 0.5
@@ -201,26 +201,25 @@ class RunsSettings:
 
     # Sessions
     session_idle_s: float = 24 * 3600.0
-    """Time without a request of a person after which a session ends. Open pages that update themselves do not count."""
+    """Time without a request of a person after which a session ends. Automatic updates of open pages do not count."""
     session_life_s: float = 7 * 24 * 3600.0
     """Time after the login at which a session ends."""
 
-    # As whom
+    # Unix users of runs
     run_as: Rules = ()
-    """Unix accounts of runs, as JSON: rules with `account` and conditions. Empty: all runs are of the worker's user."""
+    """Unix accounts of runs, as JSON: rules with `account` and conditions. Empty: the worker's user for all runs."""
     run_as_processes_max: int = 4096
-    """Number of processes and threads of an account of `run_as` on a machine. 0: as the worker's."""
+    """Number of processes and threads of an account of `run_as` on a machine. 0: the worker's limit."""
     run_as_open_files_max: int = 0
-    """Number of open files of a process of `run_as`. 0: as the worker's."""
-
+    """Number of open files of a process of `run_as`. 0: the worker's limit."""
     run_as_private: Literal["no", "if_possible", "required"] = "if_possible"
-    """Whether runs of an account of `run_as` get a /tmp and a /proc of their own. Needs CAP_SYS_ADMIN."""
+    """Whether runs of an account of `run_as` get a private /tmp and /proc. Needs CAP_SYS_ADMIN."""
     run_as_tmp_max_bytes: int = 1024 * 1024 * 1024
     """Size of /tmp and of /var/tmp of an account on a worker, in memory."""
 
-    # What experiments get
+    # Environment of experiments
     variables: Variables = ()
-    """Environment variables of the worker that experiments get in addition: names and prefixes, `AWS_PROFILE,LAB_*`."""
+    """Additional environment variables of the worker for experiments: names and prefixes, `AWS_PROFILE,LAB_*`."""
 
     # Where
     var: Path = Path("var")

@@ -27,8 +27,8 @@ def stacks_file(folder: Path, attempt: int) -> Path:
 def open_inside(folder: Path, relative: str | PurePath) -> BinaryIO:
     """Open a regular file below a run's folder for reading, without following a link.
 
-    The run may change its folder at any moment, and be of another user. A link, or a file of another owner than the
-    folder's, would show what this process can read and the run cannot. Raises OSError, ValueError.
+    The run may change its folder at any moment, and may have another user. A link, or a file with another owner than
+    the folder, could expose files that this process can read but the run cannot. Raises OSError, ValueError.
     """
     path = PurePath(relative)
     if path.is_absolute() or not path.parts or ".." in path.parts:
@@ -51,7 +51,7 @@ def open_inside(folder: Path, relative: str | PurePath) -> BinaryIO:
 def remove_if_empty(folder: Path) -> bool:
     """Remove the folder of a finished run if it has no files, except empty ones for stacks. False if it is kept.
 
-    May be repeated. Follows no link, also not one that another process puts there meanwhile.
+    May be repeated. Follows no links, not even those that another process creates meanwhile.
     """
     try:
         parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -341,9 +341,8 @@ def _completed(facts: RunFacts) -> str:
 def _failed(facts: RunFacts) -> str:
     is_known = facts.failure_kind in FailureKind.values
     reason = str(FailureKind(facts.failure_kind).label) if is_known else facts.failure_kind
-    failed = "Failed before it started"
-    if facts.started_at is not None:
-        failed = f"Failed after {duration(between(facts.started_at, facts.finished_at))}"
+    took = duration(between(facts.started_at, facts.finished_at))
+    failed = "Failed before it started" if facts.started_at is None else f"Failed after {took}"
     return f"{failed}." if facts.failure_kind == FailureKind.ERROR else f"{failed}: {reason[:1].lower()}{reason[1:]}."
 
 

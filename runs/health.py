@@ -81,9 +81,10 @@ class SystemHealth:
 
 
 def read(user: Any = None) -> SystemHealth:
-    """Query the database and Redis. Runs are those that the user may see; all without a user.
+    """Query the database and Redis. Covers the runs that the user may see; all runs without a user.
 
-    Takes a few seconds at most if Redis does not answer."""
+    Takes a few seconds at most if Redis does not answer.
+    """
     health = SystemHealth(now=timezone.now())
     health.beat_at = Pulse.objects.aggregate(at=Max("at"))["at"]
     health.workers = recent_workers()

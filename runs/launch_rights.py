@@ -10,20 +10,20 @@ from runs.models import rights
 
 
 def check(user: Any, order: Order, *, is_unchanged: bool) -> None:
-    """Raise LaunchRefused unless the rules let the user launch. Without a user everything is allowed.
+    """Raise LaunchRefused unless the rules let the user launch. Without a user, everything is allowed.
 
-    `is_unchanged` is a launch of an instance or an earlier run as it is.
+    `is_unchanged`: the launch is of an instance or an earlier run, without changes.
     """
     check_names(user, order.experiment.name, order.queue, is_unchanged=is_unchanged)
 
 
 def check_names(user: Any, experiment: str, queue: str, *, is_unchanged: bool) -> None:
-    """Check a launch by the names of its experiment and its queue, as `check`."""
+    """Check a launch like `check`, by the names of its experiment and queue."""
     rules = rights.of(user)
     if not rules.allow("launch", experiment, queue):
         raise LaunchRefused(f"The access rules do not let {user} launch {experiment} in queue {queue}.")
     if not is_unchanged and not rules.allow("configure", experiment, queue):
         raise LaunchRefused(
             f"The access rules do not let {user} change the configuration of {experiment} in queue {queue}. Launch one"
-            " of its instances as it is."
+            " of its instances unchanged."
         )

@@ -1,6 +1,6 @@
-"""Life of a login session: ended by idleness and by age, on the server, for pages and streams alike.
+"""Lifetime of login sessions. They end when idle or too old, on the server, for pages and streams.
 
-Two times are kept in the session itself. A session without them, of an older version, gets them at its next request.
+The session stores two times. A session of an older version, without them, gets them at its next request.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from runs.conf import runs_settings
 
 BEGAN, SEEN = "began_at", "seen_at"
 LIMITED = "limited_to_set_up"
-"""Name of the mark of a session that may only set up a second factor."""
+"""Key of a session that may only set up a second factor."""
 NOTE_EVERY_S = 60.0
-"""Longest age of the time that is stored of the last request: a session is written once in it, not for each page."""
+"""Interval in which the time of the last request is stored at most once, not for each page."""
 
 EXPIRED_MAX = 100
-"""Number of expired sessions that a login removes from the database: more than it adds."""
+"""Number of expired sessions that a login removes from the database."""
 
 
 def is_over(session: SessionBase) -> bool:
@@ -35,7 +35,7 @@ def is_over(session: SessionBase) -> bool:
 
 
 def note(session: SessionBase) -> None:
-    """Store that a person has made a request."""
+    """Store the time of a request of a person."""
     now = time.time()
     session.setdefault(BEGAN, now)
     if SEEN not in session or now - session[SEEN] > min(NOTE_EVERY_S, runs_settings().session_idle_s / 10):
@@ -44,7 +44,7 @@ def note(session: SessionBase) -> None:
 
 @receiver(user_logged_in)
 def begin(request: HttpRequest, **_: Any) -> None:
-    """Start the life of a session at its login, also if it was an anonymous one before. Remove some expired ones."""
+    """Start the lifetime of a session at its login, and remove some expired sessions."""
     request.session[BEGAN] = request.session[SEEN] = time.time()
     request.session.set_expiry(int(runs_settings().session_life_s))
     expired = Session.objects.filter(expire_date__lt=timezone.now()).order_by("expire_date")

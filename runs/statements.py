@@ -101,7 +101,7 @@ def execute(sql: Sql) -> int:
 
 
 def _given(row: Model) -> dict[Any, Any]:
-    """Return field → value of a new row, without those that are NULL or that the database computes."""
+    """Return field → value of a new row, without NULLs and values that the database computes."""
     values = {field: getattr(row, field.attname) for field in _insertable(type(row))}
     return {field: value for field, value in values.items() if value is not None}
 

@@ -145,7 +145,7 @@ class AttemptKey:
 
 
 class Door(TextChoices):
-    """Way by which an act came."""
+    """Interface through which an act came."""
 
     ADMIN = "admin", "Admin"
     COMMAND = "command", "Command"
@@ -172,7 +172,7 @@ class Act(TextChoices):
     BACKFILL = "backfill", "Backfilled"
     DOWNLOAD = "download", "Downloaded"
     EXPORT = "export", "Exported"
-    SIGN_IN = "sign_in", "Signed in"
-    SIGN_IN_FAILED = "sign_in_failed", "Sign-in failed"
-    UNLOCK = "unlock", "Unlocked the sign-in of"
-    SIGN_OUT = "sign_out", "Signed out"
+    SIGN_IN = "sign_in", "Logged in"
+    SIGN_IN_FAILED = "sign_in_failed", "Login failed"
+    UNLOCK = "unlock", "Unlocked the login of"
+    SIGN_OUT = "sign_out", "Logged out"

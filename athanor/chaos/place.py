@@ -66,7 +66,7 @@ def environment(folder: Path, database: str, environ: Mapping[str, str]) -> dict
         **SHORT,
         **{name: value for name, value in environ.items() if name in SHORT},
         "ATHANOR_VAR": str(folder / "var"),
-        "ATHANOR_RUNS_VARIABLES": "CHAOS_*,ATHANOR_READY_FILE",  # also the fork server has the patches
+        "ATHANOR_RUNS_VARIABLES": "CHAOS_*,ATHANOR_READY_FILE",  # so that the fork server has the patches, too
         "CHAOS_CLOCKS": str(folder / "clocks"),
         "DJANGO_SETTINGS_MODULE": "athanor.settings",
         "PYTHONPATH": os.pathsep.join(path),

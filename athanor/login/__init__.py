@@ -1,1 +1,1 @@
-"""Logins of people: the form, the throttle, the log of failures."""
+"""Logins: form, throttle, log of failures, single sign-on, two-factor authentication."""

@@ -19,10 +19,10 @@ _one = threading.Lock()
 
 
 class LoginForm(AuthenticationForm):
-    """Admin's form with single sign-on and a second factor, where they are on.
+    """Login form of the admin, with single sign-on and a second factor where they are enabled.
 
-    One password is checked at a time. So a burst of requests at once cannot pass the throttle before its failures are
-    counted, nor use all processors.
+    Passwords are checked one at a time. So a burst of requests can neither pass the throttle before its failures are
+    counted nor use all processors.
     """
 
     def __init__(self, request: Any = None, *arguments: Any, **values: Any) -> None:
@@ -53,12 +53,12 @@ class LoginForm(AuthenticationForm):
         super().confirm_login_allowed(user)
         if settings.TWO_FACTOR == "off":
             return
-        from athanor.login import two_factor  # of an optional package
+        from athanor.login import two_factor  # needs an optional package
 
         if not two_factor.accepts(self.request, user, self.cleaned_data.get("otp", "")):
             if getattr(self.request, "axes_locked_out", False):
                 raise self.get_invalid_login_error()
-            raise ValidationError("The one-time code is missing or wrong. Each code is good for one use.", code="otp")
+            raise ValidationError("Enter a valid one-time code. Each code works once.", code="otp")
 
     def get_invalid_login_error(self) -> ValidationError:
         if getattr(self.request, "axes_locked_out", False):

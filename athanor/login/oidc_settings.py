@@ -15,17 +15,17 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 def problems(environ: Mapping[str, str]) -> list[str]:
-    """Return what keeps the sign-on from working, if it is configured at all."""
+    """Return why a configured sign-on does not work; empty if it works or is not configured."""
     if not any(name.startswith("ATHANOR_OIDC_") and value for name, value in environ.items()):
         return []
     missing = [name for name in NEEDED if not environ.get(name)]
-    found = [f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set."] if missing else []
+    texts = [f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set."] if missing else []
     issuer = urlsplit(environ.get("ATHANOR_OIDC_ISSUER", ""))
     if issuer.scheme != "https" and not (issuer.scheme == "http" and issuer.hostname in LOCAL_HOSTS) and not missing:
-        found.append("ATHANOR_OIDC_ISSUER is no https:// address.")
+        texts.append("ATHANOR_OIDC_ISSUER is not an https:// address.")
     if find_spec("allauth") is None:
-        found.append("The package django-allauth is not installed.")
-    return found
+        texts.append("The package django-allauth is not installed.")
+    return texts
 
 
 def is_on(environ: Mapping[str, str]) -> bool:
@@ -33,13 +33,13 @@ def is_on(environ: Mapping[str, str]) -> bool:
 
 
 def origin(environ: Mapping[str, str]) -> str:
-    """Return the origin to which the login page's form leads."""
+    """Return the origin of the provider, to which the form of the login page redirects."""
     issuer = urlsplit(environ[NEEDED[0]])
     return f"{issuer.scheme}://{issuer.netloc}"
 
 
 def settings(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return Django's settings of the package: one provider, no passwords, no e-mails, no pages of its own."""
+    """Return the Django settings of the package: one provider; no passwords, e-mails or pages of the package."""
     app = {
         "provider_id": PROVIDER_ID,
         "name": "OpenID Connect",

@@ -1,6 +1,6 @@
 """Two-factor authentication of local users: one-time codes of an app, and recovery codes, by django-allauth.
 
-Users of single sign-on have that of their provider. Imported only where it is switched on.
+Users of single sign-on use the second factor of their provider. Imported only where it is enabled.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ log = logging.getLogger(__name__)
 
 
 class Codes(DefaultMFAAdapter):
-    """Storage of secrets: encrypted where ATHANOR_SECRETS_KEY is set."""
+    """Storage of secrets, encrypted if ATHANOR_SECRETS_KEY is set."""
 
     def encrypt(self, text: str) -> str:
         cipher = sealing.cipher()
         return f"fernet:{cipher.encrypt(text.encode()).decode()}" if cipher else text
 
     def decrypt(self, encrypted_text: str) -> str:
-        """Return the secret; one that no code fits if its key is lost."""
+        """Return the secret. If its key is lost, return a random one, which matches no code."""
         kind, _, token = encrypted_text.partition(":")
         if kind != "fernet":
             return encrypted_text
@@ -55,7 +55,7 @@ class Codes(DefaultMFAAdapter):
                 return str(cipher.decrypt(token.encode()).decode())
         except InvalidToken:
             pass
-        log.error("A second factor is encrypted with a key that ATHANOR_SECRETS_KEY lacks: see `reset_two_factor`.")
+        log.error("Cannot decrypt a second factor: ATHANOR_SECRETS_KEY lacks its key. Use `reset_two_factor`.")
         return str(generate_totp_secret())
 
 
@@ -64,38 +64,38 @@ def is_set_up(user: Any) -> bool:
 
 
 def accepts(request: HttpRequest, user: User, code: str) -> bool:
-    """Return whether a user without a second factor, or with this valid code, may go on. A failure is counted."""
-    ways = list(Authenticator.objects.filter(user=user))
-    if not any(way.type == Authenticator.Type.TOTP for way in ways):
+    """Return whether the user has no second factor or the code is valid. A failure is counted."""
+    authenticators = list(Authenticator.objects.filter(user=user))
+    if not any(each.type == Authenticator.Type.TOTP for each in authenticators):
         return True
-    if code and any(way.wrap().validate_code(code) for way in ways):
-        encrypt_again(ways)
+    if code and any(each.wrap().validate_code(code) for each in authenticators):
+        encrypt_again(authenticators)
         return True
     user_login_failed.send(__name__, credentials={"username": user.get_username()}, request=request)
     return False
 
 
-def encrypt_again(ways: list[Authenticator]) -> None:
-    """Encrypt the secrets with the first key, so that the others can be given up in time."""
+def encrypt_again(authenticators: list[Authenticator]) -> None:
+    """Encrypt the secrets with the first key, so that the other keys can be removed later."""
     if sealing.cipher() is None:
         return
     adapter = get_adapter()
-    for way in ways:
-        way.refresh_from_db()
-        for name in way.data.keys() & {"secret", "seed"}:
-            way.data[name] = adapter.encrypt(adapter.decrypt(way.data[name]))
-        way.save(update_fields=["data"])
+    for each in authenticators:
+        each.refresh_from_db()
+        for name in each.data.keys() & {"secret", "seed"}:
+            each.data[name] = adapter.encrypt(adapter.decrypt(each.data[name]))
+        each.save(update_fields=["data"])
 
 
 @receiver(user_logged_in)
 def limit(request: HttpRequest, user: User, **_: Any) -> None:
-    """Limit a session to the page of the second factor, where one is required and missing."""
+    """Limit the session to the page of the second factor if one is required and not set up."""
     if settings.TWO_FACTOR == "required" and user.has_usable_password() and not is_set_up(user):
         request.session[LIMITED] = True
 
 
 class OnlySetUp:
-    """Middleware that leads a limited session to the page of the second factor."""
+    """Middleware that redirects a limited session to the page of the second factor."""
 
     def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response
@@ -108,7 +108,7 @@ class OnlySetUp:
 
 
 class SecondFactorForm(forms.Form):
-    """Change of the second factor, which needs the password and a code."""
+    """Form to set up or turn off the second factor. Needs the password and a code."""
 
     password = forms.CharField(widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "current-password"}))
     code = forms.CharField(
@@ -121,23 +121,23 @@ class SecondFactorForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         if not self.errors and not self._is_valid(self.cleaned_data["password"], self.cleaned_data["code"]):
-            raise forms.ValidationError("The password or the code is wrong. Each code is good for one use.")
+            raise forms.ValidationError("Wrong password or code. Each code works once.")
         return self.cleaned_data
 
     def _is_valid(self, password: str, code: str) -> bool:
-        """Check both as a login does, so that failures are counted and limited."""
+        """Check both like a login, so that failures are counted and limited."""
         name = self._request.user.get_username()
         if authenticate(self._request, username=name, password=password) != self._request.user:
             return False
-        ways = list(Authenticator.objects.filter(user=self._request.user)) or [new(self._request)]
-        if any(way.wrap().validate_code(code) for way in ways):
+        authenticators = list(Authenticator.objects.filter(user=self._request.user)) or [new(self._request)]
+        if any(each.wrap().validate_code(code) for each in authenticators):
             return True
         user_login_failed.send(__name__, credentials={"username": name}, request=self._request)
         return False
 
 
 def new(request: HttpRequest) -> Authenticator:
-    """Return the authenticator that the page offers, not stored yet. Its secret is kept in the session."""
+    """Return a new authenticator, which is not stored yet. Its secret is kept in the session."""
     secret = request.session.setdefault(SECRET, generate_totp_secret())
     data = {"secret": get_adapter().encrypt(secret)}
     return Authenticator(user=request.user, type=Authenticator.Type.TOTP, data=data)

@@ -19,17 +19,17 @@ SETTINGS: dict[str, Any] = {
 
 
 def problems(environ: Mapping[str, str]) -> list[str]:
-    """Return what keeps two-factor authentication from working, if it is configured at all."""
-    wanted = environ.get(NAME) or "off"
-    if wanted not in MODES:
-        return [f"{NAME} is {wanted!r}, none of {', '.join(MODES)}."]
-    if wanted != "off" and (find_spec("allauth") is None or find_spec("qrcode") is None):
+    """Return why configured two-factor authentication does not work; empty if it works or is off."""
+    requested = environ.get(NAME) or "off"
+    if requested not in MODES:
+        return [f"{NAME} is {requested!r}. Use {', '.join(MODES[:-1])} or {MODES[-1]}."]
+    if requested != "off" and (find_spec("allauth") is None or find_spec("qrcode") is None):
         return ["The package django-allauth[mfa] is not installed."]
     return []
 
 
 def refuse_problems(environ: Mapping[str, str]) -> None:
-    """Raise ImproperlyConfigured in a process that shows pages, rather than let people in with a password alone."""
+    """Raise ImproperlyConfigured in a web process, rather than let users log in with a password alone."""
     for problem in problems(environ):
         raise ImproperlyConfigured(problem)
 

@@ -73,7 +73,7 @@ class Up:
     def _prepare(self) -> tuple[list[Role], str]:
         """Run all checks and migrate the database.
 
-        Returns the roles of the group, and how to log in as the user that this call created, if it did. Raises Refused.
+        Returns the roles of the group, and how to log in as the first user if it was created. Raises Refused.
         """
         preflight.check_port(self.options.host, self.options.port)
         command, notes = preflight.redis_command(self.options.var, os.environ.get("ATHANOR_REDIS_URL"))
@@ -102,7 +102,7 @@ class Up:
         return str(answer["password"])
 
     def _first_login(self, password: str) -> str:
-        """Return how to log in with a new password, empty without one. Only a terminal shows it. Raises Refused."""
+        """Return how to log in with a new password; empty without one. Only a terminal shows it. Raises Refused."""
         if not password:
             return ""
         if sys.stdin.isatty() and sys.stdout.isatty():

@@ -57,9 +57,9 @@ def login_text(password: str | None) -> str:
 
 
 def keep_password(var: Path, password: str) -> Path:
-    """Write the first password to a file that only this user can read, and return the file. Raises OSError.
+    """Write the first password to a file that only this user can read; return its path. Raises OSError.
 
-    Standard output may be kept by others: by a container engine, a service manager, a CI.
+    Others may store standard output: a container engine, a service manager, a CI system.
     """
     file = var / "first_password"
     file.unlink(missing_ok=True)

@@ -49,13 +49,13 @@ def check_port(host: str, port: int) -> None:
 
 
 def opened_text(host: str, port: int, names: Sequence[str]) -> str:
-    """Describe what a server opens that others than the users of this machine can reach; empty if it does not."""
+    """Return a warning about a server that other machines can reach; empty if they cannot."""
     if _is_loopback(host):
         return ""
     return (
-        f"Warning: the site listens on {host}, port {port}, for everybody who reaches this machine, not only for its"
-        " users. It speaks plain HTTP: passwords and pages can be read and changed on the way. It answers to the names"
-        f" {', '.join(names) or '(none)'} (ATHANOR_ALLOWED_HOSTS). Use a proxy that speaks https and a firewall, or"
+        f"Warning: the site listens on {host}, port {port}. Anyone who can reach this machine can connect, over plain"
+        " HTTP: passwords and pages can be read and changed in transit. The site accepts the host names"
+        f" {', '.join(names) or '(none)'} (ATHANOR_ALLOWED_HOSTS). Use a proxy with HTTPS and a firewall, or"
         f" --host 127.0.0.1 with a tunnel: ssh -L {port}:127.0.0.1:{port} THIS_MACHINE"
     )
 
@@ -63,10 +63,10 @@ def opened_text(host: str, port: int, names: Sequence[str]) -> str:
 def _is_loopback(host: str) -> bool:
     """Return whether only this machine reaches a server that listens on this host. False if that is unknown."""
     try:
-        found = socket.getaddrinfo(host or None, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = socket.getaddrinfo(host or None, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError:
         return False
-    return all(ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
+    return all(ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in addresses)
 
 
 def redis_command(var: Path, external_url: str | None) -> tuple[list[str] | None, list[str]]:

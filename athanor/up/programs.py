@@ -111,7 +111,7 @@ def _web(host: str, port: int, graceful_s: int) -> int:
         port=port,
         http="athanor.connections:Connection",
         ws="none",
-        proxy_headers=False,  # the application believes proxies itself
+        proxy_headers=False,  # the application handles them itself
         server_header=False,
         timeout_graceful_shutdown=graceful_s,
     )

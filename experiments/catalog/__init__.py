@@ -157,7 +157,7 @@ def show(name: str, configuration: Mapping[str, Any]) -> tuple[dict[str, Any], b
     """Return a stored configuration with masked secrets, and whether it still fits its experiment."""
     shown, fits = _shown(name, sealing.hidden(configuration, MASK))
     entry = None if fits else current(0.0).entries.get(name)
-    if entry is not None:  # a model that the mask does not satisfy still says which of its fields are no secrets
+    if entry is not None:  # its model refuses the mask, but its form tells which fields hold secrets
         shown = encoding.declared(entry.form, shown, configuration)
     return sealing.with_marks(shown, configuration, MASK), fits
 

@@ -51,8 +51,8 @@ class _Process:
         self._wire, self._pid = wire, os.getpid()
 
     def live(self) -> None:
-        privileges.give_up()
-        umask.use_operators()
+        privileges.drop()
+        umask.use_inherited()
         start = self._wire.receive()
         sys.path[:] = start["sys_path"]
         os.environ.pop("PYTHONPATH")

@@ -1,4 +1,4 @@
-"""Paths that examples may read: whoever may launch an example must not read all files of the worker's user."""
+"""Paths that examples may read. Users who launch an example must not read all files of the worker's user."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from experiments.conf import experiments_settings
 
 
 def readable(ctx: RunContext[Any], path: Path) -> Path:
-    """Return the real path of a configured one, which is relative to the folder of ATHANOR_EXPERIMENTS_EXAMPLES_FOLDER,
-    or to the run's work folder. Fails the run if it is outside of that folder.
+    """Resolve a configured path, relative to ATHANOR_EXPERIMENTS_EXAMPLES_FOLDER or else to the run's work folder.
+
+    Fails the run if the path is outside of that folder.
     """
     folder = (experiments_settings().examples_folder or ctx.workdir).expanduser().resolve()
-    found = (folder / path).resolve()
-    if not found.is_relative_to(folder):
+    target = (folder / path).resolve()
+    if not target.is_relative_to(folder):
         ctx.fail(
-            f"{path} is outside of {folder}, below which the examples may read."
-            " ATHANOR_EXPERIMENTS_EXAMPLES_FOLDER names another folder."
+            f"{path} is outside of {folder}, the folder that examples may read."
+            " Set ATHANOR_EXPERIMENTS_EXAMPLES_FOLDER to read another one."
         )
-    return found
+    return target

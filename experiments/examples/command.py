@@ -19,7 +19,7 @@ class DiskUsage(CommandExperiment):
     success_codes = frozenset({0, 1})  # 1: it could not look into some folder, and has said so
 
     class Config(BaseModel):
-        path: Path = Field(Path(), description="A folder in the folder of the examples, or in the run's work folder")
+        path: Path = Field(Path(), description="A folder in the examples folder or the run's work folder")
         depth: int = Field(1, ge=0, le=20, description="Levels of folders shown")
 
     def run(self, ctx: RunContext[Config]) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 Works with any endpoint that speaks OpenAI's `/chat/completions` (OpenAI, vLLM, Ollama, llama.cpp ...). The key is read
 from an environment variable of the worker, whose name is configured, and which ATHANOR_EXPERIMENTS_VARIABLES allows: it
-is in no configuration and on no page. Answers
-are appended to a file in `ctx.workdir`, and the checkpoint counts them: a later attempt asks only what is still open.
+is in no configuration and on no page. Answers are appended to a file in `ctx.workdir`, and the checkpoint counts them:
+a later attempt asks only what is still open.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class LlmCompareConfig(BaseModel):
     prompts: list[str] = Field(min_length=1, max_length=1_000)
     system: str = Field("", description="System message before each prompt")
     api_key_env: VariableName = Field(
-        "", description="Environment variable with the key, which the operator has allowed; empty: no key is sent"
+        "", description="Environment variable with the key, which the operator must allow; empty: no key is sent"
     )
     temperature: float = Field(0.0, ge=0, le=2)
     max_tokens: int = Field(512, ge=1, le=100_000)

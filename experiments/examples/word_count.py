@@ -22,7 +22,7 @@ from experiments.examples._reading import readable
 SHIPPED = Path(__file__).with_name("alice.txt")
 """Lewis Carroll, Alice's Adventures in Wonderland (1865), chapter I. In the public domain."""
 
-READABLE = "A text file in UTF-8 in the folder of the examples; empty: a chapter of Alice in Wonderland"
+READABLE = "A UTF-8 text file in the examples folder or the run's work folder; empty: a chapter of Alice in Wonderland"
 WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 
 

@@ -52,7 +52,7 @@ class Decoded:
 def decode(root: Field, data: Sent, name: str, stored: Any = MISSING) -> Decoded:
     """Decode a form. `stored`: the configuration that the form shows; empty secrets are taken from it.
 
-    A secret is taken only if everything else of its model is unchanged, else it is a problem.
+    A secret is kept only if the rest of its model is unchanged; otherwise it is a problem.
     """
     decoder = _Decoder(data)
     try:
@@ -76,7 +76,7 @@ class _Decoder:
         return reader(self, field, name, stored) if reader else MISSING
 
     def kept(self, value: Any, refused: Sequence[Kept]) -> Any:
-        """Return a settled value. Secrets that it may not keep are problems."""
+        """Return a settled value, and record a problem for each secret that it may not keep."""
         for each in refused:
             self.problems.setdefault(each.place, f"{each.path}: {ENTER_AGAIN}" if each.path else ENTER_AGAIN)
         return value

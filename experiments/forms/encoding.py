@@ -243,7 +243,7 @@ def concealed(field: Field, masked: Any, *, is_trusted: bool) -> Any:
 
 
 def declared(field: Field, masked: Any, stored: Any) -> Any:
-    """Return what was masked by its name only, with the stored values of fields that are declared, and no secrets."""
+    """Return a configuration that was masked by names, with the stored values of declared, non-secret fields."""
     if not field.is_secretive:
         return stored
     if field.kind == Kind.GROUP and isinstance(masked, dict) and isinstance(stored, dict):

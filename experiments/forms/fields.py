@@ -109,7 +109,7 @@ AGAIN = "!again"
 KEEP = "!keep"
 """After a secret's name: keep it unchanged."""
 DEFAULT = "!default"
-"""After a secret's name: use the default instead of the stored one."""
+"""After a secret's name: use the default instead of the stored secret."""
 CLEAR = "!clear"
 """After a secret's name: make it null."""
 

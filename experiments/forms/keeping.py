@@ -1,7 +1,7 @@
 """Stored secrets that a changed configuration may keep. Pure.
 
-A secret is kept only while everything else of its model, the pydantic model that directly contains it, is unchanged.
-Otherwise somebody who does not know it could have it sent to an address of their own. A reference is no secret.
+A secret is kept only while the rest of its model, the pydantic model that directly contains it, is unchanged.
+Otherwise, users who do not know it could have it sent to an address of their own. A reference is not a secret.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from experiments.references import is_reference
 from experiments.sealing import secrets_in
 from experiments.validation import MASK
 
-ENTER_AGAIN = "Enter it again: a stored secret is kept only while everything else beside it is unchanged."
-GIVE_AGAIN = "Give it again: the stored secret is kept only while everything else of its model is unchanged."
+ENTER_AGAIN = "Enter it again: a stored secret is kept only while the fields beside it are unchanged."
+GIVE_AGAIN = "Give it again: a stored secret is kept only while the other fields of its model are unchanged."
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Place of a value that takes the stored secret."""
+    """Placeholder for a stored secret that is to be kept."""
 
     secret: Any
     place: str = ""
@@ -32,7 +32,7 @@ class Kept:
 
 
 def lent(shown: Any, stored: Any, path: str = "") -> Any:
-    """Return a stored configuration with `Kept` in the places of its secrets: those that `shown` has masked."""
+    """Return a stored configuration with `Kept` in place of its secrets, which `shown` has masked."""
     if shown == MASK and isinstance(stored, str):
         return Kept(stored, path=path)
     if isinstance(shown, dict) and isinstance(stored, dict):
@@ -99,9 +99,9 @@ def settled_model(field: Field, value: Any, stored: Any) -> tuple[Any, list[Kept
 
 
 def pinned(field: Field, own: Any, effective: Any) -> Any:
-    """Return overrides of which each model with a stored secret of its own is complete, as it is in `effective`.
+    """Return overrides in which each model with a stored secret of its own is complete, with values of `effective`.
 
-    So whoever changes what is overridden does not change what that secret belongs to; see `apart`.
+    So a change of the overridden instance does not change what belongs to that secret; see `apart`.
     """
     if field.kind == Kind.GROUP and isinstance(own, dict) and isinstance(effective, dict):
         if _holds_secret(field, own):

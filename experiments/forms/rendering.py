@@ -152,7 +152,7 @@ class Drawer:
         fallback = "the stored one" if is_stored else "the default" if node.field.default is not MISSING else "nothing"
         if is_stored:
             is_kept = is_reference(stored)
-            condition = "leave this empty" if is_kept else "leave this empty and everything beside it unchanged"
+            condition = "leave this empty" if is_kept else "leave this empty and the fields beside it unchanged"
             node.notes.append(f"{stored if is_kept else 'A secret'} is stored. To keep it, {condition}.")
         was_typed = self._last(node.name) != "" or self._last(node.name + AGAIN) == "on"
         if was_typed:

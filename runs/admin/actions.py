@@ -53,7 +53,7 @@ def chosen(request: HttpRequest, queryset: QuerySet[Run]) -> list[int]:
 
 
 def permitted(request: HttpRequest, run_ids: Iterable[int], outcome: Outcome) -> list[int]:
-    """Return the runs that the access rules let the user cancel or tag; the others are problems."""
+    """Return the runs that the access rules let the user cancel or tag, and record a problem for each other one."""
     ids = list(run_ids)
     allowed = set(Run.objects.cancellable_by(request.user).filter(pk__in=ids).values_list("pk", flat=True))
     refused = "the access rules do not let you change this run"

@@ -99,7 +99,7 @@ class BeforeFilter(DayFilter):
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(StrictList, ModelAdmin):
-    """Append-only: nobody adds, changes or deletes entries here. Viewing has its own permission."""
+    """Read-only list of audit entries, which has a permission of its own."""
 
     list_display = ("at", "actor", "door", "address", "what", "target")
     list_display_links = ("at",)
@@ -176,12 +176,12 @@ class Audited:
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Answer the history of an object. Addresses are for users who may view the audit log."""
+        """Show the history of an object, with addresses for users who may view the audit log."""
         entries = AuditEntry.objects.filter(kind=self.opts.model_name, key=object_id[:40]).order_by("pk")
         pages = Paginator(entries, ENTRIES_ON_PAGE)
         page = pages.get_page(request.GET.get("p", 1))
-        is_told = request.user.has_perm(VIEW)
-        rows: Any = [history_row(entry, is_told=is_told) for entry in page]
+        shows_address = request.user.has_perm(VIEW)
+        rows: Any = [history_row(entry, shows_address=shows_address) for entry in page]
         page.object_list = rows
         context = {
             "action_list": page,
@@ -193,8 +193,8 @@ class Audited:
         return answer
 
 
-def history_row(entry: AuditEntry, *, is_told: bool) -> HistoryRow:
+def history_row(entry: AuditEntry, *, shows_address: bool) -> HistoryRow:
     who = entry.who if entry.door == Door.ADMIN else f"{entry.who} ({entry.door})"
-    place = f", from {entry.address}" if is_told and entry.address else ""
+    place = f", from {entry.address}" if shows_address and entry.address else ""
     user = SimpleNamespace(get_username=who, get_full_name="")
     return HistoryRow(entry.at, user, in_words(entry) + place)

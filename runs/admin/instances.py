@@ -43,7 +43,7 @@ class LaunchableInstanceAdmin(Audited, InstanceAdmin):
         return is_allowed and bool(super().has_delete_permission(request, obj))
 
     def save_model(self, request: HttpRequest, obj: Instance, form: Any, change: bool) -> None:
-        if not permissions.may_configure(request, obj):  # as it will be: its queue may be another one
+        if not permissions.may_configure(request, obj):  # checked with its new queue, too
             raise PermissionDenied
         super().save_model(request, obj, form, change)
 

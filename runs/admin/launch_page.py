@@ -73,7 +73,7 @@ def page(request: HttpRequest, base: Mapping[str, Any]) -> HttpResponse:
 
 
 def unchanged(request: HttpRequest, base: Mapping[str, Any], target: Target) -> HttpResponse:
-    """Answer the page of a user who may launch instances exactly as they are stored. Posted values are refused."""
+    """Show or launch an instance for a user who may launch it unchanged only. Posted values are refused."""
     instance = target.instance
     if instance is None or set(request.POST) - {COMMAND, "csrfmiddlewaretoken"}:
         raise PermissionDenied
@@ -86,7 +86,7 @@ def unchanged(request: HttpRequest, base: Mapping[str, Any], target: Target) -> 
             messages.success(request, f"Launched run {run.pk}.")
             return HttpResponseRedirect(_after_launch(request, run))
     elif set(request.GET) - {*TARGETS}:
-        messages.warning(request, "You may launch this instance as it is only. The values of the link are not used.")
+        messages.warning(request, "You may only launch this instance unchanged. The values of the link are not used.")
     shown = catalog.masked(instance.experiment, instance.configuration)
     context = {
         **base,
@@ -103,7 +103,7 @@ def unchanged(request: HttpRequest, base: Mapping[str, Any], target: Target) -> 
 
 
 def _after_launch(request: HttpRequest, run: Run) -> str:
-    """Return the page of the run, or the home page for a user who may not view runs."""
+    """Return the URL of the run, or of the home page for a user who may not view runs."""
     return run.get_absolute_url() if permissions.may_view(request) else reverse("admin:index")
 
 

@@ -1,4 +1,4 @@
-"""Permissions, checked in one place for all pages: those of Django, and the access rules."""
+"""Permissions, checked in one place for all pages: permissions of Django, and access rules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runs.models import Run, Schedule, rights
 
 
 def may_view(request: HttpRequest) -> bool:
-    """Return whether the user may view runs: those of `Run.objects.visible_to`."""
+    """Return whether the user may view runs. `Run.objects.visible_to` selects them."""
     return request.user.has_perm("runs.view_run") or request.user.has_perm("runs.change_run")
 
 
@@ -40,13 +40,14 @@ def may_launch(request: HttpRequest, run: Run | None = None) -> bool:
 
 def may_launch_freely(request: HttpRequest, experiment: Entry) -> bool:
     """Return whether the user may launch the experiment with any values. Its queue is checked at the launch."""
-    rules = rights.of(request.user)
-    actions = ("launch", "configure")
-    return may_launch(request) and all(rules.allow(action, experiment.name, experiment.queue) for action in actions)  # type: ignore[arg-type]  # literals
+    if not may_launch(request):
+        return False
+    rules, name, queue = rights.of(request.user), experiment.name, experiment.queue
+    return rules.allow("launch", name, queue) and rules.allow("configure", name, queue)
 
 
 def may_launch_instance(request: HttpRequest, instance: Instance, experiment: Entry) -> bool:
-    """Return whether the user may launch the instance as it is."""
+    """Return whether the user may launch the instance unchanged."""
     user, queue = request.user, instance.queue or experiment.queue
     is_permitted = user.has_perm("runs.launch_run") or user.has_perm("experiments.launch_instance")
     return is_permitted and rights.of(user).allow("launch", instance.experiment, queue)
@@ -73,7 +74,7 @@ def may_tag(request: HttpRequest, run: Run | None = None) -> bool:
 
 
 def _may_handle(request: HttpRequest, run: Run | None) -> bool:
-    """Return whether the run is the user's own, or the access rules allow to cancel it."""
+    """Return whether the user launched the run, or the access rules let the user cancel it."""
     if run is None or run.launched_by_id == request.user.pk:
         return True
     return rights.of(request.user).allow("cancel", run.experiment, run.queue)

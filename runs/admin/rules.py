@@ -12,7 +12,7 @@ from runs.models import AccessRule
 
 @admin.register(AccessRule)
 class AccessRuleAdmin(StrictList, Audited, ModelAdmin):
-    """What matches no rule is open. What matches one is reserved for the groups with a rule that allows it."""
+    """Access rules. Runs that match none are open; others are reserved for the groups whose rules allow an action."""
 
     list_display = ("group", "experiment", "queue", "view", "launch", "configure", "cancel")
     list_display_links = ("group", "experiment")

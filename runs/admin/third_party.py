@@ -35,7 +35,7 @@ class ReadOnlyTaskResultAdmin(StrictList, TaskResultAdmin, ModelAdmin):
     paginator = InfinitePaginator
 
     def has_view_permission(self, request: HttpRequest, obj: TaskResult | None = None) -> bool:
-        """Refuse users from whom access rules may hide runs: a result does not say whose it is."""
+        """Refuse users from whom access rules may hide runs: a result does not name its run."""
         return bool(super().has_view_permission(request, obj)) and not rights.of(request.user).restrict_view
 
     def has_add_permission(self, request: HttpRequest) -> bool:

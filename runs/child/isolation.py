@@ -55,14 +55,14 @@ def detach(server: int, kept: Sequence[int]) -> None:
 def connect(spec: ChildSpec, fds: Sequence[int]) -> Descriptors:
     """Connect a detached process to the pipes of a run. Closes `fds`. Raises OSError."""
     records, stdout, stderr, control = fds
-    with nullcontext() if account.is_changed() else umask.private():  # else readable by the worker's group
+    with nullcontext() if account.is_changed() else umask.private():  # otherwise, readable by the worker's group
         own = Descriptors(to_high_fd(records), to_high_fd(control), _prepare_stacks(spec))
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
     for fd in fds:
         os.close(fd)
     os.environ.update(environment.marks(spec.key))
-    umask.use_operators()
+    umask.use_inherited()
     return own
 
 

@@ -113,7 +113,7 @@ def fork_template(
             detach(server, [connection])
             prctl.adopt_orphans(False)
             prctl.prefer_as_oom_victim(OOM_SCORE)
-            umask.use_operators()
+            umask.use_inherited()
             prepare(name)
             _serve(server, name, is_explicit, socket.socket(fileno=connection), begin, Loaded(inherited))
         except BaseException:

@@ -1,7 +1,7 @@
-"""Unix account that the runs of a fork server have, and the change of a process to it, which cannot be undone.
+"""Unix account of the runs of a fork server, and the irreversible change of a process to it.
 
 The server changes after its fork from the keeper and before it imports anything, so that nothing of Django, of a
-library or of an experiment is executed with the worker's rights. The keeper stays as it is: no run can signal it, and
+library or of an experiment is executed with the worker's rights. The keeper does not change: no run can signal it, and
 it ends what is left of a killed server. Light to import: no Django.
 """
 
@@ -24,14 +24,14 @@ UMASK = 0o007
 FOLDER_MODE = 0o2770
 PRIVATE_TMP_AND_PROC = "private /tmp and /proc"
 PASS, OTHERS_LIST_OR_WRITE = 0o011, 0o006
-"""Permissions of a folder that others pass through, and of one whose names they see or whose files they make."""
+"""Permissions to pass through a folder, and to list or change its entries, for other users."""
 
 
 Private = Literal["no", "if_possible", "required"]
 
 
 class AccountUnusable(Exception):
-    """Runs cannot have this account. `str()` says why."""
+    """Runs cannot use this account. `str()` is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Account:
     groups: tuple[int, ...]
     home: str
     folder: str
-    """Folder of its own, in place of Athanor's: byte code, and packages for processes that runs start."""
+    """Its own folder, in place of Athanor's: byte code, and packages for processes that runs start."""
     processes_max: int = 0
     """Number of processes and threads of this account on the machine. 0: as the worker's."""
     open_files_max: int = 0
@@ -65,9 +65,9 @@ class Account:
 
 
 def find(name: str, folders: Path, **options: Any) -> Account:
-    """Look an account up. `folders` will have its folder; `options` are further fields.
+    """Look up an account. Its folder is in `folders`; `options` are further fields.
 
-    Raises AccountUnusable if there is no such user, or if a run of it would not be separated from Athanor.
+    Raises AccountUnusable if there is no such user, or if its runs would not be separate from Athanor.
     """
     try:
         row = pwd.getpwnam(name)
@@ -80,7 +80,7 @@ def find(name: str, folders: Path, **options: Any) -> Account:
         raise AccountUnusable(f"{name!r} is the user of Athanor itself")
     if shared := {0, os.getegid()}.intersection(groups):
         names = ", ".join(map(_group_name, sorted(shared)))
-        raise AccountUnusable(f"{name!r} is a member of the group {names}, which files of Athanor belong to")
+        raise AccountUnusable(f"{name!r} is a member of the group {names}, which owns files of Athanor")
     return Account(name, row.pw_uid, row.pw_gid, groups, row.pw_dir, str(folders / name), **options)
 
 
@@ -102,19 +102,19 @@ _NEEDED = {"CAP_CHOWN": 0, "CAP_KILL": 5, "CAP_SETGID": 6, "CAP_SETUID": 7}
 
 _current: Account | None = None
 _obstacle = ""
-"""Why this process has no private /tmp and /proc; empty if it has them, or was not to have them."""
+"""Why this process has no private /tmp and /proc; empty if it has them or does not need them."""
 
 
 def enter(account: Account) -> None:
-    """Isolate this process from those of other accounts, and change it to its account. Raises OSError as `become`."""
-    global _obstacle  # noqa: PLW0603  # as below
+    """Isolate this process from other accounts, and change it to its account. Raises OSError like `become`."""
+    global _obstacle  # noqa: PLW0603  # as in `become`
     if account.private != "no":
         _obstacle = mounts.isolate(account.shown, account.tmp_max_bytes)
     become(account)
 
 
 def isolation() -> str:
-    """Return how this process is isolated besides by its user. Raises AccountUnusable if that is less than required."""
+    """Return the isolation of this process besides its user. Raises AccountUnusable if it is less than required."""
     if _current is None or _current.private == "no":
         return ""
     if not _obstacle:
@@ -129,7 +129,7 @@ def has_private_tmp() -> bool:
 
 
 def become(account: Account) -> None:
-    """Change this process to an account for ever, without any capability. Raises OSError; then the caller must exit.
+    """Change this process to an account permanently, without capabilities. Raises OSError; then the caller must exit.
 
     Other processes of the account can signal this one from then on, but cannot trace it or read its memory or files.
     """
@@ -168,18 +168,18 @@ def is_changed() -> bool:
 
 
 def file_mode() -> int:
-    """Return the permissions of files that Athanor makes in a run's folder: for its account and the worker's group."""
+    """Return the permissions of new files in a run's folder: for its account and the worker's group."""
     return 0o600 if _current is None else 0o660
 
 
 def allow_inspection() -> None:
-    """Let a child of a server with an account be inspected by processes of that account. Its memory has no secret."""
+    """Let processes of the account inspect this child of its server. Its memory holds no secret of Athanor."""
     if _current is not None:
         prctl.set_dumpable(True)
 
 
 def prepare_folder(folder: Path, account: Account) -> None:
-    """Make a run's folder for its account and for the group of this process, or check that it is one.
+    """Create a run's folder for its account and for the group of this process, or check an existing one.
 
     The parents must belong to this process. Raises OSError, AccountUnusable.
     """
@@ -190,12 +190,12 @@ def prepare_folder(folder: Path, account: Account) -> None:
         if (status.st_uid, status.st_mode & 0o170000) != (account.uid, 0o040000):
             raise AccountUnusable(f"{folder} belongs to another user than {account.name!r}") from None
         return
-    folder.chmod(FOLDER_MODE)  # before it belongs to another
+    folder.chmod(FOLDER_MODE)  # before it changes its owner
     os.chown(folder, account.uid, os.getegid())
 
 
 def make_passable(folder: Path) -> None:
-    """Create a folder of this process if it is missing, and let others pass through it without seeing its names."""
+    """Create a folder if it is missing, and let other users pass through it without listing its entries."""
     folder.mkdir(0o700, parents=True, exist_ok=True)
     mode = folder.stat().st_mode & 0o7777
     if (new := mode & ~OTHERS_LIST_OR_WRITE | PASS) != mode:

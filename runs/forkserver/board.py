@@ -35,7 +35,7 @@ class Board:
         """Create a board. Programs that this process starts do not inherit its descriptor, unless it is passed on."""
         if hasattr(os, "memfd_create"):
             board = cls(os.memfd_create("athanor-board", os.MFD_CLOEXEC))
-            os.fchmod(board.fd, 0o600)  # else every process that has a descriptor could open it again to write
+            os.fchmod(board.fd, 0o600)  # otherwise, every process with a descriptor could reopen it for writing
             return board
         with tempfile.TemporaryFile() as file:  # macOS
             return cls(os.dup(file.fileno()))
@@ -67,7 +67,7 @@ class Board:
         return self._document
 
     def reading_end(self) -> int:
-        """Return a new descriptor that cannot be used to write, where the platform has such."""
+        """Return a new descriptor, which is read-only where the platform supports that."""
         with suppress(OSError):
             return os.open(f"/proc/self/fd/{self.fd}", os.O_RDONLY | os.O_CLOEXEC)
         return os.dup(self.fd)

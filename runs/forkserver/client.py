@@ -115,7 +115,7 @@ class ForkServer:
     """
 
     def __init__(self, account: Account | None = None, deadlines: Board | None = None) -> None:
-        """`account`: Unix user of its children, if not the worker's. `deadlines` may be those of other servers."""
+        """Create a server. `account`: Unix user of its children, by default the worker's. `deadlines` may be shared."""
         self.account = account
         self.deadlines = deadlines or Board.create()
         """Deadline of the child of each attempt, see runs.worker.renewer."""

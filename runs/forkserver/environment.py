@@ -1,4 +1,4 @@
-"""Environment of experiments: what the allow-list takes of the worker's."""
+"""Environment of experiments: the allowed part of the worker's environment."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def for_children(environ: Mapping[str, str], added: Collection[str] = ()) -> dic
 
 
 def of_experiments() -> dict[str, str]:
-    """Return what the processes of experiments receive of this process's environment."""
+    """Return the part of this process's environment that processes of experiments receive."""
     return for_children(os.environ, (*runs_settings().variables, *experiments_settings().variables))
 
 
 def of_server(*, project: str, mark: str, var: str | None) -> tuple[dict[str, str], str | None]:
     """Return the environment of a fork server, and the PYTHONPATH of its runs.
 
-    `var`: folder of the account of its runs, in place of Athanor's.
+    `var`: folder of the account of its runs, in place of ATHANOR_VAR.
     """
     kept = of_experiments()
     python_path = kept.get("PYTHONPATH")

@@ -8,7 +8,7 @@ Whichever of worker, keeper and server is killed, another of them ends every chi
     server killed  → the kernel kills the children, the keeper everything below them; the worker waits for the keeper
     keeper killed  → the kernel signals the server, which kills all trees and exits
 
-With an account (see account.py), the server and everything below it is of that Unix user; the keeper is not.
+With an account (see account.py), the server and everything below it run as that Unix user; the keeper does not.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _serve(socket_fd: int, board_fd: int, keeper: int, account: str) -> None:
 
 
 def _become(account: str) -> None:
-    from runs.forkserver.account import Account, enter  # needed for few servers
+    from runs.forkserver.account import Account, enter  # only servers with an account need it
 
     try:
         enter(Account.decoded(account))

@@ -1,7 +1,7 @@
 """Private /tmp and /proc of the processes of an account, in a mount namespace of their fork server.
 
-/tmp and /var/tmp are file systems in memory, which end with the server. In /proc, a process sees those of its own
-account only. Needs CAP_SYS_ADMIN. Light to import: no Django.
+/tmp and /var/tmp are file systems in memory, which end with the server. In /proc, a process sees only processes of
+its own account. Needs CAP_SYS_ADMIN. Light to import: no Django.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def isolate(shown: Sequence[str], tmp_max_bytes: int) -> str:
-    """Give this process, and those that it forks, a private /tmp and /proc. Return why not; empty if it has them.
+    """Give this process and its children a private /tmp and /proc. Return the obstacle; empty if they have them.
 
     `shown`: folders that remain visible where they are. Raises OSError if that fails after /tmp was replaced; then the
     caller must exit. Changes the umask.
@@ -42,9 +42,9 @@ def _replace_temporary(shown: Sequence[str], tmp_max_bytes: int) -> None:
     held = {path: os.open(path, os.O_PATH) for path in dict.fromkeys(inside) if Path(path).exists()}
     for folder in folders:
         _mount("tmpfs", folder, "tmpfs", _MS_NOSUID | _MS_NODEV, f"mode=1777,size={tmp_max_bytes}")
-    os.umask(0o022)  # of folders that lead to those
+    os.umask(0o022)  # for parents of the folders that are shown
     for path, fd in sorted(held.items()):
-        with suppress(FileExistsError):  # below another one that is shown
+        with suppress(FileExistsError):  # inside another folder that is shown
             Path(path).mkdir(0o755, parents=True)
         _mount(f"/proc/self/fd/{fd}", path, "", _MS_BIND | _MS_REC)
         os.close(fd)
@@ -58,7 +58,7 @@ def _mount(source: str, target: str, kind: str, flags: int, options: str = "") -
 
 
 def empty_temporary() -> None:
-    """Remove what runs have left in the private folders for temporary files. For a moment without runs."""
+    """Empty the private folders for temporary files. Only while there are no runs."""
     for folder in _TEMPORARY:
         with suppress(OSError), os.scandir(folder) as entries:
             for entry in entries:

@@ -20,7 +20,7 @@ class Pipes:
     """
 
     def __init__(self, owner: int | None = None) -> None:
-        """`owner`: user of the child, who can then open /dev/stdout and /dev/stderr."""
+        """Open the pipes. `owner`: user of the child, which can then open /dev/stdout and /dev/stderr."""
         fds: list[int] = []
         try:
             for _ in range(4):

@@ -93,7 +93,7 @@ def stop_tracing(pid: int, number: int) -> None:
 
 
 def capabilities() -> int:
-    """Return the capabilities that this process has or could take up or pass on, as bits."""
+    """Return the capabilities that this process has, may acquire or may pass on, as bits."""
     with open("/proc/self/status", "rb", buffering=0) as file:  # noqa: PTH123  # also for a process without a home
         lines = file.read().splitlines()
     kinds = (b"CapInh:", b"CapPrm:", b"CapEff:", b"CapAmb:")
@@ -109,7 +109,7 @@ def has_capability(number: int) -> bool:
 
 
 def drop_capabilities() -> None:
-    """Give up all capabilities of this process for ever. A change of the user alone keeps those of a user but root."""
+    """Drop all capabilities of this process permanently. A change of the user alone keeps them unless it was root."""
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     header, sets = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)()
     if _libc.capset(header, sets) != 0:
@@ -118,12 +118,12 @@ def drop_capabilities() -> None:
 
 
 def forbid_new_privileges() -> None:
-    """Have no program that this process executes gain rights, by a set-user-id bit for example. Inherited."""
+    """Keep programs that this process executes from gaining privileges, for example by set-user-id bits. Inherited."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def set_dumpable(value: bool) -> None:
-    """Let other processes of the same user trace this one and read its memory, or not. Inherited by a fork."""
+    """Set whether other processes of the same user may trace this one and read its memory. Inherited by forks."""
     if IS_LINUX:
         _prctl(_PR_SET_DUMPABLE, int(value))
 

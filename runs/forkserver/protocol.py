@@ -119,7 +119,7 @@ class Connection:
     """One end of the socket, made non-blocking. For one thread at a time."""
 
     def __init__(self, sock: socket.socket, fds_max: int = _FDS_MAX) -> None:
-        """`fds_max`: number of descriptors to accept at once. More end the connection."""
+        """Wrap a socket. `fds_max`: number of descriptors to accept at once. More end the connection."""
         sock.setblocking(False)
         self._fds_max = fds_max
         self._socket = sock

@@ -122,7 +122,7 @@ class Server:
         self._answer()
 
     def _tidy(self) -> None:
-        """Remove temporary files of runs when none is left."""
+        """Remove temporary files when no run is left."""
         if self._is_used and not (self._reaper.has_children or self._templates.has_processes):
             self._is_used = False
             if account.has_private_tmp():

@@ -1,4 +1,4 @@
-"""Fork servers of a worker: its own, and one for each Unix account that runs have.
+"""Fork servers of a worker: one for its own user, or one for each Unix account of runs.
 
 Two accounts share no process below the keeper, and no memory: a server never has the specification of a run of another
 account. Runs of one account can reach each other, as all processes of one Unix user can.
@@ -27,12 +27,12 @@ class ForkServers:
         self._lock = threading.Lock()
 
     def start(self, accounts: Sequence[Account]) -> None:
-        """Start the servers of these accounts, or that of the worker's user without any. Raises SpawnFailed."""
+        """Start the servers of these accounts; without accounts, that of the worker's user. Raises SpawnFailed."""
         for account in accounts or (None,):
             self.of(account)
 
     def of(self, account: Account | None) -> ForkServer:
-        """Return the server of an account; start it if it is not running. Raises SpawnFailed."""
+        """Return the server of an account, and start it if needed. Raises SpawnFailed."""
         with self._lock:
             server = self._servers.get(account)
             if server is not None:
@@ -55,7 +55,7 @@ class ForkServers:
 
 
 def _prepare(folder: Path, uid: int, gid: int) -> None:
-    """Make the folder of an account, in a folder of this process that others can only pass through."""
+    """Create the folder of an account, in a folder that other users can only pass through."""
     try:
         make_passable(folder.parent)
         make_passable(folder.parent.parent)

@@ -1,7 +1,7 @@
-"""Environment variables that the processes of experiments get: an allow-list, as ssh and sudo have it. Pure.
+"""Environment variables of the processes of experiments: an allow-list, as in ssh and sudo. Pure.
 
-A worker's environment holds the credentials of its services, under names that nobody can foresee. So an experiment gets
-what programs need to find their files, libraries, devices and proxies, and what settings add.
+A worker's environment holds credentials of its services under arbitrary names. So an experiment gets what programs need
+to find their files, libraries, devices and proxies, and what settings add.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NAMES = frozenset(
     GPU_DEVICE_ORDINAL ROCM_PATH HF_TOKEN WANDB_API_KEY
     """)
 )
-"""Exact names. HF_TOKEN and WANDB_API_KEY are the experiments' own: nothing but trainings reads them."""
+"""Exact names. HF_TOKEN and WANDB_API_KEY belong to experiments: only trainings read them."""
 
 PREFIXES = _words("""
     LC_ XDG_ PYTHON CONDA_ MAMBA_ LMOD_ DYLD_ MALLOC_ GLIBC_ MPL SLURM_ PBS_
@@ -40,7 +40,7 @@ PREFIXES = _words("""
     TF_USE_ TF_XLA_ ACCELERATE_ DEEPSPEED_ VLLM_ LIGHTNING_
     HF_ HUGGINGFACE_ TRANSFORMERS_ TOKENIZERS_ DATASETS_ DIFFUSERS_ SENTENCE_TRANSFORMERS_ WANDB_ TENSORBOARD_
 """)
-"""Families of names, except those whose words say that the value is a credential."""
+"""Prefixes of names, except names whose words indicate a credential."""
 
 OWN_NAMES = frozenset(
     _words("""
@@ -61,7 +61,7 @@ _NEVER = frozenset(
 
 
 def is_credential(name: str) -> bool:
-    """Return whether the words of a name say that its value is a credential."""
+    """Return whether the words of a name indicate a credential."""
     return not _CREDENTIAL_WORDS.isdisjoint(name.upper().split("_"))
 
 

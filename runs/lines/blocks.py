@@ -4,7 +4,7 @@ r"""Blocks: consecutive records of an attempt, as one value of a list in Redis.
 
 Each line after the first is the JSON of an L or R frame, not decoded. JSON contains no raw newline. `first` and `last`
 are seqs. The code is added by the push, see `runs.lines.codes`; earlier versions wrote none. A value of the form
-`<attempt>:<seq>:<json>` holds one record: still earlier versions wrote these.
+`<attempt>:<seq>:<json>` holds one record; even earlier versions wrote these.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def span(value: bytes) -> Span:
 
 
 def sign(run_id: int, stream: str, value: bytes) -> bytes:
-    """Add the code to a block without one. Makes a block of one record from a value of the earlier form."""
+    """Add the code to a block without one. A value of the earlier form becomes a block of one record."""
     if not value.startswith(b"#"):
         attempt, seq, record = value.split(b":", 2)
         value = b"#%b:%b:%b\n%b" % (attempt, seq, seq, record)
@@ -80,7 +80,7 @@ def is_genuine(run_id: int, stream: str, value: bytes, *, unsigned: bool = False
 
 
 def genuine(run_id: int, stream: str, values: Sequence[bytes]) -> list[bytes]:
-    """Return those of the values of a list that a supervisor of this run has sent."""
+    """Return the values of a list that a supervisor of this run has sent."""
     unsigned = runs_settings().accept_unsigned
     return [value for value in values if is_genuine(run_id, stream, value, unsigned=unsigned)]
 

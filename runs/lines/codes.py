@@ -1,4 +1,4 @@
-"""Authentication codes of what Athanor puts into Redis. Whoever can write to Redis cannot make one.
+"""Authentication codes of Athanor's data in Redis. Other programs that write to Redis cannot create them.
 
 A code covers the run, the list, the attempt and the seqs of a block with its records, or the text of a notice: it is
 not valid for another run or place. The keys are derived from the secret key, one for each purpose. The processes of
@@ -38,10 +38,10 @@ def is_valid(code: bytes, purpose: Purpose, *parts: bytes) -> bool:
 
 
 def _make(key: bytes, parts: tuple[bytes, ...]) -> bytes:
-    made = blake2b(key=key, digest_size=CODE_CHARS // 2)
+    digest = blake2b(key=key, digest_size=CODE_CHARS // 2)
     for part in parts:
-        made.update(part)
-    return made.hexdigest().encode()
+        digest.update(part)
+    return digest.hexdigest().encode()
 
 
 @lru_cache(maxsize=64)

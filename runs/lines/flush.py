@@ -67,7 +67,7 @@ class Flush:
         buffer().unlock(self.run_id, self.token or "")
 
     def _genuine(self, stream: Stream, values: list[bytes]) -> list[bytes]:
-        """Return the values that a supervisor has sent. Others are removed with them, and counted."""
+        """Return the values that a supervisor has sent. Others are removed as well, and logged."""
         genuine = blocks.genuine(self.run_id, stream, values)
         if len(genuine) < len(values):
             logger.warning(

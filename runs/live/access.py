@@ -25,7 +25,7 @@ class Answer(Enum):
 def may_watch(cookies: str, run_id: int) -> tuple[Answer, int]:
     """Check the session of the request's cookies as the admin does: active staff with the permission to view runs.
 
-    Return the answer and the id of the user, 0 for the anonymous.
+    Return the answer and the id of the user, 0 for an anonymous user.
     """
     user = user_of(cookies)
     if not (user.is_active and user.is_staff and (user.has_perm("runs.view_run") or user.has_perm("runs.change_run"))):
@@ -34,7 +34,7 @@ def may_watch(cookies: str, run_id: int) -> tuple[Answer, int]:
 
 
 def user_of(cookies: str) -> Any:
-    """Return the user of the session that a request's cookies name; AnonymousUser if there is none, or it is over."""
+    """Return the user of the session in a request's cookies; AnonymousUser if there is none or it is over."""
     try:
         parsed = SimpleCookie(cookies)
     except CookieError:

@@ -1,4 +1,4 @@
-"""Ends streams whose user has logged out or may no longer watch, and counts the streams of each user."""
+"""Guard of open streams: ends those whose user may no longer watch, and counts the streams of each user."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from runs.live.access import Answer, may_watch
 from runs.live.threads import in_thread
 
 SHARE = 0.1
-"""Largest share of the time that checks take. With many sessions they become less frequent."""
+"""Largest share of the time that checks may take. With many sessions, they become less frequent."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False, slots=True)
 class Watch:
-    """One stream: who watches which run."""
+    """Open stream of a user on a run."""
 
     user_id: int
     cookies: str
@@ -38,7 +38,7 @@ class Watch:
 
 
 class Guard:
-    """Belongs to one event loop."""
+    """Guard of the streams of a web process. For one event loop."""
 
     def __init__(self) -> None:
         self._watches: set[Watch] = set()
@@ -58,7 +58,7 @@ class Guard:
         finally:
             self._watches.discard(watch)
             self._by_user[watch.user_id] -= 1
-            self._by_user += Counter()  # without those that are 0
+            self._by_user += Counter()  # removes zeros
 
     async def run(self) -> None:
         """Check all streams periodically until cancelled."""
@@ -73,15 +73,15 @@ class Guard:
             took_s = time.monotonic() - began
 
     async def check(self) -> None:
-        """Check each session and run once, one after the other, so that many streams only make it take longer."""
-        by_right: dict[tuple[str, int], list[Watch]] = {}
+        """Check each session and run once, one after the other, so that many streams cause no burst of queries."""
+        by_session: dict[tuple[str, int], list[Watch]] = {}
         for watch in self._watches:
-            by_right.setdefault((watch.cookies, watch.run_id), []).append(watch)
-        for right, watches in by_right.items():
+            by_session.setdefault((watch.cookies, watch.run_id), []).append(watch)
+        for session, watches in by_session.items():
             try:
-                answer, _ = await in_thread(may_watch, *right)
+                answer, _ = await in_thread(may_watch, *session)
             except DatabaseError as error:
-                log.info("the permissions of open pages are checked again later: %s", str(error).strip())
+                log.info("Cannot check the permissions of open pages, trying again later: %s", str(error).strip())
                 return
             if answer != Answer.MAY:
                 for watch in watches:

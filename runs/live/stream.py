@@ -65,7 +65,7 @@ class Cursor:
 
 
 class Refused(Exception):
-    """A stream that is not opened: the status, and a text."""
+    """Stream that is refused with a status and a message."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -88,7 +88,7 @@ class Streams:
             return await self._stream(watch, cursor, receive, send)
 
     async def _admit(self, scope: Scope) -> tuple[Watch, Cursor]:
-        """Return who watches what, from where on. Raises Refused."""
+        """Return the watch, and the cursor from which it continues. Raises Refused."""
         headers, run_id = Headers(scope=scope), int(scope["path_params"]["run_id"])
         try:
             cursor = read_cursor(scope["query_string"].decode("latin-1"), headers.get("last-event-id", ""))

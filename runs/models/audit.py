@@ -1,4 +1,4 @@
-"""Audit log: one row for each act of a person, a command, a program or a schedule."""
+"""Audit log: one row for each act of a user, a command, a program or a schedule."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Rights of a user by the access rules, in addition to Django's permissions.
 
-What matches no rule is open. What matches a rule is reserved for the groups with a rule that allows the action.
+Runs that match no rule are open. Others are reserved for the groups with a rule that allows the action.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from runs.models.rule import AccessRule
 Action = Literal["view", "launch", "configure", "cancel"]
 NOTHING = Q(pk__in=())
 EVERYTHING = ~NOTHING
-"""An empty Q is not used for it: in an OR Django leaves that out."""
+"""Not an empty Q, which Django omits in an OR."""
 _CACHE = "_athanor_rights"
 
 
@@ -55,8 +55,9 @@ class Rights:
 
 
 def of(user: Any) -> Rights:
-    """Return the rights of a user, read once for each user object. Everything is allowed without a user: the caller is
-    a command or a program, which may read the database.
+    """Return the rights of a user, read once for each user object.
+
+    Without a user, everything is allowed: the caller is a command or a program, which can read the database.
     """
     if user is None or user.is_superuser:
         return Rights()

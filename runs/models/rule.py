@@ -1,4 +1,4 @@
-"""Access rules: which groups may do what with the runs of which experiments and queues."""
+"""Access rules: rights of groups on the runs of experiments and queues."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ HELP = "A name, the beginning of names followed by *, or * for all."
 
 
 class AccessRule(models.Model):
-    """Reserves the runs of experiments and queues for the groups that have a rule about them.
+    """Reservation of the runs of experiments and queues for the groups that have a rule about them.
 
-    A run that matches no rule is open to everybody whose permissions allow it.
+    A run that matches no rule is open to every user whose permissions allow it.
     """
 
     group = models.ForeignKey(Group, on_delete=models.PROTECT, related_name="+")
@@ -50,7 +50,7 @@ class AccessRule(models.Model):
             if ANY in str(getattr(self, name))[:-1]:
                 raise ValidationError({name: "Use * at the end only, for example vision_*."})
         if self.pk is None and AccessRule.objects.count() >= RULES_MAX:
-            raise ValidationError(f"There are {RULES_MAX} rules, the most that pages can take. Combine some of them.")
+            raise ValidationError(f"There are {RULES_MAX} rules already, the maximum. Combine some of them.")
 
     def matches(self, experiment: str, queue: str) -> bool:
         return _is_match(self.experiment, experiment) and _is_match(self.queue, queue)

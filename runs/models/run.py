@@ -24,11 +24,11 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.filter(may_start, status=Status.PENDING).order_by("-priority", "id")
 
     def visible_to(self, user: Any) -> RunQuerySet:
-        """Runs that the access rules let the user see. All pages, streams and searches of people use it."""
+        """Runs that the access rules let the user see. All pages, streams and searches use it."""
         return self.filter(rights.of(user).condition("view"))
 
     def cancellable_by(self, user: Any) -> RunQuerySet:
-        """Runs that the user may cancel, tag, inspect and delete: visible ones, their own or by the access rules."""
+        """Visible runs that the user may cancel, tag, inspect and delete: their own, or by the access rules."""
         return self.visible_to(user).filter(Q(launched_by_id=user.pk) | rights.of(user).condition("cancel"))
 
 

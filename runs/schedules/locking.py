@@ -33,7 +33,7 @@ HOLDER_IDLE_MAX = "10s"
 
 
 OVERRIDES = ("configuration", "limits", "queue", "priority")
-"""Columns of a schedule that change what its instance says."""
+"""Columns of a schedule that override its instance."""
 
 
 @dataclass(slots=True)
@@ -114,15 +114,15 @@ def may_launch(schedule: Schedule, owner: Any) -> None:
     if not (schedule.instance_name and owner.has_perm("experiments.launch_instance")):
         raise LaunchRefused(f"its owner {owner} may not launch runs")
     if own := overrides(schedule):
-        text = "You may launch instances as they are only. Leave this empty."
+        text = "You may only launch instances unchanged. Leave this empty."
         raise LaunchRefused(
-            f"its owner {owner} may launch instances as they are only, but it has {', '.join(own)} of its own",
+            f"its owner {owner} may only launch instances unchanged, but it sets {', '.join(own)}",
             dict.fromkeys(own, text),
         )
 
 
 def overrides(schedule: Schedule) -> list[str]:
-    """Name the columns with values of the schedule's own."""
+    """Return the columns that override the instance."""
     return [name for name in OVERRIDES if getattr(schedule, name) not in ({}, "", None)]
 
 

@@ -95,8 +95,9 @@ def change(schedule_id: int, *, owner: Any = None, **values: Any) -> Schedule:
 
 
 def _stored(schedule: Schedule, order: Order) -> Any:
-    """Return its configuration with marked secrets. A model that has one keeps all its values though the instance
-    changes: it could send the secret elsewhere.
+    """Return its configuration with marked secrets.
+
+    A model with a secret is stored with all its values: a changed instance could send the secret elsewhere.
     """
     configuration = sealed_like(schedule.configuration, order.configuration)
     if order.instance is None:
@@ -129,8 +130,9 @@ def _refuse_if_blocked(locked: LockedSchedule) -> None:
 
 
 def check(schedule: Schedule) -> Order:
-    """Return what it would launch at present, or raise LaunchRefused. Not within a transaction: this queries the
-    catalog.
+    """Return the order that it would launch at present. Raises LaunchRefused.
+
+    Not within a transaction: this queries the catalog.
     """
     may_launch(schedule, schedule.owner)
     order = prepared(schedule)

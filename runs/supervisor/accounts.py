@@ -1,4 +1,4 @@
-"""Unix account of a run, by the rules of the setting `run_as`, and the folder that it gets."""
+"""Unix account of a run, by the rules of the setting `run_as`, and the folder of the run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from runs.run_as import account_name, needs_launcher
 def accounts_of(conf: RunsSettings) -> list[Account]:
     """Look up the accounts of all rules, and let them reach their folders.
 
-    Raises AccountUnusable if one cannot be used, or not by this process; OSError.
+    Raises AccountUnusable if this process cannot use one, and OSError.
     """
     if conf.run_as:
         account.check_permission()
@@ -38,7 +38,7 @@ def account_of(run: Run, conf: RunsSettings) -> Account:
     by = "" if user is None else user.get_username()
     name = account_name(conf.run_as, queue=run.queue, experiment=run.experiment, launched_by=by)
     if name is None:
-        raise SpawnFailed("No rule of run_as gives the run a Unix account. Add one to ATHANOR_RUNS_RUN_AS.")
+        raise SpawnFailed("No rule of run_as matches the run. Add one to ATHANOR_RUNS_RUN_AS.")
     try:
         return _found(name)
     except AccountUnusable as error:
@@ -46,7 +46,7 @@ def account_of(run: Run, conf: RunsSettings) -> Account:
 
 
 def prepare_folder(folder: Path, owner: Account) -> None:
-    """Make a run's folder for its account. Raises SpawnFailed."""
+    """Create a run's folder for its account. Raises SpawnFailed."""
     try:
         account.make_passable(folder.parent.parent)
         account.make_passable(folder.parent)
@@ -72,7 +72,7 @@ def _found(name: str) -> Account:
 
 
 def _needed() -> Iterator[Path]:
-    """Yield the folders that runs must see: Athanor, Python, experiments, their own. Never the whole var folder."""
+    """Yield the folders that runs need: Athanor, Python, experiments, their own. Never the whole var folder."""
     conf = runs_settings()
     yield from (conf.var.absolute() / "runs", conf.var.absolute() / "accounts")
     yield from (Path(runs.__file__).parent.parent, Path(sys.prefix), Path(sys.base_prefix), Path.cwd())

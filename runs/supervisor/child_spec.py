@@ -34,7 +34,7 @@ def child_spec(
 
 
 def readable(stored: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Return a stored configuration with its secrets in clear and its references resolved, and (name, secret) of each.
+    """Return a stored configuration with decrypted secrets and resolved references, and (name, secret) of each.
 
     Raises SpawnFailed.
     """

@@ -236,10 +236,10 @@ class Intake:
         self._writes.progress(progress)
 
     def _take_artifact(self, artifact: ArtifactRecord) -> None:
-        """Store an artifact. Its name is that of its file, so one that holds a secret is not redacted but refused."""
+        """Store an artifact; refuse one whose name holds a secret, since it is the name of a file."""
         redactor = self._window.redactor
         if redactor and redactor.has("\n".join((artifact["name"], artifact["path"], artifact["content_type"]))):
-            text = f"The artifact {artifact['name']} is not stored: its name holds a secret. Its file is kept."
+            text = f"The artifact {artifact['name']} is not stored: its name contains a secret. Its file is kept."
             self._add([system_line(Level.WARNING, text)], [])
         else:
             self._writes.artifact(artifact)
@@ -263,7 +263,7 @@ class Intake:
 
 
 def _set_user(hello: Hello, child: Child) -> None:
-    """Say whose the child is, whatever it said itself."""
+    """Set the user and isolation of the child, whatever it reported."""
     hello.pop("user", None)
     hello.pop("isolation", None)
     if child.account:

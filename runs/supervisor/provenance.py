@@ -40,7 +40,7 @@ class Provenance(TypedDict, total=False):
     user: str
     """Unix user of the child, if it is not the worker's."""
     isolation: str
-    """Isolation of the child besides its user: "private /tmp and /proc", or why it has none. Missing if not wanted."""
+    """Isolation of the child besides its user: "private /tmp and /proc", or why it has none. Missing if it is off."""
     packages: dict[str, str]
     """Distribution → version."""
 
@@ -76,8 +76,9 @@ def recent(hello: Hello, source_file: Path) -> Provenance | None:
 
 
 def _may_ask_git(hello: Hello, source_file: Path) -> bool:
-    """Return False for a repository that a run of another Unix user may have made. Git executes what its configuration
-    says, and where the experiment's file is, is what the run says.
+    """Return False for a repository that a run of another Unix user may have created.
+
+    Git executes commands from its configuration, and the run reports the location of the experiment's file.
     """
     folder = _git_folder(source_file.parent) if "user" in hello else None
     try:

@@ -1,7 +1,7 @@
-"""Redact the secrets of a run from what it says. Pure.
+"""Redaction of the secrets of a run in its output. Pure.
 
-Each secret is searched as it is, and as JSON, Python, URLs and base64 write it; of a secret of several lines, each line
-too. Searching is linear: a few substring searches over each batch, and a closer look at records with a hit. A run
+Each secret is searched as it is, and as JSON, Python, URLs and base64 encode it; of a multi-line secret, also each
+line. Searching is linear: a few substring searches over each batch, and a full search of records with a hit. A run
 without secrets has no Redactor.
 """
 
@@ -23,13 +23,13 @@ from runs.outcomes import ProcessRow
 SECRET_MIN_CHARS = 6
 """Shorter secrets are not redacted: most lines would become unreadable."""
 LINE_MIN_CHARS = 12
-"""Shortest line of a secret of several lines that is redacted by itself."""
+"""Shortest line of a multi-line secret that is redacted by itself."""
 ENCODED_MIN_CHARS = 8
 ENDS_MAX_CHARS = 512
 """Longest part of a secret that is recognized at the end or the beginning of a line."""
 NAME_MAX_CHARS = 60
 SECRETS_MAX = 256
-"""Number of secrets of a run, and lines of secrets, that are redacted: each is searched for in all output."""
+"""Number of redacted secrets of a run, and lines of secrets: each is searched for in all output."""
 
 _RAW = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
@@ -66,7 +66,7 @@ class Redactor:
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        """All forms, the longest first. Compiled at the first hit: most runs never say a secret."""
+        """All forms, the longest first. Compiled at the first hit: most runs never print a secret."""
         return re.compile("|".join(map(re.escape, sorted(self._marks, key=len, reverse=True))) or r"(?!)")
 
     def records(self, records: Sequence[bytes]) -> Sequence[bytes]:
@@ -77,10 +77,10 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Return a text without secrets."""
-        return self._pattern.sub(lambda found: self._marks[found[0]], text)
+        return self._pattern.sub(lambda match: self._marks[match[0]], text)
 
     def cut_text(self, text: str) -> str:
-        """Return a text without secrets that may have been cut within one."""
+        """Return a text without secrets. It may have been cut within one."""
         return self._without_ends(self.text(text))
 
     def processes(self, rows: Sequence[ProcessRow]) -> list[ProcessRow]:
@@ -116,15 +116,16 @@ class Redactor:
         except (ValueError, LookupError, msgspec.MsgspecError):  # shown as an unreadable record
             return self.text(record.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
-    def _json_text(self, found: re.Match[bytes]) -> bytes:
-        """Redact one text of JSON; everything around it, and texts without secrets, keep their form."""
-        text = json.loads(found[0])
+    def _json_text(self, match: re.Match[bytes]) -> bytes:
+        """Redact one JSON string; texts without secrets keep their form."""
+        text = json.loads(match[0])
         redacted = self.text(text)
-        return found[0] if redacted == text else _encode(redacted)
+        return match[0] if redacted == text else _encode(redacted)
 
     def _without_ends(self, line: str) -> str:
-        """Redact the beginning of a secret at the end of a line, and its end at the beginning: a line may be cut, and
-        unfinished text is shown before the rest of it is written.
+        """Redact the start of a secret at the end of a line, and the end of one at its start.
+
+        A line may be cut, and unfinished text is shown before the rest is written.
         """
         if cut := _CUT.search(line):
             return self._without_ends(line[: cut.start()]) + cut[0]
@@ -139,21 +140,21 @@ class Redactor:
                     break
                 start += 1
             end = min(len(whole) - 1, ENDS_MAX_CHARS)
-            while (found := line.rfind(whole[-part:], 0, end)) >= 0:
-                if whole.endswith(line[: found + part]):
-                    line = mark + line[found + part :]
+            while (index := line.rfind(whole[-part:], 0, end)) >= 0:
+                if whole.endswith(line[: index + part]):
+                    line = mark + line[index + part :]
                     break
-                end = found + part - 1
+                end = index + part - 1
         return line
 
 
 def _part(whole: str) -> int:
-    """Return how many characters of a secret are recognized without the others."""
+    """Return the number of characters of a secret that are recognized without the others."""
     return max(SECRET_MIN_CHARS, -(-len(whole) // 4))
 
 
 def _wholes(secret: str) -> Iterator[str]:
-    """Yield the secret, and its lines if it has several. Armour (`-----BEGIN …`) is no secret."""
+    """Yield the secret, and its lines if it has several. PEM headers (`-----BEGIN …`) are not secret."""
     if len(secret) >= SECRET_MIN_CHARS:
         yield secret
     lines = [line.strip() for line in secret.splitlines()]
@@ -167,7 +168,7 @@ def _forms(whole: str) -> Iterator[str]:
     escaped = (json.dumps(whole)[1:-1], json.dumps(whole, ensure_ascii=False)[1:-1], repr(whole)[1:-1])
     yield from (*escaped, quote(whole, safe=""), quote(whole), quote_plus(whole))
     data = whole.encode("utf-8", "surrogatepass")
-    for before in range(3):  # bytes in front of it, as in `user:password`
+    for before in range(3):  # bytes before it, as in `user:password`
         encoded = base64.b64encode(b"\0" * before + data)
         whole_chars = encoded[(0, 2, 3)[before] : (before + len(data)) * 8 // 6].decode()
         if len(whole_chars) >= ENCODED_MIN_CHARS:

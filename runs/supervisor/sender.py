@@ -43,8 +43,8 @@ class Sender(threading.Thread):
 
     Each push names the last seq that Redis should have (compare and append). If Redis has another one, the push was
     done already (a timeout), or Redis was wiped, restarted or failed over: entries that are not stored are sent again.
-    So are entries that vanish from a list without being stored, after RESEND_AFTER_S: another program may have removed
-    or altered them.
+    So are entries that disappear from a list without being stored, after RESEND_AFTER_S: another program may have
+    removed or altered them.
 
     Nothing is sent while `may_send` returns False: another worker may own the attempt. `linger_s` returns how long to
     wait for more entries before a push: a busy worker sends more at once rather than more often.
@@ -68,7 +68,7 @@ class Sender(threading.Thread):
         self._sent = dict.fromkeys(Stream, 0)
         self._reset = dict.fromkeys(Stream, False)
         self._missing: dict[Stream, tuple[int, float]] = {}
-        """Stream → seq up to which it is stored, and since when the entry after it is in Redis no more."""
+        """Stream → seq up to which it is stored, and the time since which Redis lacks the entry after it."""
         self._checked_at = time.monotonic()
         self._ending = threading.Event()
         self._is_failing = False
@@ -113,7 +113,7 @@ class Sender(threading.Thread):
         self._window.wake()
 
     def _send(self, stream: Stream) -> None:
-        """Push the next entries. Those that are stored need not be in Redis: it may have been wiped after a flush."""
+        """Push the next entries. Stored ones need not be in Redis: it may have been wiped after a flush."""
         self._sent[stream] = max(self._sent[stream], self._window.stored(stream))
         entries = self._window.after(stream, self._sent[stream], self._batch)
         if not entries:
@@ -129,7 +129,7 @@ class Sender(threading.Thread):
             self._resume(stream, pushed.tail)
 
     def _overrule(self, stream: Stream) -> None:
-        """Correct a Redis that names a later attempt. There is none while the worker has the lease of this one."""
+        """Correct a Redis that names a later attempt. None exists while the worker has the lease of this one."""
         self._ending.wait(self._retry_s)
         if self._may_send():
             logger.warning("Run %s: Redis names a later attempt, but there is none", self._window.key)
@@ -149,7 +149,7 @@ class Sender(threading.Thread):
                 self._buffer.mark_dirty(self._window.key.run_id)
 
     def _has_lost_entries(self, stream: Stream) -> bool:
-        """Return whether the entry after the last stored one has been missing in Redis for RESEND_AFTER_S."""
+        """Return whether Redis has lacked the entry after the last stored one for RESEND_AFTER_S."""
         stored, oldest = self._window.stored(stream), self._buffer.oldest(self._window.key, stream)
         if oldest is not None and oldest <= stored + 1:
             self._missing.pop(stream, None)
@@ -161,7 +161,7 @@ class Sender(threading.Thread):
         return time.monotonic() - since >= RESEND_AFTER_S
 
     def _resume(self, stream: Stream, tail: int) -> None:
-        """Continue after the last entry that Redis or the database has, or after the latter if Redis has lost some."""
+        """Continue after the last entry in Redis or the database; after the last stored one if Redis lost some."""
         logger.warning("Run %s: Redis has %s up to %d, not %d", self._window.key, stream, tail, self._sent[stream])
         self._missing.pop(stream, None)
         if not 0 < tail <= self._window.emitted(stream):

@@ -189,7 +189,7 @@ class Supervisor:
         return server.spawn(spec, self._on_exit, before=self._start_deadline)
 
     def _account(self, folder: Path) -> Account:
-        """Return the Unix account of the run, which owns its folder from then on. Raises SpawnFailed."""
+        """Return the Unix account of the run, and make it the owner of the run's folder. Raises SpawnFailed."""
         account = self._drain.in_turn("its account", lambda: account_of(self._run, self._conf))
         prepare_folder(folder, account)
         return account
@@ -197,7 +197,7 @@ class Supervisor:
     def _redact(self, redactor: Redactor) -> None:
         self._window.redactor = redactor or None
         if redactor.left_out:
-            self._note(f"{redactor.left_out} secrets are not redacted: at most {SECRETS_MAX} are, with their lines.")
+            self._note(f"{redactor.left_out} secrets are not redacted: the limit is {SECRETS_MAX}, with their lines.")
 
     def _checkpoint(self) -> Checkpoint | None:
         """Read the checkpoint from which the attempt continues, and record it."""

@@ -175,5 +175,5 @@ def test_a_secret_appears_nowhere(own_stack: Stack, module_redis: RedisServer, f
     with override_settings(ATHANOR_SECRETS_KEY=Fernet.generate_key().decode()):
         other = ended(services.launch("canary", configuration=configuration))
     assert (other.failure_kind, other.attempt) == (FailureKind.START, 1)
-    assert "configuration.key: Its secret is encrypted, and no key" in other.error
+    assert "configuration.key: No key in ATHANOR_SECRETS_KEY" in other.error
     assert json.dumps(Run.objects.get(pk=other.pk).configuration).count("athanor:sealed:") == 1

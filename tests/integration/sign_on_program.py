@@ -40,7 +40,7 @@ def sign_on(provider: Provider, person: dict[str, Any], lies: dict[str, Any], **
     }
 
 
-TEXTS = ("The sign-on has failed.", "Your account has no access yet.")
+TEXTS = ("Single sign-on failed.", "Your account has no access yet.")
 
 
 def cases(provider: Provider) -> dict[str, Any]:

@@ -76,8 +76,8 @@ def receive(seconds: float = 10.0) -> list[Any]:
     """Consume the queue until the message `last` arrives. Return the delivery information of each message."""
     received: list[Any] = []
     with current_app.connection_for_read() as broker:
-        queue, callback = Queue(QUEUE), lambda _, message: received.append(message)  # type: ignore[no-untyped-call]
-        consumer = Consumer(broker, [queue], callbacks=[callback], no_ack=True)  # type: ignore[no-untyped-call]
+        queue, callback = Queue(QUEUE), lambda _, message: received.append(message)  # type: ignore[no-untyped-call]  # kombu
+        consumer = Consumer(broker, [queue], callbacks=[callback], no_ack=True)  # type: ignore[no-untyped-call]  # kombu
         deadline = time.monotonic() + seconds
         with consumer:
             while time.monotonic() < deadline and not any(each.headers["id"] == "last" for each in received):
@@ -155,7 +155,7 @@ def test_a_wake_up_for_a_queue_that_the_worker_does_not_serve_is_ignored(
     class Runtime:
         worker = Worker()
 
-    Runtime.worker.queues = queues  # type: ignore[attr-defined]
+    Runtime.worker.queues = queues  # type: ignore[attr-defined]  # a stub
     monkeypatch.setattr(runtime, "_current", None if queues is None else Runtime())
     task: Any = tasks.execute
     task.push_request(delivery_info={"routing_key": "runs"})

@@ -343,7 +343,7 @@ else:
 tests.test_the_stacks_of_a_run_are_written(ground)
 assert (var / "runs/1/work/made.txt").read_text() == "mine"
 servers.stop()
-privileges.give_up()
+privileges.drop()
 assert not prctl.capabilities()
 print("passed")
 """

@@ -77,7 +77,7 @@ def test_a_worker_reads_what_a_reference_names(folder: Path, token: str, secret:
         ("file:{}", "Is a directory"),
         ("file:{}/pipe", "not a regular file"),
         ("file:{}/large", "is larger than 65,536 bytes"),
-        ("file:{}/binary", "is no text in UTF-8"),
+        ("file:{}/binary", "is not UTF-8 text"),
         ("file:{}/key\0", "not a valid path"),
     ],
 )

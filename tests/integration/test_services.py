@@ -152,7 +152,7 @@ def test_mappings_of_a_configuration_are_merged_and_everything_else_is_replaced(
         ({"epochs": 3}, ""),
         ({"epochs": 4}, "configuration.token: Give it again"),
         ({"epochs": 4, "token": "new"}, ""),
-        ({"token": "**********"}, "configuration.token: ********** stands for a secret"),
+        ({"token": "**********"}, "configuration.token: ********** is only a placeholder"),
         ({"token": "new", "layers": [{"key": "**********"}]}, "configuration.layers.0.key: ********** stands for"),
     ],
 )

@@ -171,7 +171,7 @@ def test_a_user_has_a_limited_number_of_streams(monkeypatch: pytest.MonkeyPatch)
         headers = [(b"cookie", str(user_id).encode())]
         scope = {"type": "http", "method": "GET", "path_params": {"run_id": 1}, "query_string": b"", "headers": headers}
         watch, _ = await streams._admit(scope)
-        return watch  # type: ignore[no-any-return]
+        return watch  # type: ignore[no-any-return]  # `streams` is Any
 
     async def several() -> None:
         with keeper.watching(await admit(1)), keeper.watching(await admit(1)):

@@ -51,7 +51,7 @@ def test_no_claim_links_to_an_existing_user(found: dict[str, Any]) -> None:
     "case", ["other state", "other audience", "other issuer", "expired", "other subject", "denied"]
 )
 def test_a_forged_answer_is_refused(found: dict[str, Any], case: str) -> None:
-    assert found[case] == {**FAILED, "said": ["The sign-on has failed."]}
+    assert found[case] == {**FAILED, "said": ["Single sign-on failed."]}
 
 
 @pytest.mark.parametrize("case", ["disabled", "no group"])
@@ -68,7 +68,7 @@ SET = dict.fromkeys(oidc_settings.NEEDED, "https://id.example.org")
         ({}, ""),
         (SET, ""),
         ({**SET, "ATHANOR_OIDC_ISSUER": "http://localhost:8080/realm"}, ""),
-        ({**SET, "ATHANOR_OIDC_ISSUER": "http://id.example.org"}, "ATHANOR_OIDC_ISSUER is no https:// address."),
+        ({**SET, "ATHANOR_OIDC_ISSUER": "http://id.example.org"}, "ATHANOR_OIDC_ISSUER is not an https:// address."),
         ({**SET, "ATHANOR_OIDC_CLIENT_ID": ""}, "ATHANOR_OIDC_CLIENT_ID is not set."),
         ({"ATHANOR_OIDC_NAME": "x"}, " are not set."),
     ],

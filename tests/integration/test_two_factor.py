@@ -73,7 +73,7 @@ def test_wrong_codes_are_throttled_as_wrong_passwords(found: dict[str, Any]) -> 
         ("off", "off", ""),
         ("optional", "optional", ""),
         ("required", "required", ""),
-        ("yes", "off", "none of"),
+        ("yes", "off", "Use off, optional or required."),
     ],
 )
 def test_a_wrong_mode_is_named(value: str, mode: str, problem: str) -> None:

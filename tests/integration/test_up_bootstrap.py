@@ -64,5 +64,5 @@ def test_a_site_for_this_machine_needs_no_warning(host: str) -> None:
 def test_up_says_what_it_opens_to_others(host: str) -> None:
     text = opened_text(host, 8123, ["lab.example", "localhost"])
 
-    for part in (f"listens on {host}, port 8123", "plain HTTP", "everybody", "lab.example, localhost", "ssh -L 8123:"):
+    for part in (f"listens on {host}, port 8123", "HTTP", "Anyone", "lab.example, localhost", "ssh -L 8123:"):
         assert part in text

@@ -163,6 +163,6 @@ def test_authors_get_the_umask_that_was_passed_on(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(umask.VARIABLE, passed_on)
     os.umask(0o077)
 
-    with umask.operators():
+    with umask.inherited():
         assert os.umask(0o077) == used
     assert os.umask(0o022) == 0o077

@@ -1,4 +1,4 @@
-"""Turn off the second factor of a user who has lost it."""
+"""Turn off two-factor authentication of a user who has lost the second factor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 
 class Command(BaseCommand):
-    help = "Turn off two-factor authentication of a user. Where it is required, the next login leads to its set-up."
+    help = "Turn off two-factor authentication of a user. If it is required, the next login asks to set it up again."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
@@ -18,10 +18,11 @@ class Command(BaseCommand):
     def handle(self, *_: Any, username: str, **__: Any) -> None:
         if settings.TWO_FACTOR == "off":
             raise CommandError("Two-factor authentication is off: ATHANOR_TWO_FACTOR is not set.", returncode=2)
-        from allauth.mfa.models import Authenticator  # optional
+        from allauth.mfa.models import Authenticator  # optional package
 
         user = User.objects.filter(username=username).first()
         if user is None:
             raise CommandError(f"There is no user {username!r}.", returncode=2)
         count, _ = Authenticator.objects.filter(user=user).delete()
-        self.stdout.write(f"{'Turned off' if count else 'There was no'} two-factor authentication of {username!r}.")
+        done = "Turned off two-factor authentication of" if count else "Two-factor authentication was already off for"
+        self.stdout.write(f"{done} {username!r}.")

@@ -78,11 +78,11 @@ class Command(RunsCommand):
         return Exit.OK
 
     def _close_to_others(self) -> None:
-        """Keep what the group makes from other users, and what an older version has left open to them."""
+        """Create private files from now on, and make those of an older version private."""
         umask.make_private()
         var = Path(settings.VAR)
         if changed := exposed.tighten(var, is_ours=var == Path(settings.BASE_DIR) / "var"):
-            echo(f"Closed to other users of this machine: {', '.join(map(str, changed))}")
+            echo(f"Removed the permissions of other users from {', '.join(map(str, changed))}.")
 
     def _reset_password(self) -> None:
         try:

@@ -12,7 +12,7 @@ from runs.models.schedule import ScheduleQuerySet
 
 
 class SchedulePermissions:
-    """Mixin of ScheduleAdmin. Who makes or changes a schedule has things launched, in their own name."""
+    """Mixin of ScheduleAdmin. Users who save a schedule become its owner, so they need permission to launch."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         is_permitted = super().has_add_permission(request)  # type: ignore[misc]  # of ModelAdmin
@@ -46,7 +46,7 @@ class SchedulePermissions:
         return permissions.may_launch(request) or request.user.has_perm("experiments.launch_instance")
 
     def pausable(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> list[Schedule]:
-        """Return the schedules that the access rules let the user pause; a message names the others."""
+        """Return the schedules that the access rules let the user pause. A message names the others."""
         schedules = {schedule: permissions.may_schedule(request, schedule, "launch") for schedule in queryset}
         if refused := [schedule.name for schedule, is_allowed in schedules.items() if not is_allowed]:
             messages.warning(request, f"The access rules do not let you change {', '.join(refused[:5])}.")

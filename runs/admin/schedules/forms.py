@@ -146,7 +146,7 @@ def difference(configuration: Mapping[str, Any], base: Mapping[str, Any]) -> dic
 
 
 def _readable(configuration: Mapping[str, Any]) -> Any:
-    """Return a configuration with its secrets in clear; as it is stored if this process cannot read them."""
+    """Return a configuration with decrypted secrets, or unchanged if this process cannot decrypt them."""
     try:
         return sealing.opened(configuration)
     except sealing.Unreadable:

@@ -36,7 +36,7 @@ news read it again after this time.
 
 APPENDED, FULL = 1, 2
 NO_EXPIRY = -1
-"""Answer of PTTL for a key without an expiry."""
+"""Reply of PTTL for a key without an expiry."""
 DIRTY_MAX = 10_000
 """Number of runs whose ids are read at once."""
 _RUN_ID = re.compile(rb"[1-9]\d{0,17}")
@@ -134,7 +134,7 @@ class Lists:
             self._client.delete(keys.tail(run_id, stream))
 
     def oldest(self, key: AttemptKey, stream: Stream) -> int | None:
-        """Return the seq of the oldest record of a list; 0 if that is of another attempt, None if the list is empty."""
+        """Return the seq of the oldest record of a list; 0 if it is of another attempt, None if the list is empty."""
         with available(f"read the head of {stream} of run {key.run_id}"):
             value = cast("bytes | None", self._client.lindex(keys.entries(key.run_id, stream), 0))
         if value is None:

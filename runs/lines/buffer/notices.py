@@ -1,6 +1,6 @@
 """Cancel flags, and notices to workers. Any of it may be lost: the database holds the same state.
 
-Each has an authentication code. One without a valid code is ignored: workers read the state from the database too.
+Each has an authentication code. One without a valid code is ignored: workers also read the state from the database.
 """
 
 from __future__ import annotations

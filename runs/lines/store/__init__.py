@@ -45,7 +45,7 @@ class Stored:
     dropped: int
     """Number of entries without a valid place, of attempts that do not exist (deleted), and those `beyond`."""
     beyond: int = 0
-    """Number of entries in values that pass the last seq which their ended attempt has emitted."""
+    """Number of entries in values that go beyond the last seq that their ended attempt has emitted."""
 
 
 def store_entries(run_id: int, lines: Sequence[bytes], results: Sequence[bytes]) -> Stored:

@@ -56,7 +56,7 @@ export_results 42 --kind metric --key loss --format parquet > loss.parquet
 
     def _written(self, output: Path | None, write: Callable[[], None]) -> None:
         try:
-            with umask.operators():
+            with umask.inherited():
                 write()
         except exporting.NoParquet as error:
             raise CommandError(str(error)) from error

@@ -19,7 +19,7 @@ MODELS: tuple[type[models.Model], ...] = (Run, Instance, Schedule)
 class Command(RunsCommand):
     help = (
         "Encrypt the stored secrets of all runs, instances and schedules with the first key of ATHANOR_SECRETS_KEY:"
-        " those in clear, and those encrypted with another of its keys. May be repeated, also while runs are executed."
+        " those that are not encrypted, and those encrypted with another of its keys. Safe to repeat, also during runs."
     )
     examples = """
 rotate_secrets
@@ -49,7 +49,7 @@ rotate_secrets --dry-run
 
 
 def _rotate(model: type[models.Model], pk: int, *, dry_run: bool) -> int:
-    """Rotate the secrets of one row; return their number. Other columns keep their values."""
+    """Encrypt the secrets of one row; return their number. Other columns keep their values."""
     row: Any = model._default_manager.select_related(*_RELATED.get(model, ())).filter(pk=pk).first()
     if row is None or not isinstance(row.configuration, dict):
         return 0
@@ -58,7 +58,7 @@ def _rotate(model: type[models.Model], pk: int, *, dry_run: bool) -> int:
         with transaction.atomic():
             unchanged: Any = model._default_manager.select_for_update(of=("self",)).filter(pk=pk).first()
             if unchanged is None or unchanged.configuration != row.configuration:
-                return 0  # stored anew meanwhile, so with the first key
+                return 0  # stored again meanwhile, with the first key
             model._default_manager.filter(pk=pk).update(configuration=rotated)
     return number
 
@@ -77,7 +77,7 @@ def _shown(row: Any) -> Any:
 
 def _rotated(stored: Any, shown: Any) -> tuple[Any, int]:
     """Return a configuration with its secrets encrypted by the first key, and the number of those that changed."""
-    if shown == MASK and type(stored) is str and stored != MASK:  # of a version without marks and references
+    if shown == MASK and type(stored) is str and stored != MASK:  # stored by a version without marks and references
         return sealing.rotated(references.literal(stored)), 1
     if isinstance(stored, sealing.StoredSecret):
         rotated = sealing.rotated(stored)

@@ -101,5 +101,5 @@ def test_a_schedule_changes_nothing_either(
     with pytest.raises(ScheduleRefused):
         services.change_schedule(schedule.pk, owner=owner, **own)
     Schedule.objects.filter(pk=schedule.pk).update(**own)  # as before an update of Athanor
-    assert "as they are only" in services.trigger_schedule(schedule.pk, by="somebody").reason
+    assert "only launch instances unchanged" in services.trigger_schedule(schedule.pk, by="somebody").reason
     assert not Run.objects.exists()

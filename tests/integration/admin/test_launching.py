@@ -261,7 +261,7 @@ def test_an_instance_is_launched_with_its_secrets_unless_it_was_changed_meanwhil
 
 def test_the_mask_is_no_secret_and_the_default_may_be_used_instead_of_the_stored_one(operator: Client) -> None:
     typed = fill(operator, LAYERED, configuration__token="**********")
-    assert "stands for a secret that is not shown" in at(typed, "configuration.token")
+    assert "is only a placeholder" in at(typed, "configuration.token")
     old = make_run(experiment="layered", configuration=layered(token="hush"))
     url = f"{LAUNCH}?run={old.pk}"
     asked = fill(operator, url, configuration__epochs="10")
