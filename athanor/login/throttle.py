@@ -23,6 +23,7 @@ from runs import clients
 
 IPV6_PREFIX_BITS = 64
 """Size of the smallest network that one client usually has."""
+NAME_MAX_CHARS = 255
 
 
 def client_address(request: HttpRequest) -> str | None:
@@ -33,6 +34,12 @@ def client_address(request: HttpRequest) -> str | None:
     if isinstance(parsed := ip_address(address), IPv6Address):
         return str(ip_network((parsed, IPV6_PREFIX_BITS), strict=False).network_address)
     return address
+
+
+def client_name(request: HttpRequest, credentials: dict[str, Any] | None = None) -> str | None:
+    """Return the name under which failures are counted: what was entered, as much as the database's column holds."""
+    name = (credentials or request.POST).get("username")
+    return None if name is None else str(name)[:NAME_MAX_CHARS]
 
 
 def failures_max(_request: HttpRequest, _credentials: dict[str, Any] | None) -> int:
