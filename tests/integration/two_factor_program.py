@@ -43,7 +43,7 @@ def cases() -> dict[str, Any]:
     secret = client.session["two_factor_secret"]
     steps["page"] = (secret in shown, "<svg" in shown)
     wrong = client.post(PAGE, {"password": "wrong", "code": code_of(secret)})
-    steps["wrong password"] = ("is wrong" in wrong.content.decode(), Authenticator.objects.count())
+    steps["wrong password"] = ("Wrong password or code" in wrong.content.decode(), Authenticator.objects.count())
     done = client.post(PAGE, {"password": PASSWORD, "code": code_of(secret, -1)})
     recovery = done.content.decode().partition("<pre")[2].partition(">")[2].partition("</pre>")[0].split()
     steps["set up"] = (len(recovery), client.get("/admin/").status_code, user_of(cookie).is_authenticated)
