@@ -153,7 +153,7 @@ def test_mappings_of_a_configuration_are_merged_and_everything_else_is_replaced(
         ({"epochs": 4}, "configuration.token: Give it again"),
         ({"epochs": 4, "token": "new"}, ""),
         ({"token": "**********"}, "configuration.token: ********** is only a placeholder"),
-        ({"token": "new", "layers": [{"key": "**********"}]}, "configuration.layers.0.key: ********** stands for"),
+        ({"token": "new", "layers": [{"key": "**********"}]}, "configuration.layers.0.key: ********** is only"),
     ],
 )
 def test_a_secret_of_an_instance_does_not_follow_other_values(over: dict[str, Any], problem: str) -> None:
