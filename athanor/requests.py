@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from http.cookies import CookieError, SimpleCookie
 
 from django.conf import settings
 from django.db import DatabaseError
+from django.http.cookie import parse_cookie
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -41,12 +41,13 @@ class Limits:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._turns = asyncio.Semaphore(web_settings().requests_max)
+        self._sending = asyncio.Semaphore(web_settings().responses_max)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         try:
-            turn = Turn(self._turns, send)
+            turn = Turn(self._turns, self._sending, send)
             body = await read_body(scope, receive)
             await turn.take()
         except Gone:
@@ -61,10 +62,13 @@ class Limits:
 
 
 class Turn:
-    """One request's place among those that Django works on, from `take` until its response starts."""
+    """One request's place among those that Django works on, from `take` until its response starts; then its place
+    among those that are sent. While there is none, it keeps the first: a slow client has a thread and a connection.
+    """
 
-    def __init__(self, turns: asyncio.Semaphore, send: Send) -> None:
-        self._turns, self._send, self._has = turns, send, False
+    def __init__(self, turns: asyncio.Semaphore, sending: asyncio.Semaphore, send: Send) -> None:
+        self._turns, self._sending, self._send = turns, sending, send
+        self._held: asyncio.Semaphore | None = None
 
     async def take(self) -> None:
         try:
@@ -72,15 +76,18 @@ class Turn:
                 await self._turns.acquire()
         except TimeoutError as error:
             raise Refused(503, "The server is busy. Try again in a few seconds.") from error
-        self._has = True
+        self._held = self._turns
 
     def give_back(self) -> None:
-        if self._has:
-            self._has = False
-            self._turns.release()
+        held, self._held = self._held, None
+        if held is not None:
+            held.release()
 
     async def send(self, message: Message) -> None:
-        self.give_back()
+        if self._held is self._turns and not self._sending.locked():
+            await self._sending.acquire()  # does not wait
+            self.give_back()
+            self._held = self._sending
         await self._send(message)
 
 
@@ -122,12 +129,10 @@ def number(length: str) -> float:
 
 
 async def is_logged_in(cookies: str) -> bool:
-    try:
-        if settings.SESSION_COOKIE_NAME not in SimpleCookie(cookies):
-            return False
-        return bool(await in_thread(lambda: user_of(cookies).is_authenticated))
-    except CookieError:
+    if settings.SESSION_COOKIE_NAME not in parse_cookie(cookies):
         return False
+    try:
+        return bool(await in_thread(lambda: user_of(cookies).is_authenticated))
     except DatabaseError as error:
         raise Refused(503, "The database does not respond.") from error
 

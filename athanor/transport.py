@@ -8,6 +8,8 @@ it says itself.
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 from collections.abc import Iterable
 from queue import Empty
@@ -24,6 +26,10 @@ BODY_MAX_BYTES = 256 * 1024
 NAME_MAX_CHARS = 255
 CELERYS_TASKS = "celery."
 """Prefix of the tasks that Celery itself defines, as chords and maps. Athanor sends none of them."""
+UNUSED = ("eta", "expires", "stamped_headers", "timelimit")
+"""Headers of options that Athanor does not use. A worker would keep delayed messages in memory without limit."""
+UNUSABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+"""What kombu and Celery raise for messages of another form."""
 
 
 class Channel(kombus.Channel):
@@ -33,8 +39,8 @@ class Channel(kombus.Channel):
         base: Any = super()
         try:
             return base._brpop_read(**options)
-        except (ValueError, RecursionError) as error:
-            logger.warning("Dropped a message from Redis that is not JSON: %s", str(error)[:200])
+        except UNUSABLE as error:
+            logger.warning("Dropped a message from Redis that cannot be read: %s", str(error)[:200])
             raise Empty from error
         except ResponseError as error:
             self._remove_foreign_keys(error, self.active_queues)
@@ -102,7 +108,8 @@ def _problem_of_names(headers: dict[str, Any], properties: dict[str, Any]) -> st
         return "it has no task, id or delivery tag"
     if str(headers["task"]).startswith(CELERYS_TASKS):
         return f"its task is {headers['task']}, which Athanor does not send"
-    return ""
+    used = [name for name in UNUSED if headers.get(name) not in (None, [None, None])]
+    return f"it has {used[0]}, which Athanor does not send" if used else ""
 
 
 def _problem_of_body(message: dict[str, Any], headers: dict[str, Any], properties: dict[str, Any], body: str) -> str:
@@ -110,7 +117,23 @@ def _problem_of_body(message: dict[str, Any], headers: dict[str, Any], propertie
         return "its content is not JSON in UTF-8"
     if properties.get("body_encoding") != "base64" or "compression" in headers:
         return "its encoding is not that of Celery"
-    return "its body is too large" if len(body) > BODY_MAX_BYTES else ""
+    if len(body) > BODY_MAX_BYTES:
+        return "its body is too large"
+    try:
+        is_call = _is_call(json.loads(base64.b64decode(body, validate=True)))
+    except (ValueError, RecursionError):
+        return "its body is not JSON"
+    return "" if is_call else "its body is not a call of a task"
+
+
+def _is_call(content: Any) -> bool:
+    """Return whether a body has arguments by place and by name, and no tasks that follow."""
+    match content:
+        case [list(), dict(), None]:
+            return True
+        case [list(), dict(), dict(following)]:
+            return not any(following.values())
+    return False
 
 
 def install() -> None:
