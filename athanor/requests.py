@@ -10,7 +10,7 @@ import asyncio
 import math
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from django.http.cookie import parse_cookie
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
@@ -133,7 +133,7 @@ async def is_logged_in(cookies: str) -> bool:
         return False
     try:
         return bool(await in_thread(lambda: user_of(cookies).is_authenticated))
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         raise Refused(503, "The database does not respond.") from error
 
 
