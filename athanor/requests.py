@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
@@ -21,6 +23,8 @@ from runs.live.access import user_of
 from runs.live.threads import in_thread
 
 LOGIN = "/admin/login/"
+LOGINS_MAX = 4
+"""Number of logins at once that a web process passes to Django."""
 
 
 class Refused(Exception):
@@ -42,21 +46,38 @@ class Limits:
         self._app = app
         self._turns = asyncio.Semaphore(web_settings().requests_max)
         self._sending = asyncio.Semaphore(web_settings().responses_max)
+        self._logins = asyncio.Semaphore(LOGINS_MAX)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         try:
-            turn = Turn(self._turns, self._sending, send)
             body = await read_body(scope, receive)
-            await turn.take()
+            async with self._door(scope):
+                await self._pass_on(scope, replay(body, receive), send)
         except Gone:
             return None
         except Refused as refused:
             headers = {"Connection": "close"} | ({"Retry-After": "10"} if refused.status == 503 else {})
             return await PlainTextResponse(str(refused), refused.status, headers)(scope, receive, send)
+
+    @asynccontextmanager
+    async def _door(self, scope: Scope) -> AsyncIterator[None]:
+        """Let few logins in at once: their passwords are checked one after the other, and other pages need turns."""
+        if scope["path"] != LOGIN or scope["method"] != "POST":
+            yield
+            return
+        await acquire(self._logins)
         try:
-            return await self._app(scope, replay(body, receive), turn.send)
+            yield
+        finally:
+            self._logins.release()
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        turn = Turn(self._turns, self._sending, send)
+        await turn.take()
+        try:
+            await self._app(scope, receive, turn.send)
         finally:
             turn.give_back()
 
@@ -71,11 +92,7 @@ class Turn:
         self._held: asyncio.Semaphore | None = None
 
     async def take(self) -> None:
-        try:
-            async with asyncio.timeout(web_settings().requests_wait_s):
-                await self._turns.acquire()
-        except TimeoutError as error:
-            raise Refused(503, "The server is busy. Try again in a few seconds.") from error
+        await acquire(self._turns)
         self._held = self._turns
 
     def give_back(self) -> None:
@@ -89,6 +106,15 @@ class Turn:
             self.give_back()
             self._held = self._sending
         await self._send(message)
+
+
+async def acquire(places: asyncio.Semaphore) -> None:
+    """Wait for a place. Raises Refused after `requests_wait_s`."""
+    try:
+        async with asyncio.timeout(web_settings().requests_wait_s):
+            await places.acquire()
+    except TimeoutError as error:
+        raise Refused(503, "The server is busy. Try again in a few seconds.") from error
 
 
 async def read_body(scope: Scope, receive: Receive) -> bytes:

@@ -123,6 +123,27 @@ def test_requests_wait_for_their_turn_but_not_for_the_downloads_of_others(app: A
     assert asyncio.run(several()) == status
 
 
+def test_logins_do_not_take_the_turns_of_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "LOGINS_MAX", 1)
+
+    async def held(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == requests.LOGIN:
+            await asyncio.Event().wait()
+        await echo(scope, receive, send)
+
+    async def statuses() -> list[int]:
+        limits = requests.Limits(held)
+        asked = [Exchange(path=path) for path in (*[requests.LOGIN] * 3, "/admin/")]
+        tasks = [asyncio.create_task(limits(each.scope, each.receive, each.send)) for each in asked]
+        await asyncio.wait(tasks[1:], timeout=20)
+        tasks[0].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert (limits._logins._value, limits._turns._value) == (1, SMALL.requests_max)
+        return [each.status for each in asked]
+
+    assert asyncio.run(statuses()) == [0, 503, 503, 200]
+
+
 def test_downloads_beyond_their_number_keep_their_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "web_settings", lambda: replace(SMALL, responses_max=1))
 
