@@ -28,8 +28,6 @@ CELERYS_TASKS = "celery."
 """Prefix of the tasks that Celery itself defines, as chords and maps. Athanor sends none of them."""
 UNUSED = ("eta", "expires", "stamped_headers", "timelimit")
 """Headers of options that Athanor does not use. A worker would keep delayed messages in memory without limit."""
-UNUSABLE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
-"""What kombu and Celery raise for messages of another form."""
 
 
 class Channel(kombus.Channel):
@@ -39,8 +37,8 @@ class Channel(kombus.Channel):
         base: Any = super()
         try:
             return base._brpop_read(**options)
-        except UNUSABLE as error:
-            logger.warning("Dropped a message from Redis that cannot be read: %s", str(error)[:200])
+        except (ValueError, RecursionError) as error:
+            logger.warning("Dropped a message from Redis that is not JSON: %s", str(error)[:200])
             raise Empty from error
         except ResponseError as error:
             self._remove_foreign_keys(error, self.active_queues)
@@ -137,6 +135,10 @@ def _is_call(content: Any) -> bool:
 
 
 def install() -> None:
-    """Make Celery use this transport for Redis."""
+    """Make Celery use this transport for Redis, and read messages as plain JSON: kombu would make dates and the like of
+    some objects, and raise anything for what is none.
+    """
+    module: Any = kombus
+    module.loads = json.loads
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
