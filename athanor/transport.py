@@ -1,9 +1,9 @@
 """Transport of Celery that survives what other programs put into its queues.
 
 kombu decodes a message in the consumer's thread: one that is not JSON, or not of its form, ends the worker, and with
-it the runs. This transport drops such messages and logs it. It accepts what Athanor and Celery's producers send: calls as
-JSON of a limited size, without options as delays, for tasks that Athanor defines. The queue of a message is the list that it was taken from, whatever
-it says itself.
+it the runs. This transport drops such messages and logs it. It accepts what Athanor and Celery's producers send: calls
+as JSON of a limited size, without delays and other options, for tasks that Athanor defines. The queue of a message is
+the list that it was taken from, whatever it says itself.
 """
 
 from __future__ import annotations
