@@ -107,6 +107,7 @@ AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contri
 # Counting of failed logins; its limits are in athanor/conf.py.
 AXES_HANDLER = "athanor.login.throttle.Handler"
 AXES_CLIENT_IP_CALLABLE = "athanor.login.throttle.client_address"
+AXES_USERNAME_CALLABLE = "athanor.login.throttle.client_name"
 AXES_FAILURE_LIMIT = "athanor.login.throttle.failures_max"
 AXES_COOLOFF_TIME = "athanor.login.throttle.cool_off"
 SILENCED_SYSTEM_CHECKS = ["axes.W002"]  # LockedOut replaces the middleware of axes

@@ -22,6 +22,7 @@ from athanor.conf import web_settings
 
 IPV6_PREFIX_BITS = 64
 """Size of the smallest network that one client usually has."""
+NAME_MAX_CHARS = 255
 
 
 def client_address(request: HttpRequest) -> str | None:
@@ -34,6 +35,12 @@ def client_address(request: HttpRequest) -> str | None:
         mapped = parsed.ipv4_mapped
         return str(mapped or ip_network((parsed, IPV6_PREFIX_BITS), strict=False).network_address)
     return str(parsed)
+
+
+def client_name(request: HttpRequest, credentials: dict[str, Any] | None = None) -> str | None:
+    """Return the name under which failures are counted: what was entered, as much as the database's column holds."""
+    name = (credentials or request.POST).get("username")
+    return None if name is None else str(name)[:NAME_MAX_CHARS]
 
 
 def failures_max(_request: HttpRequest, _credentials: dict[str, Any] | None) -> int:

@@ -18,6 +18,8 @@ from experiments.conf import experiments_settings
 from experiments.exceptions import BrokenExperiment, CatalogUnavailable, InvalidDefinition
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.any_database
+
 GOOD = """
 from pydantic import BaseModel
 from experiments import Experiment

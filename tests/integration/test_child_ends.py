@@ -75,7 +75,7 @@ def compare(server: ForkServer, folder: Path, way: str, method: str = "fork", st
     expected = script(way, folder / "script", method, stream)
     left, heard = as_run(server, way, folder / "run", method, stream)
 
-    assert left == expected
+    assert left == expected, heard.records + heard.raw[2].splitlines()
     assert b"runs/child" not in heard.raw[2], heard.raw[2].decode()
     assert not [line for line in heard.lines() if "runs/child" in line]
     assert shared_memory_of(heard, folder / "run") == []

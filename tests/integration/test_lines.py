@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from django.db import connection
@@ -42,9 +42,9 @@ def test_pages_go_on_from_one_attempt_to_the_next_and_back() -> None:
     assert reading.before(run_id, Place(1, 1)) == []
 
 
-def test_every_line_is_read_once_page_by_page(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_line_is_read_once_page_by_page(configure: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "BATCH", 7)
-    settings.ATHANOR_RUNS = settings.ATHANOR_RUNS | {"page_size": 7}
+    configure(page_size=7)
     attempt = make_attempt()
     store_lines(attempt, range(1, 101))
     assert [line.seq for line in reading.every(attempt.run_id)] == list(range(1, 101))

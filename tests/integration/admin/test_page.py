@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from django.test import Client
@@ -69,8 +69,8 @@ def line_places(content: str) -> list[str]:
     return re.findall(r'id="L([\d.]+)"', content)
 
 
-def test_lines_are_paged_from_any_place(viewer: Client, settings: Any) -> None:
-    settings.ATHANOR_RUNS = settings.ATHANOR_RUNS | {"page_size": 4}
+def test_lines_are_paged_from_any_place(viewer: Client, configure: Callable[..., None]) -> None:
+    configure(page_size=4)
     attempt = make_attempt()
     store_lines(attempt, range(1, 11))
     store_lines(attempt, [11], level=Level.ERROR)
