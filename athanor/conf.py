@@ -33,6 +33,10 @@ class WebSettings:
     """Number of concurrent requests that a web process passes to Django, each with a thread and perhaps a database
     connection. Further ones wait.
     """
+    responses_max: int = 100
+    """Number of responses at once that a web process sends, downloads included. Beyond it, a response counts among
+    `requests_max` until its client has read it.
+    """
     requests_wait_s: float = 10.0
     """Longest time that a request waits for its turn. Then it is refused with status 503."""
     page_query_s: float = 30.0

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from http.cookies import CookieError, SimpleCookie
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
+from django.http.cookie import parse_cookie
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,6 +23,8 @@ from runs.live.access import user_of
 from runs.live.threads import in_thread
 
 LOGIN = "/admin/login/"
+LOGINS_MAX = 4
+"""Number of logins at once that a web process passes to Django."""
 
 
 class Refused(Exception):
@@ -41,47 +45,76 @@ class Limits:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._turns = asyncio.Semaphore(web_settings().requests_max)
+        self._sending = asyncio.Semaphore(web_settings().responses_max)
+        self._logins = asyncio.Semaphore(LOGINS_MAX)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         try:
-            turn = Turn(self._turns, send)
             body = await read_body(scope, receive)
-            await turn.take()
+            async with self._door(scope):
+                await self._pass_on(scope, replay(body, receive), send)
         except Gone:
             return None
         except Refused as refused:
             headers = {"Connection": "close"} | ({"Retry-After": "10"} if refused.status == 503 else {})
             return await PlainTextResponse(str(refused), refused.status, headers)(scope, receive, send)
+
+    @asynccontextmanager
+    async def _door(self, scope: Scope) -> AsyncIterator[None]:
+        """Let few logins in at once: their passwords are checked one after the other, and other pages need turns."""
+        if scope["path"] != LOGIN or scope["method"] != "POST":
+            yield
+            return
+        await acquire(self._logins)
         try:
-            return await self._app(scope, replay(body, receive), turn.send)
+            yield
+        finally:
+            self._logins.release()
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        turn = Turn(self._turns, self._sending, send)
+        await turn.take()
+        try:
+            await self._app(scope, receive, turn.send)
         finally:
             turn.give_back()
 
 
 class Turn:
-    """Turn of a request among those that Django handles at once, from `take` until its response starts."""
+    """Turn of a request among those that Django handles at once, from `take` until its response starts; then among
+    those that are sent. Without a free place there, it keeps the first: a slow client has a thread and a connection.
+    """
 
-    def __init__(self, turns: asyncio.Semaphore, send: Send) -> None:
-        self._turns, self._send, self._has = turns, send, False
+    def __init__(self, turns: asyncio.Semaphore, sending: asyncio.Semaphore, send: Send) -> None:
+        self._turns, self._sending, self._send = turns, sending, send
+        self._held: asyncio.Semaphore | None = None
 
     async def take(self) -> None:
-        try:
-            async with asyncio.timeout(web_settings().requests_wait_s):
-                await self._turns.acquire()
-        except TimeoutError as error:
-            raise Refused(503, "The server is busy. Try again in a few seconds.") from error
-        self._has = True
+        await acquire(self._turns)
+        self._held = self._turns
 
     def give_back(self) -> None:
-        if self._has:
-            self._has = False
-            self._turns.release()
+        held, self._held = self._held, None
+        if held is not None:
+            held.release()
 
     async def send(self, message: Message) -> None:
-        self.give_back()
+        if self._held is self._turns and not self._sending.locked():
+            await self._sending.acquire()  # does not wait
+            self.give_back()
+            self._held = self._sending
         await self._send(message)
+
+
+async def acquire(places: asyncio.Semaphore) -> None:
+    """Wait for a place. Raises Refused after `requests_wait_s`."""
+    try:
+        async with asyncio.timeout(web_settings().requests_wait_s):
+            await places.acquire()
+    except TimeoutError as error:
+        raise Refused(503, "The server is busy. Try again in a few seconds.") from error
 
 
 async def read_body(scope: Scope, receive: Receive) -> bytes:
@@ -122,13 +155,11 @@ def number(length: str) -> float:
 
 
 async def is_logged_in(cookies: str) -> bool:
-    try:
-        if settings.SESSION_COOKIE_NAME not in SimpleCookie(cookies):
-            return False
-        return bool(await in_thread(lambda: user_of(cookies).is_authenticated))
-    except CookieError:
+    if settings.SESSION_COOKIE_NAME not in parse_cookie(cookies):
         return False
-    except DatabaseError as error:
+    try:
+        return bool(await in_thread(lambda: user_of(cookies).is_authenticated))
+    except (DatabaseError, InterfaceError) as error:
         raise Refused(503, "The database does not respond.") from error
 
 

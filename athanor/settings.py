@@ -18,13 +18,13 @@ from athanor.login import oidc_settings, two_factor_settings
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR = Path(os.environ.get("ATHANOR_VAR") or BASE_DIR / "var").absolute()
 IS_CHILD = os.environ.get("ATHANOR_ROLE") == "child"
-PRODUCTION = os.environ.get("ATHANOR_PRODUCTION", "") == "1"
+PRODUCTION = addresses.switch(os.environ, "ATHANOR_PRODUCTION")
 
 # Created on first use, so that a command that only reads creates no folder.
 SECRET_KEY = SimpleLazyObject(lambda: databases.secret_key(VAR, os.environ, is_child=IS_CHILD))
 ATHANOR_SECRETS_KEY = "" if IS_CHILD else os.environ.get("ATHANOR_SECRETS_KEY", "")
 SITE_URL = os.environ.get("ATHANOR_URL", "").rstrip("/")
-DEBUG = os.environ.get("ATHANOR_DEBUG", "") == "1"
+DEBUG = addresses.switch(os.environ, "ATHANOR_DEBUG")
 ALLOWED_HOSTS = addresses.listed(os.environ.get("ATHANOR_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]"))
 CSRF_TRUSTED_ORIGINS = addresses.listed(os.environ.get("ATHANOR_TRUSTED_ORIGINS", ""))
 TRUSTED_PROXIES = addresses.networks(os.environ.get("ATHANOR_TRUSTED_PROXIES", ""))

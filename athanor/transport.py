@@ -1,13 +1,15 @@
 """Celery transport that survives invalid messages in its queues.
 
 kombu decodes messages in the consumer's thread: an invalid one, put there by another program, ends the worker and its
-runs. This transport drops and logs such messages. It accepts what Athanor and Celery's producers send: JSON of a
-limited size, for tasks that Athanor defines. The queue of a message is the list that it was taken from, whatever the
-message says.
+runs. This transport drops and logs such messages. It accepts what Athanor and Celery's producers send: calls as JSON of
+a limited size, without delays and other options, for tasks that Athanor defines. The queue of a message is the list
+that it was taken from, whatever the message says.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 from collections.abc import Iterable
 from queue import Empty
@@ -24,6 +26,8 @@ BODY_MAX_BYTES = 256 * 1024
 NAME_MAX_CHARS = 255
 CELERYS_TASKS = "celery."
 """Prefix of the built-in tasks of Celery, such as chords and maps. Athanor sends none of them."""
+UNUSED = ("eta", "expires", "stamped_headers", "timelimit")
+"""Headers of options that Athanor does not use. A worker would keep delayed messages in memory without limit."""
 
 
 class Channel(kombus.Channel):
@@ -102,7 +106,8 @@ def _problem_of_names(headers: dict[str, Any], properties: dict[str, Any]) -> st
         return "it has no task, id or delivery tag"
     if str(headers["task"]).startswith(CELERYS_TASKS):
         return f"its task is {headers['task']}, which Athanor does not send"
-    return ""
+    used = [name for name in UNUSED if headers.get(name) not in (None, [None, None])]
+    return f"it has {used[0]}, which Athanor does not send" if used else ""
 
 
 def _problem_of_body(message: dict[str, Any], headers: dict[str, Any], properties: dict[str, Any], body: str) -> str:
@@ -110,10 +115,30 @@ def _problem_of_body(message: dict[str, Any], headers: dict[str, Any], propertie
         return "its content is not JSON in UTF-8"
     if properties.get("body_encoding") != "base64" or "compression" in headers:
         return "its body is compressed or not encoded in base64"
-    return "its body is too large" if len(body) > BODY_MAX_BYTES else ""
+    if len(body) > BODY_MAX_BYTES:
+        return "its body is too large"
+    try:
+        is_call = _is_call(json.loads(base64.b64decode(body, validate=True)))
+    except (ValueError, RecursionError):
+        return "its body is not JSON"
+    return "" if is_call else "its body is not a call of a task"
+
+
+def _is_call(content: Any) -> bool:
+    """Return whether a body has arguments by place and by name, and no tasks that follow."""
+    match content:
+        case [list(), dict(), None]:
+            return True
+        case [list(), dict(), dict(following)]:
+            return not any(following.values())
+    return False
 
 
 def install() -> None:
-    """Make Celery use this transport for Redis."""
+    """Make Celery use this transport for Redis, and read messages as plain JSON: kombu would make dates and the like of
+    some objects, and raise anything for what is none.
+    """
+    module: Any = kombus
+    module.loads = json.loads
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"

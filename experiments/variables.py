@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
 
+OWN = ("ATHANOR_", "CELERY_", "DJANGO_SUPERUSER_")
+"""Prefixes of Athanor's own variables, which no setting lets configurations name: workers have credentials in them."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -24,7 +26,7 @@ def checked(name: str) -> str:
     """Return the name if it is empty or configurations may use it. Raises ValueError."""
     from experiments.conf import experiments_settings
 
-    if name and not is_named(name, experiments_settings().variables):
+    if name and (name.startswith(OWN) or not is_named(name, experiments_settings().variables)):
         raise ValueError(
             f"configurations may not name the environment variable {name!r}. The operator can allow it with"
             " ATHANOR_EXPERIMENTS_VARIABLES"

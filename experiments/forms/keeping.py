@@ -33,7 +33,7 @@ class Kept:
 
 def lent(shown: Any, stored: Any, path: str = "") -> Any:
     """Return a stored configuration with `Kept` in place of its secrets, which `shown` has masked."""
-    if shown == MASK and isinstance(stored, str):
+    if shown == MASK:
         return Kept(stored, path=path)
     if isinstance(shown, dict) and isinstance(stored, dict):
         return {key: lent(shown.get(key), item, _join(path, key)) for key, item in stored.items()}
@@ -94,7 +94,7 @@ def settled_model(field: Field, value: Any, stored: Any) -> tuple[Any, list[Kept
     filled = _filled(value)
     if stored is not MISSING and is_unchanged(field, filled, stored):
         return filled, []
-    refused = [each for each in kept if not is_reference(each.secret)]
+    refused = [each for each in kept if not (isinstance(each.secret, str) and is_reference(each.secret))]
     return _replaced(value, lambda each: None if each in refused else each.secret), refused
 
 

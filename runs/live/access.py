@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import Enum
-from http.cookies import CookieError, SimpleCookie
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.auth.models import AnonymousUser
+from django.http.cookie import parse_cookie
 
 from runs import sessions
 from runs.models import Run
@@ -35,12 +35,8 @@ def may_watch(cookies: str, run_id: int) -> tuple[Answer, int]:
 
 def user_of(cookies: str) -> Any:
     """Return the user of the session in a request's cookies; AnonymousUser if there is none or it is over."""
-    try:
-        parsed = SimpleCookie(cookies)
-    except CookieError:
-        parsed = SimpleCookie()
-    morsel = parsed.get(settings.SESSION_COOKIE_NAME)
-    store = import_module(settings.SESSION_ENGINE).SessionStore(morsel.value if morsel else None)
+    key = parse_cookie(cookies).get(settings.SESSION_COOKIE_NAME)
+    store = import_module(settings.SESSION_ENGINE).SessionStore(key)
     if sessions.is_over(store) or store.get(sessions.LIMITED):
         return AnonymousUser()
     return get_user(SimpleNamespace(session=store))  # type: ignore[arg-type]  # it reads the session only

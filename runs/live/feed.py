@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import redis
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 
 from runs.lines import curves, following, reading, records
 from runs.lines.buffer.keys import Stream
@@ -104,7 +104,7 @@ class Feed:
             try:
                 if await self.advance():
                     self.announce()
-            except (redis.RedisError, OSError, DatabaseError) as error:
+            except (redis.RedisError, OSError, DatabaseError, InterfaceError) as error:
                 log.debug("the feed of run %s is read again later: %s", self.run_id, error)
             await asyncio.sleep(PACE_S + PACE_PER_STREAM_S * len(self.bells))
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 
 from runs.conf import runs_settings
 from runs.live.access import Answer, may_watch
@@ -69,7 +69,10 @@ class Guard:
                 await self._woken.wait()
             await asyncio.sleep(max(runs_settings().stream_check_s, took_s / SHARE))
             began = time.monotonic()
-            await self.check()
+            try:
+                await self.check()
+            except Exception:  # or no stream would be checked any more
+                log.exception("cannot check the permissions of open pages; trying again")
             took_s = time.monotonic() - began
 
     async def check(self) -> None:
@@ -80,7 +83,7 @@ class Guard:
         for session, watches in by_session.items():
             try:
                 answer, _ = await in_thread(may_watch, *session)
-            except DatabaseError as error:
+            except (DatabaseError, InterfaceError) as error:
                 log.info("Cannot check the permissions of open pages, trying again later: %s", str(error).strip())
                 return
             if answer != Answer.MAY:

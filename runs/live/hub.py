@@ -12,7 +12,7 @@ from typing import Any
 import redis
 import redis.asyncio
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 
 from runs.conf import runs_settings
 from runs.lines.buffer import keys
@@ -115,7 +115,7 @@ class Hub:
                 snapshots = await in_thread(read_snapshots, list(watched)) if watched else {}
                 for run_id, feed in watched.items():
                     feed.update(snapshots.get(run_id))
-            except DatabaseError as error:
+            except (DatabaseError, InterfaceError) as error:
                 log.info("open pages wait for the database: %s", str(error).strip())
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), runs_settings().stream_poll_s)

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
@@ -101,7 +101,7 @@ class Streams:
         cookies = headers.get("cookie", "")
         try:
             answer, user_id = await in_thread(may_watch, cookies, run_id)
-        except DatabaseError as error:
+        except (DatabaseError, InterfaceError) as error:
             raise Refused(503, "The database does not respond.") from error
         if answer != Answer.MAY:
             raise Refused(answer.value, "You may not watch this run.")
@@ -189,7 +189,7 @@ async def _from_database(feed: Feed, cursor: Cursor, name: str, seen: Seen) -> b
     reader = reading.Follower if name == "lines" else curves.Follower
     try:
         records, upto, _ = await in_thread(read_stored, reader, feed.run_id, seen, BATCH)
-    except DatabaseError:
+    except (DatabaseError, InterfaceError):
         return b""
     if not records and upto == seen:
         return b""

@@ -19,7 +19,7 @@ from django.db import transaction
 
 from experiments.forms import keeping
 from experiments.sealing import sealed_like
-from runs import audit
+from runs import audit, launch_rights
 from runs.conf import runs_settings
 from runs.exceptions import LaunchRefused, ScheduleNotFound, ScheduleRefused
 from runs.ids import row_id
@@ -178,9 +178,13 @@ def delete(schedule_id: int) -> None:
 def trigger(schedule_id: int, *, by: str, actor: Any = None, anyway: bool = False) -> Slot:
     """Add a slot outside the timetable, now, even if the schedule is paused. `anyway` ignores the overlap policy.
 
-    Returns its row: launched, waiting, skipped or refused.
+    Returns its row: launched, waiting, skipped or refused. Raises ScheduleRefused if the access rules do not let
+    `actor` launch it, in whose name it runs.
     """
     launch = ready_one(find(schedule_id))
+    if launch is not None and launch.order is not None:
+        with _refusals():
+            launch_rights.check(actor, launch.order, is_unchanged=True)
     with transaction.atomic():
         locked = _locked(schedule_id, {schedule_id: launch} if launch else {})
         locked.actor, locked.by = actor, by

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Any, cast
 
 from runs.conf import RunsSettings
 from runs.forkserver.client import Child
@@ -232,7 +232,7 @@ class Intake:
     def _take_progress(self, progress: Progress) -> None:
         self.state.last_progress_at = time.monotonic()
         if redactor := self._window.redactor:
-            progress = replace(progress, message=redactor.text(progress.message))
+            progress = replace(progress, message=redactor.cut_text(progress.message))
         self._writes.progress(progress)
 
     def _take_artifact(self, artifact: ArtifactRecord) -> None:
@@ -246,7 +246,11 @@ class Intake:
 
     def _redacted_end(self, end: End) -> End:
         if redactor := self._window.redactor:
-            texts = {name: redactor.value(end[name]) for name in ("error", "traceback", "summary") if name in end}
+            texts: dict[str, Any] = {
+                name: redactor.cut_text(end[name]) for name in ("error", "traceback") if name in end
+            }
+            if "summary" in end:
+                texts["summary"] = redactor.value(end["summary"])
             end = cast(End, {**end, **texts})
         return end
 

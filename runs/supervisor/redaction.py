@@ -36,6 +36,8 @@ _encode = msgspec.json.Encoder().encode
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _CUT = re.compile(r" … \[cut, \d+ bytes in all\]\Z")
 """Mark of runs.lines.folding.cut."""
+_CUT_INSIDE = re.compile(r"(\n … \[cut, \d+ characters in all\] … \n|…\Z)")
+"""Marks of runs.child.endings within a long traceback, and of experiments.arguments at the end of a long message."""
 _REDACTED_FIELDS: dict[int, tuple[int, ...]] = {LINE: (3, 4), RESULT: (2, 4)}
 """Kind of a record → places of its texts: message and metadata, key and value."""
 
@@ -81,7 +83,7 @@ class Redactor:
 
     def cut_text(self, text: str) -> str:
         """Return a text without secrets. It may have been cut within one."""
-        return self._without_ends(self.text(text))
+        return "".join(self._without_ends(self.text(part)) for part in _CUT_INSIDE.split(text))
 
     def processes(self, rows: Sequence[ProcessRow]) -> list[ProcessRow]:
         """Return processes without secrets in their command lines."""

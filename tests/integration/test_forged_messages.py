@@ -38,6 +38,10 @@ def changed(**parts: Any) -> Callable[[Message], Any]:
     return change
 
 
+def with_body(content: bytes) -> Callable[[Message], Any]:
+    return changed(body=base64.b64encode(content).decode())
+
+
 FORGED: dict[str, Callable[[Message], Any]] = {
     "a number": lambda _: 5,
     "a list": lambda _: [1],
@@ -58,12 +62,27 @@ FORGED: dict[str, Callable[[Message], Any]] = {
     "a body of another type": changed(body={"a": 1}),
     "a large body": changed(body="A" * 1_000_000),
     "a task of Celery": changed(headers_={"task": "celery.chord_unlock"}),
+    "a body that is not base64": changed(body="*"),
+    "a body of half a base64": changed(body="abcde"),
+    "a delayed message": changed(headers_={"eta": "2999-01-01T00:00:00"}),
+    "a delay of another type": changed(headers_={"eta": {}}),
+    "an expired message": changed(headers_={"expires": "2000-01-01T00:00:00"}),
+    "three time limits": changed(headers_={"timelimit": [1, 2, 3]}),
+    "stamps": changed(headers_={"stamped_headers": 5}),
+} | {
+    f"the body {content.decode()[:40]}": with_body(content)
+    for content in (
+        *(b"5", b"null", b"{}", b"[]", b"[[],{}]", b"[1,{},null]", b"[[],1,null]", b"[[],{},5]", b"[" * 50_000),
+        b'[[],{},{"callbacks":[{"task":"runs.tasks.flush"}]}]',
+    )
 }
 RAW: dict[str, bytes] = {
     "no JSON": b"garbage",
     "not UTF-8": b"\xff\xfe",
     "empty": b"",
     "nested deep": b"[" * 100_000,
+    "a value of kombu's own types": b'{"__type__": "datetime", "__value__": 5}',
+    "a type of another type": b'{"__type__": {}, "__value__": 5}',
 }
 
 

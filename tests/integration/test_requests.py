@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -92,7 +93,7 @@ def test_a_body_of_the_anonymous_is_small_and_arrives_in_time(
 )
 @pytest.mark.django_db(transaction=True)
 def test_who_is_logged_in_may_send_more_but_not_to_the_login(size: int, path: str, status: int) -> None:
-    cookie = f"sessionid={session_of(User.objects.create(username='ada'))}"
+    cookie = f'other={{"x": 1}}; sessionid={session_of(User.objects.create(username="ada"))}'
     asked = ask(Exchange(b"x" * size, content_length=str(size), path=path, cookie=cookie))
     assert asked.status == status
 
@@ -120,6 +121,44 @@ def test_requests_wait_for_their_turn_but_not_for_the_downloads_of_others(app: A
         return asked[2].status
 
     assert asyncio.run(several()) == status
+
+
+def test_logins_do_not_take_the_turns_of_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "LOGINS_MAX", 1)
+
+    async def held(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == requests.LOGIN:
+            await asyncio.Event().wait()
+        await echo(scope, receive, send)
+
+    async def statuses() -> list[int]:
+        limits = requests.Limits(held)
+        asked = [Exchange(path=path) for path in (*[requests.LOGIN] * 3, "/admin/")]
+        tasks = [asyncio.create_task(limits(each.scope, each.receive, each.send)) for each in asked]
+        await asyncio.wait(tasks[1:], timeout=20)
+        tasks[0].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert (limits._logins._value, limits._turns._value) == (1, SMALL.requests_max)
+        return [each.status for each in asked]
+
+    assert asyncio.run(statuses()) == [0, 503, 503, 200]
+
+
+def test_downloads_beyond_their_number_keep_their_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "web_settings", lambda: replace(SMALL, responses_max=1))
+
+    async def statuses() -> list[int]:
+        limits = requests.Limits(slowly)
+        asked = [Exchange() for _ in range(4)]
+        tasks = [asyncio.create_task(limits(each.scope, each.receive, each.send)) for each in asked]
+        await asyncio.wait(tasks, timeout=1, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert (limits._turns._value, limits._sending._value) == (SMALL.requests_max, 1)
+        return [each.status for each in asked]
+
+    assert asyncio.run(statuses()) == [200, 200, 200, 503]
 
 
 def test_a_client_that_goes_costs_no_turn() -> None:

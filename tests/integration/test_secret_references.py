@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.any_database]
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Path:
-    """Return a folder of secrets, and allow the variables LAB_*."""
+    """Return a folder of secrets, and allow the variables LAB_* and ATHANOR_*."""
     folder, outside = tmp_path / "secrets", tmp_path / "outside"
     folder.mkdir()
     (folder / "real").mkdir()
@@ -33,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Pa
     (folder / "large").write_bytes(b"x" * 70_000)
     (folder / "binary").write_bytes(b"\xff")
     os.mkfifo(folder / "pipe")
-    settings.ATHANOR_EXPERIMENTS = {"secret_folders": str(folder), "variables": ("LAB_*",)}
+    settings.ATHANOR_EXPERIMENTS = {"secret_folders": str(folder), "variables": ("LAB_*", "ATHANOR_*")}
     monkeypatch.setenv("LAB_KEY", "from the environment")
     monkeypatch.setenv("OTHER_KEY", "no")
     monkeypatch.setattr("runs.wake.workers", lambda *_: None)
@@ -67,6 +67,7 @@ def test_a_worker_reads_what_a_reference_names(folder: Path, token: str, secret:
     ("token", "reason"),
     [
         ("env:OTHER_KEY", "may not name the environment variable 'OTHER_KEY'"),
+        ("env:ATHANOR_SECRET_KEY", "may not name the environment variable 'ATHANOR_SECRET_KEY'"),
         ("env:LAB_NONE", "The worker has no environment variable 'LAB_NONE'"),
         ("env:", "The worker has no environment variable ''"),
         ("file:{}/../outside", "is in no folder of secrets"),

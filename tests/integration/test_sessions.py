@@ -14,6 +14,7 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Permission, User
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
+from django.db import InterfaceError
 from django.test import Client
 from django.utils import timezone
 
@@ -146,7 +147,14 @@ def test_a_stream_ends_with_the_right_to_watch(viewer: User, lose: Any, is_over:
 
 def test_the_guard_checks_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "runs_settings", lambda: RunsSettings(stream_check_s=0.01))
-    monkeypatch.setattr(guard, "may_watch", lambda _cookies, _run_id: (Answer.MAY_NOT, 1))
+    faults: list[Exception] = [InterfaceError("the connection is closed"), ValueError("of a session")]
+
+    def may_watch(_cookies: str, _run_id: int) -> tuple[Answer, int]:
+        if faults:
+            raise faults.pop()
+        return Answer.MAY_NOT, 1
+
+    monkeypatch.setattr(guard, "may_watch", may_watch)
 
     async def wait() -> None:
         keeper = Guard()

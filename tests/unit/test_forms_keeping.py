@@ -104,6 +104,14 @@ def test_overrides_of_an_instance_keep_secrets_by_the_same_rule(change: dict[str
     assert (merged_value == {**STORED, **over}) == (not kept)
 
 
+def test_a_secret_that_is_no_text_is_kept_by_the_same_rule() -> None:
+    stored = {"epochs": 3, "pin": 1234}
+    shown = lent({"epochs": 3, "pin": MASK}, stored)
+    assert merged(ROOT, shown, stored) == (stored, [])
+    changed, [kept] = merged(ROOT, {**shown, "epochs": 4}, stored)
+    assert (changed["pin"], kept.secret, kept.path) == (None, 1234, "pin")
+
+
 def test_the_same_option_of_a_union_keeps_its_secret_and_another_one_does_not() -> None:
     for option, expected in (({"base_url": "https://own.example"}, 0), ({"address": "https://own.example"}, 1)):
         _, kept = merged(ROOT, {**STORED, "either": {**option, "key": lent(MASK, SECRET, "either.key")}}, STORED)

@@ -116,6 +116,11 @@ def test_a_text_that_was_cut_within_a_secret_shows_no_part_of_it() -> None:
     assert body(REDACTOR.records([line(text)])[0])[3] == "a long line [secret plain] … [cut, 28 bytes in all]"
     row: ProcessRow = {"pid": 1, "parent": 0, "command": "curl -u hunter2-an", "memory_bytes": 0, "cpu_seconds": 0.0}
     assert REDACTOR.processes([row]) == [{**row, "command": "curl -u [secret plain]"}]
+    inside = "KeyError: hunter2-an\n … [cut, 300000 characters in all] … \nand-more"
+    assert REDACTOR.cut_text("Sending hunter2-an…") == "Sending [secret plain]…"
+    assert REDACTOR.cut_text(inside) == (
+        "KeyError: [secret plain]\n … [cut, 300000 characters in all] … \n[secret plain]"
+    )
 
 
 def test_an_unreadable_record_shows_no_secret_either() -> None:

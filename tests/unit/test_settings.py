@@ -14,7 +14,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from kombu.connection import Connection
 
-from athanor import databases, environment
+from athanor import addresses, databases, environment
 from athanor.celery import app, beat_schedule
 from athanor.checks import check_secrets_key
 from athanor.middleware import CONTENT_SECURITY_POLICY
@@ -144,6 +144,17 @@ def test_production_means_secure_cookies_and_the_content_policy_is_always_on(tmp
     assert evaluate(expression, ATHANOR_VAR=str(tmp_path), ATHANOR_PRODUCTION="1") == "True True"
     assert evaluate(expression, ATHANOR_VAR=str(tmp_path)) == "False True"
     assert "default-src 'self'" in CONTENT_SECURITY_POLICY
+
+
+@pytest.mark.parametrize(("value", "expected"), [("1", True), ("0", False), ("", False), (" 1 ", True)])
+def test_a_switch_is_1_or_0(value: str, expected: bool) -> None:
+    assert addresses.switch({"ATHANOR_PRODUCTION": value}, "ATHANOR_PRODUCTION") is expected
+
+
+@pytest.mark.parametrize("value", ["true", "yes", "on", "2"])
+def test_a_switch_of_another_value_is_refused_rather_than_off(value: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="use 1 or 0"):
+        addresses.switch({"ATHANOR_PRODUCTION": value}, "ATHANOR_PRODUCTION")
 
 
 def test_a_misspelt_variable_is_reported_with_the_nearest() -> None:

@@ -294,7 +294,11 @@ class ScheduleAdmin(StrictList, Audited, SchedulePermissions, ModelAdmin, Valida
     def _trigger(self, request: HttpRequest, schedule: Schedule) -> None:
         user: Any = request.user
         anyway = request.POST.get("anyway") == "1"
-        row = services.trigger_schedule(schedule.pk, by=user.get_username(), actor=user, anyway=anyway)
+        try:
+            row = services.trigger_schedule(schedule.pk, by=user.get_username(), actor=user, anyway=anyway)
+        except ScheduleRefused as error:
+            messages.error(request, Truncator(str(error)).chars(500))
+            return
         good = row.state in RAN | {SlotState.WAITING}
         messages.add_message(request, messages.SUCCESS if good else messages.WARNING, serializers.row_words(row))
 

@@ -15,7 +15,7 @@ from django_celery_results.models import TaskResult
 
 from experiments.models import Instance
 from runs import folders, services
-from runs.exceptions import LaunchRefused
+from runs.exceptions import LaunchRefused, ScheduleRefused
 from runs.live.access import Answer, may_watch
 from runs.models import AccessRule, Artifact, Run, Schedule, rights
 from runs.states import Status
@@ -238,6 +238,17 @@ def test_others_ways_to_launch_obey_the_rules_too(people: dict[str, User]) -> No
         with pytest.raises(LaunchRefused, match="access rules"):
             launch()
     assert "access rules" in services.trigger_schedule(schedule.pk, by="somebody").reason
+
+
+@pytest.mark.any_database
+def test_who_triggers_a_schedule_needs_the_right_for_the_queue_of_its_run(people: dict[str, User]) -> None:
+    schedule = make_schedule("nightly", owner=people["superuser"])  # it names no queue: its experiment has "runs"
+    rule(queue="runs")
+    with pytest.raises(ScheduleRefused, match="access rules"):
+        services.trigger_schedule(schedule.pk, by="stranger", actor=people["stranger"])
+    row = services.trigger_schedule(schedule.pk, by="member", actor=people["member"])
+    assert row.run is not None
+    assert row.run.launched_by == people["member"]
 
 
 @pytest.mark.any_database
