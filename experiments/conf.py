@@ -72,7 +72,7 @@ class ExperimentsSettings:
     variables: Variables = ()
     """Environment variables that configurations may name, and that experiments get: names and prefixes, `OPENAI_*`."""
     examples: bool | None = None
-    """Whether the shipped examples are offered. By default, unless ATHANOR_PRODUCTION is 1."""
+    """Offer the shipped examples. The default is to offer them unless ATHANOR_PRODUCTION is 1."""
     examples_folder: Path | None = None
     """Folder below which shipped examples may read files. By default, each run's own work folder."""
 

@@ -129,8 +129,8 @@ class RunsSettings:
     """Pause after a refused or failed push."""
 
     accept_unsigned: bool = False
-    """Whether lines in Redis without an authentication code are stored. Only for upgrades, while workers of a version
-    without codes still run.
+    """Store lines in Redis that have no authentication code. Only for upgrades, while workers of a version without
+    codes still run.
     """
 
     # Flush, reconcile
@@ -213,7 +213,7 @@ class RunsSettings:
     run_as_open_files_max: int = 0
     """Number of open files of a process of `run_as`. 0: the worker's limit."""
     run_as_private: Literal["no", "if_possible", "required"] = "if_possible"
-    """Whether runs of an account of `run_as` get a private /tmp and /proc. Needs CAP_SYS_ADMIN."""
+    """Private /tmp and /proc for the runs of an account of `run_as`. Needs CAP_SYS_ADMIN."""
     run_as_tmp_max_bytes: int = 1024 * 1024 * 1024
     """Size of /tmp and of /var/tmp of an account on a worker, in memory."""
 

@@ -29,7 +29,7 @@ class Rule(BaseModel):
     queue: _Values = ()
     experiment: _Values = ()
     launched_by: _Values = ()
-    """User names of Athanor. A scheduled run is launched by the owner of its schedule."""
+    """Usernames in Athanor. The owner of a schedule counts as the user who launches its runs."""
 
 
 def _parsed(value: Any) -> Any:

@@ -15,6 +15,10 @@ from experiments.umask import PRIVATE_FILE
 ADMIN = "admin"
 
 
+class NotLocal(Exception):
+    """A user of single sign-on has the name of the first user."""
+
+
 def prepare() -> str:
     """Migrate the database and create the first user. Return as JSON its `password`, and the `error` if it failed."""
     password, error = None, ""
@@ -39,10 +43,16 @@ def create_first_admin() -> str | None:
 
 
 def reset_password() -> str:
-    """Give the user `admin` a new password and the rights of a superuser; create the user if necessary."""
+    """Give the user `admin` a new password and the rights of a superuser; create the user if necessary.
+
+    Raises NotLocal if the user was created by single sign-on: anyone at the provider may have chosen that name.
+    """
     password = secrets.token_urlsafe(12)
     users = get_user_model().objects
-    user = users.filter(username=ADMIN).first() or users.create_superuser(username=ADMIN, email="")
+    user = users.filter(username=ADMIN).first()
+    if user and not user.is_superuser and not user.has_usable_password():
+        raise NotLocal(f"The user {ADMIN} logs in by single sign-on only. Create another with `createsuperuser`.")
+    user = user or users.create_superuser(username=ADMIN, email="")
     user.is_active = user.is_staff = user.is_superuser = True
     user.set_password(password)
     user.save()

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from athanor.login import oidc_settings
+from tests.integration.programs import findings
 
 FAILED = {"status": 302, "to": "/admin/login/", "user": None, "groups": [], "is_superuser": False}
 IN = {"status": 302, "to": "/admin/runs/run/", "groups": ["viewer"], "is_superuser": False, "said": []}
@@ -19,15 +15,7 @@ IN = {"status": 302, "to": "/admin/runs/run/", "groups": ["viewer"], "is_superus
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("sign-on")
-    environ = {**os.environ, "ATHANOR_VAR": str(folder), "ATHANOR_DATABASE_URL": f"sqlite://{folder}/db.sqlite3"}
-    program = subprocess.run(
-        [sys.executable, "-m", "tests.integration.sign_on_program"],
-        env=environ, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert program.returncode == 0, program.stderr[-3000:]
-    answer: dict[str, Any] = json.loads(program.stdout)
-    return answer
+    return findings("sign_on_program", tmp_path_factory.mktemp("sign-on"))
 
 
 def test_the_login_page_leads_to_the_provider_by_a_post_only(found: dict[str, Any]) -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from athanor.login import two_factor_settings
+from tests.integration.programs import findings
 
 REFUSED = {"status": 200, "is_in": False, "home": None}
 IN = {"status": 302, "is_in": True, "home": 200}
@@ -21,15 +17,7 @@ IN = {"status": 302, "is_in": True, "home": 200}
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("two-factor")
-    environ = {**os.environ, "ATHANOR_VAR": str(folder), "ATHANOR_DATABASE_URL": f"sqlite://{folder}/db.sqlite3"}
-    program = subprocess.run(
-        [sys.executable, "-m", "tests.integration.two_factor_program"],
-        env=environ, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert program.returncode == 0, program.stderr[-3000:]
-    answer: dict[str, Any] = json.loads(program.stdout)
-    return answer
+    return findings("two_factor_program", tmp_path_factory.mktemp("two-factor"))
 
 
 def test_without_one_a_login_leads_to_its_set_up_only(found: dict[str, Any]) -> None:

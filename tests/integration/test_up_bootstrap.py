@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from athanor.up.application import Up
 from athanor.up.bootstrap import ADMIN, create_first_admin
@@ -29,6 +29,15 @@ def test_up_sets_a_new_password(capsys: pytest.CaptureFixture[str], exists: bool
     assert password != before
     assert user.check_password(password)
     assert (user.is_superuser, user.is_staff, user.is_active) == (True, True, True)
+
+
+def test_a_user_of_single_sign_on_does_not_become_a_superuser() -> None:
+    user = get_user_model().objects.create_user(ADMIN)
+    with pytest.raises(CommandError, match="single sign-on"):
+        call_command("up", "--reset-password")
+    user.refresh_from_db()
+    assert not user.is_superuser
+    assert not user.has_usable_password()
 
 
 def test_the_first_user_is_created_once() -> None:

@@ -91,6 +91,8 @@ class Command(RunsCommand):
             raise CommandError(
                 f"Cannot set the password: {str(error).strip()}. `python manage.py up` prepares the database."
             ) from error
+        except bootstrap.NotLocal as error:
+            raise CommandError(str(error)) from error
         self.print(bootstrap.login_text(password))
 
     def _show_status(self, *, as_json: bool) -> None:
